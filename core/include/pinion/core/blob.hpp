@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// Names a sealed blob in messages, across processes and hosts. A plain value of fixed layout,
+/// little-endian on the wire. It is a claim, not a right: a store checks every field before it hands
+/// out bytes. A value-initialised handle names nothing.
+struct BlobHandle {
+  std::uint64_t job = 0;           ///< The job that owns it.
+  std::uint64_t generation = 0;    ///< Which use of the descriptor; at least 1 for a blob that exists.
+  std::uint64_t length_bytes = 0;  ///< Exact size; may be 0.
+  std::uint32_t epoch = 0;         ///< The coordinator's epoch when it was made.
+  std::uint32_t host = 0;          ///< The host whose agent owns the memory.
+  std::uint32_t segment = 0;       ///< The segment on that host.
+  std::uint32_t index = 0;         ///< The descriptor in that segment.
+
+  friend bool operator==(const BlobHandle&, const BlobHandle&) = default;
+};
+static_assert(sizeof(BlobHandle) == 40 && std::is_trivially_copyable_v<BlobHandle>);
+
+/// A sealed, immutable run of bytes. Copying it copies a reference, never bytes.
+///
+/// Thread safety: distinct objects are independent; the bytes may be read from any thread.
+/// Lifetime: the bytes stay mapped while any copy lives, also after the store is gone and after the
+///   process that wrote them has died.
+class Blob {
+ public:
+  Blob() noexcept = default;
+
+  /// For stores. `keep_alive` owns the memory behind `bytes`.
+  Blob(BlobHandle handle, Place home, std::span<const std::byte> bytes,
+       std::shared_ptr<const void> keep_alive) noexcept
+      : handle_(handle), home_(home), bytes_(bytes), keep_alive_(std::move(keep_alive)) {}
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  [[nodiscard]] const BlobHandle& handle() const noexcept { return handle_; }
+  [[nodiscard]] Place home() const noexcept { return home_; }
+
+ private:
+  BlobHandle handle_;
+  Place home_;
+  std::span<const std::byte> bytes_;
+  std::shared_ptr<const void> keep_alive_;
+};
+
+/// The only right to write a blob: fill bytes(), then seal(). Dropped unsealed, the memory goes back
+/// and nobody ever sees the blob. Movable, not copyable.
+///
+/// Thread safety: none for one object; several threads may fill disjoint parts of bytes().
+class BlobWriter {
+ public:
+  /// For stores. `seal` is called at most once and owns the memory behind `bytes`.
+  BlobWriter(std::span<std::byte> bytes, std::function<Result<Blob>()> seal)
+      : bytes_(bytes), seal_(std::move(seal)) {}
+
+  BlobWriter(BlobWriter&&) noexcept = default;
+  BlobWriter& operator=(BlobWriter&&) noexcept = default;
+
+  /// Starts as zeros, aligned to 64 bytes. Invalid after seal().
+  [[nodiscard]] std::span<std::byte> bytes() noexcept { return bytes_; }
+
+  /// Makes the bytes immutable and the blob known to the store; bytes() are gone afterwards.
+  /// Blocks: for a round trip to the owner of the memory, where that is another process.
+  /// Precondition: called at most once.
+  /// Errors: the store's; the blob then does not exist.
+  [[nodiscard]] Result<Blob> seal() {
+    PINION_ASSERT(seal_ != nullptr);
+    bytes_ = {};
+    return std::exchange(seal_, nullptr)();
+  }
+
+ private:
+  std::span<std::byte> bytes_;
+  std::function<Result<Blob>()> seal_;
+};
+
+}  // namespace pinion

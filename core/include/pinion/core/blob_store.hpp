@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// What a store holds at one moment. A snapshot.
+struct BlobStoreUsage {
+  std::uint64_t blob_count = 0;
+  std::uint64_t memory_bytes = 0;
+};
+
+/// Makes blobs and finds them again by handle. Extension point: every implementation passes
+/// tests/conformance/blob_store_conformance.hpp.
+///
+/// Thread safety: all members may be called from any thread.
+class IBlobStore {
+ public:
+  virtual ~IBlobStore() = default;
+
+  /// Memory for a blob of exactly `size_bytes` (0 is a blob too) at `place`, zeroed and reserved:
+  /// writing to it never fails for want of memory.
+  /// Errors: kResourceExhausted when the budget or the system has no such memory; kInvalidArgument
+  ///   for a place this host does not have.
+  [[nodiscard]] virtual Result<BlobWriter> create(std::uint64_t size_bytes, Place place) = 0;
+
+  /// The blob behind a handle, mapped read-only.
+  /// Blocks: for a round trip to the owner of the memory, the first time.
+  /// Errors: kNotFound when no such blob exists, is sealed or is kept; kFailedPrecondition for a
+  ///   handle of another job, epoch, host or generation; kInvalidArgument when the length differs.
+  [[nodiscard]] virtual Result<Blob> open(const BlobHandle& handle) = 0;
+
+  [[nodiscard]] virtual BlobStoreUsage usage() const = 0;
+};
+
+}  // namespace pinion

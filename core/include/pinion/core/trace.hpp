@@ -1,0 +1,59 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+struct TraceOptions {
+  bool enabled = false;
+  std::size_t span_count_max = 1u << 16;  ///< Spans kept a worker; older ones are overwritten.
+};
+
+/// One thing a worker did. `name` must outlive the trace (a string literal).
+struct TraceSpan {
+  const char* name = "";
+  std::uint64_t id = 0;  ///< The shard, partition or task it was about.
+  Instant begin{};
+  Instant end{};
+  Place place = {};
+};
+
+/// Records what each worker did and when, for Perfetto or chrome://tracing. Off, record() costs one
+/// branch.
+///
+/// Thread safety: record() from any thread, one thread a worker number at a time; write() while
+///   nobody records.
+class Trace {
+ public:
+  Trace(const TraceOptions& options, std::size_t worker_count);
+  ~Trace();
+
+  [[nodiscard]] bool enabled() const noexcept { return enabled_; }
+
+  /// Precondition: worker <= worker_count; the last number is the program's own thread.
+  void record(std::size_t worker, const TraceSpan& span) noexcept;
+
+  /// Writes the Chrome trace event format, one process row for `rank`, one thread row a worker.
+  /// The file appears whole or not at all.
+  /// Errors: those of the file system.
+  [[nodiscard]] Status write(const std::string& path, std::uint32_t rank) const;
+
+  /// Spans that were overwritten because a worker had recorded more than fit.
+  [[nodiscard]] std::uint64_t overwritten() const noexcept;
+
+ private:
+  struct State;
+  bool enabled_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pinion

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/shard/protocol/messages.hpp>
+
+namespace pinion::protocol {
+
+struct CoordinatorOptions {
+  std::uint64_t job = 0;
+  std::uint32_t epoch = 1;
+  std::uint32_t rank_count = 1;
+  Duration lease_duration = std::chrono::seconds(6);
+
+  /// How long the lowest rank that has entered a step waits for lower live ranks to enter and plan.
+  Duration plan_patience = std::chrono::seconds(2);
+
+  /// A unit that failed this often fails the step.
+  std::uint32_t attempt_count_max = 4;
+
+  /// False only in tests that prove what fast-forward is for.
+  bool fast_forward = true;
+};
+
+// Events.
+
+/// A process of `rank` is there. A higher incarnation replaces, and fences off, the older.
+struct RankJoined {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 1;
+};
+
+/// The process of `rank` is dead or unreachable; `returns` when it is being started again.
+struct RankLost {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 1;
+  bool returns = false;
+  std::string reason = {};
+};
+
+/// The process of `rank` ended in good order.
+struct RankLeft {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 1;
+};
+
+struct MessageReceived {
+  Envelope envelope = {};
+  Message message;
+};
+
+/// Time has passed.
+struct Tick {};
+
+using Event = std::variant<RankJoined, RankLost, RankLeft, MessageReceived, Tick>;
+
+// Effects, to be carried out in order.
+
+struct Send {
+  std::uint32_t rank = 0;
+  Message message;
+};
+
+/// The blob belongs to the job from here on, whatever happens to the rank that made it.
+/// Comes before the Verdict that tells the rank.
+struct Keep {
+  BlobHandle blob = {};
+};
+
+/// The job needs the blob no longer.
+struct Release {
+  BlobHandle blob = {};
+};
+
+/// The job cannot go on; every rank has been told by a Send before this.
+struct EndJob {
+  Failure failure = {};
+};
+
+using Effect = std::variant<Send, Keep, Release, EndJob>;
+using Effects = std::vector<Effect>;
+
+/// Where a job stands. A snapshot.
+struct Progress {
+  std::uint64_t step = 0;  ///< The latest step that any rank has entered; 0 before the first.
+  Stage stage = Stage::kMap;
+  bool planned = false;
+  std::uint64_t shard_count = 0;
+  std::uint64_t shard_accepted_count = 0;
+  std::uint64_t bytes = 0;  ///< Sum of the weights.
+  std::uint64_t bytes_accepted = 0;
+  std::uint64_t failure_count = 0;  ///< Shards that failed or lost their rank, so far.
+};
+
+/// Decides, for one job, who works on what and what counts: membership, steps, leases, retries,
+/// acceptance. A pure state machine: events and the time go in, effects come out; no clock, no
+/// thread, no socket. Agents drive it in production, the simulator in tests.
+///
+/// Invariants: a unit has at most one holder whose lease is live; a unit is accepted at most once;
+///   a report is accepted only whole, from the incarnation that holds every one of its fences.
+/// Thread safety: none; one owner drives it.
+class Coordinator {
+ public:
+  explicit Coordinator(const CoordinatorOptions& options);
+  ~Coordinator();
+  Coordinator(Coordinator&&) noexcept;
+  Coordinator& operator=(Coordinator&&) noexcept;
+
+  /// Appends to `effects`. Events may come late, twice and out of order; those that make no sense
+  /// are answered or ignored, never fatal. Precondition: `now` never goes back.
+  void step(const Event& event, Instant now, Effects& effects);
+
+  /// When step(Tick) should be called next at the latest, if nothing else happens.
+  [[nodiscard]] Instant next_deadline() const noexcept;
+
+  [[nodiscard]] Progress progress() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pinion::protocol

@@ -1,0 +1,238 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+
+// The messages between a rank and the coordinator, as values. Their wire form is
+// shard/schema/job.fbs; wire.hpp translates.
+
+namespace pinion::protocol {
+
+/// Which of a step's two rounds of leases: first the shards are mapped, then the partitions of all
+/// accepted partials are merged.
+enum class Stage : std::uint8_t { kMap = 0, kMerge = 1 };
+
+/// Orders grants over the whole life of a job: a later grant of a unit always carries a greater one.
+struct Fence {
+  std::uint32_t epoch = 0;
+  std::uint64_t counter = 0;
+
+  friend auto operator<=>(const Fence&, const Fence&) = default;
+};
+
+/// The right to work on one unit: a shard in the map stage, a partition in the merge stage.
+struct Lease {
+  std::uint64_t unit = 0;
+  Fence fence = {};
+  std::uint32_t attempt = 1;  ///< 1, and one more after each failure of this unit.
+
+  friend bool operator==(const Lease&, const Lease&) = default;
+};
+
+/// What the coordinator knows of a shard.
+struct ShardEntry {
+  std::uint64_t weight_bytes = 0;
+  Place place = {};
+
+  friend bool operator==(const ShardEntry&, const ShardEntry&) = default;
+};
+
+/// An error as it travels.
+struct Failure {
+  ErrorCode code = ErrorCode::kOk;
+  std::string text = {};
+
+  friend bool operator==(const Failure&, const Failure&) = default;
+};
+
+// From a rank.
+
+/// "The program has come to step `step`." Idempotent.
+struct EnterStep {
+  std::uint64_t step = 0;
+  std::uint64_t fingerprint = 0;
+  std::string description = {};  ///< The fingerprint in words, for the error when ranks disagree.
+
+  friend bool operator==(const EnterStep&, const EnterStep&) = default;
+};
+
+struct PlanReady {
+  std::uint64_t step = 0;
+  BlobHandle plan = {};  ///< What the ranks need to run the shards; opaque to the coordinator.
+  std::uint32_t partition_count = 1;
+  std::vector<ShardEntry> shards = {};  ///< Index = shard id. May be empty.
+
+  friend bool operator==(const PlanReady&, const PlanReady&) = default;
+};
+
+/// kUnavailable means that another rank may be able to plan; any other code fails the step.
+struct PlanFailed {
+  std::uint64_t step = 0;
+  Failure failure = {};
+
+  friend bool operator==(const PlanFailed&, const PlanFailed&) = default;
+};
+
+/// "Give me up to `unit_count` more leases of this step."
+struct Claim {
+  std::uint64_t step = 0;
+  std::uint32_t unit_count = 0;
+
+  friend bool operator==(const Claim&, const Claim&) = default;
+};
+
+/// Extends the leases that it lists. `sent_ns` is the rank's own clock, returned in HeartbeatAck.
+struct Heartbeat {
+  std::uint64_t step = 0;
+  std::int64_t sent_ns = 0;
+  std::vector<Lease> held = {};
+
+  friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
+};
+
+/// A sealed batch. Accepted or refused whole.
+struct Report {
+  std::uint64_t step = 0;
+  Stage stage = Stage::kMap;
+  std::uint64_t report = 0;  ///< The rank's own number for it, returned in Verdict.
+  BlobHandle output = {};    ///< Map: the partial. Merge: the finished partition.
+  std::uint64_t digest = 0;
+  std::uint64_t input_bytes = 0;
+  std::vector<Lease> batch = {};  ///< Never empty; one lease in the merge stage.
+
+  friend bool operator==(const Report&, const Report&) = default;
+};
+
+/// A spoiled batch: nothing of it counts. `bad_unit` is the one that failed, the rest did nothing
+/// wrong.
+struct BatchFailed {
+  std::uint64_t step = 0;
+  Stage stage = Stage::kMap;
+  std::uint64_t bad_unit = 0;
+  Failure failure = {};
+  std::vector<Lease> batch = {};
+
+  friend bool operator==(const BatchFailed&, const BatchFailed&) = default;
+};
+
+/// Leases that the rank will not use.
+struct GiveBack {
+  std::uint64_t step = 0;
+  Stage stage = Stage::kMap;
+  std::vector<Lease> leases = {};
+
+  friend bool operator==(const GiveBack&, const GiveBack&) = default;
+};
+
+/// Ends the job on every rank with this error.
+struct CancelJob {
+  Failure failure = {};
+
+  friend bool operator==(const CancelJob&, const CancelJob&) = default;
+};
+
+// From the coordinator.
+
+struct MakePlan {
+  std::uint64_t step = 0;
+
+  friend bool operator==(const MakePlan&, const MakePlan&) = default;
+};
+
+struct StepStarted {
+  std::uint64_t step = 0;
+  BlobHandle plan = {};
+  std::uint64_t shard_count = 0;
+  std::uint32_t partition_count = 1;
+  Duration lease_duration = {};
+
+  friend bool operator==(const StepStarted&, const StepStarted&) = default;
+};
+
+/// May carry fewer leases than asked, also none: then `unit_count_left` says how many units of the
+/// stage nobody has been granted yet.
+struct Grant {
+  std::uint64_t step = 0;
+  Stage stage = Stage::kMap;
+  std::uint64_t unit_count_left = 0;
+  Duration lease_duration = {};
+  std::vector<Lease> leases = {};
+
+  friend bool operator==(const Grant&, const Grant&) = default;
+};
+
+/// The accepted partials of the step, sent to a rank once before its first merge lease, sorted by
+/// their smallest shard.
+struct MergeInputs {
+  std::uint64_t step = 0;
+  std::vector<BlobHandle> partials = {};
+
+  friend bool operator==(const MergeInputs&, const MergeInputs&) = default;
+};
+
+/// Those of the heartbeat's leases that are not `lost` hold for lease_duration from `sent_ns` on.
+struct HeartbeatAck {
+  std::uint64_t step = 0;
+  std::int64_t sent_ns = 0;
+  std::vector<Lease> lost = {};
+
+  friend bool operator==(const HeartbeatAck&, const HeartbeatAck&) = default;
+};
+
+/// kOk: accepted, the output belongs to the job. kAlreadyExists or kAborted: refused whole.
+struct Verdict {
+  std::uint64_t step = 0;
+  Stage stage = Stage::kMap;
+  std::uint64_t report = 0;
+  Failure failure = {};
+
+  friend bool operator==(const Verdict&, const Verdict&) = default;
+};
+
+struct StepDone {
+  std::uint64_t step = 0;
+  std::vector<BlobHandle> partitions = {};  ///< Index = partition.
+  std::uint64_t shard_count = 0;
+  std::uint64_t input_bytes = 0;
+
+  friend bool operator==(const StepDone&, const StepDone&) = default;
+};
+
+struct StepFailed {
+  std::uint64_t step = 0;
+  Failure failure = {};
+
+  friend bool operator==(const StepFailed&, const StepFailed&) = default;
+};
+
+struct JobFailed {
+  Failure failure = {};
+
+  friend bool operator==(const JobFailed&, const JobFailed&) = default;
+};
+
+using Message =
+    std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report, BatchFailed, GiveBack,
+                 CancelJob, MakePlan, StepStarted, Grant, MergeInputs, HeartbeatAck, Verdict,
+                 StepDone, StepFailed, JobFailed>;
+
+/// What every message carries beside its body. A message of another version, job or epoch is
+/// refused.
+struct Envelope {
+  std::uint64_t job = 0;
+  std::uint32_t epoch = 0;
+  std::uint32_t rank = 0;         ///< The rank that sends it or that it is for.
+  std::uint32_t incarnation = 0;  ///< Which life of that rank.
+
+  friend bool operator==(const Envelope&, const Envelope&) = default;
+};
+
+}  // namespace pinion::protocol

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/protocol/messages.hpp>
+
+namespace pinion::protocol {
+
+struct RankOptions {
+  /// Leases to hold at once: those that run and those that wait; at least 1.
+  std::uint32_t lease_count_max = 4;
+  Duration heartbeat = std::chrono::seconds(2);
+};
+
+// What the rank asks its engine to do, in order.
+
+struct SendMessage {
+  Message message;
+};
+/// Plan the step, then call plan_ready() or plan_failed().
+struct StartPlanning {};
+/// The step's plan, before the first lease.
+struct UsePlan {
+  StepStarted started;
+};
+/// What the merge leases that follow are merged from.
+struct UsePartials {
+  std::vector<BlobHandle> partials;
+};
+/// Run these; each ends in exactly one of batch_sealed(), batch_failed(), give_back().
+/// `unit_count_left` is 0 when no more will come soon, so that waiting for a fuller batch is in vain.
+struct RunLeases {
+  Stage stage;
+  std::vector<Lease> leases;
+  std::uint64_t unit_count_left;
+};
+/// These leases are no longer ours: stop, and drop every unsealed batch that holds one of them. The
+/// batch's other leases go back by give_back().
+struct DropLeases {
+  Stage stage;
+  std::vector<Lease> leases;
+};
+/// The verdict on an earlier batch_sealed().
+struct BatchSettled {
+  Stage stage;
+  std::uint64_t report;
+  Failure failure;
+};
+/// The step is over; nothing follows. Everything that still runs for it is in vain.
+struct StepFinished {
+  Failure failure;  ///< kOk, or why the step or the job failed.
+  StepDone done;
+  bool job_failed = false;
+};
+
+using RankEffect = std::variant<SendMessage, StartPlanning, UsePlan, UsePartials, RunLeases,
+                                DropLeases, BatchSettled, StepFinished>;
+using RankEffects = std::vector<RankEffect>;
+
+/// One rank's half of one step: claims leases ahead of need, extends them, stops using those that
+/// were not extended in time, reports batches. A pure state machine like Coordinator; the engine
+/// drives it in production, the simulator in tests.
+///
+/// Thread safety: none; one owner drives it.
+class RankMachine {
+ public:
+  RankMachine(const RankOptions& options, const EnterStep& enter);
+  ~RankMachine();
+
+  /// Call once, first.
+  void start(Instant now, RankEffects& effects);
+
+  void receive(const Message& message, Instant now, RankEffects& effects);
+  void plan_ready(PlanReady plan, Instant now, RankEffects& effects);
+  void plan_failed(const Failure& failure, Instant now, RankEffects& effects);
+
+  /// A batch whose leases are all still ours is reported; else it is dropped, its other leases are
+  /// given back, and the BatchSettled that follows says kAborted. `report` must be unused before.
+  void batch_sealed(Report report, Instant now, RankEffects& effects);
+  void batch_failed(BatchFailed failed, Instant now, RankEffects& effects);
+  void give_back(Stage stage, std::vector<Lease> leases, Instant now, RankEffects& effects);
+  void tick(Instant now, RankEffects& effects);
+
+  /// When tick() should be called next at the latest.
+  [[nodiscard]] Instant next_deadline() const noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pinion::protocol
