@@ -7,8 +7,8 @@
 # )
 #
 # Creates the library target pinion_<module> and its alias pinion::<module>. The public headers form
-# one header set rooted at include/, so the same line `#include <pinion/<module>/x.hpp>` works in the
-# build tree and once installed. Refuses a dependency that the layer table does not allow.
+# one header set rooted at include/, so the same line `#include <pinion/<module>/x.hpp>` works in
+# the build tree and once installed. Refuses a dependency that the layer table does not allow.
 include_guard(GLOBAL)
 
 set(PINION_LAYERS_core "")
@@ -31,8 +31,8 @@ function(pinion_add_module module)
   endif()
   foreach(dependency IN LISTS arg_REQUIRES arg_USES)
     if(NOT dependency IN_LIST PINION_LAYERS_${module})
-      message(FATAL_ERROR "${module} may not use ${dependency}. Allowed: ${PINION_LAYERS_${module}}. "
-                          "See ARCHITECTURE.md, section Layers.")
+      message(FATAL_ERROR "${module} may not use ${dependency}. Allowed: "
+                          "${PINION_LAYERS_${module}}. See ARCHITECTURE.md, section Layers.")
     endif()
   endforeach()
 

@@ -43,11 +43,16 @@ constexpr std::array<ErrorInfo, 17> kErrors = {{
 
 const char* name_of(ErrorOrigin origin) noexcept {
   switch (origin) {
-    case ErrorOrigin::kPinion: return "pinion";
-    case ErrorOrigin::kErrno: return "errno";
-    case ErrorOrigin::kUcx: return "ucx";
-    case ErrorOrigin::kCuda: return "cuda";
-    case ErrorOrigin::kHwloc: return "hwloc";
+    case ErrorOrigin::kPinion:
+      return "pinion";
+    case ErrorOrigin::kErrno:
+      return "errno";
+    case ErrorOrigin::kUcx:
+      return "ucx";
+    case ErrorOrigin::kCuda:
+      return "cuda";
+    case ErrorOrigin::kHwloc:
+      return "hwloc";
   }
   return "?";
 }
@@ -57,37 +62,50 @@ ErrorCode code_of_errno(int native) noexcept {
     case ENOENT:
     case ENOTDIR:
     case ENODEV:
-    case ENXIO: return ErrorCode::kNotFound;
+    case ENXIO:
+      return ErrorCode::kNotFound;
     case EACCES:
     case EPERM:
-    case EROFS: return ErrorCode::kPermissionDenied;
-    case EEXIST: return ErrorCode::kAlreadyExists;
+    case EROFS:
+      return ErrorCode::kPermissionDenied;
+    case EEXIST:
+      return ErrorCode::kAlreadyExists;
     case ENOMEM:
     case ENOSPC:
     case EDQUOT:
     case EMFILE:
     case ENFILE:
-    case EAGAIN: return ErrorCode::kResourceExhausted;
+    case EAGAIN:
+      return ErrorCode::kResourceExhausted;
     case EINVAL:
     case EISDIR:
     case ELOOP:
-    case ENAMETOOLONG: return ErrorCode::kInvalidArgument;
-    case EIO: return ErrorCode::kDataLoss;
+    case ENAMETOOLONG:
+      return ErrorCode::kInvalidArgument;
+    case EIO:
+      return ErrorCode::kDataLoss;
     case EPIPE:
     case ECONNRESET:
     case ECONNREFUSED:
-    case ENOTCONN: return ErrorCode::kUnavailable;
-    case ETIMEDOUT: return ErrorCode::kDeadlineExceeded;
+    case ENOTCONN:
+      return ErrorCode::kUnavailable;
+    case ETIMEDOUT:
+      return ErrorCode::kDeadlineExceeded;
     case ENOSYS:
-    case EOPNOTSUPP: return ErrorCode::kUnimplemented;
-    case ECANCELED: return ErrorCode::kCancelled;
-    default: return ErrorCode::kUnknown;
+    case EOPNOTSUPP:
+      return ErrorCode::kUnimplemented;
+    case ECANCELED:
+      return ErrorCode::kCancelled;
+    default:
+      return ErrorCode::kUnknown;
   }
 }
 
 }  // namespace
 
-std::span<const ErrorInfo> error_table() noexcept { return kErrors; }
+std::span<const ErrorInfo> error_table() noexcept {
+  return kErrors;
+}
 
 const ErrorInfo& error_info(ErrorCode code) noexcept {
   const auto number = static_cast<std::size_t>(code);

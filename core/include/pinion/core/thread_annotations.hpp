@@ -11,6 +11,8 @@
 #define PINION_GUARDED_BY(mutex) PINION_TSA(guarded_by(mutex))
 #define PINION_REQUIRES(mutex) PINION_TSA(requires_capability(mutex))
 #define PINION_EXCLUDES(mutex) PINION_TSA(locks_excluded(mutex))
+/// For a function that runs under a lock which the analysis cannot see, through a callback.
+#define PINION_LOCKED_BY_CALLER PINION_TSA(no_thread_safety_analysis)
 
 namespace pinion {
 

@@ -13,6 +13,13 @@
 
 namespace pinion::protocol {
 
+/// Rules to break, one each, in tests that prove that the simulation notices.
+struct CoordinatorMutations {
+  bool accept_stale_fence = false;  ///< Reports count whoever holds the units.
+  bool accept_twice = false;        ///< Reports of accepted units count again.
+  bool forget_lost_leases = false;  ///< What a lost rank held stays leased to it.
+};
+
 struct CoordinatorOptions {
   std::uint64_t job = 0;
   std::uint32_t epoch = 1;
@@ -25,8 +32,13 @@ struct CoordinatorOptions {
   /// A unit that failed this often fails the step.
   std::uint32_t attempt_count_max = 4;
 
+  /// A unit that this many ranks were leasing when they died fails the step.
+  std::uint32_t death_count_max = 3;
+
   /// False only in tests that prove what fast-forward is for.
   bool fast_forward = true;
+
+  CoordinatorMutations mutations = {};
 };
 
 // Events.
@@ -69,7 +81,7 @@ struct Send {
 };
 
 /// The blob belongs to the job from here on, whatever happens to the rank that made it.
-/// Comes before the Verdict that tells the rank.
+/// Comes before the Verdict that tells the rank. Never for a handle that names nothing.
 struct Keep {
   BlobHandle blob = {};
 };

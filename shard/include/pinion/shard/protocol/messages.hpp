@@ -16,11 +16,16 @@
 
 namespace pinion::protocol {
 
+/// The most partitions that a step may have. Bounds what one message makes the coordinator
+/// allocate.
+inline constexpr std::uint32_t kPartitionCountMax = 65536;
+
 /// Which of a step's two rounds of leases: first the shards are mapped, then the partitions of all
 /// accepted partials are merged.
 enum class Stage : std::uint8_t { kMap = 0, kMerge = 1 };
 
-/// Orders grants over the whole life of a job: a later grant of a unit always carries a greater one.
+/// Orders grants over the whole life of a job: a later grant of a unit always carries a greater
+/// one.
 struct Fence {
   std::uint32_t epoch = 0;
   std::uint64_t counter = 0;
@@ -81,7 +86,8 @@ struct PlanFailed {
   friend bool operator==(const PlanFailed&, const PlanFailed&) = default;
 };
 
-/// "Give me up to `unit_count` more leases of this step."
+/// "Give me up to `unit_count` more leases of this step, whatever its stage." Replaces an earlier
+/// claim that is still open.
 struct Claim {
   std::uint64_t step = 0;
   std::uint32_t unit_count = 0;
@@ -157,8 +163,9 @@ struct StepStarted {
   friend bool operator==(const StepStarted&, const StepStarted&) = default;
 };
 
-/// May carry fewer leases than asked, also none: then `unit_count_left` says how many units of the
-/// stage nobody has been granted yet.
+/// Answers a claim. May carry fewer leases than asked; what is missing has to be claimed again.
+/// When it carries none, the claim stays open, and more comes as soon as another rank returns units
+/// or this rank reports some. `unit_count_left` is then 0, else the units of the stage that wait.
 struct Grant {
   std::uint64_t step = 0;
   Stage stage = Stage::kMap;
@@ -219,10 +226,9 @@ struct JobFailed {
   friend bool operator==(const JobFailed&, const JobFailed&) = default;
 };
 
-using Message =
-    std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report, BatchFailed, GiveBack,
-                 CancelJob, MakePlan, StepStarted, Grant, MergeInputs, HeartbeatAck, Verdict,
-                 StepDone, StepFailed, JobFailed>;
+using Message = std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report,
+                             BatchFailed, GiveBack, CancelJob, MakePlan, StepStarted, Grant,
+                             MergeInputs, HeartbeatAck, Verdict, StepDone, StepFailed, JobFailed>;
 
 /// What every message carries beside its body. A message of another version, job or epoch is
 /// refused.

@@ -14,7 +14,8 @@
 namespace pinion::protocol {
 
 struct RankOptions {
-  /// Leases to hold at once: those that run and those that wait; at least 1.
+  /// Leases to hold at once: those that wait, those that run, and those that have run but whose
+  /// batch is not sealed yet; at least 1. More are claimed when less than half of them are held.
   std::uint32_t lease_count_max = 4;
   Duration heartbeat = std::chrono::seconds(2);
 };
@@ -35,7 +36,8 @@ struct UsePartials {
   std::vector<BlobHandle> partials;
 };
 /// Run these; each ends in exactly one of batch_sealed(), batch_failed(), give_back().
-/// `unit_count_left` is 0 when no more will come soon, so that waiting for a fuller batch is in vain.
+/// `unit_count_left` is 0 when no more will come soon, so that waiting for a fuller batch is in
+/// vain.
 struct RunLeases {
   Stage stage;
   std::vector<Lease> leases;

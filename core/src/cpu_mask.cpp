@@ -1,0 +1,56 @@
+#include "cpu_mask.hpp"
+
+#include <cerrno>
+
+namespace pinion {
+
+Result<CpuMask> CpuMask::of_calling_thread() {
+  CpuMask mask;
+  if (::sched_getaffinity(0, sizeof(mask.sets_), mask.sets_.data()) != 0) {
+    return Status::from_errno(errno, "cannot read the affinity mask of the calling thread");
+  }
+  return mask;
+}
+
+CpuMask CpuMask::of_cpu(unsigned cpu) {
+  PINION_ASSERT(cpu < kCpuCountMax);
+  CpuMask mask;
+  CPU_SET(cpu % CPU_SETSIZE, &mask.sets_[cpu / CPU_SETSIZE]);
+  return mask;
+}
+
+bool CpuMask::contains(unsigned cpu) const noexcept {
+  return cpu < kCpuCountMax && CPU_ISSET(cpu % CPU_SETSIZE, &sets_[cpu / CPU_SETSIZE]);
+}
+
+std::vector<unsigned> CpuMask::cpus() const {
+  std::vector<unsigned> cpus;
+  for (unsigned cpu = 0; cpu < kCpuCountMax; ++cpu) {
+    if (contains(cpu)) {
+      cpus.push_back(cpu);
+    }
+  }
+  return cpus;
+}
+
+int CpuMask::bind_calling_thread() const noexcept {
+  return ::sched_setaffinity(0, sizeof(sets_), sets_.data()) == 0 ? 0 : errno;
+}
+
+std::string to_list(std::span<const unsigned> cpus) {
+  std::string list;
+  for (std::size_t first = 0; first < cpus.size();) {
+    std::size_t last = first;
+    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) {
+      ++last;
+    }
+    list += (list.empty() ? "" : ",") + std::to_string(cpus[first]);
+    if (last > first) {
+      list += "-" + std::to_string(cpus[last]);
+    }
+    first = last + 1;
+  }
+  return list;
+}
+
+}  // namespace pinion

@@ -1,0 +1,419 @@
+#include <pinion/numa/topology.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+#include "cpu_quota.hpp"
+#include "topology_state.hpp"
+
+namespace pinion {
+using detail::HwlocBitmap;
+using detail::HwlocTopology;
+using detail::TopologyState;
+
+namespace {
+
+constexpr std::size_t kFileBytesMax = 64u << 20;  // The largest recorded machines have about 5 MiB.
+constexpr std::size_t kNodeCountMax = std::numeric_limits<decltype(Place::index)>::max();
+
+Status failed(int native, ErrorCode code, std::string message) {
+  return Status::from_native(ErrorOrigin::kHwloc, native, code, std::move(message));
+}
+
+Status out_of_memory() {
+  return {ErrorCode::kResourceExhausted, "no memory for the topology"};
+}
+
+Result<HwlocTopology> make_hwloc() {
+  hwloc_topology_t raw = nullptr;
+  if (hwloc_topology_init(&raw) != 0) {
+    return out_of_memory();
+  }
+  HwlocTopology hwloc(raw);
+  // What a cgroup forbids is kept, so that its CPUs still know their node and its GPUs their place.
+  hwloc_topology_set_flags(raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED);
+  hwloc_topology_set_io_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+  return hwloc;
+}
+
+Result<std::string> read_file(const std::string& path) {
+  errno = 0;
+  std::FILE* file = std::fopen(path.c_str(), "rbe");
+  if (file == nullptr) {
+    return Status::from_errno(errno, "opening the topology file " + path);
+  }
+  std::string text;
+  std::array<char, 1u << 16> block = {};
+  std::size_t count = 0;
+  while (text.size() <= kFileBytesMax &&
+         (count = std::fread(block.data(), 1, block.size(), file)) > 0) {
+    text.append(block.data(), count);
+  }
+  const int error = std::ferror(file) != 0 ? errno : 0;
+  std::fclose(file);
+  if (error != 0) {
+    return Status::from_errno(error, "reading the topology file " + path);
+  }
+  if (text.size() > kFileBytesMax) {
+    return Status(ErrorCode::kInvalidArgument,
+                  path + " has more than " + std::to_string(kFileBytesMax) +
+                      " bytes; a file made by `lstopo FILE.xml` is smaller");
+  }
+  return text;
+}
+
+// hwloc answers every unfit file with EINVAL, so the cases that a person can act on are told apart
+// before it sees the text.
+Status check_format(const std::string& path, std::string_view text) {
+  const std::size_t begin = text.find("<topology");
+  if (begin == std::string_view::npos) {
+    return {ErrorCode::kInvalidArgument,
+            path +
+                " is not an hwloc topology: it has no <topology> element; make one with `lstopo "
+                "FILE.xml`"};
+  }
+  const std::string_view element = text.substr(begin, text.find('>', begin) - begin);
+  constexpr std::string_view kVersion = "version=\"";
+  const std::size_t version = element.find(kVersion);
+  if (version == std::string_view::npos) {
+    return {};  // hwloc 1 wrote none.
+  }
+  const std::string_view digits = element.substr(version + kVersion.size());
+  unsigned major = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), major);
+  const unsigned known = hwloc_get_api_version() >> 16;
+  if (major > known) {
+    return {ErrorCode::kUnimplemented,
+            path + " is in the format of hwloc " + std::string(digits.substr(0, digits.find('"'))) +
+                "; the hwloc library in use reads formats up to " + std::to_string(known) +
+                ".x: write the file with hwloc " + std::to_string(known)};
+  }
+  return {};
+}
+
+// Numbers the cores in hwloc's order of CPUs, in which the CPUs of a core are neighbours; a CPU of
+// which hwloc knows no core is one of its own.
+void read_cores(TopologyState& state) {
+  hwloc_topology_t hwloc = state.hwloc.get();
+  hwloc_obj_t previous = nullptr;
+  for (hwloc_obj_t cpu = nullptr;
+       (cpu = hwloc_get_next_obj_by_type(hwloc, HWLOC_OBJ_PU, cpu)) != nullptr;) {
+    hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(hwloc, HWLOC_OBJ_CORE, cpu);
+    if (core == nullptr || core != previous) {
+      ++state.core_count;
+    }
+    previous = core;
+    state.core_of_cpu.emplace(cpu->os_index, static_cast<unsigned>(state.core_count - 1));
+    ++state.cpu_count;
+  }
+}
+
+NumaNode read_node(const TopologyState& state, hwloc_obj_t object) {
+  hwloc_topology_t hwloc = state.hwloc.get();
+  NumaNode node;
+  node.place = {PlaceKind::kNuma, static_cast<std::uint16_t>(object->logical_index), 0};
+  node.os_index = object->os_index;
+  node.memory_bytes = object->attr->numanode.local_memory;
+  node.memory_kind = object->subtype != nullptr ? object->subtype : "";
+  node.memory_usable =
+      hwloc_bitmap_isset(hwloc_topology_get_allowed_nodeset(hwloc), object->os_index) != 0;
+  hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(hwloc, HWLOC_OBJ_PACKAGE, object);
+  if (package != nullptr) {
+    node.package = package->logical_index;
+  }
+  return node;
+}
+
+// Gives every CPU to the first node that has it, and a CPU that no node has to the first of all.
+void deal_cpus(TopologyState& state, const std::vector<hwloc_obj_t>& objects,
+               hwloc_const_bitmap_t usable) {
+  hwloc_topology_t hwloc = state.hwloc.get();
+  std::vector<hwloc_obj_t> last_core(objects.size(), nullptr);
+  for (hwloc_obj_t cpu = nullptr;
+       (cpu = hwloc_get_next_obj_by_type(hwloc, HWLOC_OBJ_PU, cpu)) != nullptr;) {
+    const auto owner = std::find_if(objects.begin(), objects.end(), [cpu](const hwloc_obj* object) {
+      return hwloc_bitmap_isset(object->cpuset, cpu->os_index) != 0;
+    });
+    NumaNode& node =
+        state.nodes[owner == objects.end() ? 0 : static_cast<std::size_t>(owner - objects.begin())];
+    if (node.cpus.empty() ||
+        state.core_of_cpu.at(node.cpus.back()) != state.core_of_cpu.at(cpu->os_index)) {
+      ++node.core_count;
+    }
+    node.cpus.push_back(cpu->os_index);
+    if (hwloc_bitmap_isset(usable, cpu->os_index) != 0) {
+      node.usable_cpus.push_back(cpu->os_index);
+      ++state.usable_cpu_count;
+    }
+  }
+}
+
+Result<HwlocBitmap> find_usable_cpus(const TopologyState& state) {
+  hwloc_topology_t hwloc = state.hwloc.get();
+  HwlocBitmap usable(hwloc_bitmap_dup(hwloc_topology_get_allowed_cpuset(hwloc)));
+  const HwlocBitmap affinity(hwloc_bitmap_alloc());
+  if (!usable || !affinity) {
+    return out_of_memory();
+  }
+  if (state.this_machine) {
+    if (hwloc_get_cpubind(hwloc, affinity.get(), HWLOC_CPUBIND_THREAD) != 0) {
+      return Status::from_errno(errno, "reading the CPU affinity mask");
+    }
+    hwloc_bitmap_and(usable.get(), usable.get(), affinity.get());
+  }
+  return usable;
+}
+
+Status read_nodes(TopologyState& state) {
+  hwloc_topology_t hwloc = state.hwloc.get();
+  std::vector<hwloc_obj_t> objects;
+  for (hwloc_obj_t object = nullptr;
+       (object = hwloc_get_next_obj_by_type(hwloc, HWLOC_OBJ_NUMANODE, object)) != nullptr;) {
+    objects.push_back(object);
+  }
+  if (objects.empty() || objects.size() > kNodeCountMax) {
+    return failed(0, ErrorCode::kInvalidArgument,
+                  "the topology has " + std::to_string(objects.size()) +
+                      " NUMA nodes; it must have 1 to " + std::to_string(kNodeCountMax));
+  }
+  for (hwloc_obj_t object : objects) {
+    state.nodes.push_back(read_node(state, object));
+  }
+  Result<HwlocBitmap> usable = find_usable_cpus(state);
+  if (!usable) {
+    return usable.error();
+  }
+  deal_cpus(state, objects, usable->get());
+  if (state.usable_cpu_count == 0) {
+    return {ErrorCode::kFailedPrecondition,
+            "none of the " + std::to_string(state.cpu_count) +
+                " CPUs of the topology may be used; look at the affinity mask and the cpuset"};
+  }
+  return {};
+}
+
+void read_distances(TopologyState& state) {
+  hwloc_topology_t hwloc = state.hwloc.get();
+  unsigned count = 1;
+  hwloc_distances_s* matrix = nullptr;
+  if (hwloc_distances_get_by_type(hwloc, HWLOC_OBJ_NUMANODE, &count, &matrix,
+                                  HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) != 0 ||
+      count == 0 || matrix == nullptr) {
+    return;
+  }
+  const std::size_t nodes = state.nodes.size();
+  if (matrix->nbobjs == nodes) {
+    state.distances.resize(nodes * nodes);
+    for (std::size_t row = 0; row < nodes; ++row) {
+      for (std::size_t column = 0; column < nodes; ++column) {
+        state.distances[matrix->objs[row]->logical_index * nodes +
+                        matrix->objs[column]->logical_index] = matrix->values[row * nodes + column];
+      }
+    }
+  }
+  hwloc_distances_release(hwloc, matrix);
+}
+
+std::string_view info_of(hwloc_obj_t object, const char* name) {
+  const char* value = hwloc_obj_get_info_by_name(object, name);
+  return value != nullptr ? value : std::string_view();
+}
+
+// Display adapters of other makers are the screens of a remote console more often than not.
+bool is_gpu_by_class(const hwloc_obj_attr_u::hwloc_pcidev_attr_s& pci) {
+  constexpr unsigned kDisplayController = 0x0300;
+  constexpr unsigned kProcessorWithoutDisplay = 0x0302;
+  constexpr unsigned kNvidia = 0x10de;
+  return pci.class_id == kProcessorWithoutDisplay ||
+         (pci.class_id == kDisplayController && pci.vendor_id == kNvidia);
+}
+
+// The interfaces that show a GPU for computing; "card0" and the like show a screen.
+bool is_gpu_interface(hwloc_obj_t object) {
+  if (object->type != HWLOC_OBJ_OS_DEVICE || object->name == nullptr) {
+    return false;
+  }
+  const std::string_view name = object->name;
+  return name.starts_with("cuda") || name.starts_with("nvml") || name.starts_with("rsmi") ||
+         name.starts_with("ze");
+}
+
+// Empty when the PCI device is no GPU.
+std::optional<GpuInfo> read_gpu(const TopologyState& state, hwloc_obj_t device) {
+  const hwloc_obj_attr_u::hwloc_pcidev_attr_s& pci = device->attr->pcidev;
+  bool found = is_gpu_by_class(pci);
+  GpuInfo gpu;
+  for (hwloc_obj_t child = device->io_first_child; child != nullptr; child = child->next_sibling) {
+    found = found || is_gpu_interface(child);
+    if (gpu.name.empty()) {
+      gpu.name = info_of(child, "GPUModel");
+    }
+    if (gpu.uuid.empty()) {
+      gpu.uuid = info_of(child, "NVIDIAUUID");
+    }
+  }
+  if (!found) {
+    return std::nullopt;
+  }
+  std::array<char, 64> text = {};
+  if (gpu.name.empty()) {
+    gpu.name = info_of(device, "PCIDevice");
+  }
+  if (gpu.name.empty()) {
+    std::snprintf(text.data(), text.size(), "PCI %04x:%04x", pci.vendor_id, pci.device_id);
+    gpu.name = text.data();
+  }
+  std::snprintf(text.data(), text.size(), "%04x:%02x:%02x.%x", static_cast<unsigned>(pci.domain),
+                pci.bus, pci.dev, pci.func);
+  gpu.bus_id = text.data();
+  gpu.place = {PlaceKind::kDevice, static_cast<std::uint16_t>(state.gpus.size()), 0};
+
+  hwloc_obj_t holder = hwloc_get_non_io_ancestor_obj(state.hwloc.get(), device);
+  std::size_t near_count = 0;
+  for (const NumaNode& node : state.nodes) {
+    if (!node.cpus.empty() && hwloc_bitmap_isset(holder->nodeset, node.os_index) != 0) {
+      gpu.near_node = node.place;
+      ++near_count;
+    }
+  }
+  if (near_count != 1) {
+    gpu.near_node.reset();
+  }
+  return gpu;
+}
+
+void read_gpus(TopologyState& state) {
+  for (hwloc_obj_t device = nullptr;
+       (device = hwloc_get_next_pcidev(state.hwloc.get(), device)) != nullptr;) {
+    if (std::optional<GpuInfo> gpu = read_gpu(state, device)) {
+      state.gpus.push_back(std::move(*gpu));
+    }
+  }
+}
+
+Status fill(TopologyState& state) {
+  const int packages = hwloc_get_nbobjs_by_type(state.hwloc.get(), HWLOC_OBJ_PACKAGE);
+  state.package_count = static_cast<std::size_t>(std::max(packages, 0));
+  read_cores(state);
+  PINION_RETURN_IF_ERROR(read_nodes(state));
+  read_distances(state);
+  read_gpus(state);
+  return {};
+}
+
+}  // namespace
+
+Result<Topology> Topology::of_this_machine() {
+  Result<HwlocTopology> hwloc = make_hwloc();
+  if (!hwloc) {
+    return std::move(hwloc).error();
+  }
+  // These ask a GPU driver or an X server, which can hang, takes long and makes a CUDA context. The
+  // names are hwloc's; one that it does not have is not refused.
+  for (const char* component : {"cuda", "nvml", "opencl", "gl", "rsmi", "levelzero"}) {
+    hwloc_topology_set_components(hwloc->get(), HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
+                                  component);
+  }
+  if (hwloc_topology_load(hwloc->get()) != 0) {
+    return failed(errno, ErrorCode::kUnavailable, "hwloc cannot read this machine's topology");
+  }
+  if (hwloc_topology_is_thissystem(hwloc->get()) == 0) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "hwloc describes another machine, because HWLOC_XMLFILE, HWLOC_SYNTHETIC or "
+                  "HWLOC_FSROOT is set; unset it, or set HWLOC_THISSYSTEM=1 too if it describes "
+                  "this one");
+  }
+  auto state = std::make_unique<TopologyState>();
+  state->hwloc = std::move(hwloc).value();
+  state->this_machine = true;
+  state->cpu_quota = read_cpu_quota("/");
+  PINION_RETURN_IF_ERROR(fill(*state));
+  return Topology(std::move(state));
+}
+
+Result<Topology> Topology::from_xml(const std::string& path) {
+  Result<std::string> text = read_file(path);
+  if (!text) {
+    return std::move(text).error();
+  }
+  PINION_RETURN_IF_ERROR(check_format(path, *text));
+  Result<HwlocTopology> hwloc = make_hwloc();
+  if (!hwloc) {
+    return std::move(hwloc).error();
+  }
+  errno = 0;
+  // The size that hwloc wants includes the final NUL.
+  if (hwloc_topology_set_xmlbuffer(hwloc->get(), text->c_str(),
+                                   static_cast<int>(text->size() + 1)) != 0 ||
+      hwloc_topology_load(hwloc->get()) != 0) {
+    return failed(errno, ErrorCode::kInvalidArgument,
+                  path +
+                      " is not an hwloc topology: hwloc cannot read its XML, which is damaged, "
+                      "cut short or not from hwloc; make it again with `lstopo FILE.xml`");
+  }
+  auto state = std::make_unique<TopologyState>();
+  state->hwloc = std::move(hwloc).value();
+  if (Status status = fill(*state); !status.ok()) {
+    return std::move(status).with_context(path);
+  }
+  return Topology(std::move(state));
+}
+
+Topology::Topology(std::unique_ptr<TopologyState> state) noexcept : state_(std::move(state)) {}
+Topology::Topology(Topology&&) noexcept = default;
+Topology& Topology::operator=(Topology&&) noexcept = default;
+Topology::~Topology() = default;
+
+bool Topology::is_this_machine() const noexcept {
+  return state_->this_machine;
+}
+std::span<const NumaNode> Topology::nodes() const noexcept {
+  return state_->nodes;
+}
+std::span<const GpuInfo> Topology::gpus() const noexcept {
+  return state_->gpus;
+}
+std::size_t Topology::package_count() const noexcept {
+  return state_->package_count;
+}
+std::size_t Topology::core_count() const noexcept {
+  return state_->core_count;
+}
+std::size_t Topology::cpu_count() const noexcept {
+  return state_->cpu_count;
+}
+std::size_t Topology::usable_cpu_count() const noexcept {
+  return state_->usable_cpu_count;
+}
+std::optional<double> Topology::cpu_quota() const noexcept {
+  return state_->cpu_quota;
+}
+
+std::size_t Topology::worker_count_max() const noexcept {
+  return workers_within(state_->usable_cpu_count, state_->cpu_quota);
+}
+
+unsigned Topology::core_of(unsigned cpu) const noexcept {
+  const auto found = state_->core_of_cpu.find(cpu);
+  PINION_ASSERT(found != state_->core_of_cpu.end());
+  return found->second;
+}
+
+std::optional<std::uint64_t> Topology::distance(std::size_t reader,
+                                                std::size_t memory) const noexcept {
+  const std::size_t count = state_->nodes.size();
+  PINION_ASSERT(reader < count && memory < count);
+  if (state_->distances.empty()) {
+    return std::nullopt;
+  }
+  return state_->distances[reader * count + memory];
+}
+
+}  // namespace pinion

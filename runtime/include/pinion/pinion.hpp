@@ -1,0 +1,13 @@
+#pragma once
+
+/// Everything that a program of Pinion needs.
+
+#include <pinion/core/bytes.hpp>
+#include <pinion/runtime/job.hpp>
+#include <pinion/runtime/version.hpp>
+#include <pinion/shard/input.hpp>
+#include <pinion/shard/map_reduce.hpp>
+#include <pinion/shard/planner.hpp>
+#include <pinion/shard/sum_by_key.hpp>
+#include <pinion/shard/sum_vector.hpp>
+#include <pinion/shard/text.hpp>

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/map_reduce.hpp>
+
+namespace pinion {
+
+/// A rank's membership in its job. The first thing a program makes, on its main thread:
+///
+///     auto job = pinion::Job::create(argc, argv);
+///     auto sum = pinion::map_reduce(job, pinion::indices(1000), pinion::by_index_range(10),
+///         [](const pinion::Shard& s, auto& emit) { emit(0, s.end() - s.begin()); },
+///         pinion::sum_vector<std::uint64_t>(1));
+///     job->once([&] { std::printf("%lu\n", sum->values()[0]); }).ok();
+///
+/// Started by `pinion run`, the program is one of several ranks, each of which runs all of main();
+/// started alone, it is a job of one rank and needs nothing running.
+///
+/// Thread safety: as IJobContext. Steps are taken by one thread.
+/// Lifetime: the destructor waits for the workers and tells the agent that this rank is done.
+class Job final : public IJobContext {
+ public:
+  /// Joins the job that started this process, or makes one of its own. Takes the arguments of the
+  /// form --pinion-NAME=VALUE out of `argc` and `argv`.
+  /// Blocks: for the agent's answer.
+  /// Errors: kInvalidArgument for a setting that does not fit; kUnavailable when the agent is gone;
+  ///   those of finding and binding the machine's CPUs.
+  [[nodiscard]] static Result<Job> create(int& argc, char** argv);
+  ~Job() override;
+
+  Job(Job&&) noexcept;
+  Job& operator=(Job&&) noexcept;
+
+  /// 0 to rank_count() - 1.
+  [[nodiscard]] std::uint32_t rank() const noexcept { return info().rank; }
+  [[nodiscard]] std::uint32_t rank_count() const noexcept { return info().rank_count; }
+
+  /// A step that one rank runs: printing, writing a file. At-least-once: when that rank dies before
+  /// the step is known to be done, another runs `body` again.
+  /// Blocks: until it is done, on every rank.
+  [[nodiscard]] Status once(const std::function<void()>& body,
+                            CallSite where = CallSite::current());
+
+  /// Where each worker of this rank runs, in words.
+  [[nodiscard]] std::string placement();
+
+  [[nodiscard]] const JobInfo& info() const noexcept override;
+  [[nodiscard]] Executor& executor() noexcept override;
+  [[nodiscard]] IBlobStore& store() noexcept override;
+  [[nodiscard]] IControlLink& control() noexcept override;
+  [[nodiscard]] Trace& trace() noexcept override;
+  [[nodiscard]] std::uint64_t begin_step() noexcept override;
+
+ private:
+  struct State;
+  explicit Job(std::unique_ptr<State> state) noexcept;
+
+  std::unique_ptr<State> state_;
+};
+
+/// map_reduce (pinion/shard/map_reduce.hpp) on a job that may have failed to come up: its error is
+/// then the answer.
+template <class Body, class Aggregator>
+[[nodiscard]] Result<typename Aggregator::Result> map_reduce(Result<Job>& job, Input input,
+                                                             Partitioning partitioning, Body body,
+                                                             Aggregator aggregator,
+                                                             CallSite where = CallSite::current()) {
+  if (!job) {
+    return job.error();
+  }
+  IJobContext& context = *job;
+  return map_reduce(context, std::move(input), std::move(partitioning), std::move(body),
+                    std::move(aggregator), where);
+}
+
+}  // namespace pinion

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/numa/placement.hpp>
+#include <pinion/runtime/launch.hpp>
+#include <pinion/shm/channel.hpp>
+#include <pinion/shm/segment_table.hpp>
+#include <pinion/shm/unique_fd.hpp>
+
+#include "agent/rank_process.hpp"
+#include "coordinator_driver.hpp"
+#include "frames.hpp"
+#include "grant_log.hpp"
+#include "launch_spec.hpp"
+#include "progress.hpp"
+#include "settings.hpp"
+
+namespace pinion {
+
+/// One host's process of a job: starts the ranks and watches them, owns the sealed segments, holds
+/// the coordinator. One thread, one loop, nothing in it blocks.
+///
+/// What its death leaves: the ranks are ended by the kernel, the segments have no names and go with
+/// the last descriptor.
+class Agent {
+ public:
+  /// Errors: those of the settings and of the placement. Nothing has been started then.
+  [[nodiscard]] static Result<std::unique_ptr<Agent>> create(const LaunchSpec& spec);
+
+  /// Runs the job to its end and returns the exit status of the whole.
+  [[nodiscard]] int run();
+
+ private:
+  // How many blobs one life of a rank may make; 65 536 lives fit into the numbers of segments.
+  static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
+  static constexpr std::uint32_t kEpoch = 1;
+
+  struct Rank {
+    RankPlacement placement = {};
+    std::optional<RankProcess> process = {};
+    std::uint32_t incarnation = 0;
+    std::uint32_t client = 0;  // Of the segment table; one for each incarnation that joined.
+    std::uint32_t respawn_count = 0;
+    bool joined = false;
+    bool left = false;
+    bool connected = false;
+  };
+
+  Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
+        UniqueFd signals);
+
+  // Processes.
+  Status start(std::uint32_t rank);
+  void ended(std::uint32_t rank);
+  void decide_after_end(std::uint32_t rank, int wait_status, bool had_joined);
+  void signal_rank(const Rank& rank, int signal) const;
+  void signal_all(int signal) const;
+  void end_all_later(int exit_status, Duration patience);
+  void press_on_with_ending();
+  void reap_strays();
+
+  // What ranks send.
+  void serve(std::uint32_t rank);
+  void handle(std::uint32_t rank, Frame frame);
+  void handle_hello(std::uint32_t rank, const Frame& frame);
+  void handle_publish(std::uint32_t rank, Frame frame);
+  void handle_fetch(std::uint32_t rank, const Frame& frame);
+  void answer(std::uint32_t rank, std::uint64_t request, const Status& status);
+  void answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
+              const std::vector<std::byte>& payload, std::span<const int> descriptors = {});
+  void disconnect(std::uint32_t rank, const Status& why);
+  [[nodiscard]] Welcome welcome_for(std::uint32_t rank) const;
+
+  // The loop.
+  void wait_for_events();
+  void take_signals();
+  [[nodiscard]] int milliseconds_to_wait() const;
+  [[nodiscard]] bool any_rank_runs() const;
+  void say(const std::string& line);
+  void print_summary();
+
+  [[nodiscard]] LoggedRank named(std::uint32_t rank) const {
+    return {rank, ranks_[rank].incarnation};
+  }
+
+  LaunchSpec spec_;
+  Settings settings_;
+  SystemClock clock_;
+  Instant started_;
+  bool binds_memory_;
+  GrantLog log_;
+  UniqueFd signals_;
+  std::uint64_t job_;
+  std::vector<Rank> ranks_;
+  std::vector<LoggedRank> clients_;  // By client number.
+  SegmentTable segments_;
+  CoordinatorDriver driver_;
+  ProgressDisplay display_;
+  std::optional<int> exit_status_;     // Set once the job is ending.
+  std::optional<Instant> next_press_;  // When ranks that still run are told more firmly to end.
+  int next_signal_ = 0;
+  bool silenced_ = false;  // Whether the end was asked for from outside.
+};
+
+}  // namespace pinion

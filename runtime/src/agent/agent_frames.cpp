@@ -1,0 +1,199 @@
+// What ranks send to their agent, and what they are answered.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <pinion/runtime/version.hpp>
+
+#include "agent/agent.hpp"
+
+namespace pinion {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kFramesPerTurn = 64;  // Of one rank, before the others have their turn.
+
+std::uint16_t number(FrameKind kind) {
+  return static_cast<std::uint16_t>(kind);
+}
+
+}  // namespace
+
+void Agent::serve(std::uint32_t rank) {
+  Rank& it = ranks_[rank];
+  if (!it.process) {
+    return;
+  }
+  // Asked before the frames are read: what a process sent before it ended is still handled.
+  const bool is_over = has_ended(*it.process);
+  for (std::size_t i = 0; it.connected && (is_over || i < kFramesPerTurn); ++i) {
+    Result<std::optional<Frame>> frame = it.process->channel.try_receive();
+    if (!frame) {
+      disconnect(rank, frame.error());
+      break;
+    }
+    if (!frame->has_value()) {
+      break;
+    }
+    handle(rank, std::move(**frame));
+  }
+  if (it.connected && it.process->channel.wants_write()) {
+    if (Status flushed = it.process->channel.flush(); flushed.code() == ErrorCode::kUnavailable) {
+      disconnect(rank, flushed);
+    }
+  }
+  if (is_over) {
+    ended(rank);
+  }
+}
+
+void Agent::handle(std::uint32_t rank, Frame frame) {
+  Rank& it = ranks_[rank];
+  const auto kind = static_cast<FrameKind>(frame.kind);
+  if (kind == FrameKind::kHello) {
+    handle_hello(rank, frame);
+  } else if (!it.joined) {
+    disconnect(rank,
+               Status(ErrorCode::kFailedPrecondition, "it sent a frame before it joined the job"));
+  } else if (kind == FrameKind::kControl) {
+    if (Status status = driver_.message_arrived(named(rank), frame.payload); !status.ok()) {
+      disconnect(rank, status);
+    }
+  } else if (kind == FrameKind::kPublish) {
+    handle_publish(rank, std::move(frame));
+  } else if (kind == FrameKind::kFetch) {
+    handle_fetch(rank, frame);
+  } else if (kind == FrameKind::kGoodbye) {
+    if (!it.left) {
+      it.left = true;
+      driver_.rank_left(named(rank));
+    }
+    answer(rank, frame.request, Status());
+  } else {
+    disconnect(rank, Status(ErrorCode::kInvalidArgument,
+                            fmt::format("it sent a frame of unknown kind {}", frame.kind)));
+  }
+}
+
+void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
+  Rank& it = ranks_[rank];
+  const Result<Hello> hello = decode_hello(frame.payload);
+  if (!hello) {
+    answer(rank, frame.request, hello.error());
+    return;
+  }
+  if (hello->version != version()) {
+    answer(rank, frame.request,
+           Status(ErrorCode::kFailedPrecondition,
+                  fmt::format("the program was built with Pinion {}, the agent is {}; use one",
+                              hello->version, version())));
+    return;
+  }
+  if (it.joined || clients_.size() >= segments_.client_count_max()) {
+    answer(rank, frame.request,
+           Status(ErrorCode::kFailedPrecondition,
+                  it.joined ? "this rank has joined already; make one Job in a program"
+                            : "the ranks of this job were started again too often"));
+    return;
+  }
+  it.joined = true;
+  it.client = static_cast<std::uint32_t>(clients_.size());
+  clients_.push_back(named(rank));
+  answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)));
+  driver_.rank_joined(named(rank), it.process->pid);
+}
+
+Welcome Agent::welcome_for(std::uint32_t rank) const {
+  const Rank& it = ranks_[rank];
+  Welcome welcome;
+  welcome.info.job = job_;
+  welcome.info.seed = settings_.seed;
+  welcome.info.epoch = kEpoch;
+  welcome.info.rank = rank;
+  welcome.info.rank_count = static_cast<std::uint32_t>(ranks_.size());
+  welcome.info.incarnation = it.incarnation;
+  welcome.info.batch_shard_count = settings_.batch_shard_count;
+  welcome.info.batch_duration = settings_.batch_duration;
+  welcome.info.batch_bytes = settings_.batch_bytes;
+  welcome.info.has_standard_input = rank == 0;
+  welcome.groups = it.placement.groups;
+  welcome.first_segment = segments_.first_segment(it.client);
+  welcome.segment_count = kSegmentsPerClient;
+  welcome.memory_bytes = blob_budget_of(settings_, ranks_.size());
+  welcome.trace_directory = settings_.trace_directory;
+  welcome.binds_memory = binds_memory_;
+  return welcome;
+}
+
+void Agent::handle_publish(std::uint32_t rank, Frame frame) {
+  const Result<BlobReference> reference = decode_reference(frame.payload);
+  if (!reference) {
+    answer(rank, frame.request, reference.error());
+  } else if (frame.descriptors.size() != 1) {
+    answer(rank, frame.request,
+           Status(ErrorCode::kInvalidArgument,
+                  fmt::format("a blob was published with {} descriptors; it must be 1",
+                              frame.descriptors.size())));
+  } else {
+    answer(rank, frame.request,
+           segments_.publish(ranks_[rank].client, reference->handle, reference->home,
+                             std::move(frame.descriptors[0])));
+  }
+}
+
+void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
+  const Result<BlobReference> reference = decode_reference(frame.payload);
+  if (!reference) {
+    answer(rank, frame.request, reference.error());
+    return;
+  }
+  if (settings_.test_no_descriptors) {
+    answer(rank, frame.request,
+           Status(ErrorCode::kUnavailable, "passing descriptors is switched off"));
+    return;
+  }
+  const Result<std::pair<int, Place>> found = segments_.find(reference->handle);
+  if (!found) {
+    answer(rank, frame.request, found.error());
+    return;
+  }
+  const auto& [descriptor, home] = *found;
+  const std::uint32_t client = reference->handle.segment / kSegmentsPerClient;
+  log_.descriptor_passed(named(rank), clients_[client], reference->handle);
+  answer(rank, FrameKind::kDescriptor, frame.request, encode_reference({reference->handle, home}),
+         {&descriptor, 1});
+}
+
+void Agent::answer(std::uint32_t rank, std::uint64_t request, const Status& status) {
+  answer(rank, FrameKind::kDone, request, encode_status(status));
+}
+
+void Agent::answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
+                   const std::vector<std::byte>& payload, std::span<const int> descriptors) {
+  Rank& it = ranks_[rank];
+  if (!it.connected) {
+    return;
+  }
+  if (Status sent = it.process->channel.enqueue(number(kind), request, payload, descriptors);
+      !sent.ok()) {
+    disconnect(rank, sent);
+  }
+}
+
+void Agent::disconnect(std::uint32_t rank, const Status& why) {
+  Rank& it = ranks_[rank];
+  it.connected = false;
+  // The end of a socket is how most ranks end; only what was cut by us needs words and a signal.
+  if (why.code() != ErrorCode::kUnavailable) {
+    say(fmt::format("pinion: rank {} is cut off: {}", rank, why.to_string()));
+    signal_rank(it, SIGKILL);
+  }
+}
+
+}  // namespace pinion

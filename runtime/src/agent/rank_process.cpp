@@ -1,0 +1,152 @@
+#include "agent/rank_process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace pinion {
+namespace {
+
+std::vector<std::string> environment_of(const RankStart& start, int socket) {
+  std::vector<std::string> entries;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    entries.emplace_back(*entry);
+  }
+  const auto set = [&entries](const std::string& name, const std::string& value) {
+    std::erase_if(entries, [&name](const std::string& e) { return e.starts_with(name + "="); });
+    entries.push_back(name + "=" + value);
+  };
+  for (const auto& [name, value] : start.environment) {
+    set(name, value);
+  }
+  set("PINION_AGENT_FD", std::to_string(socket));
+  return entries;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) {
+    pointers.push_back(text.data());
+  }
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// Everything the child needs, made before the fork: between fork and exec nothing may allocate.
+struct ChildPlan {
+  pid_t parent;
+  pid_t process_group;
+  int socket;
+  int error_pipe;
+  bool has_standard_input;
+  bool bound;
+  cpu_set_t cpus;
+  char** arguments;
+  char** environment;
+};
+
+[[noreturn]] void run_child(const ChildPlan& plan) {
+  // The kernel ends us when the agent's only thread ends; the check closes the gap before the call.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != plan.parent) {
+    _exit(127);
+  }
+  setpgid(0, plan.process_group);
+  signal(SIGPIPE, SIG_DFL);  // The agent ignores it, and exec would hand that on.
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (!plan.has_standard_input) {
+    const int null = open("/dev/null", O_RDONLY);
+    dup2(null, STDIN_FILENO);
+    if (null != STDIN_FILENO) {
+      close(null);
+    }
+  }
+  if (plan.bound) {
+    // A CPU that has gone offline since is reported by the executor, with words.
+    sched_setaffinity(0, sizeof(plan.cpus), &plan.cpus);
+  }
+  fcntl(plan.socket, F_SETFD, 0);
+  execvpe(plan.arguments[0], plan.arguments, plan.environment);
+  const int error = errno;
+  const ssize_t told = write(plan.error_pipe, &error, sizeof(error));
+  _exit(told == sizeof(error) ? 127 : 126);
+}
+
+}  // namespace
+
+Result<RankProcess> start_rank(const RankStart& start) {
+  Result<std::pair<Channel, Channel>> sockets = Channel::create_pair();
+  if (!sockets) {
+    return std::move(sockets).error();
+  }
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return Status::from_errno(errno, "cannot make a pipe");
+  }
+  const UniqueFd error_reader(ends[0]);
+  UniqueFd error_writer(ends[1]);
+  std::vector<std::string> command = start.command;
+  std::vector<std::string> environment = environment_of(start, sockets->second.descriptor());
+  std::vector<char*> arguments = pointers_to(command);
+  std::vector<char*> variables = pointers_to(environment);
+  ChildPlan plan{.parent = getpid(),
+                 .process_group = start.process_group,
+                 .socket = sockets->second.descriptor(),
+                 .error_pipe = error_writer.get(),
+                 .has_standard_input = start.has_standard_input,
+                 .bound = !start.cpus.empty(),
+                 .cpus = {},
+                 .arguments = arguments.data(),
+                 .environment = variables.data()};
+  CPU_ZERO(&plan.cpus);
+  for (const unsigned cpu : start.cpus) {
+    CPU_SET(cpu, &plan.cpus);
+  }
+  const pid_t pid = fork();
+  if (pid < 0) {
+    return Status::from_errno(errno, "cannot start a process");
+  }
+  if (pid == 0) {
+    run_child(plan);
+  }
+  error_writer = UniqueFd();
+  int error = 0;
+  if (read(error_reader.get(), &error, sizeof(error)) == sizeof(error)) {
+    waitpid(pid, nullptr, 0);
+    return Status::from_errno(error, "cannot start " + start.command.front());
+  }
+  UniqueFd watch(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!watch.valid()) {
+    const int cause = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    return Status::from_errno(cause, "cannot watch a process");
+  }
+  return RankProcess{pid, std::move(watch), std::move(sockets->first)};
+}
+
+bool has_ended(const RankProcess& process) noexcept {
+  pollfd watched{process.watch.get(), POLLIN, 0};
+  return poll(&watched, 1, 0) == 1;
+}
+
+std::string describe_wait_status(int wait_status) {
+  if (WIFSIGNALED(wait_status)) {
+    const int signal = WTERMSIG(wait_status);
+    return "killed by signal " + std::to_string(signal) + " (" + strsignal(signal) + ")";
+  }
+  return "exit status " + std::to_string(WEXITSTATUS(wait_status));
+}
+
+}  // namespace pinion

@@ -1,0 +1,206 @@
+#include "agent_link.hpp"
+
+#include <string>
+#include <system_error>
+
+#include <pinion/core/assert.hpp>
+
+namespace pinion {
+namespace {
+
+Status gone() {
+  return Status(ErrorCode::kUnavailable, "the agent of this job is gone");
+}
+
+std::uint16_t number(FrameKind kind) {
+  return static_cast<std::uint16_t>(kind);
+}
+
+}  // namespace
+
+AgentLink::AgentLink(Channel channel) : channel_(std::move(channel)) {}
+
+Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd socket,
+                                                                       const Hello& hello) {
+  Result<Channel> channel = Channel::adopt(std::move(socket));
+  if (!channel) {
+    return std::move(channel).error();
+  }
+  PINION_RETURN_IF_ERROR(channel->send(number(FrameKind::kHello), 0, encode_hello(hello)));
+  Result<std::optional<Frame>> answer = channel->receive();
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (!answer->has_value()) {
+    return gone();
+  }
+  const Frame& frame = **answer;
+  if (frame.kind != number(FrameKind::kWelcome)) {
+    Status refused =
+        frame.kind == number(FrameKind::kDone) ? decode_status(frame.payload) : Status();
+    return refused.ok()
+               ? Status(ErrorCode::kInternal, "the agent answered a hello with a frame of kind " +
+                                                  std::to_string(frame.kind))
+               : std::move(refused).with_context("the agent refuses this rank");
+  }
+  Result<Welcome> welcome = decode_welcome(frame.payload);
+  if (!welcome) {
+    return std::move(welcome).error();
+  }
+  std::unique_ptr<AgentLink> link(new AgentLink(std::move(channel).value()));
+  try {
+    link->reader_ = std::thread([self = link.get()] { self->read_frames(); });
+  } catch (const std::system_error& error) {
+    return Status(
+        ErrorCode::kResourceExhausted,
+        std::string("cannot start the thread that reads from the agent: ") + error.what());
+  }
+  return std::pair(std::move(link), std::move(welcome).value());
+}
+
+AgentLink::~AgentLink() {
+  {
+    MutexLock lock(mutex_);
+    leaving_ = true;
+  }
+  channel_.shutdown();
+  if (reader_.joinable()) {
+    reader_.join();
+  }
+}
+
+Status AgentLink::send(std::span<const std::byte> message) {
+  return channel_.send(number(FrameKind::kControl), 0, message);
+}
+
+Result<std::vector<std::byte>> AgentLink::receive(Instant deadline) {
+  MutexLock lock(mutex_);
+  while (inbox_.empty() && !woken_ && !closed_) {
+    if (arrived_.wait_until(mutex_, deadline) == std::cv_status::timeout) {
+      break;
+    }
+  }
+  if (!inbox_.empty()) {
+    std::vector<std::byte> message = std::move(inbox_.front());
+    inbox_.pop_front();
+    return message;
+  }
+  woken_ = false;
+  if (closed_) {
+    return gone();
+  }
+  return std::vector<std::byte>();
+}
+
+void AgentLink::wake() noexcept {
+  {
+    MutexLock lock(mutex_);
+    woken_ = true;
+  }
+  arrived_.notify_all();
+}
+
+Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) {
+  Result<Frame> answer = request(FrameKind::kPublish, {handle, home}, {&descriptor, 1});
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  return decode_status(answer->payload);
+}
+
+Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
+  Result<Frame> answer = request(FrameKind::kFetch, {handle, Place{}}, {});
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (answer->kind == number(FrameKind::kDone)) {
+    Status refused = decode_status(answer->payload);
+    return refused.ok() ? Status(ErrorCode::kInternal, "the agent answered a fetch with nothing")
+                        : std::move(refused);
+  }
+  Result<BlobReference> reference = decode_reference(answer->payload);
+  if (!reference) {
+    return std::move(reference).error();
+  }
+  if (answer->descriptors.size() != 1) {
+    return Status(ErrorCode::kInternal, "the agent sent " +
+                                            std::to_string(answer->descriptors.size()) +
+                                            " descriptors for a blob; it must send 1");
+  }
+  return std::pair(std::move(answer->descriptors[0]), reference->home);
+}
+
+void AgentLink::leave(std::uint32_t rank) noexcept {
+  {
+    MutexLock lock(mutex_);
+    leaving_ = true;
+  }
+  const Result<Frame> answered = request(FrameKind::kGoodbye, {BlobHandle{.index = rank}, {}}, {});
+  static_cast<void>(answered.has_value());  // Gone or not, there is nothing left to do.
+}
+
+Result<Frame> AgentLink::request(FrameKind kind, const BlobReference& reference,
+                                 std::span<const int> descriptors) {
+  std::uint64_t id = 0;
+  {
+    MutexLock lock(mutex_);
+    if (closed_) {
+      return gone();
+    }
+    id = ++request_count_;
+    requests_[id];
+  }
+  Status sent = channel_.send(number(kind), id, encode_reference(reference), descriptors);
+  MutexLock lock(mutex_);
+  while (sent.ok() && !requests_[id] && !closed_) {
+    arrived_.wait(mutex_);
+  }
+  std::optional<Frame> answer = std::move(requests_[id]);
+  requests_.erase(id);
+  if (!sent.ok()) {
+    return sent;
+  }
+  if (!answer) {
+    return gone();
+  }
+  return std::move(*answer);
+}
+
+void AgentLink::read_frames() {
+  Status end = gone();
+  while (true) {
+    Result<std::optional<Frame>> frame = channel_.receive();
+    if (!frame) {
+      end = std::move(frame).error();
+      break;
+    }
+    if (!frame->has_value()) {
+      break;
+    }
+    sort_in(std::move(**frame));
+  }
+  bool expected = false;
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    expected = leaving_;
+  }
+  arrived_.notify_all();
+  if (!expected) {
+    exit_with(end);
+  }
+}
+
+void AgentLink::sort_in(Frame frame) {
+  {
+    MutexLock lock(mutex_);
+    if (frame.kind == number(FrameKind::kControl)) {
+      inbox_.push_back(std::move(frame.payload));
+    } else if (const auto waiting = requests_.find(frame.request); waiting != requests_.end()) {
+      waiting->second = std::move(frame);
+    }
+  }
+  arrived_.notify_all();
+}
+
+}  // namespace pinion

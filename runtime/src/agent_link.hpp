@@ -1,0 +1,71 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/thread_annotations.hpp>
+#include <pinion/shm/channel.hpp>
+#include <pinion/shm/unique_fd.hpp>
+
+#include "frames.hpp"
+
+namespace pinion {
+
+/// A rank's end of the socket to its agent. A thread of its own reads, so that the agent's end is
+/// noticed whatever the program does: the process then ends, as its work can no longer count.
+///
+/// Thread safety: as IControlLink says; publish(), fetch() and leave() from any thread.
+class AgentLink final : public IControlLink {
+ public:
+  /// Joins the job. Blocks: for the agent's answer.
+  /// Errors: kUnavailable when the agent is gone; kFailedPrecondition when it refuses (says why).
+  [[nodiscard]] static Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> join(
+      UniqueFd socket, const Hello& hello);
+  ~AgentLink() override;
+
+  [[nodiscard]] Status send(std::span<const std::byte> message) override;
+  [[nodiscard]] Result<std::vector<std::byte>> receive(Instant deadline) override;
+  void wake() noexcept override;
+
+  /// Gives a sealed segment to the agent. Blocks: for its answer.
+  [[nodiscard]] Status publish(const BlobHandle& handle, Place home, int descriptor);
+
+  /// The segment behind a handle. Blocks: for the agent's answer.
+  [[nodiscard]] Result<std::pair<UniqueFd, Place>> fetch(const BlobHandle& handle);
+
+  /// Tells the agent that the program is done with the job; its end is in good order from here on.
+  void leave(std::uint32_t rank) noexcept;
+
+ private:
+  explicit AgentLink(Channel channel);
+  void read_frames();
+  void sort_in(Frame frame);
+  [[nodiscard]] Result<Frame> request(FrameKind kind, const BlobReference& reference,
+                                      std::span<const int> descriptors);
+
+  Channel channel_;
+  Mutex mutex_;
+  std::condition_variable_any arrived_;
+  std::deque<std::vector<std::byte>> inbox_ PINION_GUARDED_BY(mutex_);
+  std::map<std::uint64_t, std::optional<Frame>> requests_ PINION_GUARDED_BY(mutex_);
+  std::uint64_t request_count_ PINION_GUARDED_BY(mutex_) = 0;
+  bool woken_ PINION_GUARDED_BY(mutex_) = false;
+  bool closed_ PINION_GUARDED_BY(mutex_) = false;
+  bool leaving_ PINION_GUARDED_BY(mutex_) = false;
+  std::thread reader_;
+};
+
+}  // namespace pinion

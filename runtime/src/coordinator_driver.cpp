@@ -1,0 +1,120 @@
+#include "coordinator_driver.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include <pinion/core/assert.hpp>
+#include <pinion/shard/protocol/wire.hpp>
+
+namespace pinion {
+
+CoordinatorDriver::CoordinatorDriver(const protocol::CoordinatorOptions& options, Hooks hooks,
+                                     const IClock& clock, GrantLog& log)
+    : options_(options),
+      hooks_(std::move(hooks)),
+      clock_(clock),
+      log_(log),
+      coordinator_(options),
+      incarnations_(options.rank_count, 0) {}
+
+void CoordinatorDriver::rank_joined(LoggedRank who, std::int64_t pid) {
+  PINION_ASSERT(who.rank < incarnations_.size());
+  incarnations_[who.rank] = who.incarnation;
+  log_.joined(who, pid);
+  step(protocol::RankJoined{who.rank, who.incarnation});
+}
+
+void CoordinatorDriver::rank_lost(LoggedRank who, const std::string& reason, bool returns) {
+  log_.lost(who, reason, returns);
+  step(protocol::RankLost{who.rank, who.incarnation, returns, reason});
+}
+
+void CoordinatorDriver::rank_left(LoggedRank who) {
+  log_.left(who);
+  step(protocol::RankLeft{who.rank, who.incarnation});
+}
+
+Status CoordinatorDriver::message_arrived(LoggedRank who, std::span<const std::byte> bytes) {
+  Result<protocol::Decoded> decoded = protocol::decode(bytes);
+  if (!decoded) {
+    return std::move(decoded).error();
+  }
+  const protocol::Envelope& envelope = decoded->envelope;
+  if (envelope.rank != who.rank || envelope.incarnation != who.incarnation) {
+    return Status(ErrorCode::kPermissionDenied,
+                  "a message says it is from rank " + std::to_string(envelope.rank) + ", life " +
+                      std::to_string(envelope.incarnation) + "; it came from rank " +
+                      std::to_string(who.rank) + ", life " + std::to_string(who.incarnation));
+  }
+  step(protocol::MessageReceived{envelope, std::move(decoded->message)});
+  return {};
+}
+
+void CoordinatorDriver::tick() {
+  step(protocol::Tick{});
+}
+
+void CoordinatorDriver::step(const protocol::Event& event) {
+  if (const auto* received = std::get_if<protocol::MessageReceived>(&event)) {
+    if (const auto* failed = std::get_if<protocol::BatchFailed>(&received->message)) {
+      log_.failed({received->envelope.rank, received->envelope.incarnation}, *failed);
+    }
+  }
+  protocol::Effects effects;
+  coordinator_.step(event, clock_.now(), effects);
+  for (const protocol::Effect& effect : effects) {
+    carry_out(event, effect);
+  }
+  const protocol::Progress progress = coordinator_.progress();
+  if (progress.step != latest_.step) {
+    earlier_ = totals();
+  }
+  latest_ = progress;
+}
+
+JobTotals CoordinatorDriver::totals() const noexcept {
+  return {latest_.step, earlier_.shard_count + latest_.shard_accepted_count,
+          earlier_.input_bytes + latest_.bytes_accepted, latest_.failure_count};
+}
+
+void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::Effect& effect) {
+  if (const auto* send = std::get_if<protocol::Send>(&effect)) {
+    follow_sent(cause, *send);
+    const protocol::Envelope envelope{options_.job, options_.epoch, send->rank,
+                                      incarnations_[send->rank]};
+    hooks_.send(send->rank, protocol::encode(envelope, send->message));
+  } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
+    if (Status kept = hooks_.keep(keep->blob); !kept.ok() && !ended_) {
+      ended_ = true;
+      hooks_.end_job({ErrorCode::kDataLoss,
+                      "an accepted blob is not where it should be: " + kept.to_string()});
+    }
+  } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
+    hooks_.release(release->blob);
+  } else if (const auto* end = std::get_if<protocol::EndJob>(&effect); end && !ended_) {
+    ended_ = true;
+    hooks_.end_job(end->failure);
+  }
+}
+
+void CoordinatorDriver::follow_sent(const protocol::Event& cause, const protocol::Send& send) {
+  const LoggedRank who{send.rank, incarnations_[send.rank]};
+  if (const auto* grant = std::get_if<protocol::Grant>(&send.message)) {
+    log_.granted(who, *grant);
+  } else if (const auto* done = std::get_if<protocol::StepDone>(&send.message)) {
+    log_.step_done(who, done->step);
+  } else if (const auto* verdict = std::get_if<protocol::Verdict>(&send.message)) {
+    // The verdict answers the report that is being handled; it names that report by number only.
+    const auto* received = std::get_if<protocol::MessageReceived>(&cause);
+    const auto* report = received ? std::get_if<protocol::Report>(&received->message) : nullptr;
+    if (report != nullptr && report->report == verdict->report) {
+      log_.settled(who, *report, verdict->failure);
+      if (verdict->failure.code != ErrorCode::kOk) {
+        hooks_.release(report->output);  // Nobody will ask for it; its rank may live for long.
+      }
+    }
+  }
+}
+
+}  // namespace pinion

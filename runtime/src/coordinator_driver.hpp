@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/protocol/coordinator.hpp>
+
+#include "grant_log.hpp"
+
+namespace pinion {
+
+/// What a job has done so far.
+struct JobTotals {
+  std::uint64_t step_count = 0;
+  std::uint64_t shard_count = 0;
+  std::uint64_t input_bytes = 0;
+  std::uint64_t failure_count = 0;
+};
+
+/// Runs the coordinator's state machine: gives it the time, decodes what ranks send, carries out
+/// what it decides. The same for a job of one process and for an agent; they differ in the hooks.
+///
+/// Thread safety: none.
+class CoordinatorDriver {
+ public:
+  struct Hooks {
+    std::function<void(std::uint32_t rank, std::vector<std::byte> message)> send;
+    std::function<Status(const BlobHandle&)> keep;
+    std::function<void(const BlobHandle&)> release;
+    std::function<void(const protocol::Failure&)> end_job;
+  };
+
+  /// Lifetime: `clock` and `log` must outlive the driver.
+  CoordinatorDriver(const protocol::CoordinatorOptions& options, Hooks hooks, const IClock& clock,
+                    GrantLog& log);
+
+  void rank_joined(LoggedRank who, std::int64_t pid);
+  void rank_lost(LoggedRank who, const std::string& reason, bool returns);
+  void rank_left(LoggedRank who);
+
+  /// What arrived from `who`.
+  /// Errors: kInvalidArgument, kUnimplemented, kPermissionDenied for bytes that are no message or
+  ///   claim to come from somebody else; nothing has changed then.
+  [[nodiscard]] Status message_arrived(LoggedRank who, std::span<const std::byte> bytes);
+
+  void tick();
+  [[nodiscard]] Instant next_deadline() const noexcept { return coordinator_.next_deadline(); }
+  [[nodiscard]] protocol::Progress progress() const noexcept { return coordinator_.progress(); }
+  [[nodiscard]] JobTotals totals() const noexcept;
+
+ private:
+  void step(const protocol::Event& event);
+  void carry_out(const protocol::Event& cause, const protocol::Effect& effect);
+  void follow_sent(const protocol::Event& cause, const protocol::Send& send);
+
+  protocol::CoordinatorOptions options_;
+  Hooks hooks_;
+  const IClock& clock_;
+  GrantLog& log_;
+  protocol::Coordinator coordinator_;
+  std::vector<std::uint32_t> incarnations_;  // By rank; 0 before it first joined.
+  protocol::Progress latest_ = {};
+  JobTotals earlier_ = {};  // Of the steps before latest_.step.
+  bool ended_ = false;
+};
+
+}  // namespace pinion

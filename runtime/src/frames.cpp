@@ -1,0 +1,149 @@
+#include "frames.hpp"
+
+#include <cstring>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace pinion {
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::byte> bytes_of(std::string_view text) {
+  const auto* const begin = reinterpret_cast<const std::byte*>(text.data());
+  return {begin, begin + text.size()};
+}
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// Runs `read`; whatever it throws becomes a Status.
+template <class T, class Read>
+Result<T> parse(const char* what, Read read) {
+  try {
+    return read();
+  } catch (const json::exception& error) {
+    return Status(ErrorCode::kInvalidArgument,
+                  std::string("a ") + what + " frame cannot be read: " + error.what());
+  }
+}
+
+json json_of(Place place) {
+  return {static_cast<unsigned>(place.kind), place.index, place.host};
+}
+
+Place place_of(const json& value) {
+  return Place{value.at(0).get<unsigned>() == 0 ? PlaceKind::kNuma : PlaceKind::kDevice,
+               value.at(1).get<std::uint16_t>(), value.at(2).get<std::uint32_t>()};
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_hello(const Hello& hello) {
+  return bytes_of(json{{"version", hello.version}, {"pid", hello.pid}}.dump());
+}
+
+Result<Hello> decode_hello(std::span<const std::byte> payload) {
+  return parse<Hello>("hello", [payload] {
+    const json value = json::parse(text_of(payload));
+    return Hello{value.at("version"), value.at("pid")};
+  });
+}
+
+std::vector<std::byte> encode_welcome(const Welcome& welcome) {
+  const JobInfo& info = welcome.info;
+  json groups = json::array();
+  for (const WorkerGroup& group : welcome.groups) {
+    groups.push_back(
+        {{"place", json_of(group.place)}, {"cpus", group.cpus}, {"workers", group.worker_count}});
+  }
+  // Not as text: a path need not be UTF-8.
+  std::string encoded;
+  json::to_cbor(json{{"job", info.job},
+                     {"seed", info.seed},
+                     {"epoch", info.epoch},
+                     {"host", info.host},
+                     {"rank", info.rank},
+                     {"rank_count", info.rank_count},
+                     {"incarnation", info.incarnation},
+                     {"batch_shard_count", info.batch_shard_count},
+                     {"batch_ns", info.batch_duration.count()},
+                     {"batch_bytes", info.batch_bytes},
+                     {"has_standard_input", info.has_standard_input},
+                     {"groups", groups},
+                     {"first_segment", welcome.first_segment},
+                     {"segment_count", welcome.segment_count},
+                     {"memory_bytes", welcome.memory_bytes},
+                     {"trace_directory", welcome.trace_directory},
+                     {"binds_memory", welcome.binds_memory}},
+                encoded);
+  return bytes_of(encoded);
+}
+
+Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
+  return parse<Welcome>("welcome", [payload] {
+    const json value = json::from_cbor(text_of(payload));
+    Welcome welcome;
+    JobInfo& info = welcome.info;
+    value.at("job").get_to(info.job);
+    value.at("seed").get_to(info.seed);
+    value.at("epoch").get_to(info.epoch);
+    value.at("host").get_to(info.host);
+    value.at("rank").get_to(info.rank);
+    value.at("rank_count").get_to(info.rank_count);
+    value.at("incarnation").get_to(info.incarnation);
+    value.at("batch_shard_count").get_to(info.batch_shard_count);
+    info.batch_duration = Duration(value.at("batch_ns").get<std::int64_t>());
+    value.at("batch_bytes").get_to(info.batch_bytes);
+    value.at("has_standard_input").get_to(info.has_standard_input);
+    for (const json& group : value.at("groups")) {
+      welcome.groups.push_back(
+          {place_of(group.at("place")), group.at("cpus"), group.at("workers")});
+    }
+    value.at("first_segment").get_to(welcome.first_segment);
+    value.at("segment_count").get_to(welcome.segment_count);
+    value.at("memory_bytes").get_to(welcome.memory_bytes);
+    value.at("trace_directory").get_to(welcome.trace_directory);
+    value.at("binds_memory").get_to(welcome.binds_memory);
+    return welcome;
+  });
+}
+
+std::vector<std::byte> encode_reference(const BlobReference& reference) {
+  static_assert(std::is_trivially_copyable_v<BlobReference> && sizeof(BlobReference) == 48);
+  std::vector<std::byte> bytes(sizeof(BlobReference));
+  std::memcpy(bytes.data(), &reference, sizeof(BlobReference));
+  return bytes;
+}
+
+Result<BlobReference> decode_reference(std::span<const std::byte> payload) {
+  if (payload.size() != sizeof(BlobReference)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "a blob reference has " + std::to_string(payload.size()) +
+                      " bytes; it must have " + std::to_string(sizeof(BlobReference)));
+  }
+  BlobReference reference;
+  std::memcpy(&reference, payload.data(), sizeof(BlobReference));
+  return reference;
+}
+
+std::vector<std::byte> encode_status(const Status& status) {
+  std::vector<std::byte> bytes = bytes_of(status.message());
+  bytes.insert(bytes.begin(), static_cast<std::byte>(status.code()));
+  return bytes;
+}
+
+Status decode_status(std::span<const std::byte> payload) {
+  if (payload.empty()) {
+    return Status(ErrorCode::kInvalidArgument, "an answer without a code");
+  }
+  const auto code = static_cast<ErrorCode>(payload[0]);
+  if (code == ErrorCode::kOk) {
+    return {};
+  }
+  return Status(error_info(code).code, std::string(text_of(payload.subspan(1))));
+}
+
+}  // namespace pinion

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/executor.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// What goes between a rank and its agent, over their one socket. The two are always of one build:
+/// Hello carries the version and the agent refuses another.
+enum class FrameKind : std::uint16_t {
+  kHello = 1,       ///< Rank: "I have joined". JSON.
+  kWelcome = 2,     ///< Agent: the answer to kHello. CBOR.
+  kControl = 3,     ///< Both: a protocol message.
+  kPublish = 4,     ///< Rank: a BlobReference with its descriptor; answered by kDone.
+  kFetch = 5,       ///< Rank: a BlobReference; answered by kDescriptor or kDone with an error.
+  kDescriptor = 6,  ///< Agent: a BlobReference with its descriptor.
+  kDone = 7,        ///< Agent: the Status of a request.
+  kGoodbye = 8,     ///< Rank: the program is done with the job; answered by kDone.
+};
+
+struct Hello {
+  std::string version;
+  std::int64_t pid = 0;
+};
+
+struct Welcome {
+  JobInfo info;
+  std::vector<WorkerGroup> groups;
+  std::uint32_t first_segment = 0;
+  std::uint32_t segment_count = 0;
+  std::uint64_t memory_bytes = 0;
+  std::string trace_directory;
+  bool binds_memory = false;  ///< Whether the host has several NUMA nodes.
+};
+
+struct BlobReference {
+  BlobHandle handle;
+  Place home;
+};
+
+[[nodiscard]] std::vector<std::byte> encode_hello(const Hello& hello);
+[[nodiscard]] Result<Hello> decode_hello(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_welcome(const Welcome& welcome);
+[[nodiscard]] Result<Welcome> decode_welcome(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_reference(const BlobReference& reference);
+[[nodiscard]] Result<BlobReference> decode_reference(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_status(const Status& status);
+[[nodiscard]] Status decode_status(std::span<const std::byte> payload);
+
+}  // namespace pinion

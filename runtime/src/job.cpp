@@ -1,0 +1,248 @@
+#include <pinion/runtime/job.hpp>
+
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <random>
+#include <system_error>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <pinion/core/assert.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/executor.hpp>
+#include <pinion/core/trace.hpp>
+#include <pinion/numa/binding.hpp>
+#include <pinion/numa/placement.hpp>
+#include <pinion/numa/topology.hpp>
+#include <pinion/runtime/version.hpp>
+#include <pinion/shm/local_blob_store.hpp>
+#include <pinion/shm/shared_blob_store.hpp>
+
+#include "agent_link.hpp"
+#include "frames.hpp"
+#include "grant_log.hpp"
+#include "launch_spec.hpp"
+#include "local_link.hpp"
+#include "settings.hpp"
+
+namespace pinion {
+
+// Members are destroyed from the last to the first: the workers end before the store and the link
+// that they use.
+struct Job::State {
+  SystemClock clock;
+  Settings settings;
+  JobInfo info;
+  std::optional<Topology> topology;  // Of this machine; empty where there is nothing to choose.
+  GrantLog log;
+  std::unique_ptr<IBlobStore> store;
+  LocalBlobStore* local_store = nullptr;  // The same object, in a job of one process.
+  std::unique_ptr<AgentLink> agent_link;
+  std::unique_ptr<LocalLink> local_link;
+  std::unique_ptr<Trace> trace;
+  std::unique_ptr<Executor> executor;
+  std::uint64_t step_count = 0;
+
+  Status become_rank(UniqueFd socket);
+  Status become_job();
+  BindMemory memory_binder() const;
+  Status start_workers(const std::vector<WorkerGroup>& groups);
+  void finish() noexcept;
+};
+
+namespace {
+
+// The socket that an agent has left open for us, if one has.
+Result<std::optional<UniqueFd>> inherited_socket() {
+  const std::string text = environment_value("PINION_AGENT_FD");
+  if (text.empty()) {
+    return std::optional<UniqueFd>();
+  }
+  int descriptor = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), descriptor);
+  if (error != std::errc() || end != text.data() + text.size() || descriptor < 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "PINION_AGENT_FD is '" + text + "'; pinion run sets it to a descriptor");
+  }
+  // What this program starts is no rank.
+  unsetenv("PINION_AGENT_FD");
+  return std::optional<UniqueFd>(UniqueFd(descriptor));
+}
+
+}  // namespace
+
+Status Job::State::become_rank(UniqueFd socket) {
+  Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> joined =
+      AgentLink::join(std::move(socket), {std::string(version()), getpid()});
+  if (!joined) {
+    return std::move(joined).error();
+  }
+  Welcome& welcome = joined->second;
+  agent_link = std::move(joined->first);
+  info = welcome.info;
+  settings.trace_directory = welcome.trace_directory;
+  if (welcome.binds_memory) {
+    Result<Topology> found = Topology::of_this_machine();
+    if (!found) {
+      return std::move(found).error();
+    }
+    topology = std::move(found).value();
+  }
+  AgentLink& link = *agent_link;
+  store = make_shared_blob_store(
+      {.identity = {info.job, info.epoch, info.host},
+       .first_segment = welcome.first_segment,
+       .segment_count = welcome.segment_count,
+       .budget_bytes = welcome.memory_bytes,
+       .bind_memory = memory_binder()},
+      {.publish = [&link](const BlobHandle& handle, Place home,
+                          int descriptor) { return link.publish(handle, home, descriptor); },
+       .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); }});
+  return start_workers(welcome.groups);
+}
+
+Status Job::State::become_job() {
+  Result<Topology> found = Topology::of_this_machine();
+  if (!found) {
+    return std::move(found).error();
+  }
+  topology = std::move(found).value();
+  Result<std::vector<RankPlacement>> placement =
+      place_ranks(*topology, {.rank_count = 1, .workers_per_rank = settings.workers_per_rank});
+  if (!placement) {
+    return std::move(placement).error();
+  }
+  std::random_device device;
+  info.job = (static_cast<std::uint64_t>(device()) << 32) | device();
+  info.epoch = 1;
+  info.seed = settings.seed;
+  info.batch_shard_count = settings.batch_shard_count;
+  info.batch_duration = settings.batch_duration;
+  info.batch_bytes = settings.batch_bytes;
+  if (!settings.grant_log.empty()) {
+    Result<GrantLog> opened = GrantLog::open(settings.grant_log);
+    if (!opened) {
+      return std::move(opened).error();
+    }
+    log = std::move(opened).value();
+  }
+  auto local = std::make_unique<LocalBlobStore>(BlobStoreIdentity{info.job, info.epoch, info.host},
+                                                blob_budget_of(settings, 1), memory_binder());
+  local_store = local.get();
+  store = std::move(local);
+  local_link = std::make_unique<LocalLink>(info, settings, *local_store, clock, log);
+  return start_workers(placement->front().groups);
+}
+
+BindMemory Job::State::memory_binder() const {
+  if (!topology || topology->nodes().size() < 2) {
+    return {};
+  }
+  return [this](std::span<std::byte> pages, Place place) {
+    return bind_memory(pages, *topology, place);
+  };
+}
+
+Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
+  Result<std::unique_ptr<Executor>> created = Executor::create({groups});
+  if (!created) {
+    return std::move(created).error();
+  }
+  executor = std::move(created).value();
+  trace = std::make_unique<Trace>(TraceOptions{.enabled = !settings.trace_directory.empty()},
+                                  executor->worker_count());
+  return {};
+}
+
+void Job::State::finish() noexcept {
+  executor.reset();
+  if (trace && trace->enabled()) {
+    std::error_code ignored;
+    std::filesystem::create_directories(settings.trace_directory, ignored);
+    const std::string path =
+        fmt::format("{}/trace.rank{}.json", settings.trace_directory, info.rank);
+    if (const Status written = trace->write(path, info.rank); !written.ok()) {
+      fmt::print(stderr, "pinion: the trace is not written: {}\n", written.to_string());
+    }
+  }
+  if (local_link) {
+    local_link->clear_progress();
+  }
+  if (agent_link) {
+    agent_link->leave(info.rank);
+  }
+}
+
+Result<Job> Job::create(int& argc, char** argv) {
+  Result<Settings> settings = read_settings();
+  if (!settings) {
+    return std::move(settings).error();
+  }
+  PINION_RETURN_IF_ERROR(take_options(*settings, argc, argv));
+  auto state = std::make_unique<State>();
+  state->settings = std::move(settings).value();
+  Result<std::optional<UniqueFd>> socket = inherited_socket();
+  if (!socket) {
+    return std::move(socket).error();
+  }
+  PINION_RETURN_IF_ERROR(socket->has_value() ? state->become_rank(std::move(**socket))
+                                             : state->become_job());
+  return Job(std::move(state));
+}
+
+Job::Job(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+Job::Job(Job&&) noexcept = default;
+
+Job& Job::operator=(Job&& other) noexcept {
+  if (this != &other) {
+    if (state_) {
+      state_->finish();
+    }
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+
+Job::~Job() {
+  if (state_) {
+    state_->finish();
+  }
+}
+
+Status Job::once(const std::function<void()>& body, CallSite where) {
+  return pinion::once(*this, body, where);
+}
+
+std::string Job::placement() {
+  return describe_rank(info().rank, {executor().groups()});
+}
+
+const JobInfo& Job::info() const noexcept {
+  return state_->info;
+}
+Executor& Job::executor() noexcept {
+  return *state_->executor;
+}
+IBlobStore& Job::store() noexcept {
+  return *state_->store;
+}
+Trace& Job::trace() noexcept {
+  return *state_->trace;
+}
+std::uint64_t Job::begin_step() noexcept {
+  return ++state_->step_count;
+}
+
+IControlLink& Job::control() noexcept {
+  if (state_->agent_link) {
+    return *state_->agent_link;
+  }
+  return *state_->local_link;
+}
+
+}  // namespace pinion

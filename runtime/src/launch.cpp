@@ -1,0 +1,133 @@
+// Starts the agent and stands between it and whoever started us.
+
+#include <pinion/runtime/launch.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include <pinion/shm/unique_fd.hpp>
+
+#include "launch_spec.hpp"
+#include "settings.hpp"
+
+namespace pinion {
+namespace {
+
+constexpr int kForwardedSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+
+Result<std::string> find_agent() {
+  namespace fs = std::filesystem;
+  if (const std::string given = environment_value("PINION_AGENT"); !given.empty()) {
+    if (access(given.c_str(), X_OK) != 0) {
+      return Status::from_errno(errno, "PINION_AGENT names " + given + ", which cannot be run");
+    }
+    return given;
+  }
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  for (const fs::path& candidate :
+       {self.parent_path() / "pinion-agent", fs::path(PINION_AGENT_PATH)}) {
+    if (access(candidate.c_str(), X_OK) == 0) {
+      return candidate.string();
+    }
+  }
+  return Status(ErrorCode::kNotFound, "pinion-agent is neither beside " + self.string() +
+                                          " nor at " PINION_AGENT_PATH
+                                          "; install it, or set PINION_AGENT to its path");
+}
+
+// The description as a file without a name, so that nothing is left behind whatever dies.
+Result<UniqueFd> make_spec_file(const LaunchSpec& spec) {
+  UniqueFd file(memfd_create("pinion-launch", MFD_CLOEXEC));
+  const std::string text = encode_launch_spec(spec);
+  if (!file.valid() ||
+      write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return Status::from_errno(errno, "cannot hand the launch description to the agent");
+  }
+  return file;
+}
+
+sigset_t forwarded_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : kForwardedSignals) {
+    sigaddset(&signals, signal);
+  }
+  sigaddset(&signals, SIGCHLD);
+  return signals;
+}
+
+// Until the agent ends. Signals are blocked and taken here one by one, so none is lost.
+int wait_for_agent(pid_t agent, const sigset_t& signals) {
+  while (true) {
+    int wait_status = 0;
+    if (waitpid(agent, &wait_status, WNOHANG) == agent) {
+      return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    }
+    const int signal = sigwaitinfo(&signals, nullptr);
+    if (signal > 0 && signal != SIGCHLD) {
+      kill(agent, signal);
+    }
+  }
+}
+
+}  // namespace
+
+Result<int> launch(const LaunchSpec& spec) {
+  Result<std::string> agent = find_agent();
+  if (!agent) {
+    return std::move(agent).error();
+  }
+  Result<UniqueFd> file = make_spec_file(spec);
+  if (!file) {
+    return std::move(file).error();
+  }
+  const std::string option = "--spec-fd=" + std::to_string(file->get());
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return Status::from_errno(errno, "cannot make a pipe");
+  }
+  const UniqueFd error_reader(ends[0]);
+  UniqueFd error_writer(ends[1]);
+  const sigset_t signals = forwarded_signals();
+  sigset_t before;
+  sigprocmask(SIG_BLOCK, &signals, &before);
+  // Where it is ignored, children vanish without a word: their exit status and this signal too.
+  signal(SIGCHLD, SIG_DFL);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+      _exit(127);
+    }
+    setpgid(0, 0);
+    fcntl(file->get(), F_SETFD, 0);
+    execl(agent->c_str(), agent->c_str(), option.c_str(), static_cast<char*>(nullptr));
+    const int error = errno;
+    const ssize_t told = write(error_writer.get(), &error, sizeof(error));
+    _exit(told == sizeof(error) ? 127 : 126);
+  }
+  int cause = pid < 0 ? errno : 0;
+  error_writer.reset();
+  if (pid > 0 && read(error_reader.get(), &cause, sizeof(cause)) == sizeof(cause)) {
+    waitpid(pid, nullptr, 0);
+  }
+  if (cause != 0) {
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+    return Status::from_errno(cause, "cannot start " + *agent);
+  }
+  const int status = wait_for_agent(pid, signals);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  return status;
+}
+
+}  // namespace pinion

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <pinion/core/status.hpp>
+#include <pinion/numa/placement.hpp>
+#include <pinion/runtime/launch.hpp>
+
+#include "settings.hpp"
+
+namespace pinion {
+
+/// How a LaunchSpec travels from `pinion run` to the agent.
+[[nodiscard]] std::string encode_launch_spec(const LaunchSpec& spec);
+[[nodiscard]] Result<LaunchSpec> decode_launch_spec(std::string_view text);
+
+/// The settings that hold for the job: file and environment, then those of `spec`.
+[[nodiscard]] Result<Settings> settings_of(const LaunchSpec& spec);
+
+/// Where the job runs on this machine.
+struct HostPlacement {
+  std::vector<RankPlacement> ranks = {};
+  std::size_t node_count = 1;  ///< NUMA nodes of the machine.
+};
+[[nodiscard]] Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings);
+
+/// "rank 0: 1 worker on NUMA node 0, CPUs 0"
+[[nodiscard]] std::string describe_rank(std::uint32_t rank, const RankPlacement& placement);
+
+}  // namespace pinion

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/shard/protocol/coordinator.hpp>
+
+#include "coordinator_driver.hpp"
+
+namespace pinion {
+
+/// Shows how far a job is on standard error: a bar that redraws itself on a terminal, a line every
+/// few seconds elsewhere, nothing when quiet. What is done within the first second is not shown.
+///
+/// Thread safety: none.
+class ProgressDisplay {
+ public:
+  struct Options {
+    bool quiet = false;
+    bool is_terminal = false;
+    std::size_t width = 80;
+  };
+
+  ProgressDisplay(const Options& options, Instant now);
+
+  /// Options that fit standard error of this process.
+  [[nodiscard]] static Options for_standard_error(bool quiet);
+
+  /// Call as often as is handy; it draws at its own pace. Returns what it drew (also written to
+  /// standard error), empty most of the time.
+  std::string update(const protocol::Progress& progress, Instant now);
+
+  /// Takes the bar away, before something else is printed and at the end.
+  std::string clear();
+
+  /// How often update() is worth calling.
+  [[nodiscard]] Duration interval() const noexcept;
+
+ private:
+  [[nodiscard]] std::string bar(const protocol::Progress& progress, Instant now) const;
+  [[nodiscard]] std::string line(const protocol::Progress& progress, Instant now) const;
+
+  Options options_;
+  Instant started_;
+  Instant step_started_;
+  Instant drawn_;
+  std::uint64_t step_ = 0;
+  bool bar_is_up_ = false;
+};
+
+/// "2 steps, 65 shards, 1.05 GiB in 1.31 s (821 MiB/s)"
+[[nodiscard]] std::string summary_of(const JobTotals& totals, Duration elapsed);
+
+}  // namespace pinion

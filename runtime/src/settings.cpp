@@ -1,0 +1,265 @@
+#include "settings.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include <toml++/toml.h>
+
+namespace pinion {
+namespace {
+
+template <class Number>
+std::optional<Number> parse(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+template <class Number>
+bool set_number(Number& target, std::string_view text, Number least) {
+  const std::optional<Number> number = parse<Number>(text);
+  if (!number || *number < least) {
+    return false;
+  }
+  target = *number;
+  return true;
+}
+
+bool set_seconds(Duration& target, std::string_view text) {
+  const std::optional<double> seconds = parse<double>(text);
+  if (!seconds || !(*seconds >= 1e-6) || *seconds > 1e6) {
+    return false;
+  }
+  target = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*seconds));
+  return true;
+}
+
+bool set_text(std::string& target, std::string_view text) {
+  if (text.empty()) {
+    return false;
+  }
+  target = text;
+  return true;
+}
+
+bool set_flag(bool& target, std::string_view text) {
+  if (text == "1" || text == "true" || text == "yes") {
+    target = true;
+    return true;
+  }
+  if (text == "0" || text == "false" || text == "no") {
+    target = false;
+    return true;
+  }
+  return false;
+}
+
+struct Setting {
+  const char* name;
+  const char* form;
+  const char* meaning;
+  bool (*set)(Settings&, std::string_view);
+};
+
+constexpr Setting kSettings[] = {
+    {"workers", "a number, 0 or more", "workers of a rank; 0 shares the usable CPUs [0]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::size_t>(s.workers_per_rank, v, 0);
+     }},
+    {"batch-shards", "a number, at least 1", "most shards in a batch, the unit of commit [64]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::size_t>(s.batch_shard_count, v, 1);
+     }},
+    {"batch-seconds", "seconds, from 0.000001 to 1000000", "age at which a batch is sealed [5]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.batch_duration, v); }},
+    {"batch-bytes", "bytes, at least 1", "memory at which a batch is sealed [268435456]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint64_t>(s.batch_bytes, v, 1);
+     }},
+    {"lease-seconds", "seconds, from 0.000001 to 1000000",
+     "how long a lease holds without a heartbeat [6]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.lease_duration, v); }},
+    {"memory-bytes", "bytes, 0 or more", "budget for a rank's blobs; 0 is half of the memory [0]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint64_t>(s.memory_bytes, v, 0);
+     }},
+    {"seed", "a number", "what the random seeds of shards derive from [1]",
+     [](Settings& s, std::string_view v) { return set_number<std::uint64_t>(s.seed, v, 0); }},
+    {"quiet", "0 or 1", "print no progress and no summary [0]",
+     [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
+    {"trace", "a directory", "write a trace there, for Perfetto [none]",
+     [](Settings& s, std::string_view v) { return set_text(s.trace_directory, v); }},
+    {"grant-log", "a file", "log every grant and acceptance there, one JSON object a line [none]",
+     [](Settings& s, std::string_view v) { return set_text(s.grant_log, v); }},
+    {"test-no-fast-forward", "0 or 1", "tests only: a respawned rank runs finished steps again [0]",
+     [](Settings& s, std::string_view v) { return set_flag(s.test_no_fast_forward, v); }},
+    {"test-no-acceptance", "0 or 1", "tests only: accepted partials die with their rank [0]",
+     [](Settings& s, std::string_view v) { return set_flag(s.test_no_acceptance, v); }},
+    {"test-no-descriptors", "0 or 1", "tests only: the agent passes no descriptors on [0]",
+     [](Settings& s, std::string_view v) { return set_flag(s.test_no_descriptors, v); }},
+};
+
+std::string variable_name(const char* name) {
+  std::string variable = "PINION_";
+  for (const char* c = name; *c != '\0'; ++c) {
+    variable += *c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
+  }
+  return variable;
+}
+
+std::optional<std::string> scalar_text(const toml::node& node) {
+  if (const auto* text = node.as_string()) {
+    return text->get();
+  }
+  if (const auto* number = node.as_integer()) {
+    return std::to_string(number->get());
+  }
+  if (const auto* flag = node.as_boolean()) {
+    return flag->get() ? "true" : "false";
+  }
+  if (const auto* real = node.as_floating_point()) {
+    char digits[32];  // The shortest form that reads back as the same number has at most 24.
+    return std::string(digits, std::to_chars(digits, std::end(digits), real->get()).ptr);
+  }
+  return std::nullopt;
+}
+
+// Not left to the parser: it tells a file that is missing from one that is broken by words only.
+Result<std::string> text_of_file(const std::string& path) {
+  struct Close {
+    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+  };
+  const std::unique_ptr<std::FILE, Close> file(std::fopen(path.c_str(), "re"));
+  std::string text;
+  char block[4096];
+  for (std::size_t count = 1; file && count > 0;) {
+    count = std::fread(block, 1, sizeof(block), file.get());
+    text.append(block, count);
+  }
+  if (!file || std::ferror(file.get()) != 0) {
+    return Status::from_errno(errno, "PINION_CONFIG names " + path + ", which cannot be read");
+  }
+  return text;
+}
+
+Status read_file(Settings& settings, const std::string& path) {
+  const Result<std::string> text = text_of_file(path);
+  if (!text) {
+    return text.error();
+  }
+  toml::table table;
+  try {
+    table = toml::parse(*text);
+  } catch (const toml::parse_error& error) {
+    std::ostringstream where;
+    where << error.source().begin;
+    return Status(ErrorCode::kInvalidArgument, "configuration file " + path + ": " +
+                                                   std::string(error.description()) + " (" +
+                                                   where.str() + ")");
+  }
+  for (const auto& [key, node] : table) {
+    const std::optional<std::string> value = scalar_text(node);
+    if (!value) {
+      return Status(ErrorCode::kInvalidArgument, "configuration file " + path + ": " +
+                                                     std::string(key.str()) +
+                                                     " must be a text, a number or true/false");
+    }
+    PINION_RETURN_IF_ERROR(
+        set_setting(settings, key.str(), *value).with_context("configuration file " + path));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status set_setting(Settings& settings, std::string_view name, std::string_view value) {
+  for (const Setting& setting : kSettings) {
+    if (name == setting.name) {
+      if (setting.set(settings, value)) {
+        return {};
+      }
+      return Status(ErrorCode::kInvalidArgument, std::string(name) + " is '" + std::string(value) +
+                                                     "'; it must be " + setting.form);
+    }
+  }
+  return Status(ErrorCode::kInvalidArgument,
+                "'" + std::string(name) + "' is no setting of Pinion; see pinion run --help");
+}
+
+Result<Settings> read_settings() {
+  Settings settings;
+  if (const std::string path = environment_value("PINION_CONFIG"); !path.empty()) {
+    PINION_RETURN_IF_ERROR(read_file(settings, path));
+  }
+  for (const Setting& setting : kSettings) {
+    const std::string variable = variable_name(setting.name);
+    if (const std::string value = environment_value(variable.c_str()); !value.empty()) {
+      PINION_RETURN_IF_ERROR(
+          set_setting(settings, setting.name, value).with_context("variable " + variable));
+    }
+  }
+  return settings;
+}
+
+Status take_options(Settings& settings, int& argc, char** argv) {
+  constexpr std::string_view kPrefix = "--pinion-";
+  int kept = std::min(argc, 1);
+  bool ended = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    ended = ended || argument == "--";
+    if (ended || !argument.starts_with(kPrefix)) {
+      argv[kept++] = argv[i];
+      continue;
+    }
+    const std::string_view body = argument.substr(kPrefix.size());
+    const std::size_t equals = body.find('=');
+    if (equals == std::string_view::npos) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "option " + std::string(argument) + " needs a value: --pinion-NAME=VALUE");
+    }
+    PINION_RETURN_IF_ERROR(set_setting(settings, body.substr(0, equals), body.substr(equals + 1)));
+  }
+  argc = kept;
+  argv[argc] = nullptr;  // As the C library promises for the end of argv.
+  return {};
+}
+
+std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count) {
+  if (settings.memory_bytes > 0) {
+    return settings.memory_bytes;
+  }
+  const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
+  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
+  return pages / 2 * page_bytes / rank_count;
+}
+
+std::string environment_value(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+std::string settings_help() {
+  std::ostringstream out;
+  for (const Setting& setting : kSettings) {
+    out << "  " << setting.name << std::string(22 - std::strlen(setting.name), ' ')
+        << setting.meaning << "\n";
+  }
+  return out.str();
+}
+
+}  // namespace pinion

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// Everything a job can be told beside its program. The same names serve as option, environment
+/// variable and configuration file entry: `--pinion-batch-shards=8`, `PINION_BATCH_SHARDS=8`,
+/// `batch-shards = 8`.
+struct Settings {
+  std::size_t workers_per_rank = 0;  ///< 0: share the CPUs that may be used.
+  std::size_t batch_shard_count = 64;
+  Duration batch_duration = std::chrono::seconds(5);
+  std::uint64_t batch_bytes = 256u << 20;
+  Duration lease_duration = std::chrono::seconds(6);
+  std::uint64_t memory_bytes = 0;  ///< Budget for blobs of a rank; 0: half of the machine's memory.
+  std::uint64_t seed = 1;
+  bool quiet = false;
+  std::string trace_directory = {};  ///< Empty: no trace.
+  std::string grant_log = {};        ///< Where grants and acceptances are logged; empty: nowhere.
+
+  // Each breaks one promise, so that tests can show that the promise is kept by the mechanism.
+  bool test_no_fast_forward = false;
+  bool test_no_acceptance = false;
+  bool test_no_descriptors = false;
+};
+
+/// Sets one value. Errors: kInvalidArgument for an unknown name or a value that does not fit; says
+/// what would fit.
+[[nodiscard]] Status set_setting(Settings& settings, std::string_view name, std::string_view value);
+
+/// Defaults, then the file that PINION_CONFIG names, then the environment.
+/// Errors: kInvalidArgument, kNotFound; they name the file or the variable.
+[[nodiscard]] Result<Settings> read_settings();
+
+/// Takes the `--pinion-NAME=VALUE` arguments out of argv and applies them. Stops at "--".
+[[nodiscard]] Status take_options(Settings& settings, int& argc, char** argv);
+
+/// What each of `rank_count` ranks of a host may hold in blobs.
+[[nodiscard]] std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count);
+
+/// The value of an environment variable; empty when it is not set.
+[[nodiscard]] std::string environment_value(const char* name);
+
+/// One line for each setting: name, default, meaning. For --help.
+[[nodiscard]] std::string settings_help();
+
+}  // namespace pinion

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <pinion/core/assert.hpp>
+#include <pinion/core/blob.hpp>
+#include <pinion/core/blob_store.hpp>
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// A block of records that a body emitted, in the record type of the aggregator it is for.
+/// Lifetime: borrows for the call, and so do views inside the records.
+class Part {
+ public:
+  template <class Record>
+  explicit Part(std::span<const Record> records) noexcept
+      : data_(records.data()), count_(records.size()), record_bytes_(sizeof(Record)) {}
+
+  /// Precondition: Record is the type that the part was made of.
+  template <class Record>
+  [[nodiscard]] std::span<const Record> records() const noexcept {
+    PINION_ASSERT(record_bytes_ == sizeof(Record));
+    return {static_cast<const Record*>(data_), count_};
+  }
+
+ private:
+  const void* data_;
+  std::size_t count_;
+  std::size_t record_bytes_;
+};
+
+/// The state of an aggregation: one a batch while shards are mapped, one a partition while partials
+/// are merged. Extension point; sum_by_key() and sum_vector() are two of them.
+///
+/// Every implementation keeps this contract:
+///  - Order and grouping do not matter: any way of accumulating the same records into any number of
+///    states and merging those gives the same sealed answer.
+///  - What seal() writes can be merged from where it lies, by another process.
+///
+/// Thread safety: none for one object; the engine gives each to one thread at a time.
+class IAggregator {
+ public:
+  virtual ~IAggregator() = default;
+
+  /// An empty state of the same kind.
+  [[nodiscard]] virtual std::unique_ptr<IAggregator> fresh() const = 0;
+
+  /// Adds a block of emitted records.
+  virtual void accumulate(const Part& part) = 0;
+
+  /// Adds one partition of what seal() of another state wrote. Nothing is decoded or kept.
+  /// Errors: kDataLoss for bytes that seal() did not write; the state is then spoiled.
+  [[nodiscard]] virtual Status merge(std::span<const std::byte> partition) = 0;
+
+  /// Turns what was accumulated into the answer, once, after the last merge.
+  virtual void finalize() = 0;
+
+  /// Writes the state as `partition_count` partitions in the form of partitioned_blob.hpp, entries
+  /// of one key always in the same partition. The state is not used afterwards.
+  /// Errors: those of the store.
+  [[nodiscard]] virtual Result<Blob> seal(IBlobStore& store, Place place,
+                                          std::uint32_t partition_count) = 0;
+
+  /// Memory that the state holds.
+  [[nodiscard]] virtual std::uint64_t memory_bytes() const noexcept = 0;
+};
+
+}  // namespace pinion

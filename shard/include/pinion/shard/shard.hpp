@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace pinion {
+
+/// A piece of the input as a body gets it.
+///
+/// Thread safety: immutable; belongs to the worker that runs the body.
+/// Lifetime: text() and bytes() are valid during the body only; what outlives it must be copied
+///   (emitted keys are).
+class Shard {
+ public:
+  struct Fields {
+    std::uint64_t id = 0;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    std::uint64_t seed = 0;
+    std::uint32_t attempt = 1;
+    std::span<const std::byte> bytes = {};
+  };
+
+  /// For the engine and for tests of bodies.
+  explicit Shard(const Fields& fields) noexcept : fields_(fields) {}
+
+  [[nodiscard]] std::uint64_t id() const noexcept { return fields_.id; }
+
+  /// The range of the input: byte offsets, or indices.
+  [[nodiscard]] std::uint64_t begin() const noexcept { return fields_.begin; }
+  [[nodiscard]] std::uint64_t end() const noexcept { return fields_.end; }
+
+  /// A random seed that depends on the job's seed and the shard alone, never on who runs it.
+  [[nodiscard]] std::uint64_t seed() const noexcept { return fields_.seed; }
+
+  /// 1, and one more each time this shard failed before.
+  [[nodiscard]] std::uint32_t attempt() const noexcept { return fields_.attempt; }
+
+  /// The input's bytes; empty for an index range. Where a shard spans several files, a line feed
+  /// stands between them if a file does not end with one. 64 readable bytes follow the end.
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return fields_.bytes; }
+  [[nodiscard]] std::string_view text() const noexcept {
+    return {reinterpret_cast<const char*>(fields_.bytes.data()), fields_.bytes.size()};
+  }
+
+ private:
+  Fields fields_;
+};
+
+}  // namespace pinion

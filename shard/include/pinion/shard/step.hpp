@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/aggregator.hpp>
+#include <pinion/shard/input.hpp>
+#include <pinion/shard/planner.hpp>
+#include <pinion/shard/shard.hpp>
+
+// The compiled entry into the engine. Programs use the typed layer in map_reduce.hpp.
+
+namespace pinion {
+
+/// A place in the program's source. Default arguments of current() are evaluated at the call.
+struct CallSite {
+  const char* file = "";
+  unsigned line = 0;
+
+  [[nodiscard]] static constexpr CallSite current(
+      const char* file = __builtin_FILE(),
+      unsigned line = static_cast<unsigned>(__builtin_LINE())) noexcept {
+    return {file, line};
+  }
+};
+
+/// A step in words that are equal on all ranks of a job: what it does, with what, where in the
+/// source.
+[[nodiscard]] std::string describe_step(std::string_view operation, const Input& input,
+                                        const Partitioning& partitioning, CallSite where);
+
+/// The name of a type as people write it, where the compiler tells.
+[[nodiscard]] std::string type_name(const std::type_info& type);
+
+struct StepSpec {
+  Input input = {};
+  Partitioning partitioning = {};
+  std::string description = {};       ///< describe_step().
+  std::uint64_t fingerprint = 0;      ///< Of the description; equal on all ranks.
+  std::uint32_t partition_count = 0;  ///< 0: map only, nothing is sealed, merged or answered.
+
+  /// Called once a shard, from several threads at once, each with the state of its batch; may
+  /// throw.
+  std::function<void(const Shard&, IAggregator&)> body = {};
+
+  /// Makes the states. Borrowed for the step; null when partition_count is 0, and the state that
+  /// the body then gets takes nothing.
+  const IAggregator* prototype = nullptr;
+};
+
+struct StepOutcome {
+  std::vector<Blob> partitions = {};  ///< Index = partition; each a sealed state of one partition.
+  std::uint64_t shard_count = 0;
+  std::uint64_t input_bytes = 0;
+};
+
+/// Runs the job's next step together with the other ranks, and answers with what all of them get.
+/// Called on the program's own thread, in the same order on every rank.
+/// Blocks: until the step is over on the whole job, and until bodies that still run for it here
+/// have
+///   returned.
+/// Errors: those of bodies, input and planner, with shard and rank in words; kFailedPrecondition
+///   when another rank runs another step; kUnavailable when the coordinator is gone; those of the
+///   store.
+[[nodiscard]] Result<StepOutcome> run_step(IJobContext& job, const StepSpec& spec);
+
+}  // namespace pinion

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// A regular file, open for reading at offsets.
+///
+/// Thread safety: the const members may be called from any thread.
+class InputFile {
+ public:
+  /// Errors: kPermissionDenied, kNotFound and the others of open(2), naming the path;
+  ///   kFailedPrecondition for what is not a regular file.
+  [[nodiscard]] static Result<InputFile> open(const std::string& path);
+
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+  InputFile& operator=(InputFile&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    std::swap(path_, other.path_);
+    return *this;
+  }
+
+  /// Errors: those of the file system.
+  [[nodiscard]] Result<std::uint64_t> size_bytes() const;
+
+  /// Whether `path` still leads to this file; false when that cannot be told.
+  [[nodiscard]] bool is_at(const std::string& path) const noexcept;
+
+  /// Fills `out` with the bytes from `offset` on, of a file that was listed with `listed_bytes`.
+  /// Errors: kDataLoss when the file is shorter than listed.
+  [[nodiscard]] Status read(std::uint64_t offset, std::uint64_t listed_bytes,
+                            std::span<std::byte> out) const;
+
+ private:
+  InputFile(int descriptor, std::string path) noexcept
+      : descriptor_(descriptor), path_(std::move(path)) {}
+
+  int descriptor_;
+  std::string path_;
+};
+
+}  // namespace pinion

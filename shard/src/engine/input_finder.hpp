@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/stat.h>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/blob_store.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/input.hpp>
+
+namespace pinion {
+
+/// Finds the sources that the paths of an input name, one add() after the other.
+///
+/// Thread safety: none.
+/// Lifetime: keeps a reference to the store.
+class InputFinder {
+ public:
+  InputFinder(IBlobStore& store, bool has_standard_input) noexcept
+      : store_(store), has_standard_input_(has_standard_input) {}
+
+  /// Blocks and errors: as InputListing::list.
+  [[nodiscard]] Status add(const std::string& path);
+
+  [[nodiscard]] std::vector<InputSource>& sources() noexcept { return sources_; }
+  [[nodiscard]] std::vector<Blob>& blobs() noexcept { return blobs_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::string left_out() const;
+
+ private:
+  struct LeftOut {
+    std::uint64_t dangling_links = 0;
+    std::uint64_t vanished_files = 0;
+    std::uint64_t pipes = 0;
+    std::uint64_t sockets = 0;
+    std::uint64_t devices = 0;
+  };
+
+  [[nodiscard]] Status add_standard_input();
+  [[nodiscard]] Status add_glob(const std::string& pattern);
+  [[nodiscard]] Status add_listed(const std::string& path);
+  [[nodiscard]] Status add_found(const std::string& path, const struct stat& found);
+  [[nodiscard]] Status add_directory(const std::string& path, const struct stat& found);
+  [[nodiscard]] Status add_file(const std::string& path);
+  [[nodiscard]] Status add_source(InputSource source, Blob blob);
+
+  IBlobStore& store_;
+  bool has_standard_input_;
+  bool took_standard_input_ = false;
+  std::vector<InputSource> sources_;
+  std::vector<Blob> blobs_;
+  std::uint64_t size_ = 0;
+  LeftOut left_out_;
+
+  // Device and inode of the directories entered for the path that is being added. A path that is
+  // named twice counts twice.
+  std::set<std::pair<dev_t, ino_t>> entered_;
+};
+
+}  // namespace pinion

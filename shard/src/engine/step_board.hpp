@@ -1,0 +1,110 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <set>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/thread_annotations.hpp>
+#include <pinion/shard/protocol/messages.hpp>
+
+namespace pinion::engine {
+
+/// A batch that a worker sealed. `output` keeps the blob until the coordinator has decided.
+struct SealedBatch {
+  protocol::Report report;
+  Blob output;
+};
+
+/// How leases end.
+using Finished = std::variant<SealedBatch, protocol::BatchFailed, protocol::GiveBack>;
+
+/// The opened partials that merge leases work on, or why they could not be opened.
+using Partials = Result<std::vector<Blob>>;
+
+/// What a worker does next.
+enum class NextStep : std::uint8_t {
+  kRunUnit,    ///< Run the unit.
+  kSealBatch,  ///< Nothing to add to the open batch soon.
+  kDropBatch,  ///< The open batch holds a lease that is no longer ours.
+  kEnd,        ///< The step is over.
+};
+
+struct Next {
+  NextStep step = NextStep::kEnd;
+  protocol::Stage stage = protocol::Stage::kMap;
+  protocol::Lease lease = {};
+  std::shared_ptr<const Partials> partials = {};  ///< For a unit of the merge stage.
+};
+
+/// Where the program's thread, which talks to the coordinator, and the workers of one rank meet
+/// during one step: leases go one way, finished batches the other.
+///
+/// Thread safety: all members may be called from any thread.
+class StepBoard {
+ public:
+  /// `control` is woken for every finished batch, and outlives the board.
+  explicit StepBoard(IControlLink& control) noexcept : control_(control) {}
+
+  // For the program's thread.
+
+  void add_units(protocol::Stage stage, std::span<const protocol::Lease> leases,
+                 std::uint64_t unit_count_left);
+  void use_partials(std::shared_ptr<const Partials> partials);
+  void drop(protocol::Stage stage, std::span<const protocol::Lease> leases);
+  [[nodiscard]] std::vector<Finished> take_finished();
+
+  /// Announces one more worker loop. Precondition: not after end().
+  void loop_submitted();
+
+  /// Ends all worker loops and waits for them. Blocks: until running bodies have returned.
+  void end();
+
+  // For the workers.
+
+  /// Waits for a unit; with an open batch only for a while. `batch` lists the leases of the open
+  /// batch, which is of the map stage.
+  [[nodiscard]] Next next(std::span<const protocol::Lease> batch, Instant batch_deadline);
+
+  void finish(Finished finished);
+
+  /// The members of `batch` that are still ours. For a batch that is dropped.
+  [[nodiscard]] std::vector<protocol::Lease> still_ours(std::span<const protocol::Lease> batch);
+
+  /// The calling loop is over; it touches the board no more.
+  void loop_ended();
+
+ private:
+  using DroppedKey = std::pair<protocol::Stage, protocol::Fence>;
+  struct Unit {
+    protocol::Stage stage;
+    protocol::Lease lease;
+  };
+
+  [[nodiscard]] bool is_dropped(protocol::Stage stage, const protocol::Lease& lease) const
+      PINION_REQUIRES(mutex_);
+
+  IControlLink& control_;
+
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Unit> units_ PINION_GUARDED_BY(mutex_);
+  std::set<DroppedKey> dropped_ PINION_GUARDED_BY(mutex_);
+  std::vector<Finished> finished_ PINION_GUARDED_BY(mutex_);
+  std::shared_ptr<const Partials> partials_ PINION_GUARDED_BY(mutex_);
+  std::uint64_t unit_count_left_ PINION_GUARDED_BY(mutex_) = 0;
+  std::size_t loop_count_ PINION_GUARDED_BY(mutex_) = 0;
+  bool ended_ PINION_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace pinion::engine

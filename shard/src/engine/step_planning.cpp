@@ -1,0 +1,96 @@
+#include "engine/step_planning.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "engine/plan.hpp"
+
+namespace pinion::engine {
+namespace {
+
+std::vector<Place> places_of(const Executor& executor) {
+  std::vector<Place> places;
+  for (const WorkerGroup& group : executor.groups()) {
+    places.push_back(group.place);
+  }
+  return places;
+}
+
+Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
+  if (spec.partitioning.planner == nullptr) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "the step has no planner; pass by_bytes(), by_index_range() or your own");
+  }
+  Result<InputListing> listing =
+      InputListing::list(spec.input, job.store(), job.info().has_standard_input);
+  if (!listing) {
+    return std::move(listing).error();
+  }
+  if (!listing->left_out().empty()) {
+    std::fprintf(stderr, "pinion: %s\n", listing->left_out().c_str());
+  }
+  PartitionPolicy policy = spec.partitioning.policy;
+  policy.places = places_of(job.executor());
+  Result<std::vector<ShardRange>> shards = spec.partitioning.planner->partition(*listing, policy);
+  if (!shards) {
+    return std::move(shards).error();
+  }
+  StepPlan plan;
+  plan.shards = spec.partitioning.planner->coalesce(std::move(*shards), policy);
+  plan.listing = std::move(*listing);
+  plan.partition_count = spec.partition_count;
+  if (const std::string flaw = find_flaw(plan); !flaw.empty()) {
+    return Status(ErrorCode::kFailedPrecondition, "the planner broke its contract: " + flaw);
+  }
+  return plan;
+}
+
+Result<Blob> seal_plan(IJobContext& job, const StepPlan& plan) {
+  const std::vector<std::byte> bytes = encode(plan);
+  Result<BlobWriter> writer =
+      job.store().create(bytes.size(), job.executor().groups().front().place);
+  if (!writer) {
+    return std::move(writer).error();
+  }
+  std::copy(bytes.begin(), bytes.end(), writer->bytes().begin());
+  return writer->seal();
+}
+
+Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step) {
+  const Result<StepPlan> plan = cut(job, spec);
+  if (!plan) {
+    return Status(plan.error());
+  }
+  Result<Blob> blob = seal_plan(job, *plan);
+  if (!blob) {
+    return std::move(blob).error().with_context("sealing the plan");
+  }
+  SealedPlan sealed = {
+      .message = {.step = step, .plan = blob->handle(), .partition_count = spec.partition_count},
+      .blob = std::move(*blob)};
+  for (const ShardRange& shard : plan->shards) {
+    sealed.message.shards.push_back({shard.weight_bytes, shard.place});
+  }
+  return sealed;
+}
+
+}  // namespace
+
+Result<SealedPlan> make_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step) {
+  // The planner is code of the user.
+  try {
+    return make_sealed_plan(job, spec, step);
+  } catch (const std::bad_alloc&) {
+    return Status(ErrorCode::kResourceExhausted, "out of memory while planning");
+  } catch (const std::exception& error) {
+    return Status(ErrorCode::kUnknown, std::string("the planner threw: ") + error.what());
+  } catch (...) {
+    return Status(ErrorCode::kUnknown, "the planner threw something that is not a std::exception");
+  }
+}
+
+}  // namespace pinion::engine

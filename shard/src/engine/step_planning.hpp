@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/protocol/messages.hpp>
+#include <pinion/shard/step.hpp>
+
+namespace pinion::engine {
+
+/// A plan as the coordinator gets it, with the blob that holds it.
+struct SealedPlan {
+  protocol::PlanReady message;
+  Blob blob;
+};
+
+/// Lists the input of a step, cuts it with the step's planner for the places of this rank's
+/// workers, and seals what the ranks need to run it. Blocks: for the file system. Errors: those of
+/// listing and planner; kUnknown when the planner throws; kFailedPrecondition when
+///   the planner breaks its contract.
+[[nodiscard]] Result<SealedPlan> make_plan(IJobContext& job, const StepSpec& spec,
+                                           std::uint64_t step);
+
+}  // namespace pinion::engine

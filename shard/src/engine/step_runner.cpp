@@ -1,0 +1,225 @@
+#include "engine/step_runner.hpp"
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <pinion/shard/protocol/wire.hpp>
+
+#include "engine/plan.hpp"
+#include "engine/step_planning.hpp"
+
+namespace pinion::engine {
+namespace {
+
+// Bounds what a worker claims ahead: leases that wait at one rank are not there for the others.
+constexpr std::size_t kBatchShardCountMax = 8;
+
+std::uint32_t batch_shard_count(const JobInfo& info) {
+  return static_cast<std::uint32_t>(
+      std::clamp<std::size_t>(info.batch_shard_count, 1, kBatchShardCountMax));
+}
+
+// For each worker a batch that it fills and one that waits, so that it need not wait for a grant.
+std::uint32_t lease_count_max(IJobContext& job) {
+  return 2 * batch_shard_count(job.info()) *
+         static_cast<std::uint32_t>(job.executor().worker_count());
+}
+
+Result<StepPlan> open_plan(IBlobStore& store, const BlobHandle& handle) {
+  const Result<Blob> blob = store.open(handle);
+  if (!blob) {
+    return Status(blob.error()).with_context("opening the step's plan");
+  }
+  return decode(blob->bytes(), store);
+}
+
+Partials open_all(IBlobStore& store, std::span<const BlobHandle> handles) {
+  std::vector<Blob> blobs;
+  blobs.reserve(handles.size());
+  for (const BlobHandle& handle : handles) {
+    Result<Blob> blob = store.open(handle);
+    if (!blob) {
+      return std::move(blob).error().with_context("opening a partial of the step");
+    }
+    blobs.push_back(std::move(*blob));
+  }
+  return blobs;
+}
+
+}  // namespace
+
+StepRunner::StepRunner(IJobContext& job, const StepSpec& spec)
+    : job_(job),
+      spec_(spec),
+      step_(job.begin_step()),
+      machine_({.lease_count_max = lease_count_max(job)},
+               {.step = step_, .fingerprint = spec.fingerprint, .description = spec.description}),
+      board_(job.control()) {}
+
+StepRunner::~StepRunner() {
+  board_.end();
+}
+
+Result<StepOutcome> StepRunner::run() {
+  machine_.start(clock_.now(), effects_);
+  carry_out_effects();
+  while (!finished_ && broken_.ok()) {
+    broken_ = await_event();
+    carry_out_effects();
+  }
+  board_.end();
+  if (!finished_) {
+    return std::move(broken_).with_context("step " + std::to_string(step_));
+  }
+  return outcome();
+}
+
+Status StepRunner::await_event() {
+  Result<std::vector<std::byte>> message = job_.control().receive(machine_.next_deadline());
+  if (!message) {
+    return std::move(message).error();
+  }
+  if (!message->empty()) {
+    take_message(*message);
+  }
+  take_finished();
+  if (const Instant now = clock_.now(); now >= machine_.next_deadline()) {
+    machine_.tick(now, effects_);
+  }
+  return {};
+}
+
+void StepRunner::take_message(std::span<const std::byte> bytes) {
+  const Result<protocol::Decoded> decoded = protocol::decode(bytes);
+  if (!decoded) {
+    broken_ = Status(decoded.error()).with_context("a message of the coordinator");
+    return;
+  }
+  const JobInfo& info = job_.info();
+  const protocol::Envelope expected = {info.job, info.epoch, info.rank, info.incarnation};
+  if (decoded->envelope == expected) {
+    machine_.receive(decoded->message, clock_.now(), effects_);
+  }
+}
+
+void StepRunner::take_finished() {
+  for (Finished& finished : board_.take_finished()) {
+    const Instant now = clock_.now();
+    if (auto* sealed = std::get_if<SealedBatch>(&finished)) {
+      sealed->report.report = ++last_report_;
+      reported_.emplace(last_report_, std::move(sealed->output));
+      machine_.batch_sealed(std::move(sealed->report), now, effects_);
+    } else if (auto* failed = std::get_if<protocol::BatchFailed>(&finished)) {
+      machine_.batch_failed(std::move(*failed), now, effects_);
+    } else if (auto& returned = std::get<protocol::GiveBack>(finished); !returned.leases.empty()) {
+      machine_.give_back(returned.stage, std::move(returned.leases), now, effects_);
+    }
+  }
+}
+
+void StepRunner::carry_out_effects() {
+  // Carrying out one may ask for more, which come after those that wait.
+  while (!effects_.empty() && !finished_ && broken_.ok()) {
+    for (const protocol::RankEffect& effect : std::exchange(effects_, {})) {
+      std::visit([this](const auto& one) { carry_out(one); }, effect);
+    }
+  }
+}
+
+void StepRunner::carry_out(const protocol::SendMessage& effect) {
+  if (!broken_.ok()) {
+    return;
+  }
+  const JobInfo& info = job_.info();
+  const protocol::Envelope envelope = {info.job, info.epoch, info.rank, info.incarnation};
+  broken_ = job_.control().send(protocol::encode(envelope, effect.message));
+}
+
+void StepRunner::carry_out(const protocol::StartPlanning&) {
+  Result<SealedPlan> plan = make_plan(job_, spec_, step_);
+  if (!plan) {
+    machine_.plan_failed({plan.error().code(), std::string(plan.error().message())}, clock_.now(),
+                         effects_);
+    return;
+  }
+  plan_ = std::move(plan->blob);
+  machine_.plan_ready(std::move(plan->message), clock_.now(), effects_);
+}
+
+void StepRunner::carry_out(const protocol::UsePlan& effect) {
+  if (work_) {
+    return;
+  }
+  work_.emplace(StepWork{.job = job_,
+                         .spec = spec_,
+                         .step = step_,
+                         .partition_count = effect.started.partition_count,
+                         .batch_shard_count = batch_shard_count(job_.info()),
+                         .plan = open_plan(job_.store(), effect.started.plan)});
+  start_workers();
+}
+
+void StepRunner::start_workers() {
+  for (const WorkerGroup& group : job_.executor().groups()) {
+    for (std::size_t i = 0; i < group.worker_count; ++i) {
+      board_.loop_submitted();
+      Status status = job_.executor().submit(group.place, [this, place = group.place] {
+        { WorkerLoop(*work_, board_, place).run(); }
+        board_.loop_ended();
+      });
+      if (!status.ok()) {
+        board_.loop_ended();
+        broken_ = std::move(status);
+        return;
+      }
+    }
+  }
+}
+
+void StepRunner::carry_out(const protocol::UsePartials& effect) {
+  board_.use_partials(std::make_shared<const Partials>(open_all(job_.store(), effect.partials)));
+}
+
+void StepRunner::carry_out(const protocol::RunLeases& effect) {
+  board_.add_units(effect.stage, effect.leases, effect.unit_count_left);
+}
+
+void StepRunner::carry_out(const protocol::DropLeases& effect) {
+  board_.drop(effect.stage, effect.leases);
+}
+
+void StepRunner::carry_out(const protocol::BatchSettled& effect) {
+  reported_.erase(effect.report);
+}
+
+void StepRunner::carry_out(const protocol::StepFinished& effect) {
+  finished_ = effect;
+}
+
+Result<StepOutcome> StepRunner::outcome() const {
+  const protocol::StepFinished& end = *finished_;
+  if (end.failure.code != ErrorCode::kOk) {
+    return Status(end.failure.code, end.failure.text);
+  }
+  Result<std::vector<Blob>> partitions = open_all(job_.store(), end.done.partitions);
+  if (!partitions) {
+    return std::move(partitions).error();
+  }
+  return StepOutcome{.partitions = std::move(*partitions),
+                     .shard_count = end.done.shard_count,
+                     .input_bytes = end.done.input_bytes};
+}
+
+}  // namespace pinion::engine
+
+namespace pinion {
+
+Result<StepOutcome> run_step(IJobContext& job, const StepSpec& spec) {
+  return engine::StepRunner(job, spec).run();
+}
+
+}  // namespace pinion

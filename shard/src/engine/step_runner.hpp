@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/protocol/rank_machine.hpp>
+#include <pinion/shard/step.hpp>
+
+#include "engine/step_board.hpp"
+#include "engine/worker_loop.hpp"
+
+namespace pinion::engine {
+
+/// Runs one step on the program's thread: drives the rank's state machine with messages, finished
+/// batches and time, and carries out what it asks for.
+///
+/// Thread safety: none; lives on the program's thread.
+class StepRunner {
+ public:
+  /// Borrows both. Takes the next step number of the job.
+  StepRunner(IJobContext& job, const StepSpec& spec);
+  ~StepRunner();
+
+  /// Blocks: until the step is over. Precondition: called once.
+  [[nodiscard]] Result<StepOutcome> run();
+
+ private:
+  [[nodiscard]] Status await_event();
+  void take_message(std::span<const std::byte> bytes);
+  void take_finished();
+  void carry_out_effects();
+
+  void carry_out(const protocol::SendMessage& effect);
+  void carry_out(const protocol::StartPlanning& effect);
+  void carry_out(const protocol::UsePlan& effect);
+  void carry_out(const protocol::UsePartials& effect);
+  void carry_out(const protocol::RunLeases& effect);
+  void carry_out(const protocol::DropLeases& effect);
+  void carry_out(const protocol::BatchSettled& effect);
+  void carry_out(const protocol::StepFinished& effect);
+
+  void start_workers();
+  [[nodiscard]] Result<StepOutcome> outcome() const;
+
+  IJobContext& job_;
+  const StepSpec& spec_;
+  const std::uint64_t step_;
+  SystemClock clock_;
+  protocol::RankMachine machine_;
+  protocol::RankEffects effects_;
+  StepBoard board_;
+  std::optional<StepWork> work_;
+  std::optional<Blob> plan_;  // Of the rank that planned: kept until the step is over.
+  std::map<std::uint64_t, Blob> reported_;
+  std::uint64_t last_report_ = 0;
+  std::optional<protocol::StepFinished> finished_;
+  Status broken_;  // Why this rank cannot go on with the step by itself.
+};
+
+}  // namespace pinion::engine

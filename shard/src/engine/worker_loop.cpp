@@ -1,0 +1,246 @@
+#include "engine/worker_loop.hpp"
+
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include <pinion/shard/key_hash.hpp>
+#include <pinion/shard/partitioned_blob.hpp>
+
+namespace pinion::engine {
+namespace {
+
+using protocol::Failure;
+using protocol::Lease;
+using protocol::Stage;
+
+// What a body without an aggregator gets.
+class NoState final : public IAggregator {
+ public:
+  [[nodiscard]] std::unique_ptr<IAggregator> fresh() const override {
+    return std::make_unique<NoState>();
+  }
+  void accumulate(const Part&) override { PINION_ASSERT(!"a step without aggregator emits"); }
+  [[nodiscard]] Status merge(std::span<const std::byte>) override {
+    return Status(ErrorCode::kFailedPrecondition, "a step without aggregator has nothing to merge");
+  }
+  void finalize() override {}
+  [[nodiscard]] Result<Blob> seal(IBlobStore&, Place, std::uint32_t) override { return Blob(); }
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept override { return 0; }
+};
+
+Failure to_failure(const Status& status) {
+  return {status.code(), std::string(status.message())};
+}
+
+// The failure that `function` ends in, whichever way; kOk when it does not.
+template <class Function>
+Failure guarded(Function function) {
+  try {
+    return function();
+  } catch (const std::bad_alloc&) {
+    return {ErrorCode::kResourceExhausted, "out of memory"};
+  } catch (const std::exception& error) {
+    return {ErrorCode::kUnknown, error.what()};
+  } catch (...) {
+    return {ErrorCode::kUnknown, "threw something that is not a std::exception"};
+  }
+}
+
+}  // namespace
+
+WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
+    : work_(work), board_(board), place_(place), worker_(work.job.executor().current_worker()) {}
+
+void WorkerLoop::run() {
+  while (true) {
+    const Next next = board_.next(batch_.leases, batch_.deadline);
+    switch (next.step) {
+      case NextStep::kRunUnit:
+        if (next.stage == Stage::kMap) {
+          map(next.lease);
+        } else {
+          merge(next.lease, *next.partials);
+        }
+        break;
+      case NextStep::kSealBatch:
+        seal_batch();
+        break;
+      case NextStep::kDropBatch:
+        drop_batch();
+        break;
+      case NextStep::kEnd:
+        return;
+    }
+  }
+}
+
+void WorkerLoop::map(const Lease& lease) {
+  // A shard that failed before works alone, so that it cannot spoil its neighbours again.
+  const bool alone = lease.attempt > 1;
+  if (alone && !batch_.leases.empty()) {
+    seal_batch();
+  }
+  batch_.leases.push_back(lease);
+  const Failure failure = run_body(lease);
+  if (failure.code != ErrorCode::kOk) {
+    std::vector<Lease> leases = std::exchange(batch_, {}).leases;
+    fail(Stage::kMap, lease.unit, failure, std::move(leases));
+  } else if (alone || is_full()) {
+    seal_batch();
+  }
+}
+
+Failure WorkerLoop::run_body(const Lease& lease) {
+  Failure failure = guarded([&] { return load_and_run(lease); });
+  if (failure.code != ErrorCode::kOk) {
+    const std::string shard = work_.plan ? describe_shard(*work_.plan, lease.unit)
+                                         : "shard " + std::to_string(lease.unit);
+    failure.text =
+        shard + " on rank " + std::to_string(work_.job.info().rank) + ": " + failure.text;
+  }
+  return failure;
+}
+
+Failure WorkerLoop::load_and_run(const Lease& lease) {
+  if (!work_.plan) {
+    return to_failure(work_.plan.error());
+  }
+  const Instant begin = clock_.now();
+  if (batch_.state == nullptr) {
+    const IAggregator* prototype = work_.spec.prototype;
+    batch_.state = prototype != nullptr ? prototype->fresh() : std::make_unique<NoState>();
+    batch_.deadline = begin + work_.job.info().batch_duration;
+  }
+  const Result<Shard> shard =
+      reader_.load(*work_.plan, lease.unit, lease.attempt, work_.job.info().seed);
+  if (!shard) {
+    return to_failure(shard.error());
+  }
+  work_.spec.body(*shard, *batch_.state);
+  if (work_.plan->listing.kind() == InputKind::kBytes) {
+    batch_.input_bytes += shard->end() - shard->begin();
+  }
+  trace("shard", lease.unit, begin);
+  return {};
+}
+
+bool WorkerLoop::is_full() const {
+  const JobInfo& info = work_.job.info();
+  return batch_.leases.size() >= work_.batch_shard_count ||
+         batch_.state->memory_bytes() >= info.batch_bytes || clock_.now() >= batch_.deadline;
+}
+
+void WorkerLoop::seal_batch() {
+  Batch batch = std::exchange(batch_, {});
+  const std::uint64_t first = batch.leases.front().unit;
+  Blob output;
+  if (work_.partition_count > 0) {
+    Result<Blob> sealed = seal(*batch.state, work_.partition_count, first);
+    if (!sealed) {
+      const Status error = std::move(sealed).error().with_context(
+          "sealing the batch of shard " + std::to_string(first) + " on rank " +
+          std::to_string(work_.job.info().rank));
+      fail(Stage::kMap, first, to_failure(error), std::move(batch.leases));
+      return;
+    }
+    output = std::move(*sealed);
+  }
+  report(Stage::kMap, std::move(batch.leases), batch.input_bytes, std::move(output));
+}
+
+void WorkerLoop::drop_batch() {
+  const Batch batch = std::exchange(batch_, {});
+  board_.finish(protocol::GiveBack{
+      .step = work_.step, .stage = Stage::kMap, .leases = board_.still_ours(batch.leases)});
+}
+
+void WorkerLoop::merge(const Lease& lease, const Partials& partials) {
+  const Instant begin = clock_.now();
+  Blob output;
+  Failure failure = guarded([&]() -> Failure {
+    if (!partials) {
+      return to_failure(partials.error());
+    }
+    Result<Blob> merged = merge_partition(static_cast<std::uint32_t>(lease.unit), *partials);
+    if (!merged) {
+      return to_failure(merged.error());
+    }
+    output = std::move(*merged);
+    return {};
+  });
+  if (failure.code != ErrorCode::kOk) {
+    failure.text = "merging partition " + std::to_string(lease.unit) + " on rank " +
+                   std::to_string(work_.job.info().rank) + ": " + failure.text;
+    fail(Stage::kMerge, lease.unit, std::move(failure), {lease});
+    return;
+  }
+  trace("merge", lease.unit, begin);
+  report(Stage::kMerge, {lease}, 0, std::move(output));
+}
+
+Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, std::span<const Blob> partials) {
+  if (work_.spec.prototype == nullptr) {
+    return Status(ErrorCode::kInternal, "a step without aggregator was asked to merge");
+  }
+  const std::unique_ptr<IAggregator> state = work_.spec.prototype->fresh();
+  for (const Blob& partial : partials) {
+    const Result<std::span<const std::byte>> bytes = partition_of(partial.bytes(), partition);
+    if (!bytes) {
+      return Status(bytes.error());
+    }
+    PINION_RETURN_IF_ERROR(state->merge(*bytes));
+  }
+  state->finalize();
+  return seal(*state, 1, partition);
+}
+
+Result<Blob> WorkerLoop::seal(IAggregator& state, std::uint32_t partition_count, std::uint64_t id) {
+  const Instant begin = clock_.now();
+  Blob blob;
+  const Failure failure = guarded([&]() -> Failure {
+    Result<Blob> sealed = state.seal(work_.job.store(), place_, partition_count);
+    if (!sealed) {
+      return to_failure(sealed.error());
+    }
+    blob = std::move(*sealed);
+    return {};
+  });
+  if (failure.code != ErrorCode::kOk) {
+    return Status(failure.code, failure.text);
+  }
+  trace("seal", id, begin);
+  return blob;
+}
+
+void WorkerLoop::report(Stage stage, std::vector<Lease> leases, std::uint64_t input_bytes,
+                        Blob output) {
+  SealedBatch sealed;
+  sealed.report.step = work_.step;
+  sealed.report.stage = stage;
+  sealed.report.output = output.handle();
+  sealed.report.digest = hash_bytes(output.bytes());
+  sealed.report.input_bytes = input_bytes;
+  sealed.report.batch = std::move(leases);
+  sealed.output = std::move(output);
+  board_.finish(std::move(sealed));
+}
+
+void WorkerLoop::fail(Stage stage, std::uint64_t bad_unit, Failure failure,
+                      std::vector<Lease> leases) {
+  board_.finish(protocol::BatchFailed{.step = work_.step,
+                                      .stage = stage,
+                                      .bad_unit = bad_unit,
+                                      .failure = std::move(failure),
+                                      .batch = std::move(leases)});
+}
+
+void WorkerLoop::trace(const char* name, std::uint64_t id, Instant begin) {
+  Trace& trace = work_.job.trace();
+  if (trace.enabled()) {
+    trace.record(worker_, {name, id, begin, clock_.now(), place_});
+  }
+}
+
+}  // namespace pinion::engine

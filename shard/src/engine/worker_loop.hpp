@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/job_context.hpp>
+#include <pinion/core/place.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/shard/aggregator.hpp>
+#include <pinion/shard/protocol/messages.hpp>
+#include <pinion/shard/step.hpp>
+
+#include "engine/plan.hpp"
+#include "engine/shard_reader.hpp"
+#include "engine/step_board.hpp"
+
+namespace pinion::engine {
+
+/// What all worker loops of a step read. Constant while they run.
+struct StepWork {
+  IJobContext& job;
+  const StepSpec& spec;
+  std::uint64_t step = 0;
+  std::uint32_t partition_count = 0;
+  std::uint32_t batch_shard_count = 1;  ///< Most shards in a batch.
+  Result<StepPlan> plan;  ///< An error fails every shard that comes here, in its words.
+};
+
+/// One worker's part in one step: takes leases from the board, collects shards in batches, seals
+/// and reports them.
+///
+/// Thread safety: none; each worker has its own.
+class WorkerLoop {
+ public:
+  /// Borrows both.
+  WorkerLoop(const StepWork& work, StepBoard& board, Place place);
+
+  /// Blocks: until the board ends the step.
+  void run();
+
+ private:
+  struct Batch {
+    std::unique_ptr<IAggregator> state = {};
+    std::vector<protocol::Lease> leases = {};
+    std::uint64_t input_bytes = 0;
+    Instant deadline = Instant::max();
+  };
+
+  void map(const protocol::Lease& lease);
+  [[nodiscard]] protocol::Failure run_body(const protocol::Lease& lease);
+  [[nodiscard]] protocol::Failure load_and_run(const protocol::Lease& lease);
+  [[nodiscard]] bool is_full() const;
+  void seal_batch();
+  void drop_batch();
+
+  void merge(const protocol::Lease& lease, const Partials& partials);
+  [[nodiscard]] Result<Blob> merge_partition(std::uint32_t partition,
+                                             std::span<const Blob> partials);
+
+  [[nodiscard]] Result<Blob> seal(IAggregator& state, std::uint32_t partition_count,
+                                  std::uint64_t id);
+  void report(protocol::Stage stage, std::vector<protocol::Lease> leases, std::uint64_t input_bytes,
+              Blob output);
+  void fail(protocol::Stage stage, std::uint64_t bad_unit, protocol::Failure failure,
+            std::vector<protocol::Lease> leases);
+  void trace(const char* name, std::uint64_t id, Instant begin);
+
+  const StepWork& work_;
+  StepBoard& board_;
+  Place place_;
+  std::size_t worker_;
+  SystemClock clock_;
+  ShardReader reader_;
+  Batch batch_;
+};
+
+}  // namespace pinion::engine

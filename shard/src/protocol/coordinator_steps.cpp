@@ -1,0 +1,259 @@
+#include <algorithm>
+
+#include "protocol/coordinator_state.hpp"
+
+namespace pinion::protocol {
+namespace {
+
+std::string quoted(const std::string& text) {
+  return "\"" + text + "\"";
+}
+
+Failure disagreement(const StepRecord& step, std::uint32_t rank, const EnterStep& enter) {
+  return {.code = ErrorCode::kFailedPrecondition,
+          .text = "the ranks disagree on step " + std::to_string(step.number) + ": rank " +
+                  std::to_string(step.first_rank) + " came to " + quoted(step.description) +
+                  ", rank " + std::to_string(rank) + " to " + quoted(enter.description) +
+                  "; every rank must make the same calls with the same arguments in the same "
+                  "order"};
+}
+
+}  // namespace
+
+void Coordinator::State::receive(Holder from, const EnterStep& enter) {
+  if (enter.step == 0) {
+    send(from.rank, StepFailed{.step = 0,
+                               .failure = {.code = ErrorCode::kInvalidArgument,
+                                           .text = "step numbers start at 1, found 0"}});
+    return;
+  }
+  auto found = steps.find(enter.step);
+  if (found == steps.end()) {
+    open_step(from, enter);
+    return;
+  }
+  StepRecord& step = found->second;
+  if (step.fingerprint != enter.fingerprint) {
+    Failure failure = disagreement(step, from.rank, enter);
+    if (step.open()) {
+      step.participants[from.rank] = {.incarnation = from.incarnation};
+      fail_step(step, std::move(failure));
+    } else {
+      send(from.rank, StepFailed{.step = step.number, .failure = std::move(failure)});
+    }
+    return;
+  }
+  const bool first_time = !entered(step, from.rank);
+  if (step.phase == Phase::kDone && first_time && !options.fast_forward) {
+    for (const BlobHandle& result : step.results) {
+      release(result);
+    }
+    open_step(from, enter);
+    return;
+  }
+  if (first_time) {
+    step.participants[from.rank] = {.incarnation = from.incarnation};
+  }
+  if (!step.open()) {
+    announce_end(step, from.rank);
+    return;
+  }
+  if (step.granting()) {
+    announce_start(step, from.rank);
+  }
+  advance_planning(step);
+  serve(step);
+}
+
+void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
+  StepRecord& step = steps.insert_or_assign(enter.step, StepRecord{}).first->second;
+  step.number = enter.step;
+  step.fingerprint = enter.fingerprint;
+  step.description = enter.description;
+  step.first_rank = from.rank;
+  step.patience_end = now + options.plan_patience;
+  step.participants.resize(ranks.size());
+  step.participants[from.rank] = {.incarnation = from.incarnation};
+  advance_planning(step);
+}
+
+/// Asks the lowest rank that can plan, once every lower rank that may still enter had its chance.
+void Coordinator::State::advance_planning(StepRecord& step) {
+  if (step.phase != Phase::kPlanning || step.planner.incarnation != 0) {
+    return;
+  }
+  bool all_declined = true;
+  bool lower_may_enter = false;
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    if (!live(rank) && !may_still_come(rank)) {
+      continue;
+    }
+    if (entered(step, rank) && step.participants[rank].declined_to_plan) {
+      continue;
+    }
+    all_declined = false;
+    if (!entered(step, rank)) {
+      lower_may_enter = true;
+    } else if (!lower_may_enter || now >= step.patience_end) {
+      step.planner = {.rank = rank, .incarnation = ranks[rank].incarnation};
+      send(rank, MakePlan{.step = step.number});
+      return;
+    }
+  }
+  if (all_declined && step.first_decline.code != ErrorCode::kOk) {
+    fail_step(step, step.first_decline);
+  }
+}
+
+void Coordinator::State::receive(Holder from, const PlanReady& ready) {
+  const auto found = steps.find(ready.step);
+  if (found == steps.end()) {
+    return;
+  }
+  StepRecord& step = found->second;
+  if (step.phase != Phase::kPlanning || step.planner != from) {
+    if (ready.plan != step.plan) {
+      release(ready.plan);
+    }
+    return;
+  }
+  if (ready.partition_count > kPartitionCountMax) {
+    fail_step(step, {.code = ErrorCode::kInvalidArgument,
+                     .text = "the plan has " + std::to_string(ready.partition_count) +
+                             " partitions; a step may have at most " +
+                             std::to_string(kPartitionCountMax)});
+    release(ready.plan);
+    return;
+  }
+  keep(ready.plan);
+  step.plan = ready.plan;
+  step.shard_count = ready.shards.size();
+  step.partition_count = ready.partition_count;
+  step.results.resize(ready.partition_count);
+  std::vector<std::uint64_t> weights;
+  weights.reserve(ready.shards.size());
+  for (const ShardEntry& shard : ready.shards) {
+    weights.push_back(shard.weight_bytes);
+    step.bytes += shard.weight_bytes;
+  }
+  const auto rank_count = static_cast<std::uint32_t>(ranks.size());
+  step.shards = LeaseTable(std::move(weights), rank_count);
+  step.partitions = LeaseTable(std::vector<std::uint64_t>(ready.partition_count), rank_count);
+  step.phase = Phase::kMap;
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    if (entered(step, rank)) {
+      announce_start(step, rank);
+    }
+  }
+  advance_stage(step);
+  serve(step);
+}
+
+void Coordinator::State::receive(Holder from, const PlanFailed& failed) {
+  StepRecord* const step = find_open(failed.step);
+  if (step == nullptr || step->phase != Phase::kPlanning || step->planner != from) {
+    return;
+  }
+  if (failed.failure.code != ErrorCode::kUnavailable) {
+    Failure failure = failed.failure;
+    if (failure.code == ErrorCode::kOk) {
+      failure.code = ErrorCode::kUnknown;
+    }
+    fail_step(*step, std::move(failure));
+    return;
+  }
+  if (step->first_decline.code == ErrorCode::kOk) {
+    step->first_decline = failed.failure;
+  }
+  step->participants[from.rank].declined_to_plan = true;
+  step->planner = {};
+  advance_planning(*step);
+}
+
+void Coordinator::State::receive(Holder from, const CancelJob& cancel) {
+  Failure failure = cancel.failure;
+  if (failure.code == ErrorCode::kOk) {
+    failure = {.code = ErrorCode::kCancelled,
+               .text = "rank " + std::to_string(from.rank) + " cancelled the job"};
+  }
+  end_job(std::move(failure));
+}
+
+void Coordinator::State::announce_start(const StepRecord& step, std::uint32_t rank) {
+  send(rank, StepStarted{.step = step.number,
+                         .plan = step.plan,
+                         .shard_count = step.shard_count,
+                         .partition_count = step.partition_count,
+                         .lease_duration = options.lease_duration});
+}
+
+void Coordinator::State::announce_end(const StepRecord& step, std::uint32_t rank) {
+  if (step.phase == Phase::kFailed) {
+    send(rank, StepFailed{.step = step.number, .failure = step.failure});
+    return;
+  }
+  send(rank, StepDone{.step = step.number,
+                      .partitions = step.results,
+                      .shard_count = step.shard_count,
+                      .input_bytes = step.input_bytes});
+}
+
+/// Goes on to the merge stage, and to the end, when there is nothing left to accept.
+void Coordinator::State::advance_stage(StepRecord& step) {
+  if (step.phase == Phase::kMap && step.shards.all_accepted()) {
+    std::stable_sort(step.partials.begin(), step.partials.end(),
+                     [](const PartialRecord& a, const PartialRecord& b) {
+                       return a.smallest_shard < b.smallest_shard;
+                     });
+    step.phase = Phase::kMerge;
+    for (Participant& participant : step.participants) {
+      participant.told_to_wait = false;
+    }
+  }
+  if (step.phase == Phase::kMerge && step.partitions.all_accepted()) {
+    finish_step(step);
+  }
+}
+
+void Coordinator::State::finish_step(StepRecord& step) {
+  step.phase = Phase::kDone;
+  close_step(step);
+}
+
+void Coordinator::State::fail_step(StepRecord& step, Failure failure) {
+  step.phase = Phase::kFailed;
+  step.failure = std::move(failure);
+  close_step(step);
+  for (const BlobHandle& result : step.results) {
+    release(result);
+  }
+  step.results.clear();
+}
+
+/// Tells the ranks how the step ended and lets go of all but its results.
+void Coordinator::State::close_step(StepRecord& step) {
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    if (entered(step, rank)) {
+      announce_end(step, rank);
+    }
+  }
+  release(step.plan);
+  for (const PartialRecord& partial : step.partials) {
+    release(partial.blob);
+  }
+  step.partials.clear();
+  step.planner = {};
+  step.shards = {};
+  step.partitions = {};
+}
+
+bool Coordinator::State::entered(const StepRecord& step, std::uint32_t rank) const {
+  return live(rank) && step.participants[rank].incarnation == ranks[rank].incarnation;
+}
+
+StepRecord* Coordinator::State::find_open(std::uint64_t number) {
+  const auto found = steps.find(number);
+  return found != steps.end() && found->second.open() ? &found->second : nullptr;
+}
+
+}  // namespace pinion::protocol

@@ -1,0 +1,368 @@
+#include <pinion/shard/protocol/rank_machine.hpp>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include <pinion/core/assert.hpp>
+
+namespace pinion::protocol {
+namespace {
+
+struct HeldLease {
+  Lease lease = {};
+  Instant usable_until = {};
+};
+
+/// A lease is used for 80 % of its time: less than that cannot have passed on the coordinator's
+/// clock.
+Duration usable(Duration lease_duration) {
+  return lease_duration / 5 * 4;
+}
+
+}  // namespace
+
+struct RankMachine::State {
+  State(const RankOptions& given, EnterStep step) : options(given), enter(std::move(step)) {}
+
+  void on(const MakePlan& make);
+  void on(const StepStarted& started);
+  void on(const Grant& grant);
+  void on(const MergeInputs& inputs);
+  void on(const HeartbeatAck& ack);
+  void on(const Verdict& verdict);
+  void on(const StepDone& done);
+  void on(const StepFailed& failed);
+  void on(const JobFailed& failed);
+  /// Messages that only ranks send.
+  template <class Body>
+  void on(const Body&) {}
+
+  void finish(StepFinished finished);
+  void drop_overdue();
+  void claim();
+  void beat();
+  void give_back_held(Stage stage, std::vector<Lease> leases);
+  [[nodiscard]] bool holds(Stage stage, const Lease& lease) const;
+  void forget(Stage stage, const std::vector<Lease>& leases);
+  [[nodiscard]] bool begin(Instant at, RankEffects& to);
+
+  [[nodiscard]] std::map<std::uint64_t, HeldLease>& held(Stage stage) {
+    return stage == Stage::kMap ? shards : partitions;
+  }
+  [[nodiscard]] std::size_t held_count() const { return shards.size() + partitions.size(); }
+
+  RankOptions options;
+  EnterStep enter;
+  bool planning = false;
+  bool started = false;
+  bool finished = false;
+  std::map<std::uint64_t, HeldLease> shards;  // By unit.
+  std::map<std::uint64_t, HeldLease> partitions;
+  bool claim_open = false;
+  Duration lease_duration = {};
+  Instant next_heartbeat = Instant::max();
+  Instant last_heartbeat = {};
+
+  // Of the call in hand.
+  Instant now = {};
+  RankEffects* effects = nullptr;
+};
+
+RankMachine::RankMachine(const RankOptions& options, const EnterStep& enter)
+    : state_(std::make_unique<State>(options, enter)) {
+  PINION_ASSERT(options.lease_count_max > 0);
+  PINION_ASSERT(options.heartbeat > Duration::zero());
+}
+RankMachine::~RankMachine() = default;
+
+void RankMachine::start(Instant now, RankEffects& effects) {
+  static_cast<void>(state_->begin(now, effects));
+  effects.push_back(SendMessage{state_->enter});
+}
+
+void RankMachine::receive(const Message& message, Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  const bool ours = std::visit(
+      [this](const auto& body) {
+        if constexpr (requires { body.step; }) {
+          return body.step == state_->enter.step;
+        } else {
+          return true;
+        }
+      },
+      message);
+  if (!ours) {
+    return;
+  }
+  // An acknowledgement may be what saves leases that seem overdue, so it is heard first.
+  if (!std::holds_alternative<HeartbeatAck>(message)) {
+    state_->drop_overdue();
+  }
+  std::visit([this](const auto& body) { state_->on(body); }, message);
+  if (!state_->finished) {
+    state_->drop_overdue();
+    state_->claim();
+  }
+}
+
+void RankMachine::plan_ready(PlanReady plan, Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects) || !std::exchange(state_->planning, false)) {
+    return;
+  }
+  plan.step = state_->enter.step;
+  effects.push_back(SendMessage{std::move(plan)});
+}
+
+void RankMachine::plan_failed(const Failure& failure, Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects) || !std::exchange(state_->planning, false)) {
+    return;
+  }
+  effects.push_back(SendMessage{PlanFailed{.step = state_->enter.step, .failure = failure}});
+}
+
+void RankMachine::batch_sealed(Report report, Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  PINION_ASSERT(!report.batch.empty());
+  state_->drop_overdue();
+  report.step = state_->enter.step;
+  const bool all_ours =
+      std::all_of(report.batch.begin(), report.batch.end(),
+                  [&](const Lease& lease) { return state_->holds(report.stage, lease); });
+  if (all_ours) {
+    state_->forget(report.stage, report.batch);
+    effects.push_back(SendMessage{std::move(report)});
+  } else {
+    const Stage stage = report.stage;
+    const std::uint64_t number = report.report;
+    state_->give_back_held(stage, std::move(report.batch));
+    effects.push_back(
+        BatchSettled{.stage = stage,
+                     .report = number,
+                     .failure = {.code = ErrorCode::kAborted,
+                                 .text = "a lease of the batch ran out before it was sealed"}});
+  }
+  state_->claim();
+}
+
+void RankMachine::batch_failed(BatchFailed failed, Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  state_->drop_overdue();
+  failed.step = state_->enter.step;
+  std::erase_if(failed.batch,
+                [&](const Lease& lease) { return !state_->holds(failed.stage, lease); });
+  const bool bad_is_ours =
+      std::any_of(failed.batch.begin(), failed.batch.end(),
+                  [&failed](const Lease& lease) { return lease.unit == failed.bad_unit; });
+  if (bad_is_ours) {
+    state_->forget(failed.stage, failed.batch);
+    effects.push_back(SendMessage{std::move(failed)});
+  } else {
+    state_->give_back_held(failed.stage, std::move(failed.batch));
+  }
+  state_->claim();
+}
+
+void RankMachine::give_back(Stage stage, std::vector<Lease> leases, Instant now,
+                            RankEffects& effects) {
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  state_->drop_overdue();
+  state_->give_back_held(stage, std::move(leases));
+  state_->claim();
+}
+
+void RankMachine::tick(Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  state_->drop_overdue();
+  if (now >= state_->next_heartbeat) {
+    state_->beat();
+  }
+  state_->claim();
+}
+
+Instant RankMachine::next_deadline() const noexcept {
+  Instant deadline = Instant::max();
+  if (state_->finished || state_->held_count() == 0) {
+    return deadline;
+  }
+  deadline = state_->next_heartbeat;
+  for (const auto* held : {&state_->shards, &state_->partitions}) {
+    for (const auto& [unit, lease] : *held) {
+      deadline = std::min(deadline, lease.usable_until);
+    }
+  }
+  return deadline;
+}
+
+bool RankMachine::State::begin(Instant at, RankEffects& to) {
+  now = at;
+  effects = &to;
+  return !finished;
+}
+
+void RankMachine::State::on(const MakePlan&) {
+  if (!started && !std::exchange(planning, true)) {
+    effects->push_back(StartPlanning{});
+  }
+}
+
+void RankMachine::State::on(const StepStarted& start) {
+  if (std::exchange(started, true)) {
+    return;
+  }
+  effects->push_back(UsePlan{.started = start});
+}
+
+void RankMachine::State::on(const Grant& grant) {
+  if (grant.stage == Stage::kMerge && !shards.empty()) {
+    // Every shard is accepted, so what we still hold went to others.
+    DropLeases stale{.stage = Stage::kMap, .leases = {}};
+    for (const auto& [unit, lease] : shards) {
+      stale.leases.push_back(lease.lease);
+    }
+    shards.clear();
+    effects->push_back(std::move(stale));
+  }
+  if (held_count() == 0) {
+    next_heartbeat = now + options.heartbeat;
+  }
+  lease_duration = grant.lease_duration;
+  for (const Lease& lease : grant.leases) {
+    held(grant.stage)[lease.unit] = {.lease = lease, .usable_until = now + usable(lease_duration)};
+  }
+  if (!grant.leases.empty()) {
+    claim_open = false;
+  }
+  // Without an open claim nothing more comes until some of these have ended.
+  const bool more_may_come = claim_open || held_count() * 2 < options.lease_count_max;
+  effects->push_back(RunLeases{.stage = grant.stage,
+                               .leases = grant.leases,
+                               .unit_count_left = more_may_come ? grant.unit_count_left : 0});
+}
+
+void RankMachine::State::on(const MergeInputs& inputs) {
+  effects->push_back(UsePartials{.partials = inputs.partials});
+}
+
+void RankMachine::State::on(const HeartbeatAck& ack) {
+  const Instant sent{Duration(ack.sent_ns)};
+  if (sent > last_heartbeat) {
+    return;
+  }
+  for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
+    DropLeases dropped{.stage = stage, .leases = {}};
+    for (const Lease& lease : ack.lost) {
+      if (holds(stage, lease)) {
+        dropped.leases.push_back(lease);
+      }
+    }
+    forget(stage, dropped.leases);
+    // Leases that came after the heartbeat was sent reach further already.
+    for (auto& [unit, lease] : held(stage)) {
+      lease.usable_until = std::max(lease.usable_until, sent + usable(lease_duration));
+    }
+    if (!dropped.leases.empty()) {
+      effects->push_back(std::move(dropped));
+    }
+  }
+}
+
+void RankMachine::State::on(const Verdict& verdict) {
+  effects->push_back(
+      BatchSettled{.stage = verdict.stage, .report = verdict.report, .failure = verdict.failure});
+}
+
+void RankMachine::State::on(const StepDone& done) {
+  finish({.failure = {}, .done = done});
+}
+
+void RankMachine::State::on(const StepFailed& failed) {
+  finish({.failure = failed.failure, .done = {}});
+}
+
+void RankMachine::State::on(const JobFailed& failed) {
+  finish({.failure = failed.failure, .done = {}, .job_failed = true});
+}
+
+void RankMachine::State::finish(StepFinished end) {
+  finished = true;
+  shards.clear();
+  partitions.clear();
+  effects->push_back(std::move(end));
+}
+
+/// Stops using what was not extended in time, and says so, for it may be granted again at once.
+void RankMachine::State::drop_overdue() {
+  for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
+    DropLeases dropped{.stage = stage, .leases = {}};
+    for (const auto& [unit, lease] : held(stage)) {
+      if (lease.usable_until <= now) {
+        dropped.leases.push_back(lease.lease);
+      }
+    }
+    if (dropped.leases.empty()) {
+      continue;
+    }
+    give_back_held(stage, dropped.leases);
+    effects->push_back(std::move(dropped));
+  }
+}
+
+void RankMachine::State::claim() {
+  const std::size_t count = held_count();
+  if (!started || claim_open || (count > 0 && count * 2 >= options.lease_count_max)) {
+    return;
+  }
+  claim_open = true;
+  const auto missing = static_cast<std::uint32_t>(options.lease_count_max - count);
+  effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
+}
+
+void RankMachine::State::beat() {
+  next_heartbeat = now + options.heartbeat;
+  if (held_count() == 0) {
+    return;
+  }
+  last_heartbeat = now;
+  Heartbeat heartbeat{.step = enter.step, .sent_ns = now.time_since_epoch().count()};
+  for (const auto* leases : {&shards, &partitions}) {
+    for (const auto& [unit, lease] : *leases) {
+      heartbeat.held.push_back(lease.lease);
+    }
+  }
+  effects->push_back(SendMessage{std::move(heartbeat)});
+}
+
+void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> leases) {
+  std::erase_if(leases, [&](const Lease& lease) { return !holds(stage, lease); });
+  if (leases.empty()) {
+    return;
+  }
+  forget(stage, leases);
+  effects->push_back(
+      SendMessage{GiveBack{.step = enter.step, .stage = stage, .leases = std::move(leases)}});
+}
+
+bool RankMachine::State::holds(Stage stage, const Lease& lease) const {
+  const auto& leases = stage == Stage::kMap ? shards : partitions;
+  const auto found = leases.find(lease.unit);
+  return found != leases.end() && found->second.lease.fence == lease.fence;
+}
+
+void RankMachine::State::forget(Stage stage, const std::vector<Lease>& leases) {
+  for (const Lease& lease : leases) {
+    held(stage).erase(lease.unit);
+  }
+}
+
+}  // namespace pinion::protocol

@@ -1,0 +1,443 @@
+#include <pinion/shard/protocol/wire.hpp>
+
+#include <cstring>
+
+#include "job_generated.h"
+
+namespace pinion::protocol {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using flatbuffers::Offset;
+
+// Values to the wire.
+
+std::uint8_t number_of(Stage stage) {
+  return static_cast<std::uint8_t>(stage);
+}
+
+schema::BlobHandle write(const BlobHandle& blob) {
+  return {blob.job,  blob.generation, blob.length_bytes, blob.epoch,
+          blob.host, blob.segment,    blob.index};
+}
+
+schema::Lease write(const Lease& lease) {
+  return {lease.unit, schema::Fence(lease.fence.counter, lease.fence.epoch), lease.attempt};
+}
+
+schema::ShardEntry write(const ShardEntry& shard) {
+  return {shard.weight_bytes, shard.place.host, shard.place.index,
+          static_cast<std::uint8_t>(shard.place.kind)};
+}
+
+template <class Value>
+auto write(FlatBufferBuilder& to, const std::vector<Value>& values) {
+  std::vector<decltype(write(std::declval<Value>()))> written;
+  written.reserve(values.size());
+  for (const Value& value : values) {
+    written.push_back(write(value));
+  }
+  return to.CreateVectorOfStructs(written);
+}
+
+Offset<schema::Failure> write(FlatBufferBuilder& to, const Failure& failure) {
+  return schema::CreateFailure(to, static_cast<std::uint8_t>(failure.code),
+                               to.CreateString(failure.text));
+}
+
+auto write(FlatBufferBuilder& to, const EnterStep& from) {
+  return schema::CreateEnterStep(to, from.step, from.fingerprint,
+                                 to.CreateString(from.description));
+}
+
+auto write(FlatBufferBuilder& to, const PlanReady& from) {
+  const schema::BlobHandle plan = write(from.plan);
+  return schema::CreatePlanReady(to, from.step, &plan, from.partition_count,
+                                 write(to, from.shards));
+}
+
+auto write(FlatBufferBuilder& to, const PlanFailed& from) {
+  return schema::CreatePlanFailed(to, from.step, write(to, from.failure));
+}
+
+auto write(FlatBufferBuilder& to, const Claim& from) {
+  return schema::CreateClaim(to, from.step, from.unit_count);
+}
+
+auto write(FlatBufferBuilder& to, const Heartbeat& from) {
+  return schema::CreateHeartbeat(to, from.step, from.sent_ns, write(to, from.held));
+}
+
+auto write(FlatBufferBuilder& to, const Report& from) {
+  const schema::BlobHandle output = write(from.output);
+  return schema::CreateReport(to, from.step, number_of(from.stage), from.report, &output,
+                              from.digest, from.input_bytes, write(to, from.batch));
+}
+
+auto write(FlatBufferBuilder& to, const BatchFailed& from) {
+  const auto failure = write(to, from.failure);
+  return schema::CreateBatchFailed(to, from.step, number_of(from.stage), from.bad_unit, failure,
+                                   write(to, from.batch));
+}
+
+auto write(FlatBufferBuilder& to, const GiveBack& from) {
+  return schema::CreateGiveBack(to, from.step, number_of(from.stage), write(to, from.leases));
+}
+
+auto write(FlatBufferBuilder& to, const CancelJob& from) {
+  return schema::CreateCancelJob(to, write(to, from.failure));
+}
+
+auto write(FlatBufferBuilder& to, const MakePlan& from) {
+  return schema::CreateMakePlan(to, from.step);
+}
+
+auto write(FlatBufferBuilder& to, const StepStarted& from) {
+  const schema::BlobHandle plan = write(from.plan);
+  return schema::CreateStepStarted(to, from.step, &plan, from.shard_count, from.partition_count,
+                                   from.lease_duration.count());
+}
+
+auto write(FlatBufferBuilder& to, const Grant& from) {
+  return schema::CreateGrant(to, from.step, number_of(from.stage), from.unit_count_left,
+                             from.lease_duration.count(), write(to, from.leases));
+}
+
+auto write(FlatBufferBuilder& to, const MergeInputs& from) {
+  return schema::CreateMergeInputs(to, from.step, write(to, from.partials));
+}
+
+auto write(FlatBufferBuilder& to, const HeartbeatAck& from) {
+  return schema::CreateHeartbeatAck(to, from.step, from.sent_ns, write(to, from.lost));
+}
+
+auto write(FlatBufferBuilder& to, const Verdict& from) {
+  return schema::CreateVerdict(to, from.step, number_of(from.stage), from.report,
+                               write(to, from.failure));
+}
+
+auto write(FlatBufferBuilder& to, const StepDone& from) {
+  return schema::CreateStepDone(to, from.step, write(to, from.partitions), from.shard_count,
+                                from.input_bytes);
+}
+
+auto write(FlatBufferBuilder& to, const StepFailed& from) {
+  return schema::CreateStepFailed(to, from.step, write(to, from.failure));
+}
+
+auto write(FlatBufferBuilder& to, const JobFailed& from) {
+  return schema::CreateJobFailed(to, write(to, from.failure));
+}
+
+template <class Table>
+Offset<schema::Message> wrap(FlatBufferBuilder& to, const Envelope& envelope, Offset<Table> body) {
+  return schema::CreateMessage(to, kProtocolVersion, envelope.job, envelope.epoch, envelope.rank,
+                               envelope.incarnation, schema::BodyTraits<Table>::enum_value,
+                               body.Union());
+}
+
+// The wire to values. The verifier has proved that everything lies inside the bytes; what is left
+// to check is whether it is there and whether it means something. The first thing that does not is
+// kept.
+class Reader {
+ public:
+  [[nodiscard]] bool ok() const noexcept { return problem_ == nullptr; }
+  [[nodiscard]] const char* problem() const noexcept { return problem_; }
+
+  Stage stage(std::uint8_t number) {
+    require(number <= number_of(Stage::kMerge), "a stage that does not exist");
+    return static_cast<Stage>(number);
+  }
+
+  Duration duration(std::int64_t nanoseconds) {
+    require(nanoseconds > 0, "a lease duration that is not positive");
+    return Duration(nanoseconds);
+  }
+
+  std::uint32_t partition_count(std::uint32_t count) {
+    require(count <= kPartitionCountMax, "more partitions than a step may have");
+    return count;
+  }
+
+  std::string text(const flatbuffers::String* from) {
+    return from == nullptr ? std::string() : from->str();
+  }
+
+  Failure failure(const schema::Failure* from) {
+    if (from == nullptr) {
+      require(false, "no failure where there must be one");
+      return {};
+    }
+    require(from->code() <= static_cast<std::uint8_t>(ErrorCode::kUnauthenticated),
+            "an error code that does not exist");
+    return {.code = static_cast<ErrorCode>(from->code()), .text = text(from->text())};
+  }
+
+  BlobHandle value(const schema::BlobHandle* from) {
+    if (from == nullptr) {
+      require(false, "no blob handle where there must be one");
+      return {};
+    }
+    return {.job = from->job(),
+            .generation = from->generation(),
+            .length_bytes = from->length_bytes(),
+            .epoch = from->epoch(),
+            .host = from->host(),
+            .segment = from->segment(),
+            .index = from->index()};
+  }
+
+  Lease value(const schema::Lease* from) {
+    return {.unit = from->unit(),
+            .fence = {.epoch = from->fence().epoch(), .counter = from->fence().counter()},
+            .attempt = from->attempt()};
+  }
+
+  ShardEntry value(const schema::ShardEntry* from) {
+    require(from->place_kind() <= static_cast<std::uint8_t>(PlaceKind::kDevice),
+            "a kind of place that does not exist");
+    return {.weight_bytes = from->weight_bytes(),
+            .place = {.kind = static_cast<PlaceKind>(from->place_kind()),
+                      .index = from->place_index(),
+                      .host = from->place_host()}};
+  }
+
+  template <class Struct>
+  auto values(const flatbuffers::Vector<const Struct*>* from) {
+    std::vector<decltype(value(std::declval<const Struct*>()))> read;
+    if (from != nullptr) {
+      read.reserve(from->size());
+      for (const Struct* one : *from) {
+        read.push_back(value(one));
+      }
+    }
+    return read;
+  }
+
+  void require(bool condition, const char* problem) {
+    if (!condition && problem_ == nullptr) {
+      problem_ = problem;
+    }
+  }
+
+ private:
+  const char* problem_ = nullptr;
+};
+
+Message read(Reader& to, const schema::EnterStep& from) {
+  return EnterStep{.step = from.step(),
+                   .fingerprint = from.fingerprint(),
+                   .description = to.text(from.description())};
+}
+
+Message read(Reader& to, const schema::PlanReady& from) {
+  return PlanReady{.step = from.step(),
+                   .plan = to.value(from.plan()),
+                   .partition_count = to.partition_count(from.partition_count()),
+                   .shards = to.values(from.shards())};
+}
+
+Message read(Reader& to, const schema::PlanFailed& from) {
+  return PlanFailed{.step = from.step(), .failure = to.failure(from.failure())};
+}
+
+Message read(Reader&, const schema::Claim& from) {
+  return Claim{.step = from.step(), .unit_count = from.unit_count()};
+}
+
+Message read(Reader& to, const schema::Heartbeat& from) {
+  return Heartbeat{.step = from.step(), .sent_ns = from.sent_ns(), .held = to.values(from.held())};
+}
+
+Message read(Reader& to, const schema::Report& from) {
+  Report report{.step = from.step(),
+                .stage = to.stage(from.stage()),
+                .report = from.report(),
+                .output = to.value(from.output()),
+                .digest = from.digest(),
+                .input_bytes = from.input_bytes(),
+                .batch = to.values(from.batch())};
+  to.require(!report.batch.empty(), "a report without a lease");
+  to.require(report.stage == Stage::kMap || report.batch.size() == 1,
+             "a merge report with more than one lease");
+  return report;
+}
+
+Message read(Reader& to, const schema::BatchFailed& from) {
+  return BatchFailed{.step = from.step(),
+                     .stage = to.stage(from.stage()),
+                     .bad_unit = from.bad_unit(),
+                     .failure = to.failure(from.failure()),
+                     .batch = to.values(from.batch())};
+}
+
+Message read(Reader& to, const schema::GiveBack& from) {
+  return GiveBack{
+      .step = from.step(), .stage = to.stage(from.stage()), .leases = to.values(from.leases())};
+}
+
+Message read(Reader& to, const schema::CancelJob& from) {
+  return CancelJob{.failure = to.failure(from.failure())};
+}
+
+Message read(Reader&, const schema::MakePlan& from) {
+  return MakePlan{.step = from.step()};
+}
+
+Message read(Reader& to, const schema::StepStarted& from) {
+  return StepStarted{.step = from.step(),
+                     .plan = to.value(from.plan()),
+                     .shard_count = from.shard_count(),
+                     .partition_count = to.partition_count(from.partition_count()),
+                     .lease_duration = to.duration(from.lease_duration_ns())};
+}
+
+Message read(Reader& to, const schema::Grant& from) {
+  return Grant{.step = from.step(),
+               .stage = to.stage(from.stage()),
+               .unit_count_left = from.unit_count_left(),
+               .lease_duration = to.duration(from.lease_duration_ns()),
+               .leases = to.values(from.leases())};
+}
+
+Message read(Reader& to, const schema::MergeInputs& from) {
+  return MergeInputs{.step = from.step(), .partials = to.values(from.partials())};
+}
+
+Message read(Reader& to, const schema::HeartbeatAck& from) {
+  return HeartbeatAck{
+      .step = from.step(), .sent_ns = from.sent_ns(), .lost = to.values(from.lost())};
+}
+
+Message read(Reader& to, const schema::Verdict& from) {
+  return Verdict{.step = from.step(),
+                 .stage = to.stage(from.stage()),
+                 .report = from.report(),
+                 .failure = to.failure(from.failure())};
+}
+
+Message read(Reader& to, const schema::StepDone& from) {
+  return StepDone{.step = from.step(),
+                  .partitions = to.values(from.partitions()),
+                  .shard_count = from.shard_count(),
+                  .input_bytes = from.input_bytes()};
+}
+
+Message read(Reader& to, const schema::StepFailed& from) {
+  return StepFailed{.step = from.step(), .failure = to.failure(from.failure())};
+}
+
+Message read(Reader& to, const schema::JobFailed& from) {
+  return JobFailed{.failure = to.failure(from.failure())};
+}
+
+Message read_body(Reader& to, const schema::Message& from) {
+  switch (from.body_type()) {
+    case schema::Body::EnterStep:
+      return read(to, *from.body_as_EnterStep());
+    case schema::Body::PlanReady:
+      return read(to, *from.body_as_PlanReady());
+    case schema::Body::PlanFailed:
+      return read(to, *from.body_as_PlanFailed());
+    case schema::Body::Claim:
+      return read(to, *from.body_as_Claim());
+    case schema::Body::Heartbeat:
+      return read(to, *from.body_as_Heartbeat());
+    case schema::Body::Report:
+      return read(to, *from.body_as_Report());
+    case schema::Body::BatchFailed:
+      return read(to, *from.body_as_BatchFailed());
+    case schema::Body::GiveBack:
+      return read(to, *from.body_as_GiveBack());
+    case schema::Body::CancelJob:
+      return read(to, *from.body_as_CancelJob());
+    case schema::Body::MakePlan:
+      return read(to, *from.body_as_MakePlan());
+    case schema::Body::StepStarted:
+      return read(to, *from.body_as_StepStarted());
+    case schema::Body::Grant:
+      return read(to, *from.body_as_Grant());
+    case schema::Body::MergeInputs:
+      return read(to, *from.body_as_MergeInputs());
+    case schema::Body::HeartbeatAck:
+      return read(to, *from.body_as_HeartbeatAck());
+    case schema::Body::Verdict:
+      return read(to, *from.body_as_Verdict());
+    case schema::Body::StepDone:
+      return read(to, *from.body_as_StepDone());
+    case schema::Body::StepFailed:
+      return read(to, *from.body_as_StepFailed());
+    case schema::Body::JobFailed:
+      return read(to, *from.body_as_JobFailed());
+    case schema::Body::NONE:
+      break;
+  }
+  to.require(false, "no body of a known kind");
+  return JobFailed{};
+}
+
+Status not_a_message(std::size_t size_bytes, const char* problem) {
+  return {ErrorCode::kInvalidArgument,
+          "the " + std::to_string(size_bytes) + " bytes are not a message of a job: " + problem};
+}
+
+/// Precondition: `bytes` start at an address that every scalar of the schema may have.
+Result<Decoded> decode_aligned(std::span<const std::byte> bytes) {
+  // Past this the offsets of the format, which are signed and of 32 bits, would wrap.
+  if (bytes.size() >= FLATBUFFERS_MAX_BUFFER_SIZE) {
+    return not_a_message(bytes.size(), "a message is shorter than 2 GiB");
+  }
+  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  flatbuffers::Verifier preamble_verifier(data, bytes.size());
+  if (!preamble_verifier.VerifyBuffer<schema::Preamble>(schema::MessageIdentifier())) {
+    return not_a_message(bytes.size(), "they do not start like one");
+  }
+  const std::uint32_t version = flatbuffers::GetRoot<schema::Preamble>(data)->version();
+  if (version != kProtocolVersion) {
+    return Status(ErrorCode::kUnimplemented,
+                  "the message has protocol version " + std::to_string(version) +
+                      ", this program speaks version " + std::to_string(kProtocolVersion) +
+                      "; use the same Pinion version for every program of a job");
+  }
+  flatbuffers::Verifier verifier(data, bytes.size());
+  if (!schema::VerifyMessageBuffer(verifier)) {
+    return not_a_message(bytes.size(), "they are cut short or damaged");
+  }
+  const schema::Message& from = *schema::GetMessage(data);
+  Reader reader;
+  reader.require(from.body() != nullptr, "no body");
+  if (!reader.ok()) {
+    return not_a_message(bytes.size(), reader.problem());
+  }
+  Decoded decoded{.envelope = {.job = from.job(),
+                               .epoch = from.epoch(),
+                               .rank = from.rank(),
+                               .incarnation = from.incarnation()},
+                  .message = read_body(reader, from)};
+  if (!reader.ok()) {
+    return not_a_message(bytes.size(), reader.problem());
+  }
+  return decoded;
+}
+
+}  // namespace
+
+std::vector<std::byte> encode(const Envelope& envelope, const Message& message) {
+  FlatBufferBuilder builder;
+  const Offset<schema::Message> root = std::visit(
+      [&](const auto& body) { return wrap(builder, envelope, write(builder, body)); }, message);
+  schema::FinishMessageBuffer(builder, root);
+  const auto* begin = reinterpret_cast<const std::byte*>(builder.GetBufferPointer());
+  return {begin, begin + builder.GetSize()};
+}
+
+Result<Decoded> decode(std::span<const std::byte> bytes) {
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(std::uint64_t) == 0) {
+    return decode_aligned(bytes);
+  }
+  std::vector<std::uint64_t> aligned(bytes.size() / sizeof(std::uint64_t) + 1);
+  std::memcpy(aligned.data(), bytes.data(), bytes.size());
+  return decode_aligned({reinterpret_cast<const std::byte*>(aligned.data()), bytes.size()});
+}
+
+}  // namespace pinion::protocol

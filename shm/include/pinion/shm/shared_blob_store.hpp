@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include <pinion/core/blob_store.hpp>
+#include <pinion/shm/blob_store_identity.hpp>
+#include <pinion/shm/unique_fd.hpp>
+
+namespace pinion {
+
+/// How a rank's store reaches the owner of its host's segments (SegmentTable, in the agent). Both
+/// functions may be called from any thread, several at once, and block for a round trip.
+struct SegmentExchange {
+  /// Makes a sealed segment known. The descriptor stays the store's.
+  std::function<Status(const BlobHandle& handle, Place home, int descriptor)> publish;
+
+  /// The segment behind a handle and the place it lies at.
+  std::function<Result<std::pair<UniqueFd, Place>>(const BlobHandle& handle)> fetch;
+};
+
+struct SharedBlobStoreOptions {
+  BlobStoreIdentity identity = {};
+
+  /// The store numbers its segments from `first_segment`, at most `segment_count` of them. No two
+  /// processes of a host and job have a number in common.
+  std::uint32_t first_segment = 0;
+  std::uint32_t segment_count = 0;
+
+  /// Payload bytes that writers and blobs made by this store may hold in this process at once.
+  std::uint64_t budget_bytes = 0;
+
+  /// May be empty: memory then lies where the system puts it.
+  BindMemory bind_memory = {};
+};
+
+/// The rank's half of a host's blob store: blobs lie in sealed, nameless segments that any process
+/// of the host maps read-only.
+///
+/// A blob is charged to the budget from create() until its writer or its last Blob in this process
+/// is gone; from seal() on its memory is also the agent's, which decides how long it lives.
+/// Lifetime: writers and blobs may outlive the store; `exchange` is called until the store is gone
+///   and the last writer is sealed or dropped.
+/// Errors: open() answers kFailedPrecondition for a segment that is not sealed and kDataLoss for
+///   one that belongs to another handle; seal() answers kResourceExhausted when the numbers or the
+///   descriptors of this process are used up, and the errors of `exchange`.
+std::unique_ptr<IBlobStore> make_shared_blob_store(const SharedBlobStoreOptions& options,
+                                                   SegmentExchange exchange);
+
+}  // namespace pinion

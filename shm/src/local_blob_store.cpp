@@ -1,0 +1,133 @@
+#include <pinion/shm/local_blob_store.hpp>
+
+#include <atomic>
+#include <limits>
+#include <unordered_map>
+#include <utility>
+
+#include <pinion/core/thread_annotations.hpp>
+
+#include "blob_ledger.hpp"
+#include "segment.hpp"
+
+namespace pinion {
+
+struct LocalBlobStore::State {
+  State(BlobStoreIdentity store_identity, std::uint64_t budget_bytes, BindMemory bind)
+      : identity(store_identity),
+        bind_memory(std::move(bind)),
+        ledger(std::make_shared<BlobLedger>(budget_bytes)) {}
+
+  const BlobStoreIdentity identity;
+  const BindMemory bind_memory;
+  // Blobs own the ledger but not this state, or a kept blob would keep itself.
+  const std::shared_ptr<BlobLedger> ledger;
+  std::atomic<std::uint64_t> segment_count = 0;
+
+  Mutex mutex;
+  std::unordered_map<std::uint32_t, std::shared_ptr<const SealedBlob>> kept
+      PINION_GUARDED_BY(mutex);
+
+  Result<std::shared_ptr<const SealedBlob>> find(const BlobHandle& handle) const {
+    PINION_RETURN_IF_ERROR(check_handle(identity, handle));
+    std::shared_ptr<const SealedBlob> blob = ledger->find(handle.segment);
+    if (!blob) {
+      return no_such_blob(handle);
+    }
+    PINION_RETURN_IF_ERROR(check_length(handle, blob->handle()));
+    return blob;
+  }
+};
+
+namespace {
+
+struct Writing {
+  MemoryMapping mapping;
+  BudgetCharge charge;
+};
+
+}  // namespace
+
+LocalBlobStore::LocalBlobStore(BlobStoreIdentity identity, std::uint64_t budget_bytes,
+                               BindMemory bind_memory)
+    : state_(std::make_shared<State>(identity, budget_bytes, std::move(bind_memory))) {}
+
+LocalBlobStore::~LocalBlobStore() = default;
+
+Result<BlobWriter> LocalBlobStore::create(std::uint64_t size_bytes, Place place) {
+  PINION_RETURN_IF_ERROR(check_home(state_->identity, place));
+  PINION_RETURN_IF_ERROR(check_size(size_bytes));
+  Result<BudgetCharge> charge = BudgetCharge::take(state_->ledger, size_bytes);
+  if (!charge) {
+    return std::move(charge).error();
+  }
+  Result<MemoryMapping> mapping =
+      MemoryMapping::create_private(static_cast<std::size_t>(size_bytes));
+  if (!mapping) {
+    return std::move(mapping).error();
+  }
+  if (state_->bind_memory && size_bytes > 0) {
+    PINION_RETURN_IF_ERROR(state_->bind_memory(mapping->bytes(), place));
+  }
+  PINION_RETURN_IF_ERROR(mapping->populate());
+
+  const std::span<std::byte> bytes = mapping->bytes();
+  auto writing = std::make_shared<Writing>(Writing{*std::move(mapping), *std::move(charge)});
+  return BlobWriter(bytes, [state = state_, writing, place]() -> Result<Blob> {
+    PINION_RETURN_IF_ERROR(writing->mapping.make_read_only());
+    // Only the uniqueness of the number matters.
+    const std::uint64_t number = state->segment_count.fetch_add(1, std::memory_order_relaxed);
+    if (number > std::numeric_limits<std::uint32_t>::max()) {
+      return Status(ErrorCode::kResourceExhausted, "all 2^32 segment numbers are used");
+    }
+    const BlobHandle handle = {.job = state->identity.job,
+                               .generation = kOnlyGeneration,
+                               .length_bytes = writing->mapping.bytes().size(),
+                               .epoch = state->identity.epoch,
+                               .host = state->identity.host,
+                               .segment = static_cast<std::uint32_t>(number),
+                               .index = kOnlyIndex};
+    return SealedBlob::share(state->ledger->remember(std::make_shared<const SealedBlob>(
+        handle, place, std::move(writing->mapping), std::move(writing->charge), state->ledger)));
+  });
+}
+
+Result<Blob> LocalBlobStore::open(const BlobHandle& handle) {
+  Result<std::shared_ptr<const SealedBlob>> blob = state_->find(handle);
+  if (!blob) {
+    return std::move(blob).error();
+  }
+  return SealedBlob::share(*std::move(blob));
+}
+
+BlobStoreUsage LocalBlobStore::usage() const {
+  return state_->ledger->usage();
+}
+
+Status LocalBlobStore::keep(const BlobHandle& handle) {
+  Result<std::shared_ptr<const SealedBlob>> blob = state_->find(handle);
+  if (!blob) {
+    return std::move(blob).error();
+  }
+  MutexLock lock(state_->mutex);
+  state_->kept.try_emplace(handle.segment, *std::move(blob));
+  return {};
+}
+
+void LocalBlobStore::release(const BlobHandle& handle) {
+  // Outlives the lock: unmapping may take long.
+  std::shared_ptr<const SealedBlob> dropped;
+  MutexLock lock(state_->mutex);
+  const auto found = state_->kept.find(handle.segment);
+  if (found != state_->kept.end() && found->second->handle() == handle) {
+    dropped = std::move(found->second);
+    state_->kept.erase(found);
+  }
+}
+
+std::unique_ptr<LocalBlobStore> make_local_blob_store(BlobStoreIdentity identity,
+                                                      std::uint64_t budget_bytes) {
+  return std::make_unique<LocalBlobStore>(identity, budget_bytes);
+}
+
+}  // namespace pinion

@@ -1,0 +1,107 @@
+#include "memory_mapping.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include <pinion/shm/unique_fd.hpp>
+
+namespace pinion {
+namespace {
+
+struct MapRequest {
+  int descriptor = -1;
+  int protection = PROT_READ;
+  int flags = MAP_SHARED;
+};
+
+Result<std::span<std::byte>> map_pages(std::size_t size_bytes, const MapRequest& request) {
+  void* const address =
+      ::mmap(nullptr, size_bytes, request.protection, request.flags, request.descriptor, 0);
+  if (address == MAP_FAILED) {
+    return Status::from_errno(errno, "mapping " + std::to_string(size_bytes) + " bytes");
+  }
+  return std::span<std::byte>(static_cast<std::byte*>(address), size_bytes);
+}
+
+}  // namespace
+
+Result<MemoryMapping> MemoryMapping::create_private(std::size_t size_bytes) {
+  if (size_bytes == 0) {
+    return MemoryMapping();
+  }
+  Result<std::span<std::byte>> pages = map_pages(
+      size_bytes, {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
+  if (!pages) {
+    return std::move(pages).error();
+  }
+  return MemoryMapping(*pages);
+}
+
+Result<MemoryMapping> MemoryMapping::create_shared(int descriptor, std::size_t size_bytes) {
+  Result<std::span<std::byte>> pages =
+      map_pages(size_bytes, {.descriptor = descriptor, .protection = PROT_READ | PROT_WRITE});
+  if (!pages) {
+    return std::move(pages).error();
+  }
+  MemoryMapping mapping(*pages);
+  // A child that inherits a writable mapping would make the write seal impossible (EBUSY).
+  if (::madvise(pages->data(), size_bytes, MADV_DONTFORK) != 0) {
+    return Status::from_errno(errno, "madvise(MADV_DONTFORK)");
+  }
+  return mapping;
+}
+
+Result<MemoryMapping> MemoryMapping::create_read_only(int descriptor, std::size_t size_bytes) {
+  // Linux before 6.7 refuses any shared mapping of a write-sealed file through a descriptor that
+  // could write. Opened again for reading only, it can be mapped on every kernel, and mprotect can
+  // never make that mapping writable.
+  const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
+  const UniqueFd reader(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!reader.valid()) {
+    return Status::from_errno(errno, "opening a segment for reading through " + path);
+  }
+  Result<std::span<std::byte>> pages = map_pages(size_bytes, {.descriptor = reader.get()});
+  if (!pages) {
+    return std::move(pages).error();
+  }
+  return MemoryMapping(*pages);
+}
+
+MemoryMapping::MemoryMapping(MemoryMapping&& other) noexcept
+    : bytes_(std::exchange(other.bytes_, {})) {}
+
+MemoryMapping& MemoryMapping::operator=(MemoryMapping&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+MemoryMapping::~MemoryMapping() {
+  if (!bytes_.empty()) {
+    PINION_ASSERT(::munmap(bytes_.data(), bytes_.size()) == 0);
+  }
+}
+
+Status MemoryMapping::populate() {
+  while (!bytes_.empty() && ::madvise(bytes_.data(), bytes_.size(), MADV_POPULATE_WRITE) != 0) {
+    if (errno == EINVAL) {
+      return {};  // Linux before 5.14 has no such advice: pages come when they are written.
+    }
+    if (errno != EINTR && errno != EAGAIN) {
+      return Status::from_errno(errno, "reserving " + std::to_string(bytes_.size()) + " bytes");
+    }
+  }
+  return {};
+}
+
+Status MemoryMapping::make_read_only() {
+  if (!bytes_.empty() && ::mprotect(bytes_.data(), bytes_.size(), PROT_READ) != 0) {
+    return Status::from_errno(errno, "mprotect(PROT_READ)");
+  }
+  return {};
+}
+
+}  // namespace pinion

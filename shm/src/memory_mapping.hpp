@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+/// Pages that are mapped into this process; unmaps them. Movable, not copyable.
+class MemoryMapping {
+ public:
+  /// Maps nothing.
+  MemoryMapping() noexcept = default;
+
+  /// Private, writable, zeroed memory. No pages are touched. `size_bytes` 0 maps nothing.
+  static Result<MemoryMapping> create_private(std::size_t size_bytes);
+
+  /// The first `size_bytes` of a file, writable and shared. Not inherited by fork.
+  static Result<MemoryMapping> create_shared(int descriptor, std::size_t size_bytes);
+
+  /// The first `size_bytes` of a file, so that neither this mapping nor a later mprotect can write.
+  static Result<MemoryMapping> create_read_only(int descriptor, std::size_t size_bytes);
+
+  MemoryMapping(MemoryMapping&& other) noexcept;
+  MemoryMapping& operator=(MemoryMapping&& other) noexcept;
+  ~MemoryMapping();
+
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+
+  /// Touches every page of a private mapping.
+  /// Errors: kResourceExhausted when the system has no such memory.
+  Status populate();
+
+  /// Every write from here on faults.
+  Status make_read_only();
+
+ private:
+  explicit MemoryMapping(std::span<std::byte> bytes) noexcept : bytes_(bytes) {}
+
+  std::span<std::byte> bytes_;
+};
+
+}  // namespace pinion

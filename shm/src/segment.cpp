@@ -1,0 +1,199 @@
+#include "segment.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+namespace pinion {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x424f4c424e494e50;  // "PNINBLOB" in a dump of memory.
+constexpr std::uint32_t kLayoutVersion = 1;
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+// MFD_NOEXEC_SEAL of Linux 6.3, which older system headers do not have.
+constexpr unsigned kNoExecSeal = 0x0008U;
+
+// Each call reserves at most this much: a call that a signal interrupts gives back what it took,
+// and one call for everything might never get through.
+constexpr std::uint64_t kReserveStepBytes = std::uint64_t{64} << 20;
+
+SegmentHeader make_header(const BlobHandle& handle, Place home) noexcept {
+  return {.magic = kMagic,
+          .layout_version = kLayoutVersion,
+          .epoch = handle.epoch,
+          .job = handle.job,
+          .generation = handle.generation,
+          .length_bytes = handle.length_bytes,
+          .host = handle.host,
+          .segment = handle.segment,
+          .index = handle.index,
+          .home_host = home.host,
+          .home_index = home.index,
+          .home_kind = static_cast<std::uint8_t>(home.kind)};
+}
+
+Status wrong_identity(const char* what, std::uint64_t expected, std::uint64_t found) {
+  return Status(ErrorCode::kFailedPrecondition, std::string("a blob handle of ") + what + " " +
+                                                    std::to_string(found) + " came to a store of " +
+                                                    what + " " + std::to_string(expected));
+}
+
+std::string name_of(const BlobHandle& handle) {
+  return "blob " + std::to_string(handle.segment) + "." + std::to_string(handle.index);
+}
+
+}  // namespace
+
+Result<UniqueFd> create_segment(std::uint64_t size_bytes) {
+  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  int descriptor = ::memfd_create("pinion-blob", kFlags | kNoExecSeal);
+  if (descriptor < 0 && errno == EINVAL) {
+    descriptor = ::memfd_create("pinion-blob", kFlags);
+  }
+  UniqueFd segment(descriptor);
+  if (!segment.valid()) {
+    return Status::from_errno(errno, "memfd_create for a blob");
+  }
+  if (::ftruncate(segment.get(), static_cast<off_t>(size_bytes)) != 0) {
+    return Status::from_errno(errno,
+                              "ftruncate of a blob to " + std::to_string(size_bytes) + " bytes");
+  }
+  return segment;
+}
+
+Status reserve_segment(int descriptor, std::uint64_t size_bytes) {
+  std::uint64_t reserved_bytes = 0;
+  while (reserved_bytes < size_bytes) {
+    const std::uint64_t step = std::min(kReserveStepBytes, size_bytes - reserved_bytes);
+    if (::fallocate(descriptor, 0, static_cast<off_t>(reserved_bytes), static_cast<off_t>(step)) ==
+        0) {
+      reserved_bytes += step;
+    } else if (errno != EINTR) {
+      return Status::from_errno(errno, "reserving memory for a blob: the system gave " +
+                                           std::to_string(reserved_bytes) + " of " +
+                                           std::to_string(size_bytes) + " bytes");
+    }
+  }
+  return {};
+}
+
+Status seal_segment(int descriptor, const BlobHandle& handle, Place home) {
+  const SegmentHeader header = make_header(handle, home);
+  const ssize_t written = ::pwrite(descriptor, &header, sizeof(header), 0);
+  if (written != static_cast<ssize_t>(sizeof(header))) {
+    return Status::from_errno(written < 0 ? errno : EIO, "writing the header of a blob");
+  }
+  if (::fcntl(descriptor, F_ADD_SEALS, kSeals) == 0) {
+    return {};
+  }
+  if (errno == EBUSY) {
+    return Status::from_native(ErrorOrigin::kErrno, EBUSY, ErrorCode::kFailedPrecondition,
+                               "a blob cannot be sealed while its memory is mapped writable "
+                               "elsewhere or a device writes to it; end that first");
+  }
+  return Status::from_errno(errno, "sealing a blob");
+}
+
+Status check_segment(int descriptor, const BlobHandle& handle, Place home) {
+  const int seals = ::fcntl(descriptor, F_GET_SEALS);
+  if (seals < 0 || (seals & kSeals) != kSeals) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "the descriptor given for " + name_of(handle) +
+                      (seals < 0 ? " is not a memfd" : " is a file without all four seals") +
+                      "; only sealed segments are read");
+  }
+  struct stat file = {};
+  if (::fstat(descriptor, &file) != 0) {
+    return Status::from_errno(errno, "fstat of a segment");
+  }
+  const auto found_bytes = static_cast<std::uint64_t>(file.st_size);
+  if (handle.length_bytes > kBlobLengthMax ||
+      found_bytes != segment_size_bytes(handle.length_bytes)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "the handle of " + name_of(handle) + " says " +
+                      std::to_string(handle.length_bytes) + " bytes, its segment has " +
+                      std::to_string(found_bytes) + " with a header of " +
+                      std::to_string(sizeof(SegmentHeader)));
+  }
+  SegmentHeader found = {};
+  const ssize_t count = ::pread(descriptor, &found, sizeof(found), 0);
+  if (count != static_cast<ssize_t>(sizeof(found))) {
+    return Status::from_errno(count < 0 ? errno : EIO, "reading the header of a segment");
+  }
+  const SegmentHeader expected = make_header(handle, home);
+  if (std::memcmp(&found, &expected, sizeof(found)) != 0) {
+    return Status(ErrorCode::kDataLoss, "the segment given for " + name_of(handle) + " at place " +
+                                            std::to_string(home.index) + " says it is segment " +
+                                            std::to_string(found.segment) + " at place " +
+                                            std::to_string(found.home_index) + " of job " +
+                                            std::to_string(found.job) + ", layout version " +
+                                            std::to_string(found.layout_version));
+  }
+  return {};
+}
+
+Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle) {
+  if (handle.job != identity.job) {
+    return wrong_identity("job", identity.job, handle.job);
+  }
+  if (handle.epoch != identity.epoch) {
+    return wrong_identity("epoch", identity.epoch, handle.epoch);
+  }
+  if (handle.host != identity.host) {
+    return wrong_identity("host", identity.host, handle.host);
+  }
+  if (handle.generation != kOnlyGeneration) {
+    return wrong_identity("generation", kOnlyGeneration, handle.generation);
+  }
+  if (handle.index != kOnlyIndex) {
+    return no_such_blob(handle);
+  }
+  return {};
+}
+
+Status check_length(const BlobHandle& handle, const BlobHandle& known) {
+  if (handle.length_bytes == known.length_bytes) {
+    return {};
+  }
+  return Status(ErrorCode::kInvalidArgument, "the handle of " + name_of(handle) + " says " +
+                                                 std::to_string(handle.length_bytes) +
+                                                 " bytes, the blob has " +
+                                                 std::to_string(known.length_bytes));
+}
+
+Status check_home(const BlobStoreIdentity& identity, Place home) {
+  if (home.kind != PlaceKind::kNuma) {
+    return Status(ErrorCode::kInvalidArgument, "a blob lies in the memory of a NUMA node; place " +
+                                                   std::to_string(home.index) + " is a device");
+  }
+  if (home.host != identity.host) {
+    return Status(ErrorCode::kInvalidArgument, "the place is on host " + std::to_string(home.host) +
+                                                   "; this is the store of host " +
+                                                   std::to_string(identity.host));
+  }
+  return {};
+}
+
+Status check_size(std::uint64_t size_bytes) {
+  if (size_bytes <= kBlobLengthMax) {
+    return {};
+  }
+  return Status(ErrorCode::kResourceExhausted, "a blob of " + std::to_string(size_bytes) +
+                                                   " bytes cannot be mapped; at most " +
+                                                   std::to_string(kBlobLengthMax) + " can");
+}
+
+Status no_such_blob(const BlobHandle& handle) {
+  return Status(ErrorCode::kNotFound, name_of(handle) + " of job " + std::to_string(handle.job) +
+                                          " is not in the store: it was never sealed, or it was "
+                                          "dropped or released");
+}
+
+}  // namespace pinion

@@ -1,0 +1,175 @@
+#include <pinion/shm/shared_blob_store.hpp>
+
+#include <atomic>
+#include <string>
+#include <utility>
+
+#include "blob_ledger.hpp"
+#include "segment.hpp"
+
+namespace pinion {
+namespace {
+
+struct Shared {
+  Shared(const SharedBlobStoreOptions& store_options, SegmentExchange segment_exchange)
+      : options(store_options),
+        exchange(std::move(segment_exchange)),
+        ledger(std::make_shared<BlobLedger>(store_options.budget_bytes)) {}
+
+  const SharedBlobStoreOptions options;
+  const SegmentExchange exchange;
+  const std::shared_ptr<BlobLedger> ledger;
+  std::atomic<std::uint64_t> numbered_count = 0;
+
+  // A number is never used twice, also when its seal() fails later.
+  Result<std::uint32_t> next_segment() {
+    // Only the uniqueness of the number matters.
+    const std::uint64_t number = numbered_count.fetch_add(1, std::memory_order_relaxed);
+    if (number >= options.segment_count) {
+      return Status(ErrorCode::kResourceExhausted, "all " + std::to_string(options.segment_count) +
+                                                       " segment numbers of this process are used");
+    }
+    return options.first_segment + static_cast<std::uint32_t>(number);
+  }
+};
+
+Result<MemoryMapping> map_sealed(int descriptor, const BlobHandle& handle) {
+  if (handle.length_bytes == 0) {
+    return MemoryMapping();
+  }
+  return MemoryMapping::create_read_only(
+      descriptor, static_cast<std::size_t>(segment_size_bytes(handle.length_bytes)));
+}
+
+// A blob on its way from create() to seal(). Dropped in between, it leaves nothing: the file has no
+// name and nobody else has its descriptor.
+class Writing {
+ public:
+  static Result<std::shared_ptr<Writing>> create(const std::shared_ptr<Shared>& shared,
+                                                 std::uint64_t length_bytes, Place home) {
+    Result<BudgetCharge> charge = BudgetCharge::take(shared->ledger, length_bytes);
+    if (!charge) {
+      return std::move(charge).error();
+    }
+    auto writing = std::make_shared<Writing>();
+    writing->shared_ = shared;
+    writing->home_ = home;
+    writing->length_bytes_ = length_bytes;
+    writing->charge_ = *std::move(charge);
+    PINION_RETURN_IF_ERROR(writing->allocate());
+    return writing;
+  }
+
+  [[nodiscard]] std::span<std::byte> payload() const noexcept {
+    return mapping_.bytes().last(static_cast<std::size_t>(length_bytes_));
+  }
+
+  Result<Blob> seal() {
+    Result<std::uint32_t> segment = shared_->next_segment();
+    if (!segment) {
+      return std::move(segment).error();
+    }
+    const BlobStoreIdentity& identity = shared_->options.identity;
+    const BlobHandle handle = {.job = identity.job,
+                               .generation = kOnlyGeneration,
+                               .length_bytes = length_bytes_,
+                               .epoch = identity.epoch,
+                               .host = identity.host,
+                               .segment = *segment,
+                               .index = kOnlyIndex};
+    // The kernel refuses the write seal while a writable mapping exists.
+    mapping_ = MemoryMapping();
+    PINION_RETURN_IF_ERROR(seal_segment(descriptor_.get(), handle, home_));
+    Result<MemoryMapping> sealed = map_sealed(descriptor_.get(), handle);
+    if (!sealed) {
+      return std::move(sealed).error();
+    }
+    // Publishing comes last: nothing that can fail follows, so the agent never has a blob that this
+    // process believes not to exist.
+    PINION_RETURN_IF_ERROR(shared_->exchange.publish(handle, home_, descriptor_.get()));
+    return SealedBlob::share(shared_->ledger->remember(std::make_shared<const SealedBlob>(
+        handle, home_, *std::move(sealed), std::move(charge_), shared_->ledger)));
+  }
+
+ private:
+  Status allocate() {
+    const std::uint64_t size_bytes = segment_size_bytes(length_bytes_);
+    Result<UniqueFd> descriptor = create_segment(size_bytes);
+    if (!descriptor) {
+      return std::move(descriptor).error();
+    }
+    descriptor_ = *std::move(descriptor);
+    if (length_bytes_ > 0) {
+      Result<MemoryMapping> mapping =
+          MemoryMapping::create_shared(descriptor_.get(), static_cast<std::size_t>(size_bytes));
+      if (!mapping) {
+        return std::move(mapping).error();
+      }
+      mapping_ = *std::move(mapping);
+      // Reserving takes the pages, so the binding has to be known before.
+      if (shared_->options.bind_memory) {
+        PINION_RETURN_IF_ERROR(shared_->options.bind_memory(mapping_.bytes(), home_));
+      }
+    }
+    return reserve_segment(descriptor_.get(), size_bytes);
+  }
+
+  std::shared_ptr<Shared> shared_;
+  Place home_;
+  std::uint64_t length_bytes_ = 0;
+  BudgetCharge charge_;
+  UniqueFd descriptor_;
+  MemoryMapping mapping_;
+};
+
+class SharedBlobStore final : public IBlobStore {
+ public:
+  explicit SharedBlobStore(std::shared_ptr<Shared> shared) noexcept : shared_(std::move(shared)) {}
+
+  Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override {
+    PINION_RETURN_IF_ERROR(check_home(shared_->options.identity, place));
+    PINION_RETURN_IF_ERROR(check_size(size_bytes));
+    Result<std::shared_ptr<Writing>> writing = Writing::create(shared_, size_bytes, place);
+    if (!writing) {
+      return std::move(writing).error();
+    }
+    const std::span<std::byte> payload = (*writing)->payload();
+    return BlobWriter(payload, [writing = *std::move(writing)] { return writing->seal(); });
+  }
+
+  Result<Blob> open(const BlobHandle& handle) override {
+    PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
+    if (std::shared_ptr<const SealedBlob> living = shared_->ledger->find(handle.segment)) {
+      PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
+      return SealedBlob::share(std::move(living));
+    }
+    Result<std::pair<UniqueFd, Place>> fetched = shared_->exchange.fetch(handle);
+    if (!fetched) {
+      return std::move(fetched).error();
+    }
+    const auto& [descriptor, home] = *fetched;
+    PINION_RETURN_IF_ERROR(check_segment(descriptor.get(), handle, home));
+    Result<MemoryMapping> mapping = map_sealed(descriptor.get(), handle);
+    if (!mapping) {
+      return std::move(mapping).error();
+    }
+    const auto opened = std::make_shared<const SealedBlob>(handle, home, *std::move(mapping),
+                                                           BudgetCharge(), shared_->ledger);
+    return SealedBlob::share(shared_->ledger->remember(opened));
+  }
+
+  BlobStoreUsage usage() const override { return shared_->ledger->usage(); }
+
+ private:
+  const std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace
+
+std::unique_ptr<IBlobStore> make_shared_blob_store(const SharedBlobStoreOptions& options,
+                                                   SegmentExchange exchange) {
+  PINION_ASSERT(exchange.publish != nullptr && exchange.fetch != nullptr);
+  return std::make_unique<SharedBlobStore>(std::make_shared<Shared>(options, std::move(exchange)));
+}
+
+}  // namespace pinion

@@ -1,0 +1,29 @@
+#include <pinion/core/place.hpp>
+
+#include <algorithm>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace pinion {
+namespace {
+
+TEST(Place, IsEqualOnlyWhenAllFieldsAre) {
+  const Place place{.kind = PlaceKind::kDevice, .index = 1, .host = 2};
+  EXPECT_EQ(place, (Place{.kind = PlaceKind::kDevice, .index = 1, .host = 2}));
+  EXPECT_NE(place, (Place{.kind = PlaceKind::kNuma, .index = 1, .host = 2}));
+  EXPECT_NE(place, (Place{.kind = PlaceKind::kDevice, .index = 0, .host = 2}));
+  EXPECT_NE(place, (Place{.kind = PlaceKind::kDevice, .index = 1, .host = 3}));
+}
+
+TEST(Place, OrdersByKindThenIndexThenHost) {
+  const std::vector<Place> ordered = {{.kind = PlaceKind::kNuma, .index = 0, .host = 0},
+                                      {.kind = PlaceKind::kNuma, .index = 0, .host = 7},
+                                      {.kind = PlaceKind::kNuma, .index = 1, .host = 0},
+                                      {.kind = PlaceKind::kDevice, .index = 0, .host = 0}};
+  EXPECT_TRUE(std::is_sorted(ordered.begin(), ordered.end()));
+  EXPECT_EQ(std::adjacent_find(ordered.begin(), ordered.end()), ordered.end());
+}
+
+}  // namespace
+}  // namespace pinion

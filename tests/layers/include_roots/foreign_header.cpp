@@ -1,0 +1,1 @@
+#include <pinion/shard/planner.hpp>

@@ -1,0 +1,1 @@
+#include <pinion/core/place.hpp>

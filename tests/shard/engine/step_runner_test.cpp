@@ -1,0 +1,217 @@
+#include <pinion/shard/step.hpp>
+
+#include <atomic>
+#include <latch>
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/shard/map_reduce.hpp>
+#include <pinion/shard/protocol/wire.hpp>
+#include <pinion/shard/sum_vector.hpp>
+#include <pinion/shm/local_blob_store.hpp>
+
+#include "engine/step_board.hpp"
+#include "shard/engine/fake_job.hpp"
+
+namespace pinion {
+namespace {
+
+using engine::Next;
+using engine::NextStep;
+using engine::StepBoard;
+using protocol::Lease;
+using protocol::Stage;
+using testing::ElementsAre;
+
+Lease lease_of(std::uint64_t unit, std::uint32_t attempt = 1) {
+  return {.unit = unit, .fence = {.epoch = 1, .counter = 100 + unit}, .attempt = attempt};
+}
+
+// A rank whose coordinator is the test: what the rank sends is looked at, and answered, right
+// there.
+class ScriptedRank {
+ public:
+  using OnMessage = std::function<void(const protocol::Message&)>;
+
+  explicit ScriptedRank(OnMessage on_message)
+      : store_(make_local_blob_store({.job = 1, .epoch = 1, .host = 0}, 1u << 24)),
+        on_message_(std::move(on_message)),
+        rank_({.batch_shard_count = 4}, 0, *store_, [this](std::span<const std::byte> bytes) {
+          on_message_(protocol::decode(bytes).value().message);
+          return Status();
+        }) {}
+
+  [[nodiscard]] IJobContext& job() { return rank_; }
+  void tell(const protocol::Message& message) {
+    rank_.control().deliver(
+        protocol::encode({.job = 1, .epoch = 1, .rank = 0, .incarnation = 1}, message));
+  }
+
+ private:
+  std::unique_ptr<LocalBlobStore> store_;
+  OnMessage on_message_;
+  test::FakeRank rank_;
+};
+
+class StepBoardTest : public testing::Test {
+ protected:
+  test::FakeLink link_{[](std::span<const std::byte>) { return Status(); }};
+  StepBoard board_{link_};
+
+  static constexpr Instant kNever = Instant::max();
+};
+
+TEST_F(StepBoardTest, GivesUnitsInTheOrderInWhichTheyCame) {
+  board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(4), lease_of(2)}, 0);
+  EXPECT_EQ(board_.next({}, kNever).lease.unit, 4u);
+  EXPECT_EQ(board_.next({}, kNever).lease.unit, 2u);
+}
+
+TEST_F(StepBoardTest, HasAnOpenBatchSealedWhenNoMoreUnitsWillCome) {
+  const std::vector<Lease> batch = {lease_of(1)};
+  board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(2)}, 0);
+  EXPECT_EQ(board_.next(batch, kNever).step, NextStep::kRunUnit);
+  EXPECT_EQ(board_.next(batch, kNever).step, NextStep::kSealBatch);
+}
+
+TEST_F(StepBoardTest, HasAnOpenBatchSealedThatWaitsTooLong) {
+  const std::vector<Lease> batch = {lease_of(1)};
+  board_.add_units(Stage::kMap, {}, 10);
+  EXPECT_EQ(board_.next(batch, kNever).step, NextStep::kSealBatch);
+}
+
+TEST_F(StepBoardTest, HasAnOpenBatchDroppedThatHoldsALostLease) {
+  const std::vector<Lease> batch = {lease_of(1), lease_of(2)};
+  board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(3), lease_of(4)}, 0);
+  board_.drop(Stage::kMap, std::vector<Lease>{lease_of(2), lease_of(3)});
+  EXPECT_EQ(board_.next(batch, kNever).step, NextStep::kDropBatch);
+  EXPECT_THAT(board_.still_ours(batch), ElementsAre(lease_of(1)));
+  const Next next = board_.next({}, kNever);
+  EXPECT_EQ(next.step, NextStep::kRunUnit);
+  EXPECT_EQ(next.lease, lease_of(4)) << "the lost lease was still waiting";
+}
+
+TEST_F(StepBoardTest, TakesAUnitAgainThatIsGrantedAgain) {
+  board_.drop(Stage::kMap, std::vector<Lease>{lease_of(1)});
+  Lease again = lease_of(1);
+  again.fence.counter += 50;
+  board_.add_units(Stage::kMap, std::vector<Lease>{again}, 0);
+  EXPECT_EQ(board_.next({}, kNever).lease, again);
+}
+
+TEST_F(StepBoardTest, EndsTheLoopsBeforeWaitingUnits) {
+  board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(1)}, 0);
+  board_.end();
+  EXPECT_EQ(board_.next({}, kNever).step, NextStep::kEnd);
+}
+
+// Shards 0 and 1 share a batch, whose second lease is lost while its body runs: nothing of the
+// batch is reported and shard 0 goes back.
+TEST(StepRunner, DropsABatchThatLostALeaseAndGivesBackTheOthers) {
+  std::latch started(1);
+  std::latch told(1);
+  std::atomic<int> claims = 0;
+  std::vector<Lease> given_back;
+  std::vector<Lease> reported;
+  std::unique_ptr<ScriptedRank> rank;
+  const auto grant = [&rank](std::vector<Lease> leases) {
+    rank->tell(protocol::Grant{.step = 1,
+                               .stage = Stage::kMap,
+                               .unit_count_left = 5,
+                               .lease_duration = std::chrono::hours(1),
+                               .leases = std::move(leases)});
+  };
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* plan = std::get_if<protocol::PlanReady>(&message)) {
+      rank->tell(protocol::StepStarted{.step = 1,
+                                       .plan = plan->plan,
+                                       .shard_count = plan->shards.size(),
+                                       .partition_count = plan->partition_count,
+                                       .lease_duration = std::chrono::hours(1)});
+    } else if (std::holds_alternative<protocol::Claim>(message)) {
+      switch (++claims) {
+        case 1:
+          grant({lease_of(0), lease_of(1)});
+          break;
+        case 2:
+          started.wait();
+          rank->tell(protocol::HeartbeatAck{.step = 1, .sent_ns = 0, .lost = {lease_of(1)}});
+          grant({lease_of(2)});
+          break;
+        case 3:
+          // The rank claims again after it took the grant, so it has heard of the loss too.
+          told.count_down();
+          break;
+      }
+    } else if (const auto* back = std::get_if<protocol::GiveBack>(&message)) {
+      given_back.insert(given_back.end(), back->leases.begin(), back->leases.end());
+    } else if (const auto* report = std::get_if<protocol::Report>(&message)) {
+      reported.insert(reported.end(), report->batch.begin(), report->batch.end());
+      rank->tell(protocol::StepFailed{
+          .step = 1, .failure = {.code = ErrorCode::kCancelled, .text = "the script is over"}});
+    }
+  });
+  const auto sums = map_reduce(
+      rank->job(), indices(8), by_index_range(1),
+      [&started, &told](const Shard& shard, auto& emit) {
+        emit(0, 1);
+        if (shard.id() == 1) {
+          started.count_down();
+          told.wait();
+        }
+      },
+      sum_vector<std::uint64_t>(1));
+  EXPECT_EQ(sums.error().code(), ErrorCode::kCancelled);
+  EXPECT_THAT(given_back, ElementsAre(lease_of(0)));
+  EXPECT_THAT(reported, ElementsAre(lease_of(2)));
+}
+
+// A shard that failed before is reported alone, although its neighbours are there.
+TEST(StepRunner, RunsAShardThatFailedBeforeInABatchOfItsOwn) {
+  std::vector<std::vector<std::uint64_t>> batches;
+  std::unique_ptr<ScriptedRank> rank;
+  std::size_t unit_count = 0;
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* plan = std::get_if<protocol::PlanReady>(&message)) {
+      rank->tell(protocol::StepStarted{.step = 1,
+                                       .plan = plan->plan,
+                                       .shard_count = plan->shards.size(),
+                                       .partition_count = plan->partition_count,
+                                       .lease_duration = std::chrono::hours(1)});
+    } else if (std::holds_alternative<protocol::Claim>(message) && batches.empty()) {
+      rank->tell(protocol::Grant{
+          .step = 1,
+          .stage = Stage::kMap,
+          .unit_count_left = 0,
+          .lease_duration = std::chrono::hours(1),
+          .leases = {lease_of(0), lease_of(1), lease_of(2, 2), lease_of(3), lease_of(4)}});
+    } else if (const auto* report = std::get_if<protocol::Report>(&message)) {
+      auto& batch = batches.emplace_back();
+      for (const Lease& lease : report->batch) {
+        batch.push_back(lease.unit);
+        ++unit_count;
+      }
+      if (unit_count == 5) {
+        rank->tell(protocol::StepFailed{
+            .step = 1, .failure = {.code = ErrorCode::kCancelled, .text = "the script is over"}});
+      }
+    }
+  });
+  const Status status =
+      for_each_shard(rank->job(), indices(5), by_index_range(1), [](const Shard&) {});
+  EXPECT_EQ(status.code(), ErrorCode::kCancelled);
+  EXPECT_THAT(batches, ElementsAre(ElementsAre(0, 1), ElementsAre(2), ElementsAre(3, 4)));
+}
+
+}  // namespace
+}  // namespace pinion

@@ -1,0 +1,114 @@
+#include <pinion/shard/sum_vector.hpp>
+
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/shm/local_blob_store.hpp>
+
+namespace pinion {
+namespace {
+
+using testing::ElementsAre;
+using Vector = SumVector<std::int64_t>;
+
+class SumVectorTest : public testing::Test {
+ protected:
+  std::unique_ptr<LocalBlobStore> store_ =
+      make_local_blob_store({.job = 1, .epoch = 1, .host = 0}, std::uint64_t{1} << 30);
+
+  VectorResult<std::int64_t> answer(IAggregator& state) {
+    return VectorResult<std::int64_t>::create({state.seal(*store_, Place{}, 1).value()}).value();
+  }
+};
+
+TEST_F(SumVectorTest, AddsElementsAndVectors) {
+  Vector state(4);
+  Vector::Emitter emit(state, Shard({}));
+  emit(1, 10);
+  emit(2, 20);
+  emit(1, 1);
+  emit.add(std::vector<std::int64_t>{100, 100, 100});
+  emit(3, -5);
+  emit.flush();
+  EXPECT_THAT(answer(state).values(), ElementsAre(100, 111, 120, -5));
+}
+
+TEST_F(SumVectorTest, AddsMoreThanABlockHolds) {
+  Vector state(1000);
+  Vector::Emitter emit(state, Shard({}));
+  for (std::size_t i = 0; i < 3000; ++i) {
+    emit(i % 1000, static_cast<std::int64_t>(i));
+    emit(999 - i % 1000, 1);
+  }
+  emit.flush();
+  const VectorResult<std::int64_t> sums = answer(state);
+  ASSERT_EQ(sums.values().size(), 1000u);
+  for (std::size_t i = 0; i < 1000; ++i) {
+    EXPECT_EQ(sums.values()[i], static_cast<std::int64_t>(3 * i + 3000 + 3));
+  }
+}
+
+TEST_F(SumVectorTest, IsZeroWhereNothingWasAdded) {
+  Vector state(3);
+  EXPECT_THAT(answer(state).values(), ElementsAre(0, 0, 0));
+}
+
+TEST_F(SumVectorTest, MayHaveNoElements) {
+  Vector state(0);
+  EXPECT_TRUE(answer(state).values().empty());
+}
+
+TEST_F(SumVectorTest, MergesToTheSameBytesInAnyOrder) {
+  std::vector<Blob> partials;
+  for (std::int64_t i = 1; i <= 3; ++i) {
+    Vector part(2);
+    Vector::Emitter emit(part, Shard({}));
+    emit(0, i);
+    emit(1, 10 * i);
+    emit.flush();
+    partials.push_back(part.seal(*store_, Place{}, 1).value());
+  }
+  std::vector<Blob> answers;
+  for (int round = 0; round < 2; ++round) {
+    const std::unique_ptr<IAggregator> state = Vector(2).fresh();
+    for (const Blob& partial : partials) {
+      ASSERT_TRUE(state->merge(partition_of(partial.bytes(), 0).value()).ok());
+    }
+    answers.push_back(state->seal(*store_, Place{}, 1).value());
+    std::reverse(partials.begin(), partials.end());
+  }
+  EXPECT_TRUE(std::ranges::equal(answers[0].bytes(), answers[1].bytes()));
+  EXPECT_THAT(VectorResult<std::int64_t>::create({answers[0]})->values(), ElementsAre(6, 60));
+}
+
+TEST_F(SumVectorTest, ThrowsForAnElementThatIsNotThere) {
+  Vector state(3);
+  Vector::Emitter emit(state, Shard({}));
+  EXPECT_THROW(emit(3, 1), std::out_of_range);
+  EXPECT_THROW(emit(~std::size_t{0}, 1), std::out_of_range);
+  EXPECT_THROW(emit.add(std::vector<std::int64_t>(4)), std::out_of_range);
+  try {
+    emit(17, 1);
+  } catch (const std::out_of_range& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("17"), testing::HasSubstr("3")));
+  }
+}
+
+TEST_F(SumVectorTest, RefusesPartitionsOfAnotherLength) {
+  Vector state(3);
+  const Blob partial = state.seal(*store_, Place{}, 1).value();
+  const auto bytes = partition_of(partial.bytes(), 0).value();
+  EXPECT_EQ(Vector(4).merge(bytes).code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(Vector(3).merge(bytes.first(23)).code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(VectorResult<std::int64_t>::create({}).error().code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(VectorResult<std::int64_t>::create({Blob()}).error().code(), ErrorCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace pinion

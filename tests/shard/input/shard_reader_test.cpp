@@ -1,0 +1,238 @@
+#include "engine/shard_reader.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/shard/text.hpp>
+
+#include "shard/input/trial.hpp"
+
+namespace pinion {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing_input::FileTrial;
+using testing_input::make_file_trial;
+using testing_input::MemoryBlobStore;
+using testing_input::plan_shards;
+using testing_input::TemporaryFolder;
+
+// One shard over the whole input.
+StepPlan plan_of(const std::vector<std::string>& paths) {
+  MemoryBlobStore store;
+  StepPlan plan;
+  plan.listing = InputListing::list(files(paths), store, false).value();
+  plan.shards = {{.begin = 0, .end = plan.listing.size()}};
+  return plan;
+}
+
+std::string load_text(ShardReader& reader, const StepPlan& plan, std::uint64_t id = 0) {
+  return std::string(reader.load(plan, id, 1, 0).value().text());
+}
+
+// What a shard must hold, byte by byte.
+std::string expected_text(const FileTrial& trial, const ShardRange& shard) {
+  std::string text;
+  std::uint64_t at = 0;
+  for (const std::string& content : trial.contents) {
+    bool is_first_byte = true;
+    for (const char byte : content) {
+      if (at >= shard.begin && at < shard.end) {
+        if (is_first_byte && !text.empty() && text.back() != '\n') {
+          text += '\n';
+        }
+        text += byte;
+      }
+      is_first_byte = false;
+      ++at;
+    }
+  }
+  return text;
+}
+
+TEST(ShardReader, GivesEachShardItsBytesWhateverTheFiles) {
+  ShardReader reader;
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const std::unique_ptr<FileTrial> trial = make_file_trial(seed, Alignment::kNone);
+    const StepPlan plan = {.listing = trial->listing,
+                           .shards = plan_shards(by_bytes(1), trial->listing, trial->policy)};
+    // Byte by byte is slow; a few shards of each trial do.
+    const std::size_t stride = 1 + plan.shards.size() / 20;
+    for (std::size_t id = 0; id < plan.shards.size(); id += stride) {
+      ASSERT_EQ(load_text(reader, plan, id), expected_text(*trial, plan.shards[id])) << id;
+    }
+  }
+}
+
+TEST(ShardReader, LosesNoLineAndGivesNoneTwice) {
+  ShardReader reader;
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const std::unique_ptr<FileTrial> trial = make_file_trial(seed, Alignment::kLine);
+    const StepPlan plan = {
+        .listing = trial->listing,
+        .shards = plan_shards(by_bytes(1, align_to_line), trial->listing, trial->policy)};
+    std::vector<std::string> expected;
+    for (const std::string& content : trial->contents) {
+      for (const std::string_view line : lines(content)) {
+        expected.emplace_back(line);
+      }
+    }
+    std::vector<std::string> found;
+    for (std::uint64_t id = 0; id < plan.shards.size(); ++id) {
+      const Shard shard = reader.load(plan, id, 1, 0).value();
+      for (const std::string_view line : lines(shard.text())) {
+        found.emplace_back(line);
+      }
+    }
+    ASSERT_EQ(found, expected);
+  }
+}
+
+TEST(ShardReader, PutsALineFeedBetweenFilesWhereOneIsMissing) {
+  const TemporaryFolder folder;
+  ShardReader reader;
+  EXPECT_EQ(load_text(reader, plan_of({folder.write("a", "one"), folder.write("b", "two\n"),
+                                       folder.write("c", "three")})),
+            "one\ntwo\nthree");
+}
+
+TEST(ShardReader, PutsNothingBetweenTheBlocksOfAStream) {
+  const TemporaryFolder folder;
+  MemoryBlobStore store;
+  const std::string path = folder.write("a", "file");
+  const std::vector<Blob> blobs = {Blob(), store.add("first li"), store.add("ne")};
+  StepPlan plan;
+  plan.listing =
+      InputListing(InputKind::kBytes,
+                   {{.path = path, .begin = 0, .size_bytes = 4},
+                    {.path = "-", .blob = blobs[1].handle(), .begin = 4, .size_bytes = 8},
+                    {.path = "-", .blob = blobs[2].handle(), .begin = 12, .size_bytes = 2}},
+                   14, blobs);
+  plan.shards = {{.begin = 0, .end = 14}};
+  ShardReader reader;
+  EXPECT_EQ(load_text(reader, plan), "file\nfirst line");
+}
+
+TEST(ShardReader, EndsAShardWithZeroBytesInAlignedMemory) {
+  const TemporaryFolder folder;
+  ShardReader reader;
+  load_text(reader, plan_of({folder.write("long", std::string(1000, 'x'))}));
+  const Shard shard = reader.load(plan_of({folder.write("short", "abc")}), 0, 1, 0).value();
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(shard.bytes().data()) % 64, 0u);
+  const std::byte* tail = shard.bytes().data() + shard.bytes().size();
+  for (int index = 0; index < 64; ++index) {
+    EXPECT_EQ(tail[index], std::byte{0}) << index;
+  }
+}
+
+TEST(ShardReader, UsesItsMemoryAgain) {
+  const TemporaryFolder folder;
+  ShardReader reader;
+  EXPECT_EQ(reader.memory_bytes(), 0u);
+  load_text(reader, plan_of({folder.write("long", std::string(200'000, 'x'))}));
+  const std::uint64_t memory_bytes = reader.memory_bytes();
+  EXPECT_GE(memory_bytes, 200'064u);
+  load_text(reader, plan_of({folder.write("short", "abc")}));
+  EXPECT_EQ(reader.memory_bytes(), memory_bytes);
+}
+
+TEST(ShardReader, SaysThatAFileHasShrunk) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "0123456789");
+  const StepPlan plan = plan_of({path});
+  ShardReader reader;
+  EXPECT_EQ(load_text(reader, plan), "0123456789");
+  fs::resize_file(path, 9);
+  const Result<Shard> shard = reader.load(plan, 0, 1, 0);
+  ASSERT_FALSE(shard.has_value());
+  EXPECT_EQ(shard.error().code(), ErrorCode::kDataLoss);
+  EXPECT_THAT(shard.error().message(), HasSubstr(path));
+  EXPECT_THAT(shard.error().message(), HasSubstr("had 10 bytes"));
+  EXPECT_THAT(shard.error().message(), HasSubstr("has 9"));
+}
+
+TEST(ShardReader, ReadsOnlyTheListedBytesOfAFileThatGrew) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "0123");
+  const StepPlan plan = plan_of({path});
+  folder.write("f", "012345678");
+  ShardReader reader;
+  EXPECT_EQ(load_text(reader, plan), "0123");
+}
+
+// A step may read what another one wrote in the place of an earlier file.
+TEST(ShardReader, SeesTheFileThatTookThePlaceOfAnother) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "before");
+  ShardReader reader;
+  EXPECT_EQ(load_text(reader, plan_of({path})), "before");
+  fs::rename(folder.write("g", "afterwards"), path);
+  EXPECT_EQ(load_text(reader, plan_of({path})), "afterwards");
+}
+
+TEST(ShardReader, NamesAFileThatIsGone) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "0123");
+  const StepPlan plan = plan_of({path});
+  fs::remove(path);
+  ShardReader reader;
+  const Result<Shard> shard = reader.load(plan, 0, 1, 0);
+  ASSERT_FALSE(shard.has_value());
+  EXPECT_EQ(shard.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(shard.error().message(), HasSubstr(path));
+}
+
+TEST(ShardReader, GoesOnAfterAnError) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "0123");
+  const StepPlan plan = plan_of({path});
+  ShardReader reader;
+  fs::resize_file(path, 1);
+  EXPECT_FALSE(reader.load(plan, 0, 1, 0).has_value());
+  folder.write("f", "4567");
+  EXPECT_EQ(load_text(reader, plan), "4567");
+}
+
+TEST(ShardReader, GivesIndicesWithoutBytes) {
+  const StepPlan plan = {.listing = InputListing(InputKind::kIndices, {}, 10),
+                         .shards = {{.begin = 0, .end = 4}, {.begin = 4, .end = 10}}};
+  ShardReader reader;
+  const Shard shard = reader.load(plan, 1, 3, 42).value();
+  EXPECT_EQ(shard.id(), 1u);
+  EXPECT_EQ(shard.begin(), 4u);
+  EXPECT_EQ(shard.end(), 10u);
+  EXPECT_EQ(shard.attempt(), 3u);
+  EXPECT_EQ(shard.seed(), shard_seed(42, 1));
+  EXPECT_TRUE(shard.bytes().empty());
+  EXPECT_EQ(reader.memory_bytes(), 0u);
+}
+
+TEST(ShardReader, RefusesAShardThatIsNotInThePlan) {
+  const StepPlan plan = {.listing = InputListing(InputKind::kIndices, {}, 10),
+                         .shards = {{.begin = 0, .end = 10}}};
+  ShardReader reader;
+  EXPECT_EQ(reader.load(plan, 1, 1, 0).error().code(), ErrorCode::kOutOfRange);
+}
+
+TEST(ShardSeed, DiffersBetweenShardsAndJobs) {
+  std::set<std::uint64_t> seeds;
+  for (std::uint64_t job = 0; job < 50; ++job) {
+    for (std::uint64_t id = 0; id < 50; ++id) {
+      seeds.insert(shard_seed(job, id));
+    }
+  }
+  EXPECT_EQ(seeds.size(), 2500u);
+  EXPECT_EQ(shard_seed(7, 9), shard_seed(7, 9));
+}
+
+}  // namespace
+}  // namespace pinion

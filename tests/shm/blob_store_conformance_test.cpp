@@ -1,0 +1,46 @@
+#include "conformance/blob_store_conformance.hpp"
+
+#include <pinion/shm/local_blob_store.hpp>
+
+#include "shm_host.hpp"
+
+namespace pinion {
+namespace {
+
+struct LocalHost {
+  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
+
+  IBlobStore& writer() { return *store; }
+  IBlobStore& reader() { return *store; }
+  void destroy_stores() { store.reset(); }
+  Status keep(const BlobHandle& handle) { return store->keep(handle); }
+  void release(const BlobHandle& handle) { store->release(handle); }
+  Place place() const { return kTestPlace; }
+
+  std::unique_ptr<LocalBlobStore> store = make_local_blob_store(kTestIdentity, kBudgetBytes);
+};
+
+// Two clients of one table: what the reader opens has come through a descriptor.
+struct SharedHost {
+  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
+
+  IBlobStore& writer() { return *writer_store; }
+  IBlobStore& reader() { return *reader_store; }
+  void destroy_stores() {
+    writer_store.reset();
+    reader_store.reset();
+  }
+  Status keep(const BlobHandle& handle) { return agent.table().keep(handle); }
+  void release(const BlobHandle& handle) { agent.table().release(handle); }
+  Place place() const { return kTestPlace; }
+
+  TableAgent agent{1 << 16};
+  std::unique_ptr<IBlobStore> writer_store = agent.make_store(5, kBudgetBytes);
+  std::unique_ptr<IBlobStore> reader_store = agent.make_store(6, kBudgetBytes);
+};
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Local, BlobStoreConformance, LocalHost);
+INSTANTIATE_TYPED_TEST_SUITE_P(Shared, BlobStoreConformance, SharedHost);
+
+}  // namespace
+}  // namespace pinion

@@ -1,0 +1,500 @@
+#include <pinion/shard/protocol/coordinator.hpp>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace pinion::protocol {
+namespace {
+
+using namespace std::chrono_literals;
+
+BlobHandle blob(std::uint64_t generation) {
+  return {.job = 1, .generation = generation};
+}
+
+/// A coordinator whose effects are collected until they are asked for.
+class CoordinatorTest : public testing::Test {
+ protected:
+  void make(CoordinatorOptions options) {
+    options.job = 1;
+    options.lease_duration = 6s;
+    options.plan_patience = 2s;
+    rank_count_ = options.rank_count;
+    coordinator_.emplace(options);
+    incarnations_.assign(rank_count_, 0);
+  }
+
+  void step(const Event& event) { coordinator_->step(event, now_, effects_); }
+  void join(std::uint32_t rank) {
+    step(RankJoined{.rank = rank, .incarnation = ++incarnations_[rank]});
+  }
+  void lose(std::uint32_t rank, bool returns) {
+    step(RankLost{.rank = rank,
+                  .incarnation = incarnations_[rank],
+                  .returns = returns,
+                  .reason = "signal 9"});
+  }
+  void receive(std::uint32_t rank, const Message& message) {
+    step(MessageReceived{
+        .envelope = {.job = 1, .epoch = 1, .rank = rank, .incarnation = incarnations_[rank]},
+        .message = message});
+  }
+  void pass(Duration time) {
+    now_ += time;
+    step(Tick{});
+  }
+  void enter(std::uint32_t rank) {
+    receive(rank, EnterStep{.step = 1, .fingerprint = 5, .description = "word count"});
+  }
+
+  /// Every rank joins and enters, rank 0 plans.
+  void start(const std::vector<std::uint64_t>& weights, std::uint32_t partition_count) {
+    for (std::uint32_t rank = 0; rank < rank_count_; ++rank) {
+      join(rank);
+      enter(rank);
+    }
+    plan(0, weights, partition_count);
+    effects_.clear();
+  }
+  void plan(std::uint32_t rank, const std::vector<std::uint64_t>& weights,
+            std::uint32_t partition_count) {
+    PlanReady ready{.step = 1, .plan = blob(1000), .partition_count = partition_count};
+    for (const std::uint64_t weight : weights) {
+      ready.shards.push_back({.weight_bytes = weight});
+    }
+    receive(rank, ready);
+  }
+  std::vector<Lease> claim(std::uint32_t rank, std::uint32_t unit_count) {
+    effects_.clear();
+    receive(rank, Claim{.step = 1, .unit_count = unit_count});
+    return granted(rank);
+  }
+  std::vector<Lease> granted(std::uint32_t rank) {
+    std::vector<Lease> leases;
+    for (const Grant& grant : sent<Grant>(rank)) {
+      leases.insert(leases.end(), grant.leases.begin(), grant.leases.end());
+    }
+    return leases;
+  }
+  ErrorCode report(std::uint32_t rank, std::uint64_t number, const std::vector<Lease>& batch,
+                   Stage stage = Stage::kMap) {
+    effects_.clear();
+    receive(
+        rank,
+        Report{
+            .step = 1, .stage = stage, .report = number, .output = blob(number), .batch = batch});
+    const std::vector<Verdict> verdicts = sent<Verdict>(rank);
+    EXPECT_EQ(verdicts.size(), 1U);
+    return verdicts.empty() ? ErrorCode::kInternal : verdicts.front().failure.code;
+  }
+  void fail(std::uint32_t rank, const std::vector<Lease>& batch, std::uint64_t bad_unit,
+            ErrorCode code) {
+    effects_.clear();
+    receive(rank, BatchFailed{.step = 1,
+                              .stage = Stage::kMap,
+                              .bad_unit = bad_unit,
+                              .failure = {.code = code, .text = "boom"},
+                              .batch = batch});
+  }
+
+  template <class Body>
+  std::vector<Body> sent(std::uint32_t rank) const {
+    std::vector<Body> bodies;
+    for (const Effect& effect : effects_) {
+      const auto* send = std::get_if<Send>(&effect);
+      if (send != nullptr && send->rank == rank && std::holds_alternative<Body>(send->message)) {
+        bodies.push_back(std::get<Body>(send->message));
+      }
+    }
+    return bodies;
+  }
+  template <class Kind>
+  std::vector<std::uint64_t> blobs() const {
+    std::vector<std::uint64_t> generations;
+    for (const Effect& effect : effects_) {
+      if (const auto* one = std::get_if<Kind>(&effect)) {
+        generations.push_back(one->blob.generation);
+      }
+    }
+    return generations;
+  }
+  Failure step_failure(std::uint32_t rank) const {
+    const std::vector<StepFailed> failed = sent<StepFailed>(rank);
+    return failed.empty() ? Failure{} : failed.front().failure;
+  }
+  static std::vector<std::uint64_t> units(const std::vector<Lease>& leases) {
+    std::vector<std::uint64_t> ids;
+    for (const Lease& lease : leases) {
+      ids.push_back(lease.unit);
+    }
+    return ids;
+  }
+
+  std::uint32_t rank_count_ = 0;
+  std::optional<Coordinator> coordinator_;
+  std::vector<std::uint32_t> incarnations_;
+  Instant now_{1s};
+  Effects effects_;
+};
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+TEST_F(CoordinatorTest, AsksTheLowestRankToPlanAtOnce) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(0);
+  EXPECT_THAT(sent<MakePlan>(0), SizeIs(1));
+  enter(1);
+  EXPECT_THAT(sent<MakePlan>(1), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, WaitsForLowerRanksOnlyForAWhile) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(1);
+  EXPECT_THAT(sent<MakePlan>(1), IsEmpty());
+  EXPECT_EQ(coordinator_->next_deadline(), now_ + 2s);
+  pass(2s);
+  EXPECT_THAT(sent<MakePlan>(1), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, DoesNotWaitForALowerRankThatIsGoneForGood) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(1);
+  lose(0, false);
+  EXPECT_THAT(sent<MakePlan>(1), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, AsksAnotherPlannerWhenOneDies) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(0);
+  enter(1);
+  pass(3s);
+  lose(0, true);
+  EXPECT_THAT(sent<MakePlan>(1), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, FailsTheStepWhenEveryRankDeclinesToPlan) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(0);
+  enter(1);
+  receive(0, PlanFailed{.step = 1, .failure = {ErrorCode::kUnavailable, "no file on host 0"}});
+  EXPECT_THAT(sent<MakePlan>(1), SizeIs(1));
+  receive(1, PlanFailed{.step = 1, .failure = {ErrorCode::kUnavailable, "no file on host 1"}});
+  EXPECT_EQ(step_failure(0), (Failure{ErrorCode::kUnavailable, "no file on host 0"}));
+  EXPECT_EQ(step_failure(1), (Failure{ErrorCode::kUnavailable, "no file on host 0"}));
+}
+
+TEST_F(CoordinatorTest, FailsTheStepWhenPlanningFails) {
+  make({.rank_count = 1});
+  join(0);
+  enter(0);
+  receive(0, PlanFailed{.step = 1, .failure = {ErrorCode::kNotFound, "no such file"}});
+  EXPECT_EQ(step_failure(0), (Failure{ErrorCode::kNotFound, "no such file"}));
+}
+
+TEST_F(CoordinatorTest, ReleasesAPlanThatComesTooLate) {
+  make({.rank_count = 1});
+  start({1}, 1);
+  receive(0, PlanReady{.step = 1, .plan = blob(2000)});
+  EXPECT_THAT(blobs<Release>(), ElementsAre(2000));
+  effects_.clear();
+  receive(0, PlanReady{.step = 1, .plan = blob(1000)});
+  EXPECT_THAT(blobs<Release>(), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, FailsAStepThatTheRanksDisagreeOnAndNamesBoth) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(0);
+  receive(1, EnterStep{.step = 1, .fingerprint = 6, .description = "k-means"});
+  for (const std::uint32_t rank : {0U, 1U}) {
+    EXPECT_EQ(step_failure(rank).code, ErrorCode::kFailedPrecondition);
+    EXPECT_THAT(step_failure(rank).text, HasSubstr("rank 0 came to \"word count\""));
+    EXPECT_THAT(step_failure(rank).text, HasSubstr("rank 1 to \"k-means\""));
+  }
+}
+
+TEST_F(CoordinatorTest, GrantsTheHeaviestShardsFirst) {
+  make({.rank_count = 1});
+  start({10, 30, 20, 30}, 1);
+  EXPECT_THAT(units(claim(0, 3)), ElementsAre(1, 3, 2));
+}
+
+TEST_F(CoordinatorTest, SharesFewShardsAmongTheRanks) {
+  make({.rank_count = 2});
+  start({1, 1, 1, 1}, 1);
+  const std::vector<Lease> first = claim(0, 10);
+  EXPECT_THAT(first, SizeIs(2));
+  EXPECT_THAT(claim(0, 10), IsEmpty());
+  EXPECT_THAT(claim(1, 10), SizeIs(2));
+}
+
+TEST_F(CoordinatorTest, GrantsAllToTheRanksThatEnterWhenTheOthersDoNotCome) {
+  make({.rank_count = 2});
+  join(0);
+  join(1);
+  enter(0);
+  plan(0, {1, 1, 1, 1}, 1);
+  EXPECT_THAT(claim(0, 10), SizeIs(2));
+  EXPECT_THAT(claim(0, 10), IsEmpty());
+  effects_.clear();
+  pass(2s);
+  EXPECT_THAT(granted(0), SizeIs(2));
+}
+
+TEST_F(CoordinatorTest, TellsARankOnceThatNothingIsLeftAndGrantsWhenUnitsReturn) {
+  make({.rank_count = 2});
+  start({1, 1}, 1);
+  const std::vector<Lease> first = claim(0, 1);
+  ASSERT_THAT(first, SizeIs(1));
+  ASSERT_THAT(claim(1, 1), SizeIs(1));
+  EXPECT_THAT(claim(1, 3), IsEmpty());
+  ASSERT_THAT(sent<Grant>(1), SizeIs(1));
+  EXPECT_EQ(sent<Grant>(1).front().unit_count_left, 0U);
+  effects_.clear();
+  pass(1s);
+  EXPECT_THAT(sent<Grant>(1), IsEmpty());
+  lose(0, false);
+  const std::vector<Lease> again = granted(1);
+  ASSERT_THAT(again, SizeIs(1));
+  EXPECT_EQ(again.front().unit, first.front().unit);
+  EXPECT_GT(again.front().fence, first.front().fence);
+  EXPECT_EQ(again.front().attempt, 1U);
+}
+
+TEST_F(CoordinatorTest, KeepsBeforeItTellsAndAnswersTheSameReportAlike) {
+  make({.rank_count = 1});
+  start({1, 1}, 1);
+  const std::vector<Lease> leases = claim(0, 2);
+  EXPECT_EQ(report(0, 7, {leases[0]}), ErrorCode::kOk);
+  ASSERT_GE(effects_.size(), 2U);
+  EXPECT_TRUE(std::holds_alternative<Keep>(effects_[0]));
+  EXPECT_TRUE(std::holds_alternative<Verdict>(std::get<Send>(effects_[1]).message));
+  EXPECT_EQ(report(0, 7, {leases[0]}), ErrorCode::kOk);
+  EXPECT_THAT(blobs<Keep>(), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, RefusesABatchWithAnAcceptedShardAndGrantsTheOthersAgain) {
+  make({.rank_count = 1});
+  start({1, 1}, 1);
+  const std::vector<Lease> leases = claim(0, 2);
+  EXPECT_EQ(report(0, 1, {leases[0]}), ErrorCode::kOk);
+  EXPECT_EQ(report(0, 2, leases), ErrorCode::kAlreadyExists);
+  EXPECT_THAT(blobs<Keep>(), IsEmpty());
+  const std::vector<Lease> again = claim(0, 2);
+  ASSERT_THAT(units(again), ElementsAre(leases[1].unit));
+  EXPECT_EQ(again.front().attempt, 1U);
+}
+
+TEST_F(CoordinatorTest, TakesALateReportUnlessTheUnitWasGrantedAgain) {
+  make({.rank_count = 2});
+  start({1, 1}, 1);
+  const std::vector<Lease> of_0 = claim(0, 1);
+  const std::vector<Lease> of_1 = claim(1, 1);
+  pass(7s);
+  EXPECT_EQ(report(0, 1, of_0), ErrorCode::kOk);
+  const std::vector<Lease> again = claim(0, 1);
+  ASSERT_THAT(units(again), ElementsAre(of_1.front().unit));
+  EXPECT_EQ(report(1, 1, of_1), ErrorCode::kAborted);
+  EXPECT_EQ(report(0, 2, again), ErrorCode::kOk);
+}
+
+TEST_F(CoordinatorTest, ExtendsByHeartbeatAndNamesWhatIsLost) {
+  make({.rank_count = 2});
+  start({1, 1}, 1);
+  const std::vector<Lease> of_0 = claim(0, 1);
+  pass(5s);
+  receive(0, Heartbeat{.step = 1, .sent_ns = 42, .held = of_0});
+  ASSERT_THAT(sent<HeartbeatAck>(0), SizeIs(1));
+  EXPECT_EQ(sent<HeartbeatAck>(0).front(), (HeartbeatAck{.step = 1, .sent_ns = 42, .lost = {}}));
+  pass(5s);
+  EXPECT_THAT(claim(1, 2), SizeIs(1));
+  pass(2s);
+  effects_.clear();
+  receive(1, Claim{.step = 1, .unit_count = 1});
+  EXPECT_THAT(units(granted(1)), ElementsAre(of_0.front().unit));
+  receive(0, Heartbeat{.step = 1, .sent_ns = 43, .held = of_0});
+  EXPECT_THAT(sent<HeartbeatAck>(0).front().lost, testing::Eq(of_0));
+}
+
+TEST_F(CoordinatorTest, IgnoresOlderLivesAndOtherJobsAndEpochs) {
+  make({.rank_count = 1});
+  start({1}, 1);
+  const std::vector<Lease> leases = claim(0, 1);
+  effects_.clear();
+  const Report late{.step = 1, .report = 1, .output = blob(1), .batch = leases};
+  step(MessageReceived{.envelope = {.job = 2, .epoch = 1, .rank = 0, .incarnation = 1},
+                       .message = late});
+  step(MessageReceived{.envelope = {.job = 1, .epoch = 2, .rank = 0, .incarnation = 1},
+                       .message = late});
+  step(MessageReceived{.envelope = {.job = 1, .epoch = 1, .rank = 9, .incarnation = 1},
+                       .message = late});
+  join(0);
+  step(MessageReceived{.envelope = {.job = 1, .epoch = 1, .rank = 0, .incarnation = 1},
+                       .message = late});
+  EXPECT_THAT(effects_, IsEmpty());
+}
+
+TEST_F(CoordinatorTest, GivesAFailedShardToAnotherRankFirst) {
+  make({.rank_count = 2});
+  start({9, 1, 1}, 1);
+  const std::vector<Lease> leases = claim(0, 2);
+  ASSERT_EQ(leases.front().unit, 0U);
+  fail(0, leases, 0, ErrorCode::kUnknown);
+  EXPECT_THAT(claim(0, 1), SizeIs(1));
+  EXPECT_NE(granted(0).front().unit, 0U);
+  const std::vector<Lease> again = claim(1, 1);
+  ASSERT_THAT(units(again), ElementsAre(0));
+  EXPECT_EQ(again.front().attempt, 2U);
+}
+
+TEST_F(CoordinatorTest, GivesAFailedShardToTheSameRankWhenItIsAlone) {
+  make({.rank_count = 1});
+  start({1}, 1);
+  fail(0, claim(0, 1), 0, ErrorCode::kUnknown);
+  EXPECT_THAT(claim(0, 1), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, FailsTheStepWithTheLastErrorAfterTheLastAttempt) {
+  make({.rank_count = 1, .attempt_count_max = 2});
+  start({1}, 1);
+  fail(0, claim(0, 1), 0, ErrorCode::kUnknown);
+  EXPECT_EQ(step_failure(0).code, ErrorCode::kOk);
+  fail(0, claim(0, 1), 0, ErrorCode::kInternal);
+  EXPECT_EQ(step_failure(0),
+            (Failure{ErrorCode::kInternal, "shard 0 failed on rank 0 in attempt 2 of 2: boom"}));
+  EXPECT_THAT(blobs<Release>(), ElementsAre(1000));
+  effects_.clear();
+  enter(0);
+  EXPECT_EQ(step_failure(0).code, ErrorCode::kInternal);
+}
+
+TEST_F(CoordinatorTest, FailsTheStepAtOnceWhenRetryingIsInVain) {
+  make({.rank_count = 1});
+  start({1}, 1);
+  fail(0, claim(0, 1), 0, ErrorCode::kNotFound);
+  EXPECT_EQ(step_failure(0).code, ErrorCode::kNotFound);
+}
+
+TEST_F(CoordinatorTest, FailsTheStepWhenAShardKeepsKillingRanks) {
+  make({.rank_count = 2, .death_count_max = 2});
+  start({1, 1}, 1);
+  for (int death = 0; death < 2; ++death) {
+    EXPECT_EQ(step_failure(1).code, ErrorCode::kOk);
+    ASSERT_THAT(units(claim(0, 1)), ElementsAre(0));
+    lose(0, true);
+    if (death == 0) {
+      join(0);
+      enter(0);
+    }
+  }
+  EXPECT_THAT(step_failure(1).text,
+              HasSubstr("shard 0 was being run by 2 ranks when they died, the last of them rank 0 "
+                        "(signal 9)"));
+}
+
+TEST_F(CoordinatorTest, MergesEveryPartitionFromThePartialsInOrderOfTheirShards) {
+  make({.rank_count = 1});
+  start({1, 2}, 2);
+  const std::vector<Lease> leases = claim(0, 2);
+  ASSERT_THAT(units(leases), ElementsAre(1, 0));
+  EXPECT_EQ(report(0, 1, {leases[0]}), ErrorCode::kOk);
+  receive(0, Claim{.step = 1, .unit_count = 4});
+  EXPECT_EQ(report(0, 2, {leases[1]}), ErrorCode::kOk);
+  ASSERT_THAT(sent<MergeInputs>(0), SizeIs(1));
+  EXPECT_THAT(sent<MergeInputs>(0).front().partials, ElementsAre(blob(2), blob(1)));
+  const std::vector<Lease> partitions = granted(0);
+  ASSERT_THAT(units(partitions), ElementsAre(0, 1));
+  EXPECT_EQ(report(0, 11, {partitions[1]}, Stage::kMerge), ErrorCode::kOk);
+  EXPECT_EQ(report(0, 10, {partitions[0]}, Stage::kMerge), ErrorCode::kOk);
+  ASSERT_THAT(sent<StepDone>(0), SizeIs(1));
+  EXPECT_THAT(sent<StepDone>(0).front().partitions, ElementsAre(blob(10), blob(11)));
+  EXPECT_THAT(blobs<Release>(), testing::UnorderedElementsAre(1000, 1, 2));
+  EXPECT_EQ(coordinator_->progress().shard_accepted_count, 2U);
+  EXPECT_EQ(coordinator_->next_deadline(), Instant::max());
+}
+
+TEST_F(CoordinatorTest, MergesAStepWithoutShardsFromNothing) {
+  make({.rank_count = 1});
+  start({}, 1);
+  const std::vector<Lease> partitions = claim(0, 4);
+  ASSERT_THAT(partitions, SizeIs(1));
+  EXPECT_THAT(sent<MergeInputs>(0).front().partials, IsEmpty());
+  EXPECT_EQ(report(0, 1, partitions, Stage::kMerge), ErrorCode::kOk);
+  EXPECT_THAT(sent<StepDone>(0), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, EndsAStepWithoutPartitionsAfterItsShards) {
+  make({.rank_count = 1});
+  start({1}, 0);
+  EXPECT_EQ(report(0, 1, claim(0, 1)), ErrorCode::kOk);
+  EXPECT_THAT(sent<StepDone>(0), SizeIs(1));
+  EXPECT_THAT(blobs<Release>(), ElementsAre(1000, 1));
+}
+
+TEST_F(CoordinatorTest, AnswersAFinishedStepAtOnce) {
+  make({.rank_count = 1});
+  start({}, 0);
+  lose(0, true);
+  join(0);
+  effects_.clear();
+  enter(0);
+  EXPECT_THAT(sent<StepDone>(0), SizeIs(1));
+  EXPECT_THAT(sent<MakePlan>(0), IsEmpty());
+}
+
+TEST_F(CoordinatorTest, RepeatsAFinishedStepWithoutFastForward) {
+  make({.rank_count = 1, .fast_forward = false});
+  start({}, 0);
+  lose(0, true);
+  join(0);
+  effects_.clear();
+  enter(0);
+  EXPECT_THAT(sent<StepDone>(0), IsEmpty());
+  EXPECT_THAT(sent<MakePlan>(0), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, EndsTheJobWhenTheLastRankIsGone) {
+  make({.rank_count = 1});
+  start({1}, 1);
+  lose(0, true);
+  EXPECT_THAT(effects_, IsEmpty());
+  lose(0, false);
+  ASSERT_THAT(effects_, SizeIs(1));
+  EXPECT_EQ(std::get<EndJob>(effects_.front()).failure.code, ErrorCode::kUnavailable);
+  EXPECT_THAT(std::get<EndJob>(effects_.front()).failure.text, HasSubstr("signal 9"));
+}
+
+TEST_F(CoordinatorTest, CancelsTheJobOnEveryRankAndTellsThoseThatComeLater) {
+  make({.rank_count = 3});
+  join(0);
+  join(1);
+  receive(1, CancelJob{.failure = {ErrorCode::kCancelled, "enough"}});
+  EXPECT_THAT(sent<JobFailed>(0), SizeIs(1));
+  EXPECT_THAT(sent<JobFailed>(1), SizeIs(1));
+  EXPECT_EQ(std::get<EndJob>(effects_.back()).failure, (Failure{ErrorCode::kCancelled, "enough"}));
+  join(2);
+  EXPECT_THAT(sent<JobFailed>(2), SizeIs(1));
+  enter(0);
+  EXPECT_THAT(sent<JobFailed>(0), SizeIs(2));
+}
+
+}  // namespace
+}  // namespace pinion::protocol

@@ -1,0 +1,194 @@
+#include <pinion/shard/protocol/wire.hpp>
+
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace pinion::protocol {
+namespace {
+
+constexpr std::uint64_t kBig = std::numeric_limits<std::uint64_t>::max();
+
+const Envelope kEnvelope{.job = 0x0102030405060708, .epoch = 9, .rank = 10, .incarnation = 11};
+const BlobHandle kBlob{.job = kBig,
+                       .generation = 2,
+                       .length_bytes = 3,
+                       .epoch = 4,
+                       .host = 5,
+                       .segment = 6,
+                       .index = 7};
+const Failure kFailure{.code = ErrorCode::kUnauthenticated, .text = "not \"you\" \n again"};
+const std::vector<Lease> kLeases{
+    {.unit = 1, .fence = {.epoch = 2, .counter = 3}, .attempt = 4},
+    {.unit = kBig, .fence = {.epoch = 0xffffffff, .counter = kBig}, .attempt = 0xffffffff}};
+const std::vector<Lease> kOneLease{kLeases.front()};
+
+std::vector<Message> one_of_each() {
+  std::vector<Message> messages{
+      EnterStep{.step = 1, .fingerprint = kBig, .description = "map_reduce over 3 files"},
+      PlanReady{.step = 1,
+                .plan = kBlob,
+                .partition_count = kPartitionCountMax,
+                .shards = {{.weight_bytes = 1, .place = {}},
+                           {.weight_bytes = kBig,
+                            .place = {.kind = PlaceKind::kDevice, .index = 2, .host = 3}}}},
+      PlanFailed{.step = 1, .failure = kFailure},
+      Claim{.step = 1, .unit_count = 16},
+      Heartbeat{.step = 1, .sent_ns = -5, .held = kLeases},
+      Report{.step = 1,
+             .stage = Stage::kMap,
+             .report = 2,
+             .output = kBlob,
+             .digest = 3,
+             .input_bytes = 4,
+             .batch = kLeases},
+      BatchFailed{.step = 1,
+                  .stage = Stage::kMerge,
+                  .bad_unit = 1,
+                  .failure = kFailure,
+                  .batch = kOneLease},
+      GiveBack{.step = 1, .stage = Stage::kMap, .leases = kLeases},
+      CancelJob{.failure = kFailure},
+      MakePlan{.step = 1},
+      StepStarted{.step = 1,
+                  .plan = kBlob,
+                  .shard_count = 2,
+                  .partition_count = 3,
+                  .lease_duration = std::chrono::seconds(6)},
+      Grant{.step = 1,
+            .stage = Stage::kMerge,
+            .unit_count_left = 2,
+            .lease_duration = Duration::max(),
+            .leases = kLeases},
+      MergeInputs{.step = 1, .partials = {kBlob, {}}},
+      HeartbeatAck{.step = 1, .sent_ns = std::numeric_limits<std::int64_t>::max(), .lost = {}},
+      Verdict{.step = 1, .stage = Stage::kMerge, .report = 7, .failure = {}},
+      StepDone{.step = 1, .partitions = {kBlob}, .shard_count = 2, .input_bytes = 3},
+      StepFailed{.step = 1, .failure = kFailure},
+      JobFailed{.failure = kFailure},
+  };
+  EXPECT_EQ(messages.size(), std::variant_size_v<Message>);
+  for (std::size_t index = 0; index < messages.size(); ++index) {
+    EXPECT_EQ(messages[index].index(), index);
+  }
+  return messages;
+}
+
+TEST(Wire, CarriesEveryMessageUnchanged) {
+  for (const Message& message : one_of_each()) {
+    SCOPED_TRACE(message.index());
+    const Result<Decoded> decoded = decode(encode(kEnvelope, message));
+    ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
+    EXPECT_EQ(decoded->envelope, kEnvelope);
+    EXPECT_TRUE(decoded->message == message);
+  }
+}
+
+TEST(Wire, ReadsBytesAtAnyAddress) {
+  const Message message = one_of_each()[1];
+  const std::vector<std::byte> bytes = encode(kEnvelope, message);
+  std::vector<std::byte> room(bytes.size() + 8);
+  for (std::size_t shift = 0; shift < 8; ++shift) {
+    std::memcpy(room.data() + shift, bytes.data(), bytes.size());
+    const Result<Decoded> decoded = decode({room.data() + shift, bytes.size()});
+    ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
+    EXPECT_TRUE(decoded->message == message);
+  }
+}
+
+// The bytes lie in a block of exactly their size, so that a sanitizer sees every read beyond them.
+TEST(Wire, RefusesEveryMessageCutShortAnywhere) {
+  for (const Message& message : one_of_each()) {
+    const std::vector<std::byte> bytes = encode(kEnvelope, message);
+    for (std::size_t size = 0; size < bytes.size(); ++size) {
+      const auto cut = std::make_unique<std::byte[]>(size);
+      std::memcpy(cut.get(), bytes.data(), size);
+      const Result<Decoded> decoded = decode({cut.get(), size});
+      if (decoded.has_value()) {
+        // What was cut off was padding only.
+        EXPECT_TRUE(decoded->message == message);
+        EXPECT_GT(size + 8, bytes.size());
+      } else {
+        EXPECT_EQ(decoded.error().code(), ErrorCode::kInvalidArgument);
+      }
+    }
+  }
+}
+
+TEST(Wire, SurvivesEveryMessageWithOneByteChanged) {
+  std::size_t refused_count = 0;
+  for (const Message& message : one_of_each()) {
+    std::vector<std::byte> bytes = encode(kEnvelope, message);
+    for (std::byte& byte : bytes) {
+      const std::byte right = byte;
+      for (const unsigned flip : {0x01U, 0x04U, 0x10U, 0x80U, 0xffU}) {
+        byte = right ^ static_cast<std::byte>(flip);
+        const Result<Decoded> decoded = decode(bytes);
+        if (decoded.has_value()) {
+          // Whatever it means, it can be written again.
+          EXPECT_TRUE(decode(encode(decoded->envelope, decoded->message)).has_value());
+        } else {
+          ++refused_count;
+        }
+      }
+      byte = right;
+    }
+  }
+  EXPECT_GT(refused_count, 1000U);
+}
+
+TEST(Wire, RefusesNothingAndNoise) {
+  EXPECT_EQ(decode({}).error().code(), ErrorCode::kInvalidArgument);
+  std::vector<std::byte> noise(64, std::byte{0xff});
+  EXPECT_EQ(decode(noise).error().code(), ErrorCode::kInvalidArgument);
+}
+
+TEST(Wire, RefusesAnotherVersionAndNamesBoth) {
+  // The version is the only place where this number stands.
+  const std::vector<std::byte> bytes =
+      encode({.job = 0, .epoch = 0, .rank = 0, .incarnation = 0}, MakePlan{.step = 0});
+  std::vector<std::byte> other = bytes;
+  bool found = false;
+  for (std::size_t at = 0; at + 4 <= other.size(); at += 4) {
+    std::vector<std::byte> changed = bytes;
+    std::uint32_t number = 0;
+    std::memcpy(&number, changed.data() + at, 4);
+    if (number != kProtocolVersion) {
+      continue;
+    }
+    number = 4711;
+    std::memcpy(changed.data() + at, &number, 4);
+    const Result<Decoded> decoded = decode(changed);
+    if (!decoded.has_value() && decoded.error().code() == ErrorCode::kUnimplemented) {
+      found = true;
+      EXPECT_THAT(
+          std::string(decoded.error().message()),
+          testing::AllOf(testing::HasSubstr("version 4711"), testing::HasSubstr("version 1;")));
+    }
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST(Wire, RefusesValuesThatMeanNothing) {
+  const auto problem_of = [](const Message& message) {
+    const Result<Decoded> decoded = decode(encode(kEnvelope, message));
+    return decoded.has_value() ? std::string("none") : decoded.error().to_string();
+  };
+  EXPECT_THAT(problem_of(GiveBack{.stage = static_cast<Stage>(2)}), testing::HasSubstr("stage"));
+  EXPECT_THAT(problem_of(JobFailed{.failure = {.code = static_cast<ErrorCode>(17)}}),
+              testing::HasSubstr("error code"));
+  EXPECT_THAT(problem_of(PlanReady{.shards = {{.place = {.kind = static_cast<PlaceKind>(2)}}}}),
+              testing::HasSubstr("place"));
+  EXPECT_THAT(problem_of(PlanReady{.partition_count = kPartitionCountMax + 1}),
+              testing::HasSubstr("partitions"));
+  EXPECT_THAT(problem_of(Grant{}), testing::HasSubstr("duration"));
+  EXPECT_THAT(problem_of(Report{}), testing::HasSubstr("without a lease"));
+  EXPECT_THAT(problem_of(Report{.stage = Stage::kMerge, .batch = kLeases}),
+              testing::HasSubstr("more than one"));
+}
+
+}  // namespace
+}  // namespace pinion::protocol

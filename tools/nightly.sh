@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# What takes longer than the tests of a change may: everything of tools/test.sh, and more of it.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tools/packages.sh
+source "$root/tools/packages.sh"
+
+if [[ ${1:-} == --help ]]; then
+  cat <<'HELP'
+Usage: tools/nightly.sh [--all]
+
+Runs tools/test.sh, and then:
+  clang     a whole build with clang, and every test in it
+  tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
+  sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
+  mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
+  fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
+
+Exit status 0 when everything passed.
+HELP
+  exit 0
+fi
+tidy_all=false
+if [[ ${1:-} == --all ]]; then
+  tidy_all=true
+elif (($# > 0)); then
+  say "unknown argument '$1'; try tools/nightly.sh --help"
+  exit 64
+fi
+
+start=$SECONDS
+
+# The .cpp files of the build/clang compilation database that lie in the repository, outside tests;
+# without --all only those that differ from where this branch left main.
+sources_to_tidy() {
+  local base
+  python3 - "$root" <<'PYTHON' | sort >"$root/build/clang/sources"
+import json, os, sys
+root = sys.argv[1]
+skip = tuple(os.path.join(root, part) + os.sep for part in ("build", "tests"))
+for entry in json.load(open(os.path.join(root, "build/clang/compile_commands.json"))):
+    path = os.path.realpath(os.path.join(entry["directory"], entry["file"]))
+    if path.startswith(root + os.sep) and not path.startswith(skip):
+        print(os.path.relpath(path, root))
+PYTHON
+  base=$(git -C "$root" merge-base origin/main HEAD 2>/dev/null) || base=
+  if $tidy_all || [[ -z $base || $base == "$(git -C "$root" rev-parse HEAD)" ]]; then
+    uniq "$root/build/clang/sources"
+  else
+    comm -12 <(uniq "$root/build/clang/sources") \
+      <(git -C "$root" diff --name-only "$base" -- '*.cpp' | sort)
+  fi
+}
+
+tidy() {
+  local -a sources
+  mapfile -t sources < <(sources_to_tidy)
+  if ((${#sources[@]} == 0)); then
+    say "no source differs; nothing to check"
+    return 0
+  fi
+  (cd "$root" && printf '%s\0' "${sources[@]}" |
+    xargs --null --max-args=1 --max-procs="$(nproc)" clang-tidy -p build/clang --quiet)
+}
+
+test_release() {
+  (cd "$root" && ctest --preset release --no-tests=error --output-on-failure "$@")
+}
+
+fuzz() {
+  local found
+  found=$(cd "$root" && ctest --preset asan --show-only --label-regex '^fuzz$') || return
+  if grep --quiet '^Total Tests: 0$' <<<"$found"; then
+    say "no test has the label fuzz; nothing to run"
+    return 0
+  fi
+  (cd "$root" && ctest --preset asan --output-on-failure --label-regex '^fuzz$' \
+    --timeout "$((PINION_FUZZ_SECONDS + 600))")
+}
+
+export PINION_FUZZ_SECONDS=${PINION_FUZZ_SECONDS:-120}
+
+phase "the tests of a change" "$root/tools/test.sh"
+phase "packages: what the nightly run needs" install_packages "${pinion_nightly_packages[@]}"
+phase "clang: configure" configure clang --log-level=WARNING
+phase "clang: build" build clang
+phase "clang: test" env -C "$root" ctest --preset clang --output-on-failure \
+  --parallel "$(nproc)" --label-exclude '^(package|style|layers)$'
+phase "tidy: clang-tidy" tidy
+PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
+  phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
+phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
+  --repeat "until-fail:${PINION_MP_REPEAT:-20}"
+phase "fuzz: the decoders" fuzz
+
+say "passed, in $((SECONDS - start)) s"
