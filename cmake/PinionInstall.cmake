@@ -18,7 +18,9 @@ endmacro()
 
 pinion_third_party(Threads::Threads PACKAGE Threads LIBRARY -pthread)
 pinion_third_party(TBB::tbb PACKAGE TBB PKG_CONFIG tbb)
-pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc PKG_CONFIG hwloc)
+# By its plain name: with --static, hwloc.pc asks for what only a static hwloc needs, and
+# distributions do not install that with it.
+pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc LIBRARY -lhwloc)
 pinion_third_party(fmt::fmt PACKAGE fmt PKG_CONFIG fmt)
 pinion_third_party(spdlog::spdlog PACKAGE spdlog PKG_CONFIG spdlog)
 pinion_third_party(tomlplusplus::tomlplusplus PACKAGE tomlplusplus PKG_CONFIG tomlplusplus)

@@ -70,13 +70,11 @@ Result<Place> where_is(const void* address, const Topology& topology) {
   if (syscall(SYS_move_pages, 0, 1UL, &page, nullptr, &node_or_error, 0) != 0) {
     return Status::from_errno(errno, "asking the system which NUMA node holds a page");
   }
-  if (node_or_error == -ENOENT) {
-    return Status(ErrorCode::kNotFound,
-                  "the page lies on no NUMA node yet; write to it, then ask again");
-  }
   if (node_or_error < 0) {
-    return Status::from_native(ErrorOrigin::kErrno, -node_or_error, ErrorCode::kInvalidArgument,
-                               "the address is not mapped, or nothing was written to its page");
+    // ENOENT or EFAULT; which of them means "never written" differs between kernels.
+    return Status::from_native(ErrorOrigin::kErrno, -node_or_error, ErrorCode::kNotFound,
+                               "the page lies on no NUMA node: nothing was written to it yet, or "
+                               "the address is not mapped");
   }
   for (const NumaNode& node : topology.nodes()) {
     if (node.os_index == static_cast<unsigned>(node_or_error)) {

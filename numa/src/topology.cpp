@@ -315,9 +315,10 @@ Result<Topology> Topology::of_this_machine() {
   if (!hwloc) {
     return std::move(hwloc).error();
   }
-  // These ask a GPU driver or an X server, which can hang, takes long and makes a CUDA context. The
-  // names are hwloc's; one that it does not have is not refused.
-  for (const char* component : {"cuda", "nvml", "opencl", "gl", "rsmi", "levelzero"}) {
+  // The first six ask a GPU driver or an X server, which can hang, takes long and makes a CUDA
+  // context. "pci" loses memory in libpciaccess at each load; without it hwloc reads PCI devices
+  // from sysfs. A name that this hwloc does not have is not refused.
+  for (const char* component : {"cuda", "nvml", "opencl", "gl", "rsmi", "levelzero", "pci"}) {
     hwloc_topology_set_components(hwloc->get(), HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
                                   component);
   }

@@ -100,8 +100,12 @@ Result<int> launch(const LaunchSpec& spec) {
   const sigset_t signals = forwarded_signals();
   sigset_t before;
   sigprocmask(SIG_BLOCK, &signals, &before);
-  // Where it is ignored, children vanish without a word: their exit status and this signal too.
-  signal(SIGCHLD, SIG_DFL);
+  // Where it is ignored, a child vanishes without its exit status, and without this signal.
+  const sighandler_t before_for_children = signal(SIGCHLD, SIG_DFL);
+  const auto restore_signals = [&] {
+    signal(SIGCHLD, before_for_children);
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+  };
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) {
@@ -122,11 +126,11 @@ Result<int> launch(const LaunchSpec& spec) {
     waitpid(pid, nullptr, 0);
   }
   if (cause != 0) {
-    sigprocmask(SIG_SETMASK, &before, nullptr);
+    restore_signals();
     return Status::from_errno(cause, "cannot start " + *agent);
   }
   const int status = wait_for_agent(pid, signals);
-  sigprocmask(SIG_SETMASK, &before, nullptr);
+  restore_signals();
   return status;
 }
 

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <memory>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -50,7 +49,8 @@ TEST(Blob, KeepsItsMemoryWhileACopyLives) {
   const std::weak_ptr<void> watch = memory;
   Blob copy;
   {
-    const Blob blob(kHandle, kHome, *memory, std::move(memory));
+    const Blob blob(kHandle, kHome, *memory, memory);
+    memory.reset();
     copy = blob;
     EXPECT_EQ(copy.bytes().data(), blob.bytes().data());
   }

@@ -17,7 +17,6 @@
 #include <gtest/gtest.h>
 
 #include <pinion/core/clock.hpp>
-#include <pinion/core/executor.hpp>
 
 namespace pinion {
 namespace {
@@ -238,18 +237,6 @@ TEST(CompletionDeathTest, DiesOfMisuse) {
   EXPECT_DEATH(completion.on_ready(nullptr), "callback != nullptr");
   source.signal(Status());
   EXPECT_DEATH(source.signal(Status()), "signal_begun");
-}
-
-TEST(CompletionDeathTest, DiesWhenAWorkerWouldBlock) {
-  EXPECT_DEATH(
-      {
-        const auto executor = Executor::create({.groups = {{.worker_count = 1}}}).value();
-        CompletionSource source;
-        const Completion completion = source.completion();
-        static_cast<void>(executor->submit({}, [completion] { completion.wait(); }));
-        std::latch(1).wait();
-      },
-      "inside_task");
 }
 
 }  // namespace

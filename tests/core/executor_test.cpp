@@ -18,6 +18,8 @@
 #include <gtest/gtest.h>
 #include <oneapi/tbb/global_control.h>
 
+#include <pinion/core/completion.hpp>
+
 namespace pinion {
 namespace {
 
@@ -370,6 +372,18 @@ TEST(ExecutorDeathTest, DiesWhenItIsDestroyedInsideItsTask) {
         never.wait();
       },
       "current_worker\\(\\) == worker_count\\(\\)");
+}
+
+TEST(ExecutorDeathTest, DiesWhenAWorkerWouldBlockOnACompletion) {
+  EXPECT_DEATH(
+      {
+        const std::unique_ptr<Executor> executor = make_executor(groups_of({1}));
+        const CompletionSource source;
+        const Completion completion = source.completion();
+        static_cast<void>(executor->submit(kFirst, [completion] { completion.wait(); }));
+        std::latch(1).wait();
+      },
+      "inside_task");
 }
 
 }  // namespace

@@ -106,11 +106,7 @@ class Explorer {
     bodies_ = std::vector<Body>(program.bodies.size());
     for (std::size_t i = 0; i < bodies_.size(); ++i) {
       bodies_[i].function = program.bodies[i];
-      ::getcontext(&bodies_[i].context);
-      bodies_[i].context.uc_stack.ss_sp = stacks_[i].get();
-      bodies_[i].context.uc_stack.ss_size = kStackSize;
-      bodies_[i].context.uc_link = &outside_;
-      ::makecontext(&bodies_[i].context, &Explorer::enter, 0);
+      prepare(bodies_[i].context, stacks_[i].get());
     }
     depth_ = 0;
     operation_count_ = 0;
@@ -128,6 +124,14 @@ class Explorer {
       program.check();
     }
     active() = nullptr;
+  }
+
+  void prepare(ucontext_t& context, char* stack) {
+    ::getcontext(&context);
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = kStackSize;
+    context.uc_link = &outside_;
+    ::makecontext(&context, &Explorer::enter, 0);
   }
 
   static void enter() {

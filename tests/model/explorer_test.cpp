@@ -95,20 +95,21 @@ TEST(Explorer, LetsABlockedBodyGoOnWhenItsConditionHolds) {
 }
 
 TEST(Explorer, FindsADeadlock) {
-  const Exploration exploration = Explorer({}).explore([] {
-    const auto locks = std::make_shared<std::array<Atom<int>, 2>>();
-    const auto take_both = [locks](std::size_t first) {
-      for (const std::size_t index : {first, 1 - first}) {
-        int free = 0;
-        while (!(*locks)[index].compare_exchange_strong(free, 1)) {
-          block_until([locks, index] { return (*locks)[index].load() == 0; });
-          free = 0;
-        }
+  // Not owned by the bodies, which never end.
+  std::array<Atom<int>, 2> locks;
+  const auto take_both = [&locks](std::size_t first) {
+    for (const std::size_t index : {first, 1 - first}) {
+      int free = 0;
+      while (!locks[index].compare_exchange_strong(free, 1)) {
+        block_until([&locks, index] { return locks[index].load() == 0; });
+        free = 0;
       }
-      (*locks)[0].store(0);
-      (*locks)[1].store(0);
-    };
-    return Program{.bodies = {[take_both] { take_both(0); }, [take_both] { take_both(1); }}};
+    }
+    locks[0].store(0);
+    locks[1].store(0);
+  };
+  const Exploration exploration = Explorer({}).explore([&take_both] {
+    return Program{.bodies = {[&take_both] { take_both(0); }, [&take_both] { take_both(1); }}};
   });
   EXPECT_EQ(exploration.failure.find("no body can go on"), 0u) << exploration.failure;
 }

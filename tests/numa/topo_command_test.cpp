@@ -1,4 +1,4 @@
-#include "pinion/topo_command.hpp"
+#include "topo_command.hpp"
 
 #include <string>
 #include <vector>

@@ -30,8 +30,8 @@ struct LocalHost {
   SystemClock clock;
   GrantLog log;
   LocalBlobStore store = LocalBlobStore({kJob, kEpoch, 0}, 1 << 20);
-  LocalLink local_link = LocalLink({.job = kJob, .epoch = kEpoch}, {.quiet = true}, store, clock,
-                                   log);
+  LocalLink local_link =
+      LocalLink({.job = kJob, .epoch = kEpoch}, {.quiet = true}, store, clock, log);
 };
 
 // A rank whose agent is a thread that drives a coordinator over the other end of the socket.
@@ -52,8 +52,7 @@ struct AgentHost {
             CoordinatorDriver::Hooks{
                 .send =
                     [&channel](std::uint32_t, const std::vector<std::byte>& message) {
-                      static_cast<void>(
-                          channel.send(number_of(FrameKind::kControl), 0, message));
+                      static_cast<void>(channel.send(number_of(FrameKind::kControl), 0, message));
                     },
                 .keep = [](const BlobHandle&) { return Status(); },
                 .release = [](const BlobHandle&) {},

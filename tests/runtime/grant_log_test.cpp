@@ -56,25 +56,26 @@ class GrantLogLines : public ::testing::Test {
 
 TEST_F(GrantLogLines, TellOfARankThatJoined) {
   log_.joined(kRank, 4321);
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"joined","rank":3,"incarnation":2,"pid":4321})"));
+  EXPECT_EQ(only_line(),
+            json::parse(R"json({"event":"joined","rank":3,"incarnation":2,"pid":4321})json"));
 }
 
 TEST_F(GrantLogLines, TellOfARankThatWasLost) {
   log_.lost(kRank, "killed by signal 9 (Killed)", true);
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"lost","rank":3,"incarnation":2,
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"lost","rank":3,"incarnation":2,
       "reason":"killed by signal 9 (Killed)","returns":true
-})"));
+})json"));
 }
 
 TEST_F(GrantLogLines, TellOfARankThatLeft) {
   log_.left(kRank);
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"left","rank":3,"incarnation":2})"));
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"left","rank":3,"incarnation":2})json"));
 }
 
 TEST_F(GrantLogLines, TellWhatWasGranted) {
   log_.granted(kRank, {.step = 5, .stage = protocol::Stage::kMap, .leases = two_leases()});
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"grant","rank":3,"incarnation":2,"step":5,
-      "stage":"map","units":[10,11],"fences":[100,101]})"));
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"grant","rank":3,"incarnation":2,"step":5,
+      "stage":"map","units":[10,11],"fences":[100,101]})json"));
 }
 
 TEST_F(GrantLogLines, LeaveOutAGrantOfNothing) {
@@ -89,16 +90,16 @@ TEST_F(GrantLogLines, TellWhatWasAccepted) {
                 .output = {.length_bytes = 77, .segment = 65537},
                 .batch = two_leases()},
                {});
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"accepted","rank":3,"incarnation":2,"step":5,
-      "stage":"merge","units":[10,11],"fences":[100,101],"segment":65537,"bytes":77})"));
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"accepted","rank":3,"incarnation":2,"step":5,
+      "stage":"merge","units":[10,11],"fences":[100,101],"segment":65537,"bytes":77})json"));
 }
 
 TEST_F(GrantLogLines, TellWhatWasRefusedAndWhy) {
   log_.settled(kRank, {.step = 5, .batch = two_leases()},
                {.code = ErrorCode::kAborted, .text = "the step is over"});
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"refused","rank":3,"incarnation":2,"step":5,
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"refused","rank":3,"incarnation":2,"step":5,
       "stage":"map","units":[10,11],"fences":[100,101],"segment":0,"bytes":0,
-      "why":"the step is over"})"));
+      "why":"the step is over"})json"));
 }
 
 TEST_F(GrantLogLines, TellWhichUnitSpoiledABatch) {
@@ -107,19 +108,20 @@ TEST_F(GrantLogLines, TellWhichUnitSpoiledABatch) {
                       .bad_unit = 11,
                       .failure = {.code = ErrorCode::kDataLoss, .text = "a\nb \"c\""},
                       .batch = two_leases()});
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"failed","rank":3,"incarnation":2,"step":5,
-      "stage":"map","unit":11,"units":[10,11],"why":"a\nb \"c\""})"));
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"failed","rank":3,"incarnation":2,"step":5,
+      "stage":"map","unit":11,"units":[10,11],"why":"a\nb \"c\""})json"));
 }
 
 TEST_F(GrantLogLines, TellWhoWasToldThatAStepIsDone) {
   log_.step_done(kRank, 5);
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"done","rank":3,"incarnation":2,"step":5})"));
+  EXPECT_EQ(only_line(),
+            json::parse(R"json({"event":"done","rank":3,"incarnation":2,"step":5})json"));
 }
 
 TEST_F(GrantLogLines, TellWhoseMemoryWentToWhom) {
   log_.descriptor_passed(kRank, {.rank = 1, .incarnation = 4}, {.segment = 131072});
-  EXPECT_EQ(only_line(), json::parse(R"({"event":"descriptor","rank":3,"incarnation":2,
-      "made_by_rank":1,"made_by_incarnation":4,"segment":131072})"));
+  EXPECT_EQ(only_line(), json::parse(R"json({"event":"descriptor","rank":3,"incarnation":2,
+      "made_by_rank":1,"made_by_incarnation":4,"segment":131072})json"));
 }
 
 TEST_F(GrantLogLines, KeepTheirOrder) {

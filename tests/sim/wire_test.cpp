@@ -87,6 +87,19 @@ TEST(Wire, CarriesEveryMessageUnchanged) {
   }
 }
 
+// Texts of every length move what follows them to every alignment.
+TEST(Wire, CarriesEmptyAndFullListsBesideTextsOfAnyLength) {
+  for (std::size_t length = 0; length < 20; ++length) {
+    for (const std::vector<Lease>& leases : {std::vector<Lease>{}, kOneLease, kLeases}) {
+      const Message message =
+          BatchFailed{.failure = {.text = std::string(length, 'x')}, .batch = leases};
+      const Result<Decoded> decoded = decode(encode(kEnvelope, message));
+      ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
+      EXPECT_TRUE(decoded->message == message);
+    }
+  }
+}
+
 TEST(Wire, ReadsBytesAtAnyAddress) {
   const Message message = one_of_each()[1];
   const std::vector<std::byte> bytes = encode(kEnvelope, message);
@@ -129,7 +142,8 @@ TEST(Wire, SurvivesEveryMessageWithOneByteChanged) {
         const Result<Decoded> decoded = decode(bytes);
         if (decoded.has_value()) {
           // Whatever it means, it can be written again.
-          EXPECT_TRUE(decode(encode(decoded->envelope, decoded->message)).has_value());
+          const Result<Decoded> again = decode(encode(decoded->envelope, decoded->message));
+          EXPECT_TRUE(again.has_value()) << message.index() << again.error().to_string();
         } else {
           ++refused_count;
         }

@@ -129,8 +129,7 @@ void add_run_command(CLI::App& app, int& exit_status) {
   command->add_option("--grant-log", options->grant_log,
                       "File to log grants and acceptances into, one JSON object a line");
   command->add_option("--set", options->settings, "NAME=VALUE: one of the settings below")
-      ->take_all()
-      ->expected(1);
+      ->allow_extra_args(false);
   command->footer(
       "Settings, also as --pinion-NAME=VALUE of a program that runs alone, as variable\n"
       "PINION_NAME, or as `name = value` in the TOML file that PINION_CONFIG names:\n" +

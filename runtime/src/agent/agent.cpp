@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,11 +77,19 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
   signal(SIGPIPE, SIG_IGN);
   // Where it is ignored, ended ranks would vanish without their exit status.
   signal(SIGCHLD, SIG_DFL);
+  // Every sealed segment is a descriptor of ours.
+  rlimit open_files{};
+  getrlimit(RLIMIT_NOFILE, &open_files);
+  const rlim_t limit_of_ranks = open_files.rlim_cur;
+  open_files.rlim_cur = open_files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &open_files);
   // What ranks leave running becomes our child, so that it can be ended with the job.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  return std::unique_ptr<Agent>(new Agent(spec, std::move(settings).value(),
-                                          std::move(placement).value(), std::move(log),
-                                          std::move(signals).value()));
+  std::unique_ptr<Agent> agent(new Agent(spec, std::move(settings).value(),
+                                         std::move(placement).value(), std::move(log),
+                                         std::move(signals).value()));
+  agent->open_file_limit_ = limit_of_ranks;
+  return agent;
 }
 
 Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
@@ -158,7 +167,8 @@ Status Agent::start(std::uint32_t rank) {
                                   {"PINION_LOCAL_RANK", std::to_string(rank)},
                                   {"PINION_INCARNATION", std::to_string(it.incarnation + 1)}},
                   .cpus = {},
-                  .has_standard_input = rank == 0};
+                  .has_standard_input = rank == 0,
+                  .open_file_limit = open_file_limit_};
   for (const WorkerGroup& group : it.placement.groups) {
     start.cpus.insert(start.cpus.end(), group.cpus.begin(), group.cpus.end());
   }

@@ -97,6 +97,7 @@ class Agent {
   SystemClock clock_;
   Instant started_;
   bool binds_memory_;
+  rlim_t open_file_limit_ = RLIM_INFINITY;  // What ranks get; ours is as high as may be.
   GrantLog log_;
   UniqueFd signals_;
   std::uint64_t job_;

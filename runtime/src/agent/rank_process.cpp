@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -50,6 +51,7 @@ struct ChildPlan {
   bool has_standard_input;
   bool bound;
   cpu_set_t cpus;
+  rlimit open_files;
   char** arguments;
   char** environment;
 };
@@ -76,6 +78,7 @@ struct ChildPlan {
     // A CPU that has gone offline since is reported by the executor, with words.
     sched_setaffinity(0, sizeof(plan.cpus), &plan.cpus);
   }
+  setrlimit(RLIMIT_NOFILE, &plan.open_files);
   fcntl(plan.socket, F_SETFD, 0);
   execvpe(plan.arguments[0], plan.arguments, plan.environment);
   const int error = errno;
@@ -107,12 +110,15 @@ Result<RankProcess> start_rank(const RankStart& start) {
                  .has_standard_input = start.has_standard_input,
                  .bound = !start.cpus.empty(),
                  .cpus = {},
+                 .open_files = {},
                  .arguments = arguments.data(),
                  .environment = variables.data()};
   CPU_ZERO(&plan.cpus);
   for (const unsigned cpu : start.cpus) {
     CPU_SET(cpu, &plan.cpus);
   }
+  getrlimit(RLIMIT_NOFILE, &plan.open_files);
+  plan.open_files.rlim_cur = std::min(start.open_file_limit, plan.open_files.rlim_max);
   const pid_t pid = fork();
   if (pid < 0) {
     return Status::from_errno(errno, "cannot start a process");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <string>
@@ -17,6 +18,8 @@ struct RankStart {
   std::vector<std::pair<std::string, std::string>> environment = {};  ///< Added to our own.
   std::vector<unsigned> cpus = {};  ///< What the process is bound to; empty: not bound.
   bool has_standard_input = false;  ///< Else it reads from /dev/null.
+
+  rlim_t open_file_limit = RLIM_INFINITY;  ///< Its soft limit of descriptors, at most the hard one.
 
   /// Keeps the process in this process group, so that it may read from the terminal; 0 gives it a
   /// group of its own.

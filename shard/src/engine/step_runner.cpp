@@ -84,7 +84,7 @@ Status StepRunner::await_event() {
     return std::move(message).error();
   }
   if (!message->empty()) {
-    take_message(*message);
+    PINION_RETURN_IF_ERROR(take_message(*message));
   }
   take_finished();
   if (const Instant now = clock_.now(); now >= machine_.next_deadline()) {
@@ -93,17 +93,17 @@ Status StepRunner::await_event() {
   return {};
 }
 
-void StepRunner::take_message(std::span<const std::byte> bytes) {
+Status StepRunner::take_message(std::span<const std::byte> bytes) {
   const Result<protocol::Decoded> decoded = protocol::decode(bytes);
   if (!decoded) {
-    broken_ = Status(decoded.error()).with_context("a message of the coordinator");
-    return;
+    return Status(decoded.error()).with_context("a message of the coordinator");
   }
   const JobInfo& info = job_.info();
   const protocol::Envelope expected = {info.job, info.epoch, info.rank, info.incarnation};
   if (decoded->envelope == expected) {
     machine_.receive(decoded->message, clock_.now(), effects_);
   }
+  return {};
 }
 
 void StepRunner::take_finished() {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include <pinion/core/blob.hpp>
 #include <pinion/core/clock.hpp>
@@ -32,7 +33,7 @@ class StepRunner {
 
  private:
   [[nodiscard]] Status await_event();
-  void take_message(std::span<const std::byte> bytes);
+  [[nodiscard]] Status take_message(std::span<const std::byte> bytes);
   void take_finished();
   void carry_out_effects();
 

@@ -28,6 +28,7 @@ void Coordinator::State::receive(Holder from, const Claim& claim) {
   if (step == nullptr || !entered(*step, from.rank)) {
     return;
   }
+  hear(*step, from);
   Participant& participant = step->participants[from.rank];
   participant.demand = claim.unit_count;
   participant.claim_order = ++claim_count;
@@ -41,6 +42,7 @@ void Coordinator::State::receive(Holder from, const Heartbeat& heartbeat) {
     return;
   }
   StepRecord& step = found->second;
+  hear(step, from);
   HeartbeatAck answer{.step = heartbeat.step, .sent_ns = heartbeat.sent_ns};
   for (const Lease& lease : heartbeat.held) {
     if (step.granting() && standing(step, from, lease) == Standing::kHeld) {
@@ -130,7 +132,9 @@ void Coordinator::State::serve(StepRecord& step) {
   if (!step.granting()) {
     return;
   }
-  step.table().expire(now);
+  for (const std::uint32_t rank : step.table().expire(now)) {
+    step.participants[rank].silent = true;
+  }
   std::vector<std::uint32_t> claimants;
   for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
     if (step.participants[rank].demand > 0 && entered(step, rank)) {
@@ -186,18 +190,18 @@ bool Coordinator::State::serve_rank(StepRecord& step, std::uint32_t rank) {
 /// are still to enter have a share for as long as the step's patience lasts. A rank that holds
 /// nothing may always get one.
 std::uint64_t Coordinator::State::fair_share(const StepRecord& step, std::uint32_t rank) const {
-  std::uint64_t sharer_count = 0;
+  std::uint64_t sharer_count = 1;
   for (std::uint32_t other = 0; other < ranks.size(); ++other) {
-    const bool may_enter = now < step.patience_end && (live(other) || may_still_come(other));
-    sharer_count += entered(step, other) || may_enter ? 1 : 0;
+    const bool takes_part = entered(step, other) && !step.participants[other].silent;
+    const bool may_enter =
+        !entered(step, other) && now < step.patience_end && (live(other) || may_still_come(other));
+    sharer_count += other != rank && (takes_part || may_enter) ? 1 : 0;
   }
-  const auto share_of = [sharer_count](std::uint64_t count) {
-    return (count + sharer_count - 1) / sharer_count;
-  };
   const LeaseTable& table = step.table();
+  const std::uint64_t unit_count = table.waiting_count() + table.leased_count();
+  const std::uint64_t share = (unit_count + sharer_count - 1) / sharer_count;
   const std::uint64_t held = table.leased_count_of(rank);
-  const std::uint64_t share = share_of(table.waiting_count() + table.leased_count());
-  return held < share ? std::min(share - held, share_of(table.waiting_count())) : 0;
+  return held < share ? share - held : 0;
 }
 
 /// kOk when the report may be accepted as a whole.
@@ -265,6 +269,12 @@ void Coordinator::State::give_back_held(StepRecord& step, Holder from, Stage sta
     if (standing(step, from, lease) == Standing::kHeld) {
       step.table().give_back(lease.unit);
     }
+  }
+}
+
+void Coordinator::State::hear(StepRecord& step, Holder from) {
+  if (entered(step, from.rank)) {
+    step.participants[from.rank].silent = false;
   }
 }
 

@@ -35,6 +35,7 @@ struct Participant {
   bool declined_to_plan = false;
   bool has_merge_inputs = false;
   bool told_to_wait = false;  ///< The open claim has been answered by an empty grant.
+  bool silent = false;        ///< A lease of it ran out, and it has not been heard since.
   std::uint32_t demand = 0;   ///< Of the open claim; 0 without one.
   std::uint64_t claim_order = 0;
 };
@@ -138,6 +139,7 @@ struct Coordinator::State {
   [[nodiscard]] Failure judge(const StepRecord& step, Holder from, const Report& report) const;
   void accept(StepRecord& step, const Report& report);
   void give_back_held(StepRecord& step, Holder from, Stage stage, const std::vector<Lease>& leases);
+  void hear(StepRecord& step, Holder from);
   [[nodiscard]] Standing standing(const StepRecord& step, Holder from, const Lease& lease) const;
   [[nodiscard]] Instant lease_end() const;
 

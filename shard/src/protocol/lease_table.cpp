@@ -113,13 +113,16 @@ void LeaseTable::withdraw(std::uint32_t rank) {
   }
 }
 
-void LeaseTable::expire(Instant now) {
+std::vector<std::uint32_t> LeaseTable::expire(Instant now) {
+  std::vector<std::uint32_t> ranks;
   while (!expiries_.empty() && expiries_.begin()->first <= now) {
     const std::uint64_t unit = expiries_.begin()->second;
+    ranks.push_back(units_[unit].holder.rank);
     end_lease(unit);
     wait(unit);
   }
   std::erase_if(shunned_, [now](const auto& entry) { return entry.second.until <= now; });
+  return ranks;
 }
 
 Instant LeaseTable::next_deadline() const noexcept {

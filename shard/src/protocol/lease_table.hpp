@@ -76,8 +76,9 @@ class LeaseTable {
   std::vector<std::uint64_t> abandon(std::uint32_t rank);
   /// Takes everything from a rank that ended in good order.
   void withdraw(std::uint32_t rank);
-  /// Lets the leases whose time is over wait again, and ends what is kept from ranks.
-  void expire(Instant now);
+  /// Lets the units whose lease is over wait again, and ends what is kept from ranks. The ranks
+  /// that let leases run out, each as often as it did.
+  std::vector<std::uint32_t> expire(Instant now);
 
   [[nodiscard]] std::uint32_t failure_count(std::uint64_t unit) const {
     return units_[unit].failure_count;

@@ -205,11 +205,17 @@ class Reader {
   template <class Struct>
   auto values(const flatbuffers::Vector<const Struct*>* from) {
     std::vector<decltype(value(std::declval<const Struct*>()))> read;
-    if (from != nullptr) {
-      read.reserve(from->size());
-      for (const Struct* one : *from) {
-        read.push_back(value(one));
-      }
+    if (from == nullptr || from->size() == 0) {
+      return read;
+    }
+    // The verifier checks the alignment of the count only, not of what follows it.
+    if (reinterpret_cast<std::uintptr_t>(from->Data()) % alignof(Struct) != 0) {
+      require(false, "a list at a place where it cannot be");
+      return read;
+    }
+    read.reserve(from->size());
+    for (const Struct* one : *from) {
+      read.push_back(value(one));
     }
     return read;
   }

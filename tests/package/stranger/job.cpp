@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 
-#include <pinion/runtime/job.hpp>
+#include <pinion/pinion.hpp>
 
 int main(int argc, char** argv) {
   auto job = pinion::Job::create(argc, argv);

@@ -48,10 +48,11 @@ class ScriptedRank {
         }) {}
 
   [[nodiscard]] IJobContext& job() { return rank_; }
-  void tell(const protocol::Message& message) {
+  void tell(const protocol::Message& message, std::uint32_t incarnation = 1) {
     rank_.control().deliver(
-        protocol::encode({.job = 1, .epoch = 1, .rank = 0, .incarnation = 1}, message));
+        protocol::encode({.job = 1, .epoch = 1, .rank = 0, .incarnation = incarnation}, message));
   }
+  void tell_bytes(std::vector<std::byte> bytes) { rank_.control().deliver(std::move(bytes)); }
 
  private:
   std::unique_ptr<LocalBlobStore> store_;
@@ -211,6 +212,32 @@ TEST(StepRunner, RunsAShardThatFailedBeforeInABatchOfItsOwn) {
       for_each_shard(rank->job(), indices(5), by_index_range(1), [](const Shard&) {});
   EXPECT_EQ(status.code(), ErrorCode::kCancelled);
   EXPECT_THAT(batches, ElementsAre(ElementsAre(0, 1), ElementsAre(2), ElementsAre(3, 4)));
+}
+
+TEST(StepRunner, HearsNothingThatIsForAnotherLifeOfTheRank) {
+  std::unique_ptr<ScriptedRank> rank;
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message&) {
+    const auto failure = [](const char* text) {
+      return protocol::StepFailed{.step = 1,
+                                  .failure = {.code = ErrorCode::kCancelled, .text = text}};
+    };
+    rank->tell(failure("for the life before"), 0);
+    rank->tell(failure("for this life"), 1);
+  });
+  const Status status =
+      for_each_shard(rank->job(), indices(1), by_index_range(1), [](const Shard&) {});
+  EXPECT_THAT(status.to_string(), testing::HasSubstr("for this life"));
+}
+
+TEST(StepRunner, EndsTheStepWhenAMessageMakesNoSense) {
+  std::unique_ptr<ScriptedRank> rank;
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message&) {
+    rank->tell_bytes(std::vector<std::byte>(40, std::byte{0x5a}));
+  });
+  const Status status =
+      for_each_shard(rank->job(), indices(1), by_index_range(1), [](const Shard&) {});
+  EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(status.to_string(), testing::HasSubstr("a message of the coordinator"));
 }
 
 }  // namespace

@@ -23,9 +23,9 @@ namespace pinion {
 /// The NUMA node whose memory holds the byte at `address`; host 0.
 ///
 /// Thread safety: may be called from any thread.
-/// Errors: kNotFound when nothing was written to the page yet; kInvalidArgument for an address that
-///   is not mapped; kFailedPrecondition for the topology of another machine; kPermissionDenied or
-///   kUnimplemented where the system does not tell.
+/// Errors: kNotFound when nothing was written to the page yet or the address is not mapped;
+///   kFailedPrecondition for the topology of another machine; kPermissionDenied or kUnimplemented
+///   where the system does not tell.
 [[nodiscard]] Result<Place> where_is(const void* address, const Topology& topology);
 
 }  // namespace pinion

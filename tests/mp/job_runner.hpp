@@ -1,0 +1,90 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pinion {
+
+/// A folder of this test's own; it goes with the object, with all that is in it.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return (folder_ / name).string();
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+/// A command that runs beside the test, with its output in files. Ended, whole group, with the
+/// object if it still runs.
+class RunningCommand {
+ public:
+  using Environment = std::vector<std::pair<std::string, std::string>>;
+
+  /// `input` becomes its standard input, from a pipe.
+  RunningCommand(const TemporaryFolder& folder, const std::vector<std::string>& command,
+                 const Environment& environment = {}, const std::string& input = {});
+  ~RunningCommand();
+  RunningCommand(const RunningCommand&) = delete;
+  RunningCommand& operator=(const RunningCommand&) = delete;
+
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+
+  /// The exit status as a shell gives it (128 + signal); empty when it still runs at the deadline.
+  [[nodiscard]] std::optional<int> wait_for(std::chrono::seconds patience);
+
+  [[nodiscard]] std::string output() const;
+  [[nodiscard]] std::string errors() const;
+
+ private:
+  std::string output_path_;
+  std::string errors_path_;
+  pid_t pid_ = -1;
+  std::optional<int> status_;
+};
+
+/// What a finished command did.
+struct CommandResult {
+  int status = -1;  ///< -1: it did not end in time.
+  std::string output;
+  std::string errors;
+};
+
+/// Runs `pinion` with these arguments to its end, at most two minutes.
+[[nodiscard]] CommandResult run_pinion(const TemporaryFolder& folder,
+                                       std::vector<std::string> arguments,
+                                       const RunningCommand::Environment& environment = {},
+                                       const std::string& input = {});
+
+/// Runs any command to its end, at most two minutes.
+[[nodiscard]] CommandResult run_command(const TemporaryFolder& folder,
+                                        const std::vector<std::string>& command,
+                                        const RunningCommand::Environment& environment = {},
+                                        const std::string& input = {});
+
+[[nodiscard]] std::string read_file(const std::string& path);
+void write_file(const std::string& path, const std::string& content);
+[[nodiscard]] std::vector<std::string> lines_of(const std::string& text);
+
+/// The parent of a process, 0 when there is no such process.
+[[nodiscard]] pid_t parent_of(pid_t pid);
+
+/// The names under /dev/shm and /tmp and the named Unix sockets, less those that hold `except`.
+[[nodiscard]] std::vector<std::string> named_things(const std::string& except);
+
+/// Processes, other than this one, whose environment holds the entry `NAME=VALUE`.
+[[nodiscard]] std::vector<pid_t> processes_with(const std::string& entry);
+
+}  // namespace pinion
