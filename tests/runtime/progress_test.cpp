@@ -102,9 +102,11 @@ TEST(ProgressDisplay, ShowsNothingWhenQuiet) {
 
 TEST(ProgressDisplay, DrawsABarThatReplacesTheOneBefore) {
   Display display(kTerminal);
+  ASSERT_EQ(display.update({.step = 2}, 0s), "");
   const std::string bar = display.update(halfway(), 2s);
-  EXPECT_THAT(bar, AllOf(StartsWith(std::string(kEraseLine) + "step 2 ["), HasSubstr("4/8 shards"),
-                         HasSubstr("256 KiB/s"), HasSubstr("2 s left"), Not(HasSubstr("\n"))));
+  EXPECT_THAT(bar,
+              AllOf(StartsWith(std::string(kEraseLine) + "step 2 ["), HasSubstr("4/8 shards"),
+                    HasSubstr("256.00 KiB/s"), HasSubstr("2.00 s left"), Not(HasSubstr("\n"))));
   const auto filled = std::count(bar.begin(), bar.end(), '#');
   EXPECT_GT(filled, 0);
   EXPECT_EQ(filled, std::count(bar.begin() + bar.find('['), bar.begin() + bar.find(']'), '.'));
@@ -151,7 +153,8 @@ TEST(ProgressDisplay, CountsShardsWhereTheyHaveNoBytes) {
   protocol::Progress progress = halfway();
   progress.bytes = 0;
   progress.bytes_accepted = 0;
-  EXPECT_THAT(display.update(progress, 3s), AllOf(HasSubstr("#"), HasSubstr("3 s left")));
+  ASSERT_EQ(display.update({.step = 2}, 0s), "");
+  EXPECT_THAT(display.update(progress, 3s), AllOf(HasSubstr("#"), HasSubstr("3.00 s left")));
 }
 
 TEST(ProgressDisplay, SaysNoTimeLeftBeforeAnythingIsDone) {
@@ -208,7 +211,7 @@ TEST(ProgressDisplay, MeasuresEachStepFromItsOwnStart) {
   second.shard_accepted_count = 0;
   display.update(second, 10s);
   EXPECT_THAT(display.update(halfway(), 12s), "");
-  EXPECT_THAT(display.update(halfway(), 15s), HasSubstr("5 s left"));
+  EXPECT_THAT(display.update(halfway(), 15s), HasSubstr("  5.00 s left"));
 }
 
 TEST(ProgressDisplay, ClearsOnlyABarThatIsUp) {
@@ -231,13 +234,13 @@ TEST(ProgressDisplay, FitsAStandardErrorThatIsNoTerminal) {
 
 TEST(Summary, HasWordsForOneAndForMany) {
   EXPECT_EQ(summary_of({.step_count = 1, .shard_count = 1, .input_bytes = 1 << 20}, 1s),
-            "1 step, 1 shard, 1 MiB in 1 s (1 MiB/s)");
+            "1 step, 1 shard, 1.00 MiB in 1.00 s (1.00 MiB/s)");
   EXPECT_EQ(summary_of({.step_count = 2, .shard_count = 65, .input_bytes = 3 << 20}, 2s),
-            "2 steps, 65 shards, 3 MiB in 2 s (1.5 MiB/s)");
+            "2 steps, 65 shards, 3.00 MiB in 2.00 s (1.50 MiB/s)");
 }
 
 TEST(Summary, HasWordsForNothing) {
-  EXPECT_EQ(summary_of({}, 1ms), "0 steps, 0 shards, 0 B in 1 ms (0 B/s)");
+  EXPECT_EQ(summary_of({}, 1ms), "0 steps, 0 shards, 0 B in 1.00 ms (0 B/s)");
   EXPECT_THAT(summary_of({}, Duration::zero()), HasSubstr("(0 B/s)"));
 }
 
@@ -249,7 +252,7 @@ TEST(Summary, TellsWhatWasRunAgain) {
 TEST(Summary, BearsAnyNumber) {
   constexpr std::uint64_t kMost = ~std::uint64_t{0};
   EXPECT_THAT(summary_of({kMost, kMost, kMost, kMost}, Duration::zero()),
-              AllOf(HasSubstr("16 EiB in 0 ns"), HasSubstr("/s)")));
+              AllOf(HasSubstr("16.00 EiB in 0 ns"), HasSubstr("/s)")));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -149,6 +150,23 @@ TEST(RankProcess, IsNotStartedWhereTheProgramDoesNotExist) {
     EXPECT_THAT(std::string(started.error().message()), HasSubstr(program));
   }
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+}
+
+// For an ordinary user the search fails in the closed folder; that says nothing of the program.
+TEST(RankProcess, IsNotFoundWhereAFolderOfThePathIsClosed) {
+  const TemporaryFolder folder;
+  const std::string closed = folder.path_of("closed");
+  ASSERT_EQ(::mkdir(closed.c_str(), 0), 0);
+  folder.write("data", "no program");
+  const std::string before = ::getenv("PATH");
+  ::setenv("PATH", (closed + ":" + folder.path_of("")).c_str(), 1);
+  const Result<RankProcess> missing = start_rank({.command = {"missing"}});
+  const Result<RankProcess> data = start_rank({.command = {"data"}});
+  ::setenv("PATH", before.c_str(), 1);
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_EQ(missing.error().code(), ErrorCode::kNotFound);
+  ASSERT_FALSE(data.has_value());
+  EXPECT_EQ(data.error().code(), ErrorCode::kPermissionDenied);
 }
 
 TEST(RankProcess, IsNotStartedWhereTheFileCannotBeRun) {

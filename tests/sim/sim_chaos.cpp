@@ -1,5 +1,7 @@
 #include "sim/sim_world.hpp"
 
+#include <algorithm>
+
 namespace pinion::sim {
 
 using namespace std::chrono_literals;
@@ -26,8 +28,10 @@ void World::disturb() {
   }
   if (random_.chance(0.5)) {
     ++probes_.pauses;
+    // A pause is never cut short: what waits for its end keeps its order.
     state.process->paused_until =
-        now() + random_.between(Duration(1ms), options_.lease_duration * 5 / 2);
+        std::max(state.process->paused_until,
+                 now() + random_.between(Duration(1ms), options_.lease_duration * 5 / 2));
   } else {
     crash(rank);
   }

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 namespace pinion {
 namespace {
@@ -40,6 +41,22 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   }
   pointers.push_back(nullptr);
   return pointers;
+}
+
+// A search along PATH fails with "permission denied" as soon as one folder may not be looked into,
+// whether or not the program is anywhere.
+int cause_of_exec_failure(const std::string& program, int error) {
+  const char* const path = std::getenv("PATH");
+  if (error != EACCES || program.find('/') != std::string::npos || path == nullptr) {
+    return error;
+  }
+  std::istringstream folders(path);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    if (access(((folder.empty() ? "." : folder) + "/" + program).c_str(), F_OK) == 0) {
+      return error;
+    }
+  }
+  return ENOENT;
 }
 
 // Everything the child needs, made before the fork: between fork and exec nothing may allocate.
@@ -130,7 +147,8 @@ Result<RankProcess> start_rank(const RankStart& start) {
   int error = 0;
   if (read(error_reader.get(), &error, sizeof(error)) == sizeof(error)) {
     waitpid(pid, nullptr, 0);
-    return Status::from_errno(error, "cannot start " + start.command.front());
+    const std::string& program = start.command.front();
+    return Status::from_errno(cause_of_exec_failure(program, error), "cannot start " + program);
   }
   UniqueFd watch(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!watch.valid()) {

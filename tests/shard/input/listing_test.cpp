@@ -149,6 +149,7 @@ TEST(InputListing, NamesAPathThatDoesNotExist) {
     EXPECT_EQ(listing.error().code(), ErrorCode::kNotFound);
     EXPECT_THAT(listing.error().message(), HasSubstr("'" + path + "'"));
   }
+  EXPECT_THAT(list({folder / "link"}).error().message(), HasSubstr("is a link to"));
 }
 
 TEST(InputListing, RefusesAPathWithAZeroByte) {

@@ -14,11 +14,12 @@
 namespace pinion {
 
 /// Names a sealed blob in messages, across processes and hosts. A plain value of fixed layout,
-/// little-endian on the wire. It is a claim, not a right: a store checks every field before it hands
-/// out bytes. A value-initialised handle names nothing.
+/// little-endian on the wire. It is a claim, not a right: a store checks every field before it
+/// hands out bytes. A value-initialised handle names nothing.
 struct BlobHandle {
-  std::uint64_t job = 0;           ///< The job that owns it.
-  std::uint64_t generation = 0;    ///< Which use of the descriptor; at least 1 for a blob that exists.
+  std::uint64_t job = 0;  ///< The job that owns it.
+  std::uint64_t generation =
+      0;  ///< Which use of the descriptor; at least 1 for a blob that exists.
   std::uint64_t length_bytes = 0;  ///< Exact size; may be 0.
   std::uint32_t epoch = 0;         ///< The coordinator's epoch when it was made.
   std::uint32_t host = 0;          ///< The host whose agent owns the memory.
@@ -54,8 +55,8 @@ class Blob {
   std::shared_ptr<const void> keep_alive_;
 };
 
-/// The only right to write a blob: fill bytes(), then seal(). Dropped unsealed, the memory goes back
-/// and nobody ever sees the blob. Movable, not copyable.
+/// The only right to write a blob: fill bytes(), then seal(). Dropped unsealed, the memory goes
+/// back and nobody ever sees the blob. Movable, not copyable.
 ///
 /// Thread safety: none for one object; several threads may fill disjoint parts of bytes().
 class BlobWriter {

@@ -53,9 +53,9 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Accepts `task` to run once, later, on a worker of `place`. Never runs it on the calling thread.
-  /// Precondition: `task` does not throw.
-  /// Errors: kInvalidArgument for a place that is not in the options.
+  /// Accepts `task` to run once, later, on a worker of `place`. Never runs it on the calling
+  /// thread. Precondition: `task` does not throw. Errors: kInvalidArgument for a place that is not
+  /// in the options.
   [[nodiscard]] Status submit(Place place, Task task);
 
   [[nodiscard]] std::size_t worker_count() const noexcept;

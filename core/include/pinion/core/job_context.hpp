@@ -25,12 +25,12 @@ struct JobInfo {
   std::uint32_t incarnation = 1;       ///< 1, and one more each time the rank was respawned.
   std::size_t batch_shard_count = 64;  ///< Most shards in a batch; at least 1.
   Duration batch_duration = std::chrono::seconds(5);  ///< Age at which a batch is sealed.
-  std::uint64_t batch_bytes = 256u << 20;  ///< Memory at which a batch is sealed.
-  bool has_standard_input = true;          ///< Whether this rank's standard input is the job's.
+  std::uint64_t batch_bytes = 256u << 20;             ///< Memory at which a batch is sealed.
+  bool has_standard_input = true;  ///< Whether this rank's standard input is the job's.
 };
 
-/// The way between one rank and the coordinator's side: whole messages, in order, nothing lost while
-/// it is up. Extension point with two implementations: within one process, and over a socket.
+/// The way between one rank and the coordinator's side: whole messages, in order, nothing lost
+/// while it is up. Extension point with two implementations: within one process, and over a socket.
 ///
 /// Thread safety: send() and wake() from any thread; receive() from one thread at a time.
 class IControlLink {
