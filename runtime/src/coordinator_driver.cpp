@@ -75,7 +75,8 @@ void CoordinatorDriver::step(const protocol::Event& event) {
 
 JobTotals CoordinatorDriver::totals() const noexcept {
   return {latest_.step, earlier_.shard_count + latest_.shard_accepted_count,
-          earlier_.input_bytes + latest_.bytes_accepted, latest_.failure_count};
+          earlier_.input_bytes + latest_.input_bytes,
+          earlier_.failure_count + latest_.failure_count};
 }
 
 void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::Effect& effect) {

@@ -27,8 +27,8 @@ double fraction_done(const protocol::Progress& progress) {
   if (progress.shard_count == 0) {
     return 0;
   }
-  return progress.bytes > 0
-             ? static_cast<double>(progress.bytes_accepted) / static_cast<double>(progress.bytes)
+  return progress.weight > 0
+             ? static_cast<double>(progress.weight_accepted) / static_cast<double>(progress.weight)
              : static_cast<double>(progress.shard_accepted_count) /
                    static_cast<double>(progress.shard_count);
 }
@@ -45,8 +45,11 @@ std::string facts(const protocol::Progress& progress, Duration elapsed) {
   if (progress.stage == protocol::Stage::kMerge) {
     return "merging";
   }
-  std::string text = fmt::format("{}/{} shards  {}", progress.shard_accepted_count,
-                                 progress.shard_count, rate(progress.bytes_accepted, elapsed));
+  std::string text =
+      fmt::format("{}/{} shards", progress.shard_accepted_count, progress.shard_count);
+  if (progress.input_bytes > 0) {
+    text += "  " + rate(progress.input_bytes, elapsed);
+  }
   if (const double done = fraction_done(progress); done > 0) {
     // Bounded, as a first small file of a huge input gives more than a Duration holds.
     const double left = std::clamp(seconds(elapsed) * (1 - done) / done, 0.0, 1e9);
@@ -126,10 +129,13 @@ std::string ProgressDisplay::line(const protocol::Progress& progress, Instant no
 }
 
 std::string summary_of(const JobTotals& totals, Duration elapsed) {
-  std::string text = fmt::format(
-      "{} step{}, {} shard{}, {} in {} ({})", totals.step_count, totals.step_count == 1 ? "" : "s",
-      totals.shard_count, totals.shard_count == 1 ? "" : "s", format_bytes(totals.input_bytes),
-      format_duration(elapsed), rate(totals.input_bytes, elapsed));
+  std::string text = fmt::format("{} step{}, {} shard{} in {}", totals.step_count,
+                                 totals.step_count == 1 ? "" : "s", totals.shard_count,
+                                 totals.shard_count == 1 ? "" : "s", format_duration(elapsed));
+  if (totals.input_bytes > 0) {
+    text += fmt::format(", {} read ({})", format_bytes(totals.input_bytes),
+                        rate(totals.input_bytes, elapsed));
+  }
   if (totals.failure_count > 0) {
     text += fmt::format(", {} run again", totals.failure_count);
   }

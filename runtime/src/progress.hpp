@@ -50,7 +50,7 @@ class ProgressDisplay {
   bool bar_is_up_ = false;
 };
 
-/// "2 steps, 65 shards, 1.05 GiB in 1.31 s (821 MiB/s)"
+/// "2 steps, 65 shards in 1.31 s, 1.05 GiB read (821.00 MiB/s)"
 [[nodiscard]] std::string summary_of(const JobTotals& totals, Duration elapsed);
 
 }  // namespace pinion

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,6 +44,11 @@ std::vector<std::string> environment_with(const RunningCommand::Environment& add
 }
 
 void feed(int descriptor, const std::string& input) {
+  // A command that does not read to the end must not end the test.
+  sigset_t broken_pipe;
+  sigemptyset(&broken_pipe);
+  sigaddset(&broken_pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
   std::size_t written = 0;
   while (written < input.size()) {
     const ssize_t now = write(descriptor, input.data() + written, input.size() - written);
@@ -52,6 +58,10 @@ void feed(int descriptor, const std::string& input) {
     written += static_cast<std::size_t>(now);
   }
   close(descriptor);
+}
+
+int shell_status(int wait_status) {
+  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
 }  // namespace
@@ -117,7 +127,7 @@ std::optional<int> RunningCommand::wait_for(std::chrono::seconds patience) {
   close(watch);
   int wait_status = 0;
   if (ready == 1 && waitpid(pid_, &wait_status, 0) == pid_) {
-    status_ = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    status_ = shell_status(wait_status);
   }
   return status_;
 }
@@ -127,6 +137,73 @@ std::string RunningCommand::output() const {
 }
 std::string RunningCommand::errors() const {
   return read_file(errors_path_);
+}
+
+TerminalCommand::TerminalCommand(const std::vector<std::string>& command,
+                                 const RunningCommand::Environment& environment) {
+  std::vector<std::string> arguments = command;
+  std::vector<std::string> entries = environment_with(environment);
+  std::vector<char*> argument_pointers = pointers_to(arguments);
+  std::vector<char*> entry_pointers = pointers_to(entries);
+  const winsize size{.ws_row = 24, .ws_col = 100, .ws_xpixel = 0, .ws_ypixel = 0};
+  pid_ = forkpty(&terminal_, nullptr, nullptr, &size);
+  if (pid_ < 0) {
+    std::perror("forkpty");
+    std::abort();
+  }
+  if (pid_ == 0) {
+    execvpe(argument_pointers[0], argument_pointers.data(), entry_pointers.data());
+    _exit(127);
+  }
+}
+
+TerminalCommand::~TerminalCommand() {
+  if (!status_) {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  close(terminal_);
+}
+
+bool TerminalCommand::read_some() {
+  pollfd watched{terminal_, POLLIN, 0};
+  if (poll(&watched, 1, 10) == 0) {
+    return true;
+  }
+  char bytes[4096];
+  const ssize_t count = read(terminal_, bytes, sizeof(bytes));
+  // The master's end reads an error once no process has the terminal open.
+  output_.append(bytes, count > 0 ? static_cast<std::size_t>(count) : 0);
+  return count > 0;
+}
+
+bool TerminalCommand::writes(const std::string& text, std::size_t count) {
+  for (int round = 0; round < 6000 && count_of(text, output_) < count && read_some(); ++round) {
+  }
+  return count_of(text, output_) >= count;
+}
+
+void TerminalCommand::type(const std::string& keys) {
+  if (write(terminal_, keys.data(), keys.size()) != static_cast<ssize_t>(keys.size())) {
+    std::abort();
+  }
+}
+
+std::optional<int> TerminalCommand::wait_for_end() {
+  for (int round = 0; round < 6000 && !status_; ++round) {
+    // What nobody reads would stop the command.
+    const bool open = read_some();
+    int wait_status = 0;
+    if (waitpid(pid_, &wait_status, open ? WNOHANG : 0) == pid_) {
+      status_ = shell_status(wait_status);
+    }
+  }
+  while (status_ && read_some()) {
+    if (pollfd watched{terminal_, POLLIN, 0}; poll(&watched, 1, 0) == 0) {
+      break;
+    }
+  }
+  return status_;
 }
 
 CommandResult run_command(const TemporaryFolder& folder, const std::vector<std::string>& command,
@@ -141,6 +218,16 @@ CommandResult run_pinion(const TemporaryFolder& folder, std::vector<std::string>
                          const RunningCommand::Environment& environment, const std::string& input) {
   arguments.insert(arguments.begin(), PINION_COMMAND);
   return run_command(folder, arguments, environment, input);
+}
+
+bool eventually(const std::function<bool()>& condition) {
+  for (int round = 0; round < 12'000; ++round) {
+    if (condition()) {
+      return true;
+    }
+    poll(nullptr, 0, 5);
+  }
+  return condition();
 }
 
 std::string read_file(const std::string& path) {
@@ -159,6 +246,15 @@ std::vector<std::string> lines_of(const std::string& text) {
     lines.push_back(line);
   }
   return lines;
+}
+
+std::size_t count_of(const std::string& part, const std::string& text) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos;
+       at = text.find(part, at + part.size())) {
+    ++count;
+  }
+  return count;
 }
 
 pid_t parent_of(pid_t pid) {

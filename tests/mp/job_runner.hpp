@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -55,6 +56,37 @@ class RunningCommand {
   std::optional<int> status_;
 };
 
+/// A command that runs in a terminal of its own, 100 columns wide, which is its input, its output
+/// and its standard error. Ended with the object if it still runs.
+class TerminalCommand {
+ public:
+  explicit TerminalCommand(const std::vector<std::string>& command,
+                           const RunningCommand::Environment& environment = {});
+  ~TerminalCommand();
+  TerminalCommand(const TerminalCommand&) = delete;
+  TerminalCommand& operator=(const TerminalCommand&) = delete;
+
+  /// Waits, at most a minute, until it has written `text` at least `count` times.
+  [[nodiscard]] bool writes(const std::string& text, std::size_t count);
+
+  void type(const std::string& keys);
+
+  /// Its exit status as a shell gives it; empty when it has not ended after a minute.
+  [[nodiscard]] std::optional<int> wait_for_end();
+
+  /// Everything it wrote so far.
+  [[nodiscard]] const std::string& output() const noexcept { return output_; }
+
+ private:
+  // False when nothing can come any more.
+  bool read_some();
+
+  int terminal_ = -1;
+  pid_t pid_ = -1;
+  std::string output_;
+  std::optional<int> status_;
+};
+
 /// What a finished command did.
 struct CommandResult {
   int status = -1;  ///< -1: it did not end in time.
@@ -74,9 +106,15 @@ struct CommandResult {
                                         const RunningCommand::Environment& environment = {},
                                         const std::string& input = {});
 
+/// Asks again and again, at most a minute, until the answer is true; that answer, or the last.
+[[nodiscard]] bool eventually(const std::function<bool()>& condition);
+
 [[nodiscard]] std::string read_file(const std::string& path);
 void write_file(const std::string& path, const std::string& content);
 [[nodiscard]] std::vector<std::string> lines_of(const std::string& text);
+
+/// How often `part` lies in `text`, without overlap.
+[[nodiscard]] std::size_t count_of(const std::string& part, const std::string& text);
 
 /// The parent of a process, 0 when there is no such process.
 [[nodiscard]] pid_t parent_of(pid_t pid);

@@ -163,6 +163,7 @@ TEST(RankProcess, IsNotFoundWhereAFolderOfThePathIsClosed) {
   const Result<RankProcess> missing = start_rank({.command = {"missing"}});
   const Result<RankProcess> data = start_rank({.command = {"data"}});
   ::setenv("PATH", before.c_str(), 1);
+  ASSERT_EQ(::rmdir(closed.c_str()), 0);
   ASSERT_FALSE(missing.has_value());
   EXPECT_EQ(missing.error().code(), ErrorCode::kNotFound);
   ASSERT_FALSE(data.has_value());

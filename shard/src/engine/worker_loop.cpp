@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -21,7 +22,9 @@ class NoState final : public IAggregator {
   [[nodiscard]] std::unique_ptr<IAggregator> fresh() const override {
     return std::make_unique<NoState>();
   }
-  void accumulate(const Part&) override { PINION_ASSERT(!"a step without aggregator emits"); }
+  void accumulate(const Part&) override {
+    throw std::logic_error("emitted into a step without aggregator");
+  }
   [[nodiscard]] Status merge(std::span<const std::byte>) override {
     return Status(ErrorCode::kFailedPrecondition, "a step without aggregator has nothing to merge");
   }

@@ -52,8 +52,9 @@ Progress Coordinator::progress() const noexcept {
           .planned = step.phase != Phase::kPlanning,
           .shard_count = step.shard_count,
           .shard_accepted_count = step.shard_accepted_count,
-          .bytes = step.bytes,
-          .bytes_accepted = step.bytes_accepted,
+          .weight = step.weight,
+          .weight_accepted = step.weight_accepted,
+          .input_bytes = step.input_bytes,
           .failure_count = step.failure_count};
 }
 

@@ -250,7 +250,7 @@ void Coordinator::State::accept(StepRecord& step, const Report& report) {
   for (const Lease& lease : report.batch) {
     smallest = std::min(smallest, lease.unit);
     step.shards.accept(lease.unit);
-    step.bytes_accepted += step.shards.weight(lease.unit);
+    step.weight_accepted += step.shards.weight(lease.unit);
   }
   step.shard_accepted_count += report.batch.size();
   step.input_bytes += report.input_bytes;

@@ -62,7 +62,7 @@ struct StepRecord {
   BlobHandle plan = {};
   std::uint64_t shard_count = 0;
   std::uint32_t partition_count = 0;
-  std::uint64_t bytes = 0;
+  std::uint64_t weight = 0;
   LeaseTable shards = {};
   LeaseTable partitions = {};
 
@@ -72,7 +72,7 @@ struct StepRecord {
   std::vector<PartialRecord> partials = {};
   std::vector<BlobHandle> results = {};  ///< Index = partition.
   std::uint64_t shard_accepted_count = 0;
-  std::uint64_t bytes_accepted = 0;
+  std::uint64_t weight_accepted = 0;
   std::uint64_t input_bytes = 0;
   std::uint64_t failure_count = 0;
   Failure failure = {};

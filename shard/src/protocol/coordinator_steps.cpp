@@ -134,7 +134,7 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
   weights.reserve(ready.shards.size());
   for (const ShardEntry& shard : ready.shards) {
     weights.push_back(shard.weight_bytes);
-    step.bytes += shard.weight_bytes;
+    step.weight += shard.weight_bytes;
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
   step.shards = LeaseTable(std::move(weights), rank_count);

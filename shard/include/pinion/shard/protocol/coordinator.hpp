@@ -106,9 +106,10 @@ struct Progress {
   bool planned = false;
   std::uint64_t shard_count = 0;
   std::uint64_t shard_accepted_count = 0;
-  std::uint64_t bytes = 0;  ///< Sum of the weights.
-  std::uint64_t bytes_accepted = 0;
-  std::uint64_t failure_count = 0;  ///< Shards that failed or lost their rank, so far.
+  std::uint64_t weight = 0;  ///< Of all shards; their planner says what it means.
+  std::uint64_t weight_accepted = 0;
+  std::uint64_t input_bytes = 0;    ///< Read by the accepted shards; 0 where the input is no bytes.
+  std::uint64_t failure_count = 0;  ///< How often a unit of the step had to be run again.
 };
 
 /// Decides, for one job, who works on what and what counts: membership, steps, leases, retries,

@@ -1,0 +1,66 @@
+// Adds up 0 to 63, one shard each, and lets a test watch and hold it: the file
+// DIR/body.<rank>.<incarnation> appears when a body of that life of a rank begins; no body of RANK,
+// or of any rank without RANK, ends before the file DIR/gate exists, or a minute has passed. SIGUSR1
+// makes the file DIR/usr1.<rank>.
+//
+//   gated_program DIR [RANK]
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include <pinion/pinion.hpp>
+
+namespace {
+
+std::array<char, 4096> signal_file;  // A handler has no other way to its data.
+
+void touch(const char* path) {
+  const int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  close(file);
+}
+
+void handle_signal(int) {
+  touch(signal_file.data());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fputs("usage: gated_program DIR [RANK]\n", stderr);
+    return 64;
+  }
+  const std::string folder = argv[1];
+  auto job = pinion::Job::create(argc, argv);
+  const pinion::JobInfo info = job->info();
+  std::snprintf(signal_file.data(), signal_file.size(), "%s/usr1.%u", folder.c_str(), info.rank);
+  signal(SIGUSR1, handle_signal);
+  const bool waits = argc < 3 || std::to_string(info.rank) == argv[2];
+  const std::string gate = folder + "/gate";
+  const std::string begun =
+      folder + "/body." + std::to_string(info.rank) + "." + std::to_string(info.incarnation);
+  auto sum = pinion::map_reduce(
+      job, pinion::indices(64), pinion::by_index_range(1),
+      [&](const pinion::Shard& shard, auto& emit) {
+        touch(begun.c_str());
+        for (int round = 0; waits && round < 6000 && access(gate.c_str(), F_OK) != 0; ++round) {
+          poll(nullptr, 0, 10);
+        }
+        emit(0, shard.begin());
+      },
+      pinion::sum_vector<std::uint64_t>(1));
+  const auto answer = static_cast<unsigned long long>(sum->values()[0]);
+  const pinion::Status printed = job->once([answer] {
+    std::printf("the sum is %llu\n", answer);
+    std::fflush(stdout);
+  });
+  return printed.ok() ? 0 : 1;
+}

@@ -1,0 +1,97 @@
+#include "mp/job_test.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace pinion {
+
+using nlohmann::json;
+
+std::vector<std::string> on_ranks(std::size_t rank_count, const std::vector<std::string>& program,
+                                  const std::vector<std::string>& options) {
+  std::vector<std::string> command = {PINION_COMMAND, "run",
+                                      "-n",           std::to_string(rank_count),
+                                      "--oversubscribe", "--workers-per-rank", "1"};
+  command.insert(command.end(), options.begin(), options.end());
+  command.push_back("--");
+  command.insert(command.end(), program.begin(), program.end());
+  return command;
+}
+
+std::vector<json> parse_log(const std::string& text) {
+  std::vector<json> log;
+  std::size_t begin = 0;
+  for (std::size_t end = 0; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    log.push_back(json::parse(text.substr(begin, end - begin)));
+  }
+  return log;
+}
+
+pid_t pid_of(const std::vector<json>& log, std::uint64_t rank, std::uint64_t incarnation) {
+  for (const json& line : log) {
+    if (line.at("event") == "joined" && line.at("rank") == rank &&
+        line.at("incarnation") == incarnation) {
+      return line.at("pid").get<pid_t>();
+    }
+  }
+  return 0;
+}
+
+std::vector<std::uint64_t> accepted_shards(const std::vector<json>& log, std::uint64_t step) {
+  std::vector<std::uint64_t> shards;
+  for (const json& line : log) {
+    if (line.at("event") == "accepted" && line.at("step") == step && line.at("stage") == "map") {
+      for (const json& unit : line.at("units")) {
+        shards.push_back(unit.get<std::uint64_t>());
+      }
+    }
+  }
+  std::sort(shards.begin(), shards.end());
+  return shards;
+}
+
+std::vector<std::uint64_t> each_once(std::uint64_t count) {
+  std::vector<std::uint64_t> shards(count);
+  std::iota(shards.begin(), shards.end(), 0u);
+  return shards;
+}
+
+void JobTest::TearDown() {
+  // Other programs of this machine make and remove names meanwhile; a job's would stay.
+  std::vector<std::string> left;
+  static_cast<void>(eventually([&] { return (left = left_behind()).empty(); }));
+  EXPECT_THAT(left, testing::IsEmpty());
+}
+
+RunningCommand::Environment JobTest::environment(RunningCommand::Environment additions) const {
+  additions.emplace_back("PINION_TEST_TOKEN", token_);
+  return additions;
+}
+
+bool JobTest::something_runs() const {
+  return !processes_with("PINION_TEST_TOKEN=" + token_).empty();
+}
+
+bool JobTest::bodies_have_begun() const {
+  return eventually([this] {
+    return access(path("body.0.1").c_str(), F_OK) == 0 &&
+           access(path("body.1.1").c_str(), F_OK) == 0;
+  });
+}
+
+std::vector<std::string> JobTest::left_behind() const {
+  std::vector<std::string> left;
+  for (const pid_t pid : processes_with("PINION_TEST_TOKEN=" + token_)) {
+    left.push_back("process " + std::to_string(pid));
+  }
+  for (const std::string& name : named_things("pinion-test-")) {
+    if (!std::binary_search(before_.begin(), before_.end(), name)) {
+      left.push_back(name);
+    }
+  }
+  return left;
+}
+
+}  // namespace pinion

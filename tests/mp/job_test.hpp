@@ -1,0 +1,73 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "mp/job_runner.hpp"
+
+namespace pinion {
+
+/// The command `pinion run` for `program` on this many ranks of one worker each, with more options.
+[[nodiscard]] std::vector<std::string> on_ranks(std::size_t rank_count,
+                                                const std::vector<std::string>& program,
+                                                const std::vector<std::string>& options = {});
+
+/// The whole lines of a grant log; the agent may be writing the last one.
+[[nodiscard]] std::vector<nlohmann::json> parse_log(const std::string& text);
+
+/// The process of that life of a rank; 0 when it has not joined.
+[[nodiscard]] pid_t pid_of(const std::vector<nlohmann::json>& log, std::uint64_t rank,
+                           std::uint64_t incarnation);
+
+/// The shards of a step that were accepted, one entry for each acceptance, sorted.
+[[nodiscard]] std::vector<std::uint64_t> accepted_shards(const std::vector<nlohmann::json>& log,
+                                                         std::uint64_t step);
+
+/// 0 to count - 1: what accepted_shards() gives when each was accepted once.
+[[nodiscard]] std::vector<std::uint64_t> each_once(std::uint64_t count);
+
+/// A test that runs jobs. When it ends, nothing of them may be left: no process, no name in /tmp or
+/// /dev/shm, no socket.
+class JobTest : public testing::Test {
+ protected:
+  void TearDown() override;
+
+  /// Of a job's processes; they can be told by it.
+  [[nodiscard]] RunningCommand::Environment environment(
+      RunningCommand::Environment additions = {}) const;
+
+  /// Whether any process of this test's jobs is still there.
+  [[nodiscard]] bool something_runs() const;
+
+  [[nodiscard]] CommandResult run(const std::vector<std::string>& command,
+                                  const std::string& input = {}) const {
+    return run_command(folder_, command, environment(), input);
+  }
+
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_.path(name); }
+
+  /// The grant log that jobs of this test write when they are given grant_log_option().
+  [[nodiscard]] std::vector<nlohmann::json> grant_log() const {
+    return parse_log(read_file(path("grants")));
+  }
+  [[nodiscard]] std::vector<std::string> grant_log_option() const {
+    return {"--grant-log", path("grants")};
+  }
+
+  /// Waits until both ranks have begun a body of gated_program.
+  [[nodiscard]] bool bodies_have_begun() const;
+
+  TemporaryFolder folder_;
+
+ private:
+  [[nodiscard]] std::vector<std::string> left_behind() const;
+
+  std::string token_ = folder_.path("token");
+  std::vector<std::string> before_ = named_things(token_);
+};
+
+}  // namespace pinion
