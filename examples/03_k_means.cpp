@@ -13,9 +13,7 @@
 
 namespace {
 
-constexpr std::size_t kCentres = 4;
 using Point = std::complex<double>;
-
 // Coordinates are multiples of 1/256, so that their sums are exact in any order.
 Point make_point(std::uint64_t index) {
   const std::uint64_t random = index * 0x9E3779B97F4A7C15u;
@@ -48,8 +46,8 @@ int main(int argc, char** argv) {
             emit(c + 2, 1);
           }
         },
-        pinion::sum_vector<double>(3 * kCentres));
-    for (std::size_t c = 0; c < kCentres; ++c) {
+        pinion::sum_vector<double>(3 * centres.size()));
+    for (std::size_t c = 0; c < centres.size(); ++c) {
       const auto sum = sums->values().subspan(3 * c, 3);
       centres[c] = sum[2] > 0 ? Point{sum[0] / sum[2], sum[1] / sum[2]} : centres[c];
     }

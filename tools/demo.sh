@@ -33,6 +33,8 @@ phase "configure: build/release" configure release --log-level=WARNING
 phase "build: the pinion command and the word count" \
   build release pinion_cli 02_word_count
 
+trace="$root/build/demo-trace"
+rm -rf "$trace"
 say "run: pinion run -n 2 02_word_count ${paths[*]}"
-exec "$root/build/release/tools/pinion" run -n 2 \
+exec "$root/build/release/tools/pinion" run -n 2 --report-bindings --trace "$trace" \
   "$root/build/release/examples/02_word_count" "${paths[@]}"

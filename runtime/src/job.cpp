@@ -4,7 +4,6 @@
 
 #include <charconv>
 #include <cstdlib>
-#include <filesystem>
 #include <optional>
 #include <random>
 #include <system_error>
@@ -124,6 +123,7 @@ Status Job::State::become_job() {
   info.batch_shard_count = settings.batch_shard_count;
   info.batch_duration = settings.batch_duration;
   info.batch_bytes = settings.batch_bytes;
+  PINION_RETURN_IF_ERROR(make_trace_directory(settings));
   if (!settings.grant_log.empty()) {
     Result<GrantLog> opened = GrantLog::open(settings.grant_log);
     if (!opened) {
@@ -162,8 +162,6 @@ Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
 void Job::State::finish() noexcept {
   executor.reset();
   if (trace && trace->enabled()) {
-    std::error_code ignored;
-    std::filesystem::create_directories(settings.trace_directory, ignored);
     const std::string path =
         fmt::format("{}/trace.rank{}.json", settings.trace_directory, info.rank);
     if (const Status written = trace->write(path, info.rank); !written.ok()) {

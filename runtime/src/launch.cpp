@@ -10,11 +10,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 
+#include <fmt/format.h>
+
 #include <pinion/shm/unique_fd.hpp>
 
+#include "agent/rank_process.hpp"
 #include "launch_spec.hpp"
 #include "settings.hpp"
 
@@ -34,14 +38,17 @@ Result<std::string> find_agent() {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   for (const fs::path& candidate :
-       {self.parent_path() / "pinion-agent", fs::path(PINION_AGENT_PATH)}) {
+       {self.parent_path() / "pinion-agent",
+        self.parent_path().parent_path() / "libexec/pinion/pinion-agent",
+        fs::path(PINION_AGENT_PATH)}) {
     if (access(candidate.c_str(), X_OK) == 0) {
       return candidate.string();
     }
   }
-  return Status(ErrorCode::kNotFound, "pinion-agent is neither beside " + self.string() +
-                                          " nor at " PINION_AGENT_PATH
-                                          "; install it, or set PINION_AGENT to its path");
+  return Status(ErrorCode::kNotFound,
+                "pinion-agent is neither beside " + self.string() +
+                    ", nor in ../libexec/pinion from there, nor at " PINION_AGENT_PATH
+                    "; install it, or set PINION_AGENT to its path");
 }
 
 // The description as a file without a name, so that nothing is left behind whatever dies.
@@ -70,6 +77,11 @@ int wait_for_agent(pid_t agent, const sigset_t& signals) {
   while (true) {
     int wait_status = 0;
     if (waitpid(agent, &wait_status, WNOHANG) == agent) {
+      if (WIFSIGNALED(wait_status)) {
+        // The others say themselves how they end.
+        fmt::print(stderr, "pinion: the agent of this job was {}; its ranks end with it\n",
+                   describe_wait_status(wait_status));
+      }
       return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     }
     const int signal = sigwaitinfo(&signals, nullptr);

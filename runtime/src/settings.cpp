@@ -9,10 +9,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include <toml++/toml.h>
 
@@ -80,7 +82,7 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::size_t>(s.workers_per_rank, v, 0);
      }},
-    {"batch-shards", "a number, at least 1", "most shards in a batch, the unit of commit [64]",
+    {"batch-shards", "a number, at least 1", "most shards in a batch, the unit of commit [8]",
      [](Settings& s, std::string_view v) {
        return set_number<std::size_t>(s.batch_shard_count, v, 1);
      }},
@@ -237,6 +239,21 @@ Status take_options(Settings& settings, int& argc, char** argv) {
   argc = kept;
   argv[argc] = nullptr;  // As the C library promises for the end of argv.
   return {};
+}
+
+Status make_trace_directory(const Settings& settings) {
+  if (settings.trace_directory.empty()) {
+    return {};
+  }
+  std::error_code error;
+  std::filesystem::create_directories(settings.trace_directory, error);
+  // It may be there already, and be somebody else's.
+  if (!error && access(settings.trace_directory.c_str(), W_OK | X_OK) != 0) {
+    error = std::error_code(errno, std::generic_category());
+  }
+  return error ? Status::from_errno(error.value(),
+                                    "cannot make the trace directory " + settings.trace_directory)
+               : Status();
 }
 
 std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count) {

@@ -71,7 +71,7 @@ class PlannerConformance : public testing::TestWithParam<PlannerSubject> {
   static std::uint64_t weight_of(const std::vector<ShardRange>& shards) {
     std::uint64_t weight = 0;
     for (const ShardRange& shard : shards) {
-      weight += shard.weight_bytes;
+      weight += shard.weight;
     }
     return weight;
   }

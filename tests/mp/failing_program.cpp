@@ -70,7 +70,6 @@ int main(int argc, char** argv) {
     tell_and_wait(*job, argv[2], sum.error());
   }
   const auto answer = static_cast<unsigned long long>(sum->values()[0]);
-  const pinion::Status printed =
-      job->once([answer] { std::printf("the sum is %llu\n", answer); });
+  const pinion::Status printed = job->once([answer] { std::printf("the sum is %llu\n", answer); });
   return printed.ok() ? 0 : 1;
 }

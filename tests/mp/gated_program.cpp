@@ -1,7 +1,7 @@
 // Adds up 0 to 63, one shard each, and lets a test watch and hold it: the file
 // DIR/body.<rank>.<incarnation> appears when a body of that life of a rank begins; no body of RANK,
-// or of any rank without RANK, ends before the file DIR/gate exists, or a minute has passed. SIGUSR1
-// makes the file DIR/usr1.<rank>.
+// or of any rank without RANK, ends before the file DIR/gate exists, or a minute has passed.
+// SIGUSR1 makes the file DIR/usr1.<rank>.
 //
 //   gated_program DIR [RANK]
 

@@ -18,7 +18,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "mp/job_runner.hpp"
+#include "mp/job_test.hpp"
 
 namespace pinion {
 namespace {
@@ -43,16 +43,6 @@ struct Story {
   std::size_t leases_held_at_death = 0;
   std::vector<std::string> left_behind;
 };
-
-std::vector<json> parse_log(const std::string& text) {
-  std::vector<json> log;
-  std::size_t begin = 0;
-  // Only whole lines: the agent may be writing the last one.
-  for (std::size_t end = 0; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    log.push_back(json::parse(text.substr(begin, end - begin)));
-  }
-  return log;
-}
 
 bool is(const json& line, const char* event, std::uint64_t step, std::uint64_t rank) {
   return line.at("event") == event && line.value("step", 0u) == step && line.at("rank") == rank &&

@@ -130,7 +130,7 @@ class CoordinatorDriverWithAReport : public CoordinatorDriverOfTwoRanks {
     CoordinatorDriverOfTwoRanks::SetUp();
     ASSERT_TRUE(send({0, 1}, protocol::EnterStep{1, 42, "a step"}).ok());
     ASSERT_TRUE(send(kRank, protocol::EnterStep{1, 42, "a step"}).ok());
-    ASSERT_TRUE(send({0, 1}, protocol::PlanReady{1, {}, 1, {{.weight_bytes = 1000}}}).ok());
+    ASSERT_TRUE(send({0, 1}, protocol::PlanReady{1, {}, 1, {{.weight = 1000}}}).ok());
     ASSERT_TRUE(send(kRank, protocol::Claim{1, 1}).ok());
     for (const protocol::Grant& grant : sent_to<protocol::Grant>(1)) {
       leases_.insert(leases_.end(), grant.leases.begin(), grant.leases.end());

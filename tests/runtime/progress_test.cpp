@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -110,7 +111,8 @@ TEST(ProgressDisplay, DrawsABarThatReplacesTheOneBefore) {
                     HasSubstr("256.00 KiB/s"), HasSubstr("2.00 s left"), Not(HasSubstr("\n"))));
   const auto filled = std::count(bar.begin(), bar.end(), '#');
   EXPECT_GT(filled, 0);
-  EXPECT_EQ(filled, std::count(bar.begin() + bar.find('['), bar.begin() + bar.find(']'), '.'));
+  const std::string box = bar.substr(bar.find('['), bar.find(']') - bar.find('['));
+  EXPECT_EQ(filled, std::count(std::next(box.begin()), box.end(), '.')) << "half of it is done";
 }
 
 // Lines that fill the last column would make the terminal go to the next one.
@@ -254,7 +256,7 @@ TEST(Summary, TellsWhatWasRunAgain) {
 TEST(Summary, BearsAnyNumber) {
   constexpr std::uint64_t kMost = ~std::uint64_t{0};
   EXPECT_THAT(summary_of({kMost, kMost, kMost, kMost}, Duration::zero()),
-              AllOf(HasSubstr("16.00 EiB in 0 ns"), HasSubstr("/s)")));
+              AllOf(HasSubstr("in 0 ns, 16.00 EiB read"), HasSubstr("/s)")));
 }
 
 }  // namespace

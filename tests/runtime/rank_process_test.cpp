@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -304,6 +305,35 @@ TEST(RankProcess, IsBoundToTheCpusThatItIsGiven) {
     EXPECT_EQ(status_fields(text_of(path))["Cpus_allowed_list"],
               is_bound ? std::to_string(last) : unbound);
   }
+}
+
+// The soft limit of open files, from a /proc/PID/limits.
+std::string open_file_limit_of(pid_t pid) {
+  std::istringstream limits(text_of("/proc/" + std::to_string(pid) + "/limits"));
+  for (std::string line; std::getline(limits, line);) {
+    if (line.starts_with("Max open files")) {
+      std::istringstream words(line.substr(std::string_view("Max open files").size()));
+      std::string soft;
+      words >> soft;
+      return soft;
+    }
+  }
+  return "?";
+}
+
+TEST(RankProcess, HasTheLimitOfOpenFilesThatItIsGiven) {
+  rlimit ours = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &ours), 0);
+  RankStart start = shell("kill -STOP $$");
+  start.open_file_limit = 64;
+  RunningRank few(start);
+  few.wait_until_stopped();
+  EXPECT_EQ(open_file_limit_of(few.pid()), "64");
+  start.open_file_limit = RLIM_INFINITY;
+  RunningRank most(start);
+  most.wait_until_stopped();
+  EXPECT_EQ(open_file_limit_of(most.pid()),
+            ours.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(ours.rlim_max));
 }
 
 // What the agent does with its own signals is no matter of the program's.

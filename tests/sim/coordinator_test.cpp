@@ -64,7 +64,7 @@ class CoordinatorTest : public testing::Test {
             std::uint32_t partition_count) {
     PlanReady ready{.step = 1, .plan = blob(1000), .partition_count = partition_count};
     for (const std::uint64_t weight : weights) {
-      ready.shards.push_back({.weight_bytes = weight});
+      ready.shards.push_back({.weight = weight});
     }
     receive(rank, ready);
   }

@@ -74,7 +74,7 @@ void SimRank::carry_out(const protocol::StartPlanning&) {
                   plan.plan = self.world_.store().create({.kind = BlobKind::kPlan, .step = step});
                   plan.partition_count = self.shape_.partition_count;
                   for (const std::uint64_t bytes : self.shape_.shard_bytes) {
-                    plan.shards.push_back({.weight_bytes = bytes});
+                    plan.shards.push_back({.weight = bytes});
                   }
                   self.machine_->plan_ready(std::move(plan), self.now(), self.effects_);
                 } else {

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -25,13 +28,21 @@ std::string exit_status_table() {
 int main(int argc, char** argv) {
   int exit_status = 0;
   CLI::App app("pinion: batch jobs on NUMA machines, GPUs and clusters", "pinion");
-  app.set_version_flag("--version", "pinion " + std::string(pinion::version()));
   app.require_subcommand(1);
   app.footer(exit_status_table());
-  pinion::add_run_command(app, exit_status);
+  std::vector<std::string> program;
+  pinion::add_run_command(app, program, exit_status);
   pinion::add_topo_command(app, exit_status);
+  const std::string version = "pinion " + std::string(pinion::version());
+  app.set_version_flag("--version", version);
+  for (CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    command->set_version_flag("--version", version);
+  }
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  program = pinion::take_program(app, arguments);
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments));
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {

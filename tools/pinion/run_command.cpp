@@ -1,5 +1,9 @@
 #include "run_command.hpp"
 
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -12,6 +16,8 @@
 
 namespace pinion {
 namespace {
+
+constexpr const char* kRunCommand = "run";
 
 struct RunOptions {
   std::int64_t rank_count = 1;
@@ -47,9 +53,6 @@ Result<LaunchSpec> spec_of(const RunOptions& options, std::vector<std::string> c
   }
   if (options.respawn_count < 0 || options.respawn_count > 1000) {
     return wrong(fmt::format("--respawn is {}; it must be 0 to 1000", options.respawn_count));
-  }
-  if (!command.empty() && command.front() == "--") {
-    command.erase(command.begin());
   }
   if (command.empty()) {
     return wrong("no program is named; try: pinion run -n 2 ./program");
@@ -100,16 +103,51 @@ int run(const RunOptions& options, std::vector<std::string> command) {
   return status ? *status : fail(status.error());
 }
 
+std::string check_whole_number(const std::string& text) {
+  std::int64_t number = 0;
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, number);
+  return error == std::errc() && end == text_end ? "" : "'" + text + "'; it must be a whole number";
+}
+
+// Whether the argument is an option of `command` whose value is the argument behind it.
+bool takes_next(const CLI::App& command, const std::string& argument) {
+  const CLI::Option* const option = command.get_option_no_throw(argument);
+  return option != nullptr && option->get_items_expected_max() > 0;
+}
+
 }  // namespace
 
-void add_run_command(CLI::App& app, int& exit_status) {
-  CLI::App* command = app.add_subcommand("run", "Start a program as the ranks of a job: pinion run [OPTIONS] PROGRAM [ARGUMENTS...]");
+std::vector<std::string> take_program(const CLI::App& app, std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front() != kRunCommand) {
+    return {};
+  }
+  const CLI::App& command = *app.get_subcommand(kRunCommand);
+  std::size_t end = 1;
+  while (end < arguments.size() && arguments[end].size() > 1 && arguments[end].front() == '-' &&
+         arguments[end] != "--") {
+    end += takes_next(command, arguments[end]) ? 2 : 1;
+  }
+  end = std::min(end, arguments.size());
+  const bool marked = end < arguments.size() && arguments[end] == "--";
+  const auto first = arguments.begin() + static_cast<std::ptrdiff_t>(end);
+  std::vector<std::string> program(first + (marked ? 1 : 0), arguments.end());
+  arguments.erase(first, arguments.end());
+  return program;
+}
+
+void add_run_command(CLI::App& app, const std::vector<std::string>& program, int& exit_status) {
+  CLI::App* command = app.add_subcommand(
+      kRunCommand,
+      "Start a program as the ranks of a job: pinion run [OPTIONS] [--] PROGRAM [ARGUMENTS...]");
   const auto options = std::make_shared<RunOptions>();
-  command->prefix_command();
-  command->add_option("-n,--ranks", options->rank_count, "Ranks to start")->default_str("1");
+  command->add_option("-n,--ranks", options->rank_count, "Ranks to start")
+      ->check(check_whole_number, "")
+      ->default_str("1");
   command
       ->add_option("--workers-per-rank", options->worker_count,
                    "Workers of a rank; 0 shares the usable CPUs")
+      ->check(check_whole_number, "")
       ->default_str("0");
   command->add_option("--map-by", options->map_by, "What a rank keeps together: core or numa")
       ->check(CLI::IsMember({"core", "numa"}))
@@ -123,6 +161,7 @@ void add_run_command(CLI::App& app, int& exit_status) {
   command
       ->add_option("--respawn", options->respawn_count,
                    "How often a rank that was killed is started again")
+      ->check(check_whole_number, "")
       ->default_str("3");
   command->add_flag("-q,--quiet", options->quiet, "Print no progress and no summary");
   command->add_option("--trace", options->trace, "Directory to write a trace for Perfetto into");
@@ -136,8 +175,7 @@ void add_run_command(CLI::App& app, int& exit_status) {
       describe_settings() +
       "\nExit status: the program's own; 128 + signal for signals; 64 to 79 are "
       "Pinion's.");
-  command->callback(
-      [command, options, &exit_status] { exit_status = run(*options, command->remaining()); });
+  command->callback([options, &program, &exit_status] { exit_status = run(*options, program); });
 }
 
 }  // namespace pinion

@@ -61,6 +61,7 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
   if (!placement) {
     return std::move(placement).error();
   }
+  PINION_RETURN_IF_ERROR(make_trace_directory(*settings));
   GrantLog log;
   if (!settings->grant_log.empty()) {
     Result<GrantLog> opened = GrantLog::open(settings->grant_log);
@@ -211,7 +212,8 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
   } else if (had_joined) {
     driver_.rank_lost(named(rank), what, returns);
   } else if (!it.joined && !failed) {
-    driver_.rank_left(named(rank));  // Nobody waits for it any more.
+    // The coordinator expects it until it is told that it will never come.
+    driver_.rank_lost(named(rank), "it ended without joining the job", false);
   }
   if (it.joined) {
     segments_.client_gone(it.client);
@@ -220,9 +222,10 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     return;
   }
   if (!returns) {
-    if (killed) {
-      say(fmt::format("pinion: rank {} was {}; the job ends", rank, what));
-    }
+    const std::string times =
+        it.respawn_count == 0 ? "" : fmt::format(", after {} respawns", it.respawn_count);
+    say(fmt::format("pinion: rank {} {} {}{}; the job ends", rank, killed ? "was" : "ended with",
+                    what, times));
     end_all_later(killed ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
                   kPatienceAfterFailure);
     return;

@@ -15,6 +15,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "settings.hpp"
+
 namespace pinion {
 namespace {
 
@@ -46,8 +48,8 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
 // A search along PATH fails with "permission denied" as soon as one folder may not be looked into,
 // whether or not the program is anywhere.
 int cause_of_exec_failure(const std::string& program, int error) {
-  const char* const path = std::getenv("PATH");
-  if (error != EACCES || program.find('/') != std::string::npos || path == nullptr) {
+  const std::string path = environment_value("PATH");
+  if (error != EACCES || program.find('/') != std::string::npos) {
     return error;
   }
   std::istringstream folders(path);

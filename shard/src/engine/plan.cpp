@@ -119,7 +119,7 @@ Result<std::vector<ShardRange>> read_shards(const engine::schema::StepPlan& wire
     }
     shards.push_back({.begin = shard->begin(),
                       .end = shard->end(),
-                      .weight_bytes = shard->weight_bytes(),
+                      .weight = shard->weight(),
                       .place = {.kind = static_cast<PlaceKind>(shard->place_kind()),
                                 .index = shard->place_index(),
                                 .host = shard->place_host()}});
@@ -212,8 +212,8 @@ std::vector<std::byte> encode(const StepPlan& plan) {
   std::vector<engine::schema::ShardRange> shards;
   shards.reserve(plan.shards.size());
   for (const ShardRange& shard : plan.shards) {
-    shards.emplace_back(shard.begin, shard.end, shard.weight_bytes, shard.place.host,
-                        shard.place.index, static_cast<std::uint8_t>(shard.place.kind));
+    shards.emplace_back(shard.begin, shard.end, shard.weight, shard.place.host, shard.place.index,
+                        static_cast<std::uint8_t>(shard.place.kind));
   }
   const auto wire_sources = builder.CreateVector(sources);
   const auto wire_shards = builder.CreateVectorOfStructs(shards);

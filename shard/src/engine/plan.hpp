@@ -17,7 +17,7 @@ namespace pinion {
 struct StepPlan {
   InputListing listing = {};
   std::vector<ShardRange> shards = {};  ///< Index = shard id.
-  std::uint32_t partition_count = 1;  ///< 0: map only.
+  std::uint32_t partition_count = 1;    ///< 0: map only.
 };
 
 /// Why the plan cannot be run, in words: sources or shards with gaps, beyond the input, empty, too

@@ -74,8 +74,8 @@ void join_neighbours(std::vector<ShardRange>& shards, std::uint64_t target) {
     if (left != nullptr && left->place == shard.place && left->end == shard.begin &&
         shard.end - left->begin <= target) {
       left->end = shard.end;
-      const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - left->weight_bytes;
-      left->weight_bytes += std::min(shard.weight_bytes, room);
+      const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - left->weight;
+      left->weight += std::min(shard.weight, room);
     } else {
       shards[count++] = shard;
     }
@@ -165,7 +165,7 @@ class BytePlanner final : public IShardPlanner {
         }
         cut = *aligned;
       }
-      shards.push_back({.begin = begin, .end = cut, .weight_bytes = cut - begin, .place = {}});
+      shards.push_back({.begin = begin, .end = cut, .weight = cut - begin, .place = {}});
       begin = cut;
     }
     return {};
@@ -189,7 +189,7 @@ class IndexPlanner final : public IShardPlanner {
     shards.reserve(count);
     for (std::uint64_t begin = 0; begin < input.size();) {
       const std::uint64_t cut = next_cut(0, begin, input.size(), policy.target_size);
-      shards.push_back({.begin = begin, .end = cut, .weight_bytes = cut - begin, .place = {}});
+      shards.push_back({.begin = begin, .end = cut, .weight = cut - begin, .place = {}});
       begin = cut;
     }
     deal(shards, input.size(), policy.places);

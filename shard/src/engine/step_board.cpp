@@ -62,8 +62,7 @@ void StepBoard::end() {
 }
 
 Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadline) {
-  const Instant seal_at =
-      std::min(batch_deadline, Instant(std::chrono::steady_clock::now() + kBatchPatience));
+  const Instant seal_at = std::min(batch_deadline, clock_.now() + kBatchPatience);
   MutexLock lock(mutex_);
   while (true) {
     if (ended_) {
@@ -84,7 +83,7 @@ Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadl
       changed_.wait(mutex_);
       continue;
     }
-    if (unit_count_left_ == 0 || std::chrono::steady_clock::now() >= seal_at) {
+    if (unit_count_left_ == 0 || clock_.now() >= seal_at) {
       return {.step = NextStep::kSealBatch};
     }
     changed_.wait_until(mutex_, seal_at);

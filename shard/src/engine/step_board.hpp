@@ -95,6 +95,7 @@ class StepBoard {
       PINION_REQUIRES(mutex_);
 
   IControlLink& control_;
+  SystemClock clock_;
 
   Mutex mutex_;
   std::condition_variable_any changed_;

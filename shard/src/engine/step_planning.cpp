@@ -61,7 +61,7 @@ Result<Blob> seal_plan(IJobContext& job, const StepPlan& plan) {
 }
 
 Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step) {
-  const Result<StepPlan> plan = cut(job, spec);
+  Result<StepPlan> plan = cut(job, spec);
   if (!plan) {
     return Status(plan.error());
   }
@@ -71,10 +71,17 @@ Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std:
   }
   SealedPlan sealed = {
       .message = {.step = step, .plan = blob->handle(), .partition_count = spec.partition_count},
-      .blob = std::move(*blob)};
+      .blob = std::move(*blob),
+      .listing = {}};
   for (const ShardRange& shard : plan->shards) {
-    sealed.message.shards.push_back({shard.weight_bytes, shard.place});
+    sealed.message.shards.push_back({shard.weight, shard.place});
   }
+  for (const InputSource& source : plan->listing.sources()) {
+    if (source.blob != BlobHandle{}) {
+      sealed.message.streams.push_back(source.blob);
+    }
+  }
+  sealed.listing = std::move(plan->listing);
   return sealed;
 }
 

@@ -11,10 +11,11 @@
 
 namespace pinion::engine {
 
-/// A plan as the coordinator gets it, with the blob that holds it.
+/// A plan as the coordinator gets it.
 struct SealedPlan {
   protocol::PlanReady message;
-  Blob blob;
+  Blob blob;             ///< What `message.plan` names.
+  InputListing listing;  ///< Holds what `message.streams` name.
 };
 
 /// Lists the input of a step, cuts it with the step's planner for the places of this rank's

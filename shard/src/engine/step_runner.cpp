@@ -15,12 +15,8 @@
 namespace pinion::engine {
 namespace {
 
-// Bounds what a worker claims ahead: leases that wait at one rank are not there for the others.
-constexpr std::size_t kBatchShardCountMax = 8;
-
 std::uint32_t batch_shard_count(const JobInfo& info) {
-  return static_cast<std::uint32_t>(
-      std::clamp<std::size_t>(info.batch_shard_count, 1, kBatchShardCountMax));
+  return static_cast<std::uint32_t>(std::clamp<std::size_t>(info.batch_shard_count, 1, 1u << 16));
 }
 
 // For each worker a batch that it fills and one that waits, so that it need not wait for a grant.
@@ -146,8 +142,8 @@ void StepRunner::carry_out(const protocol::StartPlanning&) {
                          effects_);
     return;
   }
-  plan_ = std::move(plan->blob);
-  machine_.plan_ready(std::move(plan->message), clock_.now(), effects_);
+  plan_ = std::move(*plan);
+  machine_.plan_ready(plan_->message, clock_.now(), effects_);
 }
 
 void StepRunner::carry_out(const protocol::UsePlan& effect) {

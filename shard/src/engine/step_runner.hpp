@@ -14,6 +14,7 @@
 #include <pinion/shard/step.hpp>
 
 #include "engine/step_board.hpp"
+#include "engine/step_planning.hpp"
 #include "engine/worker_loop.hpp"
 
 namespace pinion::engine {
@@ -57,7 +58,7 @@ class StepRunner {
   protocol::RankEffects effects_;
   StepBoard board_;
   std::optional<StepWork> work_;
-  std::optional<Blob> plan_;  // Of the rank that planned: kept until the step is over.
+  std::optional<SealedPlan> plan_;  // Of the rank that planned: kept until the step is over.
   std::map<std::uint64_t, Blob> reported_;
   std::uint64_t last_report_ = 0;
   std::optional<protocol::StepFinished> finished_;

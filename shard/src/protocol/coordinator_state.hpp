@@ -60,6 +60,7 @@ struct StepRecord {
   Failure first_decline = {};
 
   BlobHandle plan = {};
+  std::vector<BlobHandle> streams = {};  ///< What the plan's input was read into.
   std::uint64_t shard_count = 0;
   std::uint32_t partition_count = 0;
   std::uint64_t weight = 0;
@@ -121,6 +122,7 @@ struct Coordinator::State {
   void finish_step(StepRecord& step);
   void fail_step(StepRecord& step, Failure failure);
   void close_step(StepRecord& step);
+  void release_plan(const BlobHandle& plan, const std::vector<BlobHandle>& streams);
   [[nodiscard]] bool entered(const StepRecord& step, std::uint32_t rank) const;
   [[nodiscard]] StepRecord* find_open(std::uint64_t number);
 

@@ -113,7 +113,7 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
   StepRecord& step = found->second;
   if (step.phase != Phase::kPlanning || step.planner != from) {
     if (ready.plan != step.plan) {
-      release(ready.plan);
+      release_plan(ready.plan, ready.streams);
     }
     return;
   }
@@ -122,19 +122,23 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
                      .text = "the plan has " + std::to_string(ready.partition_count) +
                              " partitions; a step may have at most " +
                              std::to_string(kPartitionCountMax)});
-    release(ready.plan);
+    release_plan(ready.plan, ready.streams);
     return;
   }
   keep(ready.plan);
+  for (const BlobHandle& stream : ready.streams) {
+    keep(stream);
+  }
   step.plan = ready.plan;
+  step.streams = ready.streams;
   step.shard_count = ready.shards.size();
   step.partition_count = ready.partition_count;
   step.results.resize(ready.partition_count);
   std::vector<std::uint64_t> weights;
   weights.reserve(ready.shards.size());
   for (const ShardEntry& shard : ready.shards) {
-    weights.push_back(shard.weight_bytes);
-    step.weight += shard.weight_bytes;
+    weights.push_back(shard.weight);
+    step.weight += shard.weight;
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
   step.shards = LeaseTable(std::move(weights), rank_count);
@@ -237,7 +241,7 @@ void Coordinator::State::close_step(StepRecord& step) {
       announce_end(step, rank);
     }
   }
-  release(step.plan);
+  release_plan(step.plan, step.streams);
   for (const PartialRecord& partial : step.partials) {
     release(partial.blob);
   }
@@ -245,6 +249,14 @@ void Coordinator::State::close_step(StepRecord& step) {
   step.planner = {};
   step.shards = {};
   step.partitions = {};
+}
+
+void Coordinator::State::release_plan(const BlobHandle& plan,
+                                      const std::vector<BlobHandle>& streams) {
+  release(plan);
+  for (const BlobHandle& stream : streams) {
+    release(stream);
+  }
 }
 
 bool Coordinator::State::entered(const StepRecord& step, std::uint32_t rank) const {

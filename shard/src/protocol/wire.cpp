@@ -26,7 +26,7 @@ schema::Lease write(const Lease& lease) {
 }
 
 schema::ShardEntry write(const ShardEntry& shard) {
-  return {shard.weight_bytes, shard.place.host, shard.place.index,
+  return {shard.weight, shard.place.host, shard.place.index,
           static_cast<std::uint8_t>(shard.place.kind)};
 }
 
@@ -52,8 +52,8 @@ auto write(FlatBufferBuilder& to, const EnterStep& from) {
 
 auto write(FlatBufferBuilder& to, const PlanReady& from) {
   const schema::BlobHandle plan = write(from.plan);
-  return schema::CreatePlanReady(to, from.step, &plan, from.partition_count,
-                                 write(to, from.shards));
+  return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
+                                 write(to, from.streams));
 }
 
 auto write(FlatBufferBuilder& to, const PlanFailed& from) {
@@ -196,7 +196,7 @@ class Reader {
   ShardEntry value(const schema::ShardEntry* from) {
     require(from->place_kind() <= static_cast<std::uint8_t>(PlaceKind::kDevice),
             "a kind of place that does not exist");
-    return {.weight_bytes = from->weight_bytes(),
+    return {.weight = from->weight(),
             .place = {.kind = static_cast<PlaceKind>(from->place_kind()),
                       .index = from->place_index(),
                       .host = from->place_host()}};
@@ -240,7 +240,8 @@ Message read(Reader& to, const schema::PlanReady& from) {
   return PlanReady{.step = from.step(),
                    .plan = to.value(from.plan()),
                    .partition_count = to.partition_count(from.partition_count()),
-                   .shards = to.values(from.shards())};
+                   .shards = to.values(from.shards()),
+                   .streams = to.values(from.streams())};
 }
 
 Message read(Reader& to, const schema::PlanFailed& from) {

@@ -202,7 +202,7 @@ TEST(StepFailure, ReportsAFileThatShrankAfterPlanning) {
   job.run([&](FakeRank& rank) {
     const Partitioning cut = wilful([&](const InputListing& input) {
       std::filesystem::resize_file(path, 10);
-      return std::vector<ShardRange>{{.begin = 0, .end = input.size(), .weight_bytes = 1}};
+      return std::vector<ShardRange>{{.begin = 0, .end = input.size(), .weight = 1}};
     });
     answers.add(for_each_shard(rank, files({path}), cut, [](const Shard&) {}));
   });

@@ -25,19 +25,19 @@ StepPlan make_plan(MemoryBlobStore& store) {
       {.path = "-", .blob = blobs[2].handle(), .begin = 108, .size_bytes = 2},
       {.path = "/data/c.txt", .blob = {}, .begin = 110, .size_bytes = 50}};
   return {.listing = InputListing(InputKind::kBytes, std::move(sources), 160, blobs),
-          .shards = {{.begin = 0, .end = 60, .weight_bytes = 60, .place = {}},
-                     {.begin = 60, .end = 105, .weight_bytes = 1, .place = {.index = 3}},
-                     {.begin = 105, .end = 109, .weight_bytes = 2, .place = {.host = 9}},
+          .shards = {{.begin = 0, .end = 60, .weight = 60, .place = {}},
+                     {.begin = 60, .end = 105, .weight = 1, .place = {.index = 3}},
+                     {.begin = 105, .end = 109, .weight = 2, .place = {.host = 9}},
                      {.begin = 109,
                       .end = 160,
-                      .weight_bytes = 3,
+                      .weight = 3,
                       .place = {.kind = PlaceKind::kDevice, .index = 1, .host = 2}}},
           .partition_count = 17};
 }
 
 StepPlan make_index_plan() {
   return {.listing = InputListing(InputKind::kIndices, {}, 1000),
-          .shards = {{.begin = 0, .end = 1000, .weight_bytes = 1000, .place = {}}},
+          .shards = {{.begin = 0, .end = 1000, .weight = 1000, .place = {}}},
           .partition_count = 1};
 }
 

@@ -234,10 +234,9 @@ TEST(Coalesce, AddsWeightsWithoutOverflow) {
   constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
   const Partitioning by = by_bytes(10);
   const std::vector<ShardRange> joined = by.planner->coalesce(
-      {{.begin = 0, .end = 1, .weight_bytes = kMax}, {.begin = 1, .end = 2, .weight_bytes = 5}},
-      by.policy);
+      {{.begin = 0, .end = 1, .weight = kMax}, {.begin = 1, .end = 2, .weight = 5}}, by.policy);
   ASSERT_EQ(joined.size(), 1u);
-  EXPECT_EQ(joined[0].weight_bytes, kMax);
+  EXPECT_EQ(joined[0].weight, kMax);
 }
 
 TEST(Partitioning, DescribesItself) {

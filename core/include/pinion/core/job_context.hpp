@@ -22,8 +22,8 @@ struct JobInfo {
   std::uint32_t host = 0;
   std::uint32_t rank = 0;
   std::uint32_t rank_count = 1;
-  std::uint32_t incarnation = 1;       ///< 1, and one more each time the rank was respawned.
-  std::size_t batch_shard_count = 64;  ///< Most shards in a batch; at least 1.
+  std::uint32_t incarnation = 1;      ///< 1, and one more each time the rank was respawned.
+  std::size_t batch_shard_count = 8;  ///< Most shards in a batch; at least 1.
   Duration batch_duration = std::chrono::seconds(5);  ///< Age at which a batch is sealed.
   std::uint64_t batch_bytes = 256u << 20;             ///< Memory at which a batch is sealed.
   bool has_standard_input = true;  ///< Whether this rank's standard input is the job's.

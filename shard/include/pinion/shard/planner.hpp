@@ -16,7 +16,7 @@ namespace pinion {
 struct ShardRange {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
-  std::uint64_t weight_bytes = 0;  ///< How much work it is, beside its neighbours.
+  std::uint64_t weight = 0;  ///< How much work it is, beside its neighbours.
   Place place = {};
 
   friend bool operator==(const ShardRange&, const ShardRange&) = default;

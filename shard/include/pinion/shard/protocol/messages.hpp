@@ -44,7 +44,7 @@ struct Lease {
 
 /// What the coordinator knows of a shard.
 struct ShardEntry {
-  std::uint64_t weight_bytes = 0;
+  std::uint64_t weight = 0;
   Place place = {};
 
   friend bool operator==(const ShardEntry&, const ShardEntry&) = default;
@@ -74,6 +74,10 @@ struct PlanReady {
   BlobHandle plan = {};  ///< What the ranks need to run the shards; opaque to the coordinator.
   std::uint32_t partition_count = 1;
   std::vector<ShardEntry> shards = {};  ///< Index = shard id. May be empty.
+
+  /// Blobs that hold input which cannot be read again, such as standard input. The job keeps them
+  /// as long as the plan.
+  std::vector<BlobHandle> streams = {};
 
   friend bool operator==(const PlanReady&, const PlanReady&) = default;
 };

@@ -1,0 +1,206 @@
+// The command line of `pinion` and `pinion-agent`: help, versions, what they refuse and how.
+
+#include <signal.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "mp/job_test.hpp"
+
+namespace pinion {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class CommandLine : public JobTest {
+ protected:
+  [[nodiscard]] CommandResult pinion(std::vector<std::string> arguments,
+                                     RunningCommand::Environment additions = {}) const {
+    return run_pinion(folder_, std::move(arguments), environment(std::move(additions)));
+  }
+
+  void expect_refused(const CommandResult& result, int status,
+                      const testing::Matcher<std::string>& words) const {
+    EXPECT_EQ(result.status, status) << result.errors;
+    EXPECT_EQ(result.output, "");
+    EXPECT_THAT(result.errors, AllOf(StartsWith("pinion: "), words));
+  }
+
+  // Whether the program that the arguments name was started although it must not be.
+  const std::vector<std::string> witness_ = {"touch", path("started")};
+  [[nodiscard]] bool witness_was_started() const { return fs::exists(path("started")); }
+  [[nodiscard]] CommandResult run_witness(std::vector<std::string> options,
+                                          RunningCommand::Environment additions = {}) const {
+    options.insert(options.begin(), "run");
+    options.insert(options.end(), witness_.begin(), witness_.end());
+    return pinion(std::move(options), std::move(additions));
+  }
+};
+
+TEST_F(CommandLine, HelpsWithEveryCommand) {
+  const CommandResult top = pinion({"--help"});
+  EXPECT_EQ(top.status, 0);
+  EXPECT_THAT(top.output, AllOf(HasSubstr("run"), HasSubstr("topo"),
+                                HasSubstr("66  What was named "
+                                          "does not exist.")));
+  const CommandResult run_help = pinion({"run", "--help"});
+  EXPECT_EQ(run_help.status, 0);
+  EXPECT_THAT(run_help.output, AllOf(HasSubstr("--oversubscribe"), HasSubstr("batch-shards"),
+                                     HasSubstr("Exit status: the program's own")));
+  const CommandResult topo_help = pinion({"topo", "--help"});
+  EXPECT_EQ(topo_help.status, 0);
+  EXPECT_THAT(topo_help.output, HasSubstr("--json"));
+  const CommandResult agent_help = run({PINION_AGENT_PROGRAM, "--help"});
+  EXPECT_EQ(agent_help.status, 0);
+  EXPECT_THAT(agent_help.output, HasSubstr("started by `pinion run`"));
+}
+
+TEST_F(CommandLine, SaysItsVersionEverywhere) {
+  const std::string version = PINION_TEST_VERSION;
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--version"}, {"run", "--version"}, {"topo", "--version"}}) {
+    const CommandResult result = pinion(arguments);
+    EXPECT_EQ(result.status, 0) << testing::PrintToString(arguments) << result.errors;
+    EXPECT_EQ(result.output, "pinion " + version + "\n") << testing::PrintToString(arguments);
+  }
+  const CommandResult agent = run({PINION_AGENT_PROGRAM, "--version"});
+  EXPECT_EQ(agent.status, 0);
+  EXPECT_EQ(agent.output, "pinion-agent " + version + "\n");
+}
+
+TEST_F(CommandLine, GivesOptionsBehindTheProgramToTheProgram) {
+  const CommandResult result =
+      pinion({"run", "-n", "1", "echo", "--help", "-n", "--version", "--", "--quiet"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.output, "--help -n --version -- --quiet\n");
+}
+
+TEST_F(CommandLine, TakesTwoDashesBeforeTheProgram) {
+  const CommandResult result = pinion({"run", "-n", "1", "--", "echo", "-n", "--", "words"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.output, "-- words");
+}
+
+TEST_F(CommandLine, RefusesToDoNothing) {
+  expect_refused(pinion({}), 64, HasSubstr("pinion --help"));
+  expect_refused(pinion({"run"}), 64, HasSubstr("no program is named; try: pinion run -n 2"));
+  expect_refused(pinion({"walk"}), 64, HasSubstr("walk"));
+}
+
+TEST_F(CommandLine, RefusesNumbersOfRanksThatCannotBe) {
+  for (const char* const count : {"0", "-1", "65537"}) {
+    expect_refused(run_witness({"-n", count}), 64,
+                   HasSubstr(std::string("-n is ") + count + "; it must be 1 to 65536"));
+  }
+  for (const char* const count : {"x", "2x", "", "99999999999999999999"}) {
+    expect_refused(run_witness({"-n", count}), 64, HasSubstr("-n"));
+  }
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesOptionsItDoesNotHave) {
+  expect_refused(run_witness({"--nonsense"}), 64, HasSubstr("--nonsense"));
+  expect_refused(run_witness({"-n", "2", "--nonsense=1"}), 64, HasSubstr("--nonsense"));
+  expect_refused(run_witness({"-z"}), 64, HasSubstr("-z"));
+  expect_refused(run_witness({"--map-by", "moon"}), 64, HasSubstr("moon"));
+  expect_refused(run_witness({"--workers-per-rank", "-1"}), 64, HasSubstr("it must be 0 to 65536"));
+  expect_refused(run_witness({"--respawn", "-1"}), 64, HasSubstr("it must be 0 to 1000"));
+  expect_refused(pinion({"topo", "--nonsense"}), 64, HasSubstr("--nonsense"));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesSettingsThatDoNotFit) {
+  expect_refused(run_witness({"--set", "nonsense=1"}), 64,
+                 HasSubstr("'nonsense' is no setting of Pinion; see pinion run --help"));
+  expect_refused(run_witness({"--set", "batch-shards"}), 64, HasSubstr("must be NAME=VALUE"));
+  expect_refused(run_witness({"--set", "batch-shards=0"}), 64,
+                 HasSubstr("batch-shards is '0'; it must be a number, at least 1"));
+  expect_refused(run_witness({}, {{"PINION_BATCH_SHARDS", "abc"}}), 64,
+                 AllOf(HasSubstr("variable PINION_BATCH_SHARDS"), HasSubstr("'abc'"),
+                       HasSubstr("it must be a number, at least 1")));
+  expect_refused(run_witness({}, {{"PINION_CONFIG", path("nothing.toml")}}), 66,
+                 HasSubstr("nothing.toml"));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesSettingsThatDoNotFitAloneToo) {
+  const CommandResult option = run({HELLO, "--pinion-nonsense=1"});
+  EXPECT_EQ(option.status, 64);
+  EXPECT_THAT(option.errors, HasSubstr("'nonsense' is no setting of Pinion"));
+  const CommandResult variable =
+      run_command(folder_, {HELLO}, environment({{"PINION_BATCH_SHARDS", "abc"}}));
+  EXPECT_EQ(variable.status, 64);
+  EXPECT_THAT(variable.errors, HasSubstr("variable PINION_BATCH_SHARDS"));
+}
+
+TEST_F(CommandLine, EndsWhenItsRanksRefuseAnOption) {
+  const CommandResult result = run(on_ranks(2, {HELLO, "--pinion-nonsense=1"}));
+  EXPECT_EQ(result.status, 64);
+  EXPECT_EQ(result.output, "");
+  EXPECT_THAT(result.errors, HasSubstr("'nonsense' is no setting of Pinion"));
+}
+
+TEST_F(CommandLine, RefusesProgramsThatCannotBeStarted) {
+  write_file(path("text"), "#!/nowhere/interpreter\n");
+  expect_refused(run(on_ranks(2, {path("nothing")})), 66,
+                 HasSubstr("cannot start " + path("nothing")));
+  expect_refused(run(on_ranks(2, {"pinion-nonsense-program"})), 66,
+                 HasSubstr("cannot start pinion-nonsense-program"));
+  expect_refused(run(on_ranks(2, {path("text")})), 77, HasSubstr("cannot start " + path("text")));
+  expect_refused(run(on_ranks(2, {path("")})), 77, HasSubstr("cannot start " + path("")));
+  fs::permissions(path("text"), fs::perms::owner_all);
+  expect_refused(run(on_ranks(2, {path("text")})), 66, HasSubstr("cannot start " + path("text")));
+}
+
+TEST_F(CommandLine, RefusesMoreWorkersThanCpus) {
+  expect_refused(run_witness({"-n", "2", "--workers-per-rank", "30000"}), 71,
+                 AllOf(HasSubstr("60000"), HasSubstr("--oversubscribe")));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, SaysWhatCannotBeTheAgent) {
+  expect_refused(run_witness({}, {{"PINION_AGENT", path("nothing")}}), 66,
+                 HasSubstr("PINION_AGENT names " + path("nothing")));
+  const CommandResult by_hand = run({PINION_AGENT_PROGRAM});
+  EXPECT_EQ(by_hand.status, 64);
+  EXPECT_THAT(by_hand.errors, HasSubstr("not by hand"));
+  const CommandResult wrong = run({PINION_AGENT_PROGRAM, "--spec-fd=77"});
+  EXPECT_NE(wrong.status, 0);
+  EXPECT_THAT(wrong.errors, HasSubstr("cannot read the launch description"));
+}
+
+TEST_F(CommandLine, SaysWhereRanksWouldRunAndStartsNothing) {
+  const CommandResult result =
+      run_witness({"-n", "2", "--oversubscribe", "--workers-per-rank", "1", "--dry-run"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(lines_of(result.output),
+              testing::ElementsAre(StartsWith("rank 0: 1 worker on NUMA node "),
+                                   StartsWith("rank 1: 1 worker on NUMA node ")));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, ShowsTheMachineAsJson) {
+  const CommandResult result = pinion({"topo", "--json"});
+  EXPECT_EQ(result.status, 0);
+  const nlohmann::json machine = nlohmann::json::parse(result.output, nullptr, false);
+  ASSERT_FALSE(machine.is_discarded()) << result.output;
+  EXPECT_GE(machine.at("nodes").size(), 1u);
+}
+
+TEST_F(CommandLine, ShowsTheMachineAsATree) {
+  const CommandResult result = pinion({"topo"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.output, AllOf(StartsWith("this machine\n"), ContainsRegex("node 0")));
+  expect_refused(pinion({"topo", path("nothing.xml")}), 66, HasSubstr("nothing.xml"));
+}
+
+}  // namespace
+}  // namespace pinion
