@@ -93,5 +93,7 @@ build() {
   if (($# > 0)); then
     targets=(--target "$@")
   fi
-  (cd "$root" && cmake --build --preset "$preset" --parallel "$(nproc)" "${targets[@]}")
+  # Relative paths let another checkout of the same sources find what was compiled before.
+  (cd "$root" && env CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1 \
+    cmake --build --preset "$preset" --parallel "$(nproc)" "${targets[@]}")
 }

@@ -87,9 +87,8 @@ void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::
     hooks_.send(send->rank, protocol::encode(envelope, send->message));
   } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
     if (Status kept = hooks_.keep(keep->blob); !kept.ok() && !ended_) {
-      ended_ = true;
-      hooks_.end_job({ErrorCode::kDataLoss,
-                      "an accepted blob is not where it should be: " + kept.to_string()});
+      end_job({ErrorCode::kDataLoss,
+               "an accepted blob is not where it should be: " + kept.to_string()});
     }
   } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
     hooks_.release(release->blob);
@@ -99,12 +98,32 @@ void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::
   }
 }
 
+void CoordinatorDriver::end_job(const protocol::Failure& failure) {
+  ended_ = true;
+  for (std::uint32_t rank = 0; rank < incarnations_.size(); ++rank) {
+    if (incarnations_[rank] > 0) {
+      const protocol::Envelope envelope{options_.job, options_.epoch, rank, incarnations_[rank]};
+      hooks_.send(rank, protocol::encode(envelope, protocol::JobFailed{failure}));
+    }
+  }
+  hooks_.end_job(failure);
+}
+
+void CoordinatorDriver::tell_step_is_over(std::uint64_t step) {
+  if (hooks_.step_over) {
+    hooks_.step_over(step);
+  }
+}
+
 void CoordinatorDriver::follow_sent(const protocol::Event& cause, const protocol::Send& send) {
   const LoggedRank who{send.rank, incarnations_[send.rank]};
   if (const auto* grant = std::get_if<protocol::Grant>(&send.message)) {
     log_.granted(who, *grant);
   } else if (const auto* done = std::get_if<protocol::StepDone>(&send.message)) {
     log_.step_done(who, done->step);
+    tell_step_is_over(done->step);
+  } else if (const auto* step_failed = std::get_if<protocol::StepFailed>(&send.message)) {
+    tell_step_is_over(step_failed->step);
   } else if (const auto* verdict = std::get_if<protocol::Verdict>(&send.message)) {
     // The verdict answers the report that is being handled; it names that report by number only.
     const auto* received = std::get_if<protocol::MessageReceived>(&cause);

@@ -34,6 +34,9 @@ class CoordinatorDriver {
     std::function<Status(const BlobHandle&)> keep;
     std::function<void(const BlobHandle&)> release;
     std::function<void(const protocol::Failure&)> end_job;
+
+    /// Before a rank is told that a step is done or has failed. May be empty.
+    std::function<void(std::uint64_t step)> step_over = {};
   };
 
   /// Lifetime: `clock` and `log` must outlive the driver.
@@ -57,6 +60,8 @@ class CoordinatorDriver {
  private:
   void step(const protocol::Event& event);
   void carry_out(const protocol::Event& cause, const protocol::Effect& effect);
+  void end_job(const protocol::Failure& failure);
+  void tell_step_is_over(std::uint64_t step);
   void follow_sent(const protocol::Event& cause, const protocol::Send& send);
 
   protocol::CoordinatorOptions options_;

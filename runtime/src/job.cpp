@@ -68,8 +68,9 @@ Result<std::optional<UniqueFd>> inherited_socket() {
     return Status(ErrorCode::kInvalidArgument,
                   "PINION_AGENT_FD is '" + text + "'; pinion run sets it to a descriptor");
   }
-  // What this program starts is no rank.
+  // What this program starts is no rank; what it makes a second time is an error, see create().
   unsetenv("PINION_AGENT_FD");
+  setenv("PINION_JOINED_BY", std::to_string(getpid()).c_str(), 1);
   return std::optional<UniqueFd>(UniqueFd(descriptor));
 }
 
@@ -181,12 +182,22 @@ Result<Job> Job::create(int& argc, char** argv) {
   if (!settings) {
     return std::move(settings).error();
   }
+  const int argument_count = argc;
   PINION_RETURN_IF_ERROR(take_options(*settings, argc, argv));
   auto state = std::make_unique<State>();
   state->settings = std::move(settings).value();
   Result<std::optional<UniqueFd>> socket = inherited_socket();
   if (!socket) {
     return std::move(socket).error();
+  }
+  if (socket->has_value() && argc != argument_count) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "a rank takes its settings from its job; give them to pinion run, as --set "
+                  "NAME=VALUE, instead of --pinion-NAME=VALUE to the program");
+  }
+  if (environment_value("PINION_JOINED_BY") == std::to_string(getpid()) && !socket->has_value()) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "this program has joined its job before; make one Job in a program");
   }
   PINION_RETURN_IF_ERROR(socket->has_value() ? state->become_rank(std::move(**socket))
                                              : state->become_job());

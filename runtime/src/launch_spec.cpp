@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include <pinion/numa/topology.hpp>
+#include <pinion/runtime/version.hpp>
 
 #include "cpu_list.hpp"
 
@@ -14,7 +15,8 @@ using nlohmann::json;
 std::string encode_launch_spec(const LaunchSpec& spec) {
   // Not as text: an argument need not be UTF-8.
   std::string encoded;
-  json::to_cbor(json{{"command", spec.command},
+  json::to_cbor(json{{"version", version()},
+                     {"command", spec.command},
                      {"rank_count", spec.rank_count},
                      {"map_by_core", spec.map_by_core},
                      {"bind", spec.bind},
@@ -29,6 +31,11 @@ std::string encode_launch_spec(const LaunchSpec& spec) {
 Result<LaunchSpec> decode_launch_spec(std::string_view text) {
   try {
     const json value = json::from_cbor(text);
+    if (const std::string theirs = value.at("version"); theirs != version()) {
+      return Status(ErrorCode::kFailedPrecondition, "pinion run is of version " + theirs +
+                                                        ", its agent of " + std::string(version()) +
+                                                        "; use those of one installation");
+    }
     LaunchSpec spec;
     value.at("command").get_to(spec.command);
     value.at("rank_count").get_to(spec.rank_count);

@@ -21,7 +21,8 @@ LocalLink::LocalLink(const JobInfo& info, const Settings& settings, LocalBlobSto
                .keep = [&store](const BlobHandle& blob) { return store.keep(blob); },
                .release = [&store](const BlobHandle& blob) { store.release(blob); },
                // The only rank has been told by a message; it ends the program.
-               .end_job = [](const protocol::Failure&) {}},
+               .end_job = [](const protocol::Failure&) {},
+               .step_over = [this](std::uint64_t step) { end_progress_of(step); }},
               clock, log),
       display_(ProgressDisplay::for_standard_error(settings.quiet), clock.now()) {
   driver_.rank_joined(self_, getpid());
@@ -78,6 +79,10 @@ void LocalLink::clear_progress() {
 void LocalLink::deliver(std::vector<std::byte> message) {
   inbox_.push_back(std::move(message));
   arrived_.notify_all();
+}
+
+void LocalLink::end_progress_of(std::uint64_t step) {
+  display_.step_over(step);
 }
 
 void LocalLink::show_progress() {

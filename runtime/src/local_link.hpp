@@ -38,6 +38,7 @@ class LocalLink final : public IControlLink {
  private:
   // Called by the driver, which runs under mutex_.
   void deliver(std::vector<std::byte> message) PINION_LOCKED_BY_CALLER;
+  void end_progress_of(std::uint64_t step) PINION_LOCKED_BY_CALLER;
   void show_progress() PINION_REQUIRES(mutex_);
 
   const LoggedRank self_;

@@ -82,7 +82,7 @@ Duration ProgressDisplay::interval() const noexcept {
 }
 
 std::string ProgressDisplay::update(const protocol::Progress& progress, Instant now) {
-  if (options_.quiet || progress.step == 0) {
+  if (options_.quiet || progress.step <= step_over_) {
     return {};
   }
   if (progress.step != step_) {
@@ -91,6 +91,9 @@ std::string ProgressDisplay::update(const protocol::Progress& progress, Instant 
   }
   if (now - started_ < kQuietStart || now - drawn_ < interval()) {
     return {};
+  }
+  if (options_.is_terminal && progress.planned && progress.shard_count == 1) {
+    return clear();
   }
   drawn_ = now;
   const std::string text = options_.is_terminal ? bar(progress, now) : line(progress, now);
@@ -109,6 +112,11 @@ std::string ProgressDisplay::clear() {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
   return text;
+}
+
+std::string ProgressDisplay::step_over(std::uint64_t step) {
+  step_over_ = std::max(step_over_, step);
+  return clear();
 }
 
 std::string ProgressDisplay::bar(const protocol::Progress& progress, Instant now) const {

@@ -12,7 +12,8 @@
 namespace pinion {
 
 /// Shows how far a job is on standard error: a bar that redraws itself on a terminal, a line every
-/// few seconds elsewhere, nothing when quiet. What is done within the first second is not shown.
+/// few seconds elsewhere, nothing when quiet. What is done within the first second is not shown;
+/// nor is, on a terminal, a step of one shard: most of these print there.
 ///
 /// Thread safety: none.
 class ProgressDisplay {
@@ -35,6 +36,10 @@ class ProgressDisplay {
   /// Takes the bar away, before something else is printed and at the end.
   std::string clear();
 
+  /// Takes the bar away and shows nothing more of this step, or of those before it: the program
+  /// goes on and may print.
+  std::string step_over(std::uint64_t step);
+
   /// How often update() is worth calling.
   [[nodiscard]] Duration interval() const noexcept;
 
@@ -47,6 +52,7 @@ class ProgressDisplay {
   Instant step_started_;
   Instant drawn_;
   std::uint64_t step_ = 0;
+  std::uint64_t step_over_ = 0;
   bool bar_is_up_ = false;
 };
 

@@ -90,7 +90,8 @@ TEST_F(CommandLine, TakesTwoDashesBeforeTheProgram) {
 }
 
 TEST_F(CommandLine, RefusesToDoNothing) {
-  expect_refused(pinion({}), 64, HasSubstr("pinion --help"));
+  expect_refused(pinion({}), 64,
+                 HasSubstr("a command, run or topo, is required; try pinion --help"));
   expect_refused(pinion({"run"}), 64, HasSubstr("no program is named; try: pinion run -n 2"));
   expect_refused(pinion({"walk"}), 64, HasSubstr("walk"));
 }
@@ -101,7 +102,7 @@ TEST_F(CommandLine, RefusesNumbersOfRanksThatCannotBe) {
                    HasSubstr(std::string("-n is ") + count + "; it must be 1 to 65536"));
   }
   for (const char* const count : {"x", "2x", "", "99999999999999999999"}) {
-    expect_refused(run_witness({"-n", count}), 64, HasSubstr("-n"));
+    expect_refused(run_witness({"-n", count}), 64, HasSubstr("it must be a whole number"));
   }
   EXPECT_FALSE(witness_was_started());
 }
@@ -160,7 +161,9 @@ TEST_F(CommandLine, RefusesProgramsThatCannotBeStarted) {
   expect_refused(run(on_ranks(2, {path("text")})), 66, HasSubstr("cannot start " + path("text")));
 }
 
-TEST_F(CommandLine, RefusesMoreWorkersThanCpus) {
+TEST_F(CommandLine, RefusesMoreRanksOrWorkersThanCpus) {
+  expect_refused(run_witness({"-n", "40000"}), 71,
+                 AllOf(HasSubstr("40000"), HasSubstr("--oversubscribe")));
   expect_refused(run_witness({"-n", "2", "--workers-per-rank", "30000"}), 71,
                  AllOf(HasSubstr("60000"), HasSubstr("--oversubscribe")));
   EXPECT_FALSE(witness_was_started());

@@ -1,12 +1,16 @@
 // Signals, deaths and stops of every process of a job while its ranks work.
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -167,6 +171,74 @@ TEST_F(WorkingJob, TakesTheLeasesOfAStoppedRankAndEachShardCountsOnce) {
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(running.output(), kAnswer);
   EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+}
+
+// Standard input of the job is a pipe that the test fills. The rank that reads it is killed.
+class StandardInput : public WorkingJob {
+ protected:
+  void SetUp() override {
+    for (int line = 0; line < 1000; ++line) {
+      text_ += "four words a line\n";
+    }
+    ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+    pipe_ = open(path("pipe").c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_GE(pipe_, 0);
+  }
+  void TearDown() override {
+    close(pipe_);
+    WorkingJob::TearDown();
+  }
+
+  [[nodiscard]] std::vector<std::string> counting() const {
+    std::vector<std::string> options = grant_log_option();
+    options.insert(options.end(), {"--set", "batch-shards=1"});
+    std::vector<std::string> shell = {"sh", "-c", "exec \"$@\" < \"$0\"", path("pipe")};
+    const std::vector<std::string> job =
+        on_ranks(2, {WORD_PROGRAM, "64", path("out"), "-"}, options);
+    shell.insert(shell.end(), job.begin(), job.end());
+    return shell;
+  }
+
+  void give(const std::string& text) const {
+    ASSERT_EQ(write(pipe_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
+  [[nodiscard]] bool is_read() const {
+    return eventually([this] {
+      int waiting = 0;
+      return ioctl(pipe_, FIONREAD, &waiting) == 0 && waiting == 0;
+    });
+  }
+  void end_of_input() { close(std::exchange(pipe_, -1)); }
+
+  std::string text_;
+  int pipe_ = -1;
+};
+
+TEST_F(StandardInput, SurvivesTheRankThatHasReadIt) {
+  RunningCommand running(folder_, counting(), environment());
+  give(text_);
+  ASSERT_TRUE(is_read());
+  end_of_input();
+  ASSERT_TRUE(eventually([this] { return !accepted_shards(grant_log(), 1).empty(); }))
+      << running.errors();
+  kill(pid_of_rank(0), SIGKILL);
+  EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
+  EXPECT_EQ(read_file(path("out")), "a 1000\nfour 1000\nline 1000\nwords 1000\n");
+  EXPECT_THAT(running.errors(), HasSubstr("rank 0 was killed by signal 9"));
+}
+
+// Nobody can read again what the dead rank had taken from the pipe.
+TEST_F(StandardInput, ThatIsHalfReadByARankThatDiesIsAnErrorNotAWrongAnswer) {
+  RunningCommand running(folder_, counting(), environment());
+  give(text_.substr(0, text_.size() / 2));
+  ASSERT_TRUE(eventually([this] { return pid_of_rank(0) != 0; })) << running.errors();
+  ASSERT_TRUE(is_read());
+  kill(pid_of_rank(0), SIGKILL);
+  give(text_.substr(text_.size() / 2));
+  end_of_input();
+  EXPECT_EQ(running.wait_for(60s), 69) << running.errors();
+  EXPECT_FALSE(std::filesystem::exists(path("out"))) << read_file(path("out"));
+  EXPECT_THAT(running.errors(), HasSubstr("standard input (-) is asked for"));
 }
 
 }  // namespace

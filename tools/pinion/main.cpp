@@ -28,7 +28,6 @@ std::string exit_status_table() {
 int main(int argc, char** argv) {
   int exit_status = 0;
   CLI::App app("pinion: batch jobs on NUMA machines, GPUs and clusters", "pinion");
-  app.require_subcommand(1);
   app.footer(exit_status_table());
   std::vector<std::string> program;
   pinion::add_run_command(app, program, exit_status);
@@ -43,6 +42,9 @@ int main(int argc, char** argv) {
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
   try {
     app.parse(std::move(arguments));
+    if (app.get_subcommands().empty()) {
+      throw CLI::RequiredError("a command, run or topo,");
+    }
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {

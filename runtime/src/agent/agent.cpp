@@ -123,7 +123,8 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                    [this](const protocol::Failure& failure) {
                      say(fmt::format("pinion: {}: {}", to_string(failure.code), failure.text));
                      end_all_later(error_info(failure.code).exit_status, kPatienceAfterJobEnd);
-                   }},
+                   },
+               .step_over = [this](std::uint64_t step) { display_.step_over(step); }},
               clock_, log_),
       display_(ProgressDisplay::for_standard_error(settings_.quiet), started_) {
   for (RankPlacement& rank_placement : placement.ranks) {
@@ -318,6 +319,7 @@ void Agent::take_signals() {
     const int signal = static_cast<int>(info.ssi_signo);
     signal_all(signal);
     if (signal != SIGUSR1 && signal != SIGUSR2) {
+      signal_all(SIGCONT);  // A stopped process takes the signal only once it goes on.
       silenced_ = true;
       next_press_.reset();
       end_all_later(128 + signal, kPatienceAfterTerm);

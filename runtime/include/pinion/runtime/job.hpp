@@ -30,8 +30,9 @@ class Job final : public IJobContext {
   /// Joins the job that started this process, or makes one of its own. Takes the arguments of the
   /// form --pinion-NAME=VALUE out of `argc` and `argv`.
   /// Blocks: for the agent's answer.
-  /// Errors: kInvalidArgument for a setting that does not fit; kUnavailable when the agent is gone;
-  ///   those of finding and binding the machine's CPUs.
+  /// Errors: kInvalidArgument for a setting that does not fit, or that is given to a rank of
+  ///   `pinion run`; kFailedPrecondition when a rank makes a second Job; kUnavailable when the
+  ///   agent is gone; those of finding and binding the machine's CPUs.
   [[nodiscard]] static Result<Job> create(int& argc, char** argv);
   ~Job() override;
 
