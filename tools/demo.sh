@@ -36,5 +36,6 @@ phase "build: the pinion command and the word count" \
 trace="$root/build/demo-trace"
 rm -rf "$trace"
 say "run: pinion run -n 2 02_word_count ${paths[*]}"
-exec "$root/build/release/tools/pinion" run -n 2 --oversubscribe --report-bindings --trace "$trace" \
+exec "$root/build/release/tools/pinion" run -n 2 --oversubscribe --report-bindings \
+  --trace "$trace" \
   "$root/build/release/examples/02_word_count" "${paths[@]}"

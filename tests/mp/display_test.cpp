@@ -108,6 +108,7 @@ TEST_F(Display, IsClearedWhenTheKeyboardEndsTheJob) {
   EXPECT_EQ(running.wait_for_end(), 130);
   EXPECT_FALSE(something_runs());
   EXPECT_THAT(screen_after(running.output()), testing::Each(Not(HasSubstr("step 1 ["))));
+  EXPECT_THAT(running.output(), Not(HasSubstr("starting it again")));
 }
 
 TEST_F(Display, SaysWhereEachRankRuns) {

@@ -2,7 +2,7 @@
 //   throws-always  the body of shard 3 throws, each time
 //   throws-once    half of the bodies throw after half of their emits, the first time
 //   dies           the body of shard 3 ends its process
-//   differs        rank 1 adds up 0 to 1999
+//   differs        rank 1 adds up 0 to 1999; no body ends before the other rank has seen it fail
 // A rank that sees the step fail writes what it was told to DIR/error.<rank> and waits, at most a
 // minute, until the other rank has done so, before it ends as that error says.
 //
@@ -28,13 +28,9 @@ void write_whole(const std::string& path, const std::string& text) {
   std::filesystem::rename(path + ".part", path);
 }
 
-void tell_and_wait(const pinion::Job& job, const std::string& folder, const pinion::Status& error) {
-  write_whole(folder + "/error." + std::to_string(job.rank()), error.to_string());
-  for (std::uint32_t rank = 0; rank < job.rank_count(); ++rank) {
-    const std::string other = folder + "/error." + std::to_string(rank);
-    for (int round = 0; round < 6000 && access(other.c_str(), F_OK) != 0; ++round) {
-      poll(nullptr, 0, 10);
-    }
+void wait_for(const std::string& path) {
+  for (int round = 0; round < 6000 && access(path.c_str(), F_OK) != 0; ++round) {
+    poll(nullptr, 0, 10);
   }
 }
 
@@ -47,10 +43,15 @@ int main(int argc, char** argv) {
     return 64;
   }
   const std::string way = argv[1];
+  const std::string folder = argv[2];
+  const std::string error_of_other = folder + "/error." + std::to_string(1 - job->rank() % 2);
   const std::uint64_t index_count = way == "differs" && job->rank() == 1 ? 2000 : 1000;
   auto sum = pinion::map_reduce(
       job, pinion::indices(index_count), pinion::by_index_range(100),
-      [&way](const pinion::Shard& shard, auto& emit) {
+      [&](const pinion::Shard& shard, auto& emit) {
+        if (way == "differs") {
+          wait_for(error_of_other);
+        }
         const std::uint64_t middle = shard.begin() + (shard.end() - shard.begin()) / 2;
         for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
           emit(0, i);
@@ -67,7 +68,10 @@ int main(int argc, char** argv) {
       },
       pinion::sum_vector<std::uint64_t>(1));
   if (!sum) {
-    tell_and_wait(*job, argv[2], sum.error());
+    write_whole(folder + "/error." + std::to_string(job->rank()), sum.error().to_string());
+    if (job->rank_count() == 2) {
+      wait_for(error_of_other);
+    }
   }
   const auto answer = static_cast<unsigned long long>(sum->values()[0]);
   const pinion::Status printed = job->once([answer] { std::printf("the sum is %llu\n", answer); });

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 
 namespace pinion {
@@ -88,16 +89,40 @@ bool JobTest::bodies_have_begun() const {
   });
 }
 
+namespace {
+
+// The arguments of all processes, and the files that they have open, one after the other.
+std::string what_processes_use() {
+  std::string uses;
+  std::error_code ignored;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", ignored)) {
+    uses += read_file((process.path() / "cmdline").string()) + "\n";
+    for (auto file = std::filesystem::directory_iterator(process.path() / "fd", ignored);
+         file != std::filesystem::directory_iterator(); file.increment(ignored)) {
+      uses += std::filesystem::read_symlink(file->path(), ignored).string() + "\n";
+    }
+  }
+  return uses;
+}
+
+}  // namespace
+
 std::vector<std::string> JobTest::left_behind() const {
   std::vector<std::string> left;
   for (const pid_t pid : processes_with("PINION_TEST_TOKEN=" + token_)) {
     left.push_back("process " + std::to_string(pid));
   }
-  for (const std::string& name : named_things("pinion-test-")) {
-    if (!std::binary_search(before_.begin(), before_.end(), name)) {
-      left.push_back(name);
-    }
+  std::vector<std::string> names = named_things("pinion-test-");
+  std::erase_if(names, [this](const std::string& name) {
+    return std::binary_search(before_.begin(), before_.end(), name);
+  });
+  if (!names.empty()) {
+    // What a living process has in use belongs to it, not to a job that is over.
+    const std::string uses = what_processes_use();
+    std::erase_if(
+        names, [&uses](const std::string& name) { return uses.find(name) != std::string::npos; });
   }
+  left.insert(left.end(), names.begin(), names.end());
   return left;
 }
 

@@ -14,7 +14,7 @@ constexpr const char* kVersion1Mount =
     "33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n";
 
 TEST(CpuQuota, IsUnlimitedWhereNothingSaysOtherwise) {
-  const testing::TemporaryFolder root;
+  const TemporaryFolder root;
   EXPECT_EQ(read_cpu_quota(root.path()), std::nullopt);
 
   root.write("proc/self/mountinfo", kVersion2Mount);
@@ -24,7 +24,7 @@ TEST(CpuQuota, IsUnlimitedWhereNothingSaysOtherwise) {
 }
 
 TEST(CpuQuota, IsReadFromVersion2) {
-  const testing::TemporaryFolder root;
+  const TemporaryFolder root;
   root.write("proc/self/mountinfo", kVersion2Mount);
   root.write("proc/self/cgroup", "0::/job\n");
   root.write("sys/fs/cgroup/job/cpu.max", "150000 100000\n");
@@ -32,7 +32,7 @@ TEST(CpuQuota, IsReadFromVersion2) {
 }
 
 TEST(CpuQuota, IsTheTightestOfAllGroupsAround) {
-  const testing::TemporaryFolder root;
+  const TemporaryFolder root;
   root.write("proc/self/mountinfo", kVersion2Mount);
   root.write("proc/self/cgroup", "0::/user/job/step\n");
   root.write("sys/fs/cgroup/user/cpu.max", "200000 100000\n");
@@ -42,7 +42,7 @@ TEST(CpuQuota, IsTheTightestOfAllGroupsAround) {
 }
 
 TEST(CpuQuota, IsReadFromVersion1) {
-  const testing::TemporaryFolder root;
+  const TemporaryFolder root;
   root.write("proc/self/mountinfo", kVersion1Mount);
   root.write("proc/self/cgroup", "3:cpuset:/other\n2:cpu,cpuacct:/job\n");
   root.write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
@@ -52,7 +52,7 @@ TEST(CpuQuota, IsReadFromVersion1) {
 }
 
 TEST(CpuQuota, IsFoundInAContainerThatSeesTheHostsPath) {
-  const testing::TemporaryFolder root;
+  const TemporaryFolder root;
   root.write("proc/self/mountinfo",
              "32 31 0:29 /docker/abc /sys/fs/cgroup/cpu ro master:4 - cgroup cgroup rw,cpu\n");
   root.write("proc/self/cgroup", "2:cpu:/docker/abc\n");
@@ -62,7 +62,7 @@ TEST(CpuQuota, IsFoundInAContainerThatSeesTheHostsPath) {
 }
 
 TEST(CpuQuota, IsUnlimitedWhenItsFilesAreDamaged) {
-  const testing::TemporaryFolder root;
+  const TemporaryFolder root;
   root.write("proc/self/mountinfo", std::string("no mount\n\n31 23\n") + kVersion2Mount);
   root.write("proc/self/cgroup", "junk\n0:\n0::/job\n");
   root.write("sys/fs/cgroup/job/cpu.max", "150000 0\n");

@@ -54,7 +54,7 @@ TEST(TopoCommand, ShowsARecordedMachineAsJson) {
 }
 
 TEST(TopoCommand, EndsWithTheStatusOfTheErrorAndSaysIt) {
-  const testing::TemporaryFolder folder;
+  const TemporaryFolder folder;
   const Outcome missing = run({"topo", "/nowhere/machine.xml"});
   EXPECT_EQ(missing.exit_status, 66);
   EXPECT_EQ(missing.output, "");

@@ -160,7 +160,7 @@ TEST(Topology, KnowsDistancesWhereTheMachineTellsThem) {
 }
 
 TEST(Topology, HasNodesWithoutCpusAndCpusThatAreNotAllowed) {
-  const testing::TemporaryFolder folder;
+  const TemporaryFolder folder;
   const Topology topology =
       Topology::from_xml(folder.write("bare.xml", kMachineWithABareNode)).value();
   ASSERT_EQ(topology.nodes().size(), 2u);
@@ -190,14 +190,14 @@ TEST(Topology, RefusesAMissingFile) {
 }
 
 TEST(Topology, RefusesAFolder) {
-  const testing::TemporaryFolder folder;
+  const TemporaryFolder folder;
   const auto topology = Topology::from_xml(folder.path());
   ASSERT_FALSE(topology);
   EXPECT_EQ(topology.error().code(), ErrorCode::kInvalidArgument);
 }
 
 TEST(Topology, RefusesAFileThatIsNotATopology) {
-  const testing::TemporaryFolder folder;
+  const TemporaryFolder folder;
   for (const char* text : {"", "no XML at all\n", "<?xml version=\"1.0\"?><html/>\n"}) {
     const auto topology = Topology::from_xml(folder.write("file.xml", text));
     ASSERT_FALSE(topology) << text;
@@ -207,7 +207,7 @@ TEST(Topology, RefusesAFileThatIsNotATopology) {
 }
 
 TEST(Topology, RefusesAFileThatIsCutShort) {
-  const testing::TemporaryFolder folder;
+  const TemporaryFolder folder;
   std::ifstream whole(testing::path_of("power8-4xP100.xml"));
   std::string text(std::istreambuf_iterator<char>(whole), {});
   ASSERT_GT(text.size(), 5000u);
@@ -220,7 +220,7 @@ TEST(Topology, RefusesAFileThatIsCutShort) {
 }
 
 TEST(Topology, RefusesAFormatThatIsYoungerThanTheLibrary) {
-  const testing::TemporaryFolder folder;
+  const TemporaryFolder folder;
   ::testing::internal::CaptureStderr();
   const auto topology =
       Topology::from_xml(folder.write("young.xml", "<topology version=\"99.1\"></topology>\n"));

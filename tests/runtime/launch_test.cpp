@@ -15,7 +15,7 @@
 
 #include "launch_spec.hpp"
 #include "runtime/environment_guard.hpp"
-#include "runtime/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion {
 namespace {
@@ -102,7 +102,7 @@ class Launch : public ::testing::Test {
 };
 
 TEST_F(Launch, NamesTheAgentThatIsNotThere) {
-  const std::string path = folder_.path_of("no-agent");
+  const std::string path = (folder_ / "no-agent");
   environment_.set("PINION_AGENT", path);
   const Result<int> status = launch(spec_);
   ASSERT_FALSE(status.has_value());
@@ -112,7 +112,7 @@ TEST_F(Launch, NamesTheAgentThatIsNotThere) {
 }
 
 TEST_F(Launch, NamesTheAgentThatCannotBeRun) {
-  for (const std::string& path : {folder_.path_of(""), folder_.write("data", "no program")}) {
+  for (const std::string& path : {(folder_ / ""), folder_.write("data", "no program")}) {
     environment_.set("PINION_AGENT", path);
     const Result<int> status = launch(spec_);
     ASSERT_FALSE(status.has_value());
@@ -145,7 +145,7 @@ TEST_F(Launch, PassesTheAgentsExitStatusOn) {
 }
 
 TEST_F(Launch, HandsTheDescriptionToTheAgent) {
-  const std::string seen = folder_.path_of("seen");
+  const std::string seen = (folder_ / "seen");
   use_agent("cat /proc/self/fd/${1#--spec-fd=} > '" + seen + "' && exit 3");
   const LaunchSpec spec = example_spec();
   ASSERT_EQ(*launch(spec), 3);

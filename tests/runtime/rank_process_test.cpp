@@ -25,7 +25,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "runtime/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion {
 namespace {
@@ -143,8 +143,7 @@ TEST(RankProcess, HasNotEndedWhileItRuns) {
 
 TEST(RankProcess, IsNotStartedWhereTheProgramDoesNotExist) {
   const TemporaryFolder folder;
-  for (const std::string& program :
-       {folder.path_of("missing"), std::string("pinion-no-such-program")}) {
+  for (const std::string& program : {(folder / "missing"), std::string("pinion-no-such-program")}) {
     const Result<RankProcess> started = start_rank({.command = {program, "argument"}});
     ASSERT_FALSE(started.has_value());
     EXPECT_EQ(started.error().code(), ErrorCode::kNotFound);
@@ -156,11 +155,11 @@ TEST(RankProcess, IsNotStartedWhereTheProgramDoesNotExist) {
 // For an ordinary user the search fails in the closed folder; that says nothing of the program.
 TEST(RankProcess, IsNotFoundWhereAFolderOfThePathIsClosed) {
   const TemporaryFolder folder;
-  const std::string closed = folder.path_of("closed");
+  const std::string closed = (folder / "closed");
   ASSERT_EQ(::mkdir(closed.c_str(), 0), 0);
   folder.write("data", "no program");
   const std::string before = ::getenv("PATH");
-  ::setenv("PATH", (closed + ":" + folder.path_of("")).c_str(), 1);
+  ::setenv("PATH", (closed + ":" + (folder / "")).c_str(), 1);
   const Result<RankProcess> missing = start_rank({.command = {"missing"}});
   const Result<RankProcess> data = start_rank({.command = {"data"}});
   ::setenv("PATH", before.c_str(), 1);
@@ -173,7 +172,7 @@ TEST(RankProcess, IsNotFoundWhereAFolderOfThePathIsClosed) {
 
 TEST(RankProcess, IsNotStartedWhereTheFileCannotBeRun) {
   const TemporaryFolder folder;
-  for (const std::string& program : {folder.write("data", "no program"), folder.path_of("")}) {
+  for (const std::string& program : {folder.write("data", "no program"), (folder / "")}) {
     const Result<RankProcess> started = start_rank({.command = {program}});
     ASSERT_FALSE(started.has_value());
     EXPECT_EQ(started.error().code(), ErrorCode::kPermissionDenied);
@@ -278,14 +277,14 @@ class StandardInput {
 TEST(RankProcess, ReadsFromNowhereUnlessAskedOtherwise) {
   const TemporaryFolder folder;
   const StandardInput input(folder.write("input", "some words"));
-  const std::string seen = folder.path_of("seen");
+  const std::string seen = (folder / "seen");
   RankStart start = shell("cat > '" + seen + "'; readlink /proc/self/fd/0 >> '" + seen + "'");
   EXPECT_EQ(RunningRank(start).wait_status(), 0);
   EXPECT_EQ(text_of(seen), "/dev/null\n");
 
   start.has_standard_input = true;
   EXPECT_EQ(RunningRank(start).wait_status(), 0);
-  EXPECT_EQ(text_of(seen), "some words" + folder.path_of("input") + "\n");
+  EXPECT_EQ(text_of(seen), "some words" + (folder / "input") + "\n");
 }
 
 TEST(RankProcess, IsBoundToTheCpusThatItIsGiven) {

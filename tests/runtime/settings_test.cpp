@@ -15,7 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/environment_guard.hpp"
-#include "runtime/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion {
 namespace {
@@ -180,7 +180,7 @@ TEST_F(SettingsSources, NameTheVariableWhoseValueDoesNotFit) {
 }
 
 TEST_F(SettingsSources, SayThatTheFileIsMissing) {
-  const std::string path = folder_.path_of("missing.toml");
+  const std::string path = (folder_ / "missing.toml");
   environment_.set("PINION_CONFIG", path);
   const Result<Settings> settings = read_settings();
   ASSERT_FALSE(settings.has_value());
@@ -190,7 +190,7 @@ TEST_F(SettingsSources, SayThatTheFileIsMissing) {
 }
 
 TEST_F(SettingsSources, RefuseADirectoryAsAFile) {
-  environment_.set("PINION_CONFIG", folder_.path_of(""));
+  environment_.set("PINION_CONFIG", (folder_ / ""));
   const Result<Settings> settings = read_settings();
   ASSERT_FALSE(settings.has_value());
   EXPECT_EQ(settings.error().code(), ErrorCode::kInvalidArgument);

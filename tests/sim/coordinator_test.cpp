@@ -406,7 +406,7 @@ TEST_F(CoordinatorTest, FailsTheStepWhenAShardKeepsKillingRanks) {
     }
   }
   EXPECT_THAT(step_failure(1).text,
-              HasSubstr("shard 0 was being run by 2 ranks when they died, the last of them rank 0 "
+              HasSubstr("shard 0 was held by 2 ranks when they died, the last of them rank 0 "
                         "(signal 9)"));
 }
 

@@ -164,8 +164,8 @@ void Coordinator::State::lose_process(std::uint32_t rank, const std::string& rea
     for (const std::uint64_t unit : abandoned) {
       if (table.death_count(unit) >= options.death_count_max) {
         const char* const kind = step.stage() == Stage::kMap ? "shard " : "partition ";
-        fail_step(step, {.code = ErrorCode::kInternal,
-                         .text = kind + std::to_string(unit) + " was being run by " +
+        fail_step(step, {.code = ErrorCode::kUnknown,
+                         .text = kind + std::to_string(unit) + " was held by " +
                                  std::to_string(table.death_count(unit)) +
                                  " ranks when they died, the last of them rank " +
                                  std::to_string(rank) + " (" + reason + ")"});

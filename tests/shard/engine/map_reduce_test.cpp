@@ -19,7 +19,7 @@
 #include <pinion/shard/text.hpp>
 
 #include "shard/engine/fake_job.hpp"
-#include "shard/input/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion {
 namespace {
@@ -27,7 +27,6 @@ namespace {
 using test::FakeJob;
 using test::FakeRank;
 using testing::ElementsAre;
-using testing_input::TemporaryFolder;
 
 using Counts = std::map<std::string, std::uint64_t>;
 using CountResult = KeyedResult<std::string_view, std::uint64_t>;

@@ -17,7 +17,7 @@
 #include <pinion/shard/text.hpp>
 
 #include "shard/engine/fake_job.hpp"
-#include "shard/input/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion {
 namespace {
@@ -28,7 +28,6 @@ using testing::AllOf;
 using testing::AnyOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing_input::TemporaryFolder;
 
 // Collects what the ranks of a job were told.
 class Answers {

@@ -17,7 +17,7 @@
 
 #include "shard/input/child.hpp"
 #include "shard/input/memory_blob_store.hpp"
-#include "shard/input/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion {
 namespace {
@@ -27,7 +27,6 @@ using testing::HasSubstr;
 using testing_input::become_ordinary_user;
 using testing_input::holds_in_child;
 using testing_input::MemoryBlobStore;
-using testing_input::TemporaryFolder;
 
 Result<InputListing> list(std::vector<std::string> paths) {
   MemoryBlobStore store;

@@ -19,7 +19,6 @@ using testing_input::make_file_trial;
 using testing_input::MemoryBlobStore;
 using testing_input::plan_shards;
 using testing_input::Random;
-using testing_input::TemporaryFolder;
 
 PlannerTrial file_trial(std::uint64_t seed, Alignment alignment) {
   std::shared_ptr<FileTrial> trial = make_file_trial(seed, alignment);

@@ -22,7 +22,6 @@ using testing_input::FileTrial;
 using testing_input::make_file_trial;
 using testing_input::MemoryBlobStore;
 using testing_input::plan_shards;
-using testing_input::TemporaryFolder;
 
 // One shard over the whole input.
 StepPlan plan_of(const std::vector<std::string>& paths) {

@@ -10,7 +10,7 @@
 #include <pinion/shard/planner.hpp>
 
 #include "shard/input/memory_blob_store.hpp"
-#include "shard/input/temporary_folder.hpp"
+#include "temporary_folder.hpp"
 
 namespace pinion::testing_input {
 

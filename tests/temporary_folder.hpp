@@ -8,13 +8,14 @@
 
 #include <gtest/gtest.h>
 
-namespace pinion::testing_input {
+namespace pinion {
 
-/// A folder of its own, which goes with the object. Other users may look into it.
+/// A folder of one test's own, which goes with the object and all that is in it. Other users may
+/// look into it.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = ::testing::TempDir() + "pinion-input-XXXXXX";
+    std::string name = ::testing::TempDir() + "pinion-test-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) {
       ADD_FAILURE() << "cannot make " << name;
     }
@@ -31,6 +32,8 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   [[nodiscard]] std::string path() const { return path_.string(); }
+
+  /// The path of `name` in the folder, whether or not it exists.
   [[nodiscard]] std::string operator/(const std::string& name) const {
     return (path_ / name).string();
   }
@@ -47,4 +50,4 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace pinion::testing_input
+}  // namespace pinion
