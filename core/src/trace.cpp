@@ -157,7 +157,7 @@ void Trace::record(std::size_t worker, const TraceSpan& span) noexcept {
 }
 
 Status Trace::write(const std::string& path, std::uint32_t rank) const {
-  constexpr std::size_t kChunkSize = 64 * 1024;
+  constexpr std::size_t kChunkSize = std::size_t{64} * 1024;
   WholeFile file(path);
   PINION_RETURN_IF_ERROR(file.open());
   const std::string process = "\"pid\":" + std::to_string(rank);

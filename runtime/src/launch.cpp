@@ -118,6 +118,7 @@ Result<int> launch(const LaunchSpec& spec) {
     signal(SIGCHLD, before_for_children);
     sigprocmask(SIG_SETMASK, &before, nullptr);
   };
+  const char* const program = agent->c_str();
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) {
@@ -127,7 +128,7 @@ Result<int> launch(const LaunchSpec& spec) {
     }
     setpgid(0, 0);
     fcntl(file->get(), F_SETFD, 0);
-    execl(agent->c_str(), agent->c_str(), option.c_str(), static_cast<char*>(nullptr));
+    execl(program, program, option.c_str(), static_cast<char*>(nullptr));
     const int error = errno;
     const ssize_t told = write(error_writer.get(), &error, sizeof(error));
     _exit(told == sizeof(error) ? 127 : 126);

@@ -99,7 +99,7 @@ Result<std::string> describe_placement(const LaunchSpec& spec) {
   if (!settings) {
     return std::move(settings).error();
   }
-  const Result<HostPlacement> placement = placement_of(spec, *settings);
+  Result<HostPlacement> placement = placement_of(spec, *settings);
   if (!placement) {
     return std::move(placement).error();
   }

@@ -96,7 +96,7 @@ std::string ProgressDisplay::update(const protocol::Progress& progress, Instant 
     return clear();
   }
   drawn_ = now;
-  const std::string text = options_.is_terminal ? bar(progress, now) : line(progress, now);
+  std::string text = options_.is_terminal ? bar(progress, now) : line(progress, now);
   bar_is_up_ = options_.is_terminal;
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
@@ -108,7 +108,7 @@ std::string ProgressDisplay::clear() {
     return {};
   }
   bar_is_up_ = false;
-  const std::string text = "\r\x1b[K";
+  std::string text = "\r\x1b[K";
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
   return text;

@@ -66,27 +66,13 @@ int shell_status(int wait_status) {
 
 }  // namespace
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (fs::temp_directory_path() / "pinion-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) {
-    std::perror("mkdtemp");
-    std::abort();
-  }
-  folder_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
-}
-
 RunningCommand::RunningCommand(const TemporaryFolder& folder,
                                const std::vector<std::string>& command,
                                const Environment& environment, const std::string& input) {
   static int count = 0;
   const std::string number = std::to_string(++count);
-  output_path_ = folder.path("output." + number);
-  errors_path_ = folder.path("errors." + number);
+  output_path_ = folder / "output." + number;
+  errors_path_ = folder / "errors." + number;
   std::vector<std::string> arguments = command;
   std::vector<std::string> entries = environment_with(environment);
   std::vector<char*> argument_pointers = pointers_to(arguments);

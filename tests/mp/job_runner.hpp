@@ -10,23 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "temporary_folder.hpp"
+
 namespace pinion {
-
-/// A folder of this test's own; it goes with the object, with all that is in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  [[nodiscard]] std::string path(const std::string& name) const {
-    return (folder_ / name).string();
-  }
-
- private:
-  std::filesystem::path folder_;
-};
 
 /// A command that runs beside the test, with its output in files. Ended, whole group, with the
 /// object if it still runs.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
+#include <utility>
 
 namespace pinion {
 
@@ -60,17 +61,7 @@ std::vector<std::uint64_t> each_once(std::uint64_t count) {
 }
 
 void JobTest::TearDown() {
-  std::vector<std::string> left = left_behind();
-  // Other programs make and remove names meanwhile. What a job left would stay, and what comes
-  // later is not of it.
-  static_cast<void>(eventually([&] {
-    const std::vector<std::string> there = left_behind();
-    std::erase_if(left, [&there](const std::string& name) {
-      return std::find(there.begin(), there.end(), name) == there.end();
-    });
-    return left.empty();
-  }));
-  EXPECT_THAT(left, testing::IsEmpty());
+  EXPECT_THAT(surroundings_.left_behind(), testing::IsEmpty());
 }
 
 RunningCommand::Environment JobTest::environment(RunningCommand::Environment additions) const {
@@ -107,11 +98,28 @@ std::string what_processes_use() {
 
 }  // namespace
 
-std::vector<std::string> JobTest::left_behind() const {
+Surroundings::Surroundings(std::string token)
+    : token_(std::move(token)), before_(named_things(token_)) {}
+
+std::vector<std::string> Surroundings::left_behind() const {
   std::vector<std::string> left;
   for (const pid_t pid : processes_with("PINION_TEST_TOKEN=" + token_)) {
     left.push_back("process " + std::to_string(pid));
   }
+  std::vector<std::string> names = names_that_came();
+  // What a job left would stay, and what comes later is not of it.
+  static_cast<void>(eventually([&] {
+    const std::vector<std::string> there = names_that_came();
+    std::erase_if(names, [&there](const std::string& name) {
+      return std::find(there.begin(), there.end(), name) == there.end();
+    });
+    return names.empty();
+  }));
+  left.insert(left.end(), names.begin(), names.end());
+  return left;
+}
+
+std::vector<std::string> Surroundings::names_that_came() const {
   std::vector<std::string> names = named_things("pinion-test-");
   std::erase_if(names, [this](const std::string& name) {
     return std::binary_search(before_.begin(), before_.end(), name);
@@ -122,8 +130,7 @@ std::vector<std::string> JobTest::left_behind() const {
     std::erase_if(
         names, [&uses](const std::string& name) { return uses.find(name) != std::string::npos; });
   }
-  left.insert(left.end(), names.begin(), names.end());
-  return left;
+  return names;
 }
 
 }  // namespace pinion

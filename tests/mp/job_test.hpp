@@ -30,6 +30,23 @@ namespace pinion {
 /// 0 to count - 1: what accepted_shards() gives when each was accepted once.
 [[nodiscard]] std::vector<std::uint64_t> each_once(std::uint64_t count);
 
+/// What lies about before a test runs its jobs, to find what they leave.
+class Surroundings {
+ public:
+  /// The jobs' processes are those whose environment has PINION_TEST_TOKEN=`token`.
+  explicit Surroundings(std::string token);
+
+  /// Processes of the jobs, and names in /tmp and /dev/shm and of sockets that came since then.
+  /// Waits, at most a minute, for names to go that other programs make and remove meanwhile.
+  [[nodiscard]] std::vector<std::string> left_behind() const;
+
+ private:
+  [[nodiscard]] std::vector<std::string> names_that_came() const;
+
+  std::string token_;
+  std::vector<std::string> before_;
+};
+
 /// A test that runs jobs. When it ends, nothing of them may be left: no process, no name in /tmp or
 /// /dev/shm, no socket.
 class JobTest : public testing::Test {
@@ -48,7 +65,7 @@ class JobTest : public testing::Test {
     return run_command(folder_, command, environment(), input);
   }
 
-  [[nodiscard]] std::string path(const std::string& name) const { return folder_.path(name); }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_ / name; }
 
   /// The grant log that jobs of this test write when they are given grant_log_option().
   [[nodiscard]] std::vector<nlohmann::json> grant_log() const {
@@ -64,10 +81,8 @@ class JobTest : public testing::Test {
   TemporaryFolder folder_;
 
  private:
-  [[nodiscard]] std::vector<std::string> left_behind() const;
-
-  std::string token_ = folder_.path("token");
-  std::vector<std::string> before_ = named_things(token_);
+  std::string token_ = folder_ / "token";
+  Surroundings surroundings_{token_};
 };
 
 }  // namespace pinion

@@ -76,7 +76,7 @@ std::string answer_of_an_undisturbed_run(const TemporaryFolder& folder) {
   const CommandResult result = run_pinion(
       folder,
       {"run", "-n", "2", "--oversubscribe", "--quiet", "--workers-per-rank", "1", K_MEANS_PROGRAM},
-      {{"PINION_TEST_BODIES", folder.path("undisturbed")}});
+      {{"PINION_TEST_BODIES", folder / "undisturbed"}});
   EXPECT_EQ(result.status, 0) << result.errors;
   return result.output;
 }
@@ -96,10 +96,10 @@ void look_at_processes(Story& story) {
 
 Story kill_rank_0_in_step_2(const std::string& test_switch) {
   TemporaryFolder folder;
-  const std::vector<std::string> before = named_things(folder.path(""));
-  const std::string token = folder.path("token");
-  RunningCommand::Environment environment = {{"PINION_TEST_GATE", folder.path("gate")},
-                                             {"PINION_TEST_BODIES", folder.path("bodies")},
+  const std::string token = folder / "token";
+  const Surroundings surroundings(token);
+  RunningCommand::Environment environment = {{"PINION_TEST_GATE", folder / "gate"},
+                                             {"PINION_TEST_BODIES", folder / "bodies"},
                                              {"PINION_TEST_TOKEN", token}};
   std::vector<std::string> command = {PINION_COMMAND,
                                       "run",
@@ -109,7 +109,7 @@ Story kill_rank_0_in_step_2(const std::string& test_switch) {
                                       "--workers-per-rank",
                                       "1",
                                       "--grant-log",
-                                      folder.path("log"),
+                                      folder / "log",
                                       "--set",
                                       "batch-shards=1"};
   if (!test_switch.empty()) {
@@ -120,7 +120,7 @@ Story kill_rank_0_in_step_2(const std::string& test_switch) {
   RunningCommand running(folder, command, environment);
   story.launcher = running.pid();
   for (int round = 0; round < 6000; ++round) {
-    story.log = parse_log(read_file(folder.path("log")));
+    story.log = parse_log(read_file(folder / "log"));
     if (ready_to_kill(story.log) || running.wait_for(std::chrono::seconds(0))) {
       break;
     }
@@ -131,20 +131,13 @@ Story kill_rank_0_in_step_2(const std::string& test_switch) {
   if (const auto rank_0 = story.first_pids.find(0); rank_0 != story.first_pids.end()) {
     kill(rank_0->second, SIGKILL);
   }
-  write_file(folder.path("gate"), "open");
+  write_file(folder / "gate", "open");
   story.status = running.wait_for(std::chrono::seconds(60)).value_or(-1);
   story.output = running.output();
   story.errors = running.errors();
-  story.log = parse_log(read_file(folder.path("log")));
-  story.bodies = lines_of(read_file(folder.path("bodies")));
-  for (const pid_t pid : processes_with("PINION_TEST_TOKEN=" + token)) {
-    story.left_behind.push_back("process " + std::to_string(pid));
-  }
-  for (const std::string& name : named_things(folder.path(""))) {
-    if (!std::binary_search(before.begin(), before.end(), name)) {
-      story.left_behind.push_back(name);
-    }
-  }
+  story.log = parse_log(read_file(folder / "log"));
+  story.bodies = lines_of(read_file(folder / "bodies"));
+  story.left_behind = surroundings.left_behind();
   return story;
 }
 

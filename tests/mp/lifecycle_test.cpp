@@ -129,6 +129,21 @@ TEST_F(WorkingJob, EndsWhenARankIsKilledOnceMoreThanItIsStartedAgain) {
   EXPECT_FALSE(something_runs());
 }
 
+// As when the keyboard interrupts rank 0, which has the terminal, before the command hears of it.
+TEST_F(WorkingJob, EndsWhenASignalOfTheTerminalEndsARank) {
+  for (const int signal : {SIGINT, SIGHUP}) {
+    RunningCommand running(folder_, command(), environment());
+    ASSERT_TRUE(bodies_have_begun()) << running.errors();
+    kill(pid_of_rank(0), signal);
+    EXPECT_EQ(running.wait_for(60s), 128 + signal);
+    EXPECT_FALSE(something_runs());
+    EXPECT_EQ(pid_of_rank(0, 2), 0) << "it was started again";
+    for (const char* const file : {"body.0.1", "body.1.1", "grants"}) {
+      std::filesystem::remove(path(file));
+    }
+  }
+}
+
 TEST_F(WorkingJob, EndsAtTheFirstKillWithoutRespawn) {
   RunningCommand running(folder_, command({"--respawn", "0"}), environment());
   ASSERT_TRUE(bodies_have_begun()) << running.errors();

@@ -264,7 +264,8 @@ TEST_F(CoordinatorTest, TellsARankOnceThatNothingIsLeftAndGrantsWhenUnitsReturn)
   start({1, 1}, 1);
   const std::vector<Lease> first = claim(0, 1);
   ASSERT_THAT(first, SizeIs(1));
-  ASSERT_THAT(claim(1, 1), SizeIs(1));
+  const std::vector<Lease> other = claim(1, 1);
+  ASSERT_THAT(other, SizeIs(1));
   EXPECT_THAT(claim(1, 3), IsEmpty());
   ASSERT_THAT(sent<Grant>(1), SizeIs(1));
   EXPECT_EQ(sent<Grant>(1).front().unit_count_left, 0U);
@@ -272,6 +273,9 @@ TEST_F(CoordinatorTest, TellsARankOnceThatNothingIsLeftAndGrantsWhenUnitsReturn)
   pass(1s);
   EXPECT_THAT(sent<Grant>(1), IsEmpty());
   lose(0, false);
+  // A unit that a rank died with is run alone, so that the next death shows which one it was.
+  EXPECT_THAT(granted(1), IsEmpty());
+  EXPECT_EQ(report(1, 1, other), ErrorCode::kOk);
   const std::vector<Lease> again = granted(1);
   ASSERT_THAT(again, SizeIs(1));
   EXPECT_EQ(again.front().unit, first.front().unit);

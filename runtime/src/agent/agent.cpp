@@ -50,6 +50,11 @@ std::uint64_t random_number() {
   return (static_cast<std::uint64_t>(device()) << 32) | device();
 }
 
+// Sent by a terminal to the rank that it belongs to, and meant for the whole job.
+bool is_of_terminal(int signal) {
+  return signal == SIGINT || signal == SIGQUIT || signal == SIGHUP;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
@@ -205,8 +210,8 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
   Rank& it = ranks_[rank];
   const bool killed = WIFSIGNALED(wait_status);
   const bool failed = killed || WEXITSTATUS(wait_status) != 0;
-  const bool returns =
-      killed && had_joined && !exit_status_ && it.respawn_count < spec_.respawn_count_max;
+  const bool returns = killed && !is_of_terminal(WTERMSIG(wait_status)) && had_joined &&
+                       !exit_status_ && it.respawn_count < spec_.respawn_count_max;
   const std::string what = describe_wait_status(wait_status);
   if (had_joined && !failed) {
     driver_.rank_left(named(rank));
@@ -223,10 +228,10 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     return;
   }
   if (!returns) {
-    const std::string times =
-        it.respawn_count == 0 ? "" : fmt::format(", after {} respawns", it.respawn_count);
+    const std::string life =
+        it.respawn_count == 0 ? "" : fmt::format(" in life {}", it.incarnation);
     say(fmt::format("pinion: rank {} {} {}{}; the job ends", rank, killed ? "was" : "ended with",
-                    what, times));
+                    what, life));
     end_all_later(killed ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
                   kPatienceAfterFailure);
     return;

@@ -35,12 +35,18 @@ Standing LeaseTable::standing(const Lease& lease, Holder holder) const {
 
 std::vector<Lease> LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fences) {
   std::vector<Lease> leases;
-  for (auto at = queue_.begin(); at != queue_.end() && leases.size() < terms.unit_count_max;) {
+  bool has_suspect = holds_suspect(holder.rank);
+  for (auto at = queue_.begin();
+       at != queue_.end() && leases.size() < terms.unit_count_max && !has_suspect;) {
     const std::uint64_t id = unit_at_[*at];
-    if (kept_from(holder.rank, id)) {
+    // A unit that a rank died with is run alone, so that the next death shows which one it was.
+    const bool suspect = units_[id].death_count > 0;
+    if (kept_from(holder.rank, id) ||
+        (suspect && (!leases.empty() || leased_counts_[holder.rank] > 0))) {
       ++at;
       continue;
     }
+    has_suspect = suspect;
     at = queue_.erase(at);
     shunned_.erase(id);
     Unit& unit = units_[id];
@@ -54,6 +60,13 @@ std::vector<Lease> LeaseTable::grant(Holder holder, const GrantTerms& terms, Fen
     leases.push_back({.unit = id, .fence = fence, .attempt = unit.failure_count + 1});
   }
   return leases;
+}
+
+bool LeaseTable::holds_suspect(std::uint32_t rank) const {
+  return std::any_of(expiries_.begin(), expiries_.end(), [&](const auto& entry) {
+    const Unit& unit = units_[entry.second];
+    return unit.holder.rank == rank && unit.death_count > 0;
+  });
 }
 
 void LeaseTable::extend(std::uint64_t unit, Instant expires) {

@@ -115,6 +115,8 @@ class LeaseTable {
 
   void end_lease(std::uint64_t unit);
   void wait(std::uint64_t unit);
+  /// Whether `rank` holds a unit that a rank has died with; it then gets nothing else.
+  [[nodiscard]] bool holds_suspect(std::uint32_t rank) const;
   [[nodiscard]] bool kept_from(std::uint32_t rank, std::uint64_t unit) const;
 
   std::vector<Unit> units_;
