@@ -330,7 +330,7 @@ struct Channel::State {
   Result<ReadOutcome> read_frame(Wait wait) {
     while (partial.header_bytes < kHeaderBytes) {
       std::span<std::byte> rest = std::span(partial.header).subspan(partial.header_bytes);
-      const Result<ReadOutcome> outcome = read_part(rest, wait);
+      Result<ReadOutcome> outcome = read_part(rest, wait);
       partial.header_bytes = kHeaderBytes - rest.size();
       if (!outcome || *outcome != ReadOutcome::kBytes) {
         return outcome;
@@ -346,7 +346,7 @@ struct Channel::State {
         payload.resize(std::min(partial.payload_size, payload.size() + kPayloadStepBytes));
       }
       std::span<std::byte> rest = std::span(payload).subspan(partial.payload_bytes);
-      const Result<ReadOutcome> outcome = read_part(rest, wait);
+      Result<ReadOutcome> outcome = read_part(rest, wait);
       partial.payload_bytes = payload.size() - rest.size();
       if (!outcome || *outcome != ReadOutcome::kBytes) {
         return outcome;

@@ -1,9 +1,8 @@
 // Adds up 0 to 63, one shard each, and lets a test watch and hold it: the file
-// DIR/body.<rank>.<incarnation> appears when a body of that life of a rank begins; no body of RANK,
-// or of any rank without RANK, ends before the file DIR/gate exists, or a minute has passed.
-// SIGUSR1 makes the file DIR/usr1.<rank>.
+// DIR/body.<rank>.<incarnation> appears when a body of that life of a rank begins; no body ends
+// before the file DIR/gate exists, or a minute has passed. SIGUSR1 makes the file DIR/usr1.<rank>.
 //
-//   gated_program DIR [RANK]
+//   gated_program DIR
 
 #include <fcntl.h>
 #include <poll.h>
@@ -35,7 +34,7 @@ void handle_signal(int) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fputs("usage: gated_program DIR [RANK]\n", stderr);
+    std::fputs("usage: gated_program DIR\n", stderr);
     return 64;
   }
   const std::string folder = argv[1];
@@ -43,7 +42,6 @@ int main(int argc, char** argv) {
   const pinion::JobInfo info = job->info();
   std::snprintf(signal_file.data(), signal_file.size(), "%s/usr1.%u", folder.c_str(), info.rank);
   signal(SIGUSR1, handle_signal);
-  const bool waits = argc < 3 || std::to_string(info.rank) == argv[2];
   const std::string gate = folder + "/gate";
   const std::string begun =
       folder + "/body." + std::to_string(info.rank) + "." + std::to_string(info.incarnation);
@@ -51,7 +49,7 @@ int main(int argc, char** argv) {
       job, pinion::indices(64), pinion::by_index_range(1),
       [&](const pinion::Shard& shard, auto& emit) {
         touch(begun.c_str());
-        for (int round = 0; waits && round < 6000 && access(gate.c_str(), F_OK) != 0; ++round) {
+        for (int round = 0; round < 6000 && access(gate.c_str(), F_OK) != 0; ++round) {
           poll(nullptr, 0, 10);
         }
         emit(0, shard.begin());

@@ -175,13 +175,12 @@ std::size_t taken_from_rank_1(const std::vector<json>& log) {
 TEST_F(WorkingJob, TakesTheLeasesOfAStoppedRankAndEachShardCountsOnce) {
   std::vector<std::string> options = grant_log_option();
   options.insert(options.end(), {"--set", "lease-seconds=0.3", "--set", "batch-shards=2"});
-  RunningCommand running(folder_, on_ranks(2, {GATED_PROGRAM, path(""), "1"}, options),
-                         environment());
+  RunningCommand running(folder_, on_ranks(2, {GATED_PROGRAM, path("")}, options), environment());
   ASSERT_TRUE(bodies_have_begun()) << running.errors();
   const pid_t stopped = pid_of_rank(1);
   kill(stopped, SIGSTOP);
-  EXPECT_TRUE(eventually([this] { return taken_from_rank_1(grant_log()) > 0; }));
   open_gate();
+  EXPECT_TRUE(eventually([this] { return taken_from_rank_1(grant_log()) > 0; }));
   kill(stopped, SIGCONT);
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(running.output(), kAnswer);
