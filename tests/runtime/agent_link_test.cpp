@@ -312,6 +312,9 @@ void lose_agent(const std::function<void(AgentLink&)>& wait) {
   const std::unique_ptr<AgentLink> link = join(agent);
   static_cast<void>(link->send({}));  // Makes the agent hang up.
   wait(*link);
+  // A request may fail before the reader sees the end of the socket; this returns only after it
+  // has.
+  static_cast<void>(link->receive(Instant::max()));
 }
 
 TEST(AgentLinkDeathTest, EndsTheProcessWhenTheAgentDies) {
