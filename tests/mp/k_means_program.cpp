@@ -1,12 +1,14 @@
 // k-means in three steps, as a program that a test can stop at the right moment. In step 2 the
 // first life of rank 0 finishes one shard and then waits, inside the body of its next one, until
-// the file PINION_TEST_GATE exists (or a minute has passed). Every body adds a line "step shard
-// rank incarnation pid" to PINION_TEST_BODIES.
+// the file PINION_TEST_GATE exists (or a minute has passed). The other ranks start on step 2 when
+// it waits: a quicker one would leave it nothing to do. Every body adds a line "step shard rank
+// incarnation pid" to PINION_TEST_BODIES.
 
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -40,17 +42,27 @@ class Witness {
     if (write(bodies_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
       std::abort();
     }
-    if (step != 2 || gate_.empty() || info_.rank != 0 || info_.incarnation != 1) {
+    if (step != 2 || gate_.empty()) {
       return;
     }
-    if (started_in_step_2_.fetch_add(1) >= 1) {
-      for (int round = 0; round < 6000 && access(gate_.c_str(), F_OK) != 0; ++round) {
-        poll(nullptr, 0, 10);
-      }
+    const std::string reached = gate_ + ".reached";
+    if (info_.rank != 0) {
+      wait_for({reached, gate_});
+    } else if (info_.incarnation == 1 && started_in_step_2_.fetch_add(1) >= 1) {
+      close(open(reached.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+      wait_for({gate_});
     }
   }
 
  private:
+  // Until one of the files exists, a minute at most.
+  static void wait_for(const std::vector<std::string>& files) {
+    const auto exists = [](const std::string& file) { return access(file.c_str(), F_OK) == 0; };
+    for (int round = 0; round < 6000 && std::none_of(files.begin(), files.end(), exists); ++round) {
+      poll(nullptr, 0, 10);
+    }
+  }
+
   pinion::JobInfo info_;
   std::string gate_;
   int bodies_;
