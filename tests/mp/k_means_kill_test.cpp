@@ -69,7 +69,9 @@ std::set<std::uint64_t> held_by_rank_0(const std::vector<json>& log) {
 bool ready_to_kill(const std::vector<json>& log) {
   const bool accepted = std::any_of(log.begin(), log.end(),
                                     [](const json& line) { return is(line, "accepted", 2, 0); });
-  return accepted && !held_by_rank_0(log).empty();
+  const auto joined = std::count_if(log.begin(), log.end(),
+                                    [](const json& line) { return line.at("event") == "joined"; });
+  return accepted && joined == 2 && !held_by_rank_0(log).empty();
 }
 
 std::string answer_of_an_undisturbed_run(const TemporaryFolder& folder) {
