@@ -82,9 +82,10 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::size_t>(s.workers_per_rank, v, 0);
      }},
-    {"batch-shards", "a number, at least 1", "most shards in a batch, the unit of commit [8]",
+    {"batch-shards", "a number, 0 or more",
+     "most shards in a batch, the unit of commit; 0 is 8, and many where a rank is alone [0]",
      [](Settings& s, std::string_view v) {
-       return set_number<std::size_t>(s.batch_shard_count, v, 1);
+       return set_number<std::size_t>(s.batch_shard_count, v, 0);
      }},
     {"batch-seconds", "seconds, from 0.000001 to 1000000", "age at which a batch is sealed [5]",
      [](Settings& s, std::string_view v) { return set_seconds(s.batch_duration, v); }},
@@ -254,6 +255,15 @@ Status make_trace_directory(const Settings& settings) {
   return error ? Status::from_errno(error.value(),
                                     "cannot make the trace directory " + settings.trace_directory)
                : Status();
+}
+
+std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count) {
+  constexpr std::size_t kOfSeveralRanks = 8;
+  constexpr std::size_t kOfALoneRank = 4096;
+  if (settings.batch_shard_count > 0) {
+    return settings.batch_shard_count;
+  }
+  return rank_count == 1 ? kOfALoneRank : kOfSeveralRanks;
 }
 
 std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count) {

@@ -16,7 +16,7 @@ namespace pinion {
 /// `batch-shards = 8`.
 struct Settings {
   std::size_t workers_per_rank = 0;  ///< 0: share the CPUs that may be used.
-  std::size_t batch_shard_count = 8;
+  std::size_t batch_shard_count = 0;  ///< 0: see batch_shard_count_of().
   Duration batch_duration = std::chrono::seconds(5);
   std::uint64_t batch_bytes = 256u << 20;
   Duration lease_duration = std::chrono::seconds(6);
@@ -46,6 +46,10 @@ struct Settings {
 /// Makes the directory for the trace, if one is asked for, before any work is done for it.
 /// Errors: those of the file system; kPermissionDenied when it is there and cannot be written.
 [[nodiscard]] Status make_trace_directory(const Settings& settings);
+
+/// Most shards in a batch of each of `rank_count` ranks. Of several ranks one may die, and a batch
+/// is what that costs; a rank that is alone takes the job along.
+[[nodiscard]] std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count);
 
 /// What each of `rank_count` ranks of a host may hold in blobs.
 [[nodiscard]] std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count);

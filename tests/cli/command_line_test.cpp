@@ -122,8 +122,8 @@ TEST_F(CommandLine, RefusesSettingsThatDoNotFit) {
   expect_refused(run_witness({"--set", "nonsense=1"}), 64,
                  HasSubstr("'nonsense' is no setting of Pinion; see pinion run --help"));
   expect_refused(run_witness({"--set", "batch-shards"}), 64, HasSubstr("must be NAME=VALUE"));
-  expect_refused(run_witness({"--set", "batch-shards=0"}), 64,
-                 HasSubstr("batch-shards is '0'; it must be a number, at least 1"));
+  expect_refused(run_witness({"--set", "batch-bytes=0"}), 64,
+                 HasSubstr("batch-bytes is '0'; it must be bytes, at least 1"));
   expect_refused(run_witness({}, {{"PINION_BATCH_SHARDS", "abc"}}), 64,
                  AllOf(HasSubstr("variable PINION_BATCH_SHARDS"), HasSubstr("'abc'"),
                        HasSubstr("it must be a number, at least 1")));

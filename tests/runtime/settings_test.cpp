@@ -176,7 +176,7 @@ TEST_F(SettingsSources, NameTheVariableWhoseValueDoesNotFit) {
   EXPECT_EQ(settings.error().code(), ErrorCode::kInvalidArgument);
   EXPECT_THAT(
       std::string(settings.error().message()),
-      AllOf(HasSubstr("PINION_BATCH_SHARDS"), HasSubstr("'many'"), HasSubstr("at least 1")));
+      AllOf(HasSubstr("PINION_BATCH_SHARDS"), HasSubstr("'many'"), HasSubstr("0 or more")));
 }
 
 TEST_F(SettingsSources, SayThatTheFileIsMissing) {
@@ -235,7 +235,7 @@ TEST_F(SettingsSources, ReadAnEmptyFileAsDefaults) {
 TEST(Setting, RefusesWhatDoesNotFitAndStaysAsItWas) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"workers", {"", "-1", "+1", " 1", "1 ", "1.5", "0x10", "18446744073709551616", "x"}},
-      {"batch-shards", {"", "0", "-1", "99999999999999999999"}},
+      {"batch-shards", {"", "-1", "99999999999999999999"}},
       {"batch-bytes", {"", "0", "-4096", "1e3"}},
       {"batch-seconds", {"", "0", "-1", "nan", "inf", "1e7", "1e-12", "5s"}},
       {"lease-seconds", {"", "0", "-0.5", "1e999"}},
@@ -261,6 +261,15 @@ TEST(Setting, RefusesWhatDoesNotFitAndStaysAsItWas) {
       EXPECT_EQ(settings.grant_log, "before");
     }
   }
+}
+
+TEST(Setting, MakesBatchesLargeWhereOnlyOneRankCanLoseThem) {
+  Settings settings;
+  EXPECT_LT(batch_shard_count_of(settings, 2), 100u);
+  EXPECT_GT(batch_shard_count_of(settings, 1), 1000u);
+  settings.batch_shard_count = 30;
+  EXPECT_EQ(batch_shard_count_of(settings, 1), 30u);
+  EXPECT_EQ(batch_shard_count_of(settings, 2), 30u);
 }
 
 TEST(Setting, TakesTheValuesAtItsLimits) {

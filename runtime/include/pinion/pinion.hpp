@@ -5,9 +5,9 @@
 #include <pinion/core/bytes.hpp>
 #include <pinion/runtime/job.hpp>
 #include <pinion/runtime/version.hpp>
+#include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/planner.hpp>
-#include <pinion/shard/sum_by_key.hpp>
 #include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/text.hpp>

@@ -25,7 +25,7 @@ class NoState final : public IAggregator {
   void accumulate(const Part&) override {
     throw std::logic_error("emitted into a step without aggregator");
   }
-  [[nodiscard]] Status merge(std::span<const std::byte>) override {
+  [[nodiscard]] Status merge(std::span<const std::span<const std::byte>>) override {
     return Status(ErrorCode::kFailedPrecondition, "a step without aggregator has nothing to merge");
   }
   void finalize() override {}
@@ -187,14 +187,16 @@ Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, std::span<cons
   if (work_.spec.prototype == nullptr) {
     return Status(ErrorCode::kInternal, "a step without aggregator was asked to merge");
   }
-  const std::unique_ptr<IAggregator> state = work_.spec.prototype->fresh();
+  std::vector<std::span<const std::byte>> parts;
   for (const Blob& partial : partials) {
     const Result<std::span<const std::byte>> bytes = partition_of(partial.bytes(), partition);
     if (!bytes) {
       return Status(bytes.error());
     }
-    PINION_RETURN_IF_ERROR(state->merge(*bytes));
+    parts.push_back(*bytes);
   }
+  const std::unique_ptr<IAggregator> state = work_.spec.prototype->fresh();
+  PINION_RETURN_IF_ERROR(state->merge(parts));
   state->finalize();
   return seal(*state, 1, partition);
 }

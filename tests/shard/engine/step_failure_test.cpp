@@ -11,8 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/map_reduce.hpp>
-#include <pinion/shard/sum_by_key.hpp>
 #include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/text.hpp>
 

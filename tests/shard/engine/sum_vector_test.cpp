@@ -78,7 +78,8 @@ TEST_F(SumVectorTest, MergesToTheSameBytesInAnyOrder) {
   for (int round = 0; round < 2; ++round) {
     const std::unique_ptr<IAggregator> state = Vector(2).fresh();
     for (const Blob& partial : partials) {
-      ASSERT_TRUE(state->merge(partition_of(partial.bytes(), 0).value()).ok());
+      const std::span<const std::byte> part = partition_of(partial.bytes(), 0).value();
+      ASSERT_TRUE(state->merge({&part, 1}).ok());
     }
     answers.push_back(state->seal(*store_, Place{}, 1).value());
     std::reverse(partials.begin(), partials.end());
@@ -104,8 +105,9 @@ TEST_F(SumVectorTest, RefusesPartitionsOfAnotherLength) {
   Vector state(3);
   const Blob partial = state.seal(*store_, Place{}, 1).value();
   const auto bytes = partition_of(partial.bytes(), 0).value();
-  EXPECT_EQ(Vector(4).merge(bytes).code(), ErrorCode::kDataLoss);
-  EXPECT_EQ(Vector(3).merge(bytes.first(23)).code(), ErrorCode::kDataLoss);
+  const std::span<const std::byte> cut = bytes.first(23);
+  EXPECT_EQ(Vector(4).merge({&bytes, 1}).code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(Vector(3).merge({&cut, 1}).code(), ErrorCode::kDataLoss);
   EXPECT_EQ(VectorResult<std::int64_t>::create({}).error().code(), ErrorCode::kDataLoss);
   EXPECT_EQ(VectorResult<std::int64_t>::create({Blob()}).error().code(), ErrorCode::kDataLoss);
 }

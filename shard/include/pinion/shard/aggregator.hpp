@@ -35,7 +35,7 @@ class Part {
 };
 
 /// The state of an aggregation: one a batch while shards are mapped, one a partition while partials
-/// are merged. Extension point; sum_by_key() and sum_vector() are two of them.
+/// are merged. Extension point; FoldByKey and SumVector are two of them.
 ///
 /// Every implementation keeps this contract:
 ///  - Order and grouping do not matter: any way of accumulating the same records into any number of
@@ -53,9 +53,10 @@ class IAggregator {
   /// Adds a block of emitted records.
   virtual void accumulate(const Part& part) = 0;
 
-  /// Adds one partition of what seal() of another state wrote. Nothing is decoded or kept.
+  /// Adds the same partition of what seal() of several other states wrote. May be called more than
+  /// once. The bytes stay until this state is sealed, so it may keep views of them until then.
   /// Errors: kDataLoss for bytes that seal() did not write; the state is then spoiled.
-  [[nodiscard]] virtual Status merge(std::span<const std::byte> partition) = 0;
+  [[nodiscard]] virtual Status merge(std::span<const std::span<const std::byte>> partials) = 0;
 
   /// Turns what was accumulated into the answer, once, after the last merge.
   virtual void finalize() = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -13,9 +14,11 @@
 
 #include <pinion/core/blob.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/shard/fold.hpp>
 #include <pinion/shard/key_hash.hpp>
-#include <pinion/shard/keyed_partition.hpp>
+#include <pinion/shard/keyed_run.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/table_key.hpp>
 
 namespace pinion {
 
@@ -32,9 +35,10 @@ struct KeyValue {
 ///
 /// Thread safety: immutable; may be read from several threads.
 /// Lifetime: keys are views into the mapped partitions, valid while any copy of the result lives.
-template <AggregationKey Key, Summable Value>
+template <AggregationKey Key, Fold F>
 class KeyedResult {
  public:
+  using Value = typename F::Answer;
   using Record = KeyValue<Key, Value>;
 
   class Iterator {
@@ -50,7 +54,7 @@ class KeyedResult {
 
     [[nodiscard]] Record operator*() const noexcept {
       const auto& view = partitions_[partition_];
-      return {view.key(index_), view.value(index_)};
+      return {view.key(index_), F::answer(view.state(index_))};
     }
     Iterator& operator++() noexcept {
       ++index_;
@@ -68,8 +72,7 @@ class KeyedResult {
 
    private:
     friend class KeyedResult;
-    Iterator(std::span<const KeyedPartitionView<Key, Value>> partitions,
-             std::size_t partition) noexcept
+    Iterator(std::span<const KeyedRunView<Key, F>> partitions, std::size_t partition) noexcept
         : partitions_(partitions), partition_(partition) {
       skip_ended_partitions();
     }
@@ -81,7 +84,7 @@ class KeyedResult {
       }
     }
 
-    std::span<const KeyedPartitionView<Key, Value>> partitions_;
+    std::span<const KeyedRunView<Key, F>> partitions_;
     std::size_t partition_ = 0;
     std::size_t index_ = 0;
   };
@@ -98,12 +101,13 @@ class KeyedResult {
       if (!partition) {
         return Status(partition.error());
       }
-      const auto view = KeyedPartitionView<Key, Value>::open(*partition);
+      const auto view = KeyedRunView<Key, F>::open(*partition);
       if (!view) {
         return Status(view.error());
       }
       state.partitions.push_back(*view);
       state.size += view->size();
+      state.record_count += view->header().record_count;
     }
     state.blobs = std::move(blobs);
     return KeyedResult(std::make_shared<const State>(std::move(state)));
@@ -113,23 +117,28 @@ class KeyedResult {
   [[nodiscard]] std::size_t size() const noexcept { return state_->size; }
   [[nodiscard]] bool empty() const noexcept { return state_->size == 0; }
 
-  /// All keys with their values: partition after partition, by key within one. The order is the
-  /// same on every rank and in every run.
+  /// How many records the bodies emitted.
+  [[nodiscard]] std::uint64_t record_count() const noexcept { return state_->record_count; }
+
+  /// All keys with their values, in an order that means nothing and is the same on every rank and
+  /// in every run.
   [[nodiscard]] Iterator begin() const noexcept { return Iterator(state_->partitions, 0); }
   [[nodiscard]] Iterator end() const noexcept {
     return Iterator(state_->partitions, state_->partitions.size());
   }
 
-  [[nodiscard]] std::optional<Value> find(Key key) const noexcept {
+  [[nodiscard]] std::optional<Value> find(const Key& key) const noexcept {
     if (state_->partitions.empty()) {
       return std::nullopt;
     }
     const auto partition_count = static_cast<std::uint32_t>(state_->partitions.size());
-    return state_->partitions[partition_of_hash(hash_key(key), partition_count)].find(key);
+    const std::uint32_t partition = partition_of_hash(hash_key(key), partition_count);
+    const std::optional<typename F::State> found = state_->partitions[partition].find(key);
+    return found ? std::optional<Value>(F::answer(*found)) : std::nullopt;
   }
 
   /// The sum of all values.
-  [[nodiscard]] Value total() const noexcept {
+  [[nodiscard]] Value total() const noexcept requires Summable<Value> {
     Value sum = 0;
     for (const Record record : *this) {
       sum = wrapping_sum(sum, record.value);
@@ -137,21 +146,33 @@ class KeyedResult {
     return sum;
   }
 
+  /// All records, by key.
+  [[nodiscard]] std::vector<Record> by_key() const {
+    std::vector<Record> records(begin(), end());
+    std::sort(records.begin(), records.end(), [](const Record& left, const Record& right) {
+      return key_is_less(left.key, right.key);
+    });
+    return records;
+  }
+
   /// The `count` greatest values, or all there are: the greatest first, equal ones by key.
-  [[nodiscard]] std::vector<Record> top(std::size_t count) const {
+  [[nodiscard]] std::vector<Record> top(
+      std::size_t count) const requires std::totally_ordered<Value> {
     std::vector<Record> best(std::min(count, size()));
-    std::partial_sort_copy(
-        begin(), end(), best.begin(), best.end(), [](const Record& left, const Record& right) {
-          return left.value != right.value ? left.value > right.value : left.key < right.key;
-        });
+    std::partial_sort_copy(begin(), end(), best.begin(), best.end(),
+                           [](const Record& left, const Record& right) {
+                             return left.value != right.value ? left.value > right.value
+                                                              : key_is_less(left.key, right.key);
+                           });
     return best;
   }
 
  private:
   struct State {
     std::vector<Blob> blobs;
-    std::vector<KeyedPartitionView<Key, Value>> partitions;
+    std::vector<KeyedRunView<Key, F>> partitions;
     std::size_t size = 0;
+    std::uint64_t record_count = 0;
   };
 
   explicit KeyedResult(std::shared_ptr<const State> state) noexcept : state_(std::move(state)) {}

@@ -23,7 +23,7 @@ namespace pinion {
 /// sees. The Emitter is made of (IAggregator&, const Shard&), is what the body calls, and hands
 /// over what it holds in flush(). The Result is made of the step's partitions by create().
 template <class A>
-concept Aggregation = std::derived_from<A, IAggregator> && std::copyable<A> &&
+concept Aggregation = std::derived_from<A, IAggregator> && std::copy_constructible<A> &&
     requires(IAggregator& state, const Shard& shard, std::vector<Blob> partitions) {
   typename A::Emitter;
   typename A::Result;
@@ -38,7 +38,7 @@ concept Aggregation = std::derived_from<A, IAggregator> && std::copyable<A> &&
 namespace detail {
 
 [[nodiscard]] inline std::uint64_t fingerprint_of(std::string_view description) {
-  return hash_key(description);
+  return hash_text(description);
 }
 
 template <class A>

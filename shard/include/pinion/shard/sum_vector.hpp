@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <pinion/shard/aggregator.hpp>
-#include <pinion/shard/keyed_table.hpp>
+#include <pinion/shard/fold.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
 #include <pinion/shard/shard.hpp>
 
@@ -98,12 +98,14 @@ class SumVector final : public IAggregator {
     }
   }
 
-  [[nodiscard]] Status merge(std::span<const std::byte> partition) override {
-    const auto values = check_vector_partition(partition, length_, sizeof(T));
-    if (!values) {
-      return Status(values.error());
+  [[nodiscard]] Status merge(std::span<const std::span<const std::byte>> partials) override {
+    for (const std::span<const std::byte> partial : partials) {
+      const auto values = check_vector_partition(partial, length_, sizeof(T));
+      if (!values) {
+        return Status(values.error());
+      }
+      add(0, length_, *values);
     }
-    add(0, length_, *values);
     return {};
   }
 

@@ -1,0 +1,264 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include <pinion/shard/fold.hpp>
+#include <pinion/shard/open_table.hpp>
+#include <pinion/shard/table_key.hpp>
+#include <pinion/shard/zeroed_pages.hpp>
+
+namespace pinion {
+
+/// The states of integer or struct keys. Starts with a hash table. When integers turn out to be
+/// small and dense it moves them into an array that they index, which has no probes and half the
+/// footprint.
+///
+/// Thread safety: none for one object.
+template <AggregationKey Key, Fold F>
+class FixedKeyState {
+ public:
+  using K = FixedKey<Key>;
+  using S = typename F::State;
+  using Value = typename F::Value;
+  using Entry = OrderedEntry<K, S>;
+
+  /// Adds one value for each key. Precondition: as many values as keys.
+  void add(std::span<const Key> keys, std::span<const Value> values) {
+    PINION_ASSERT(keys.size() == values.size());
+    for (std::size_t done = 0; done < keys.size();) {
+      const std::size_t count = std::min(kBlock, keys.size() - done);
+      add_block(keys.data() + done, values.data() + done, count);
+      done += count;
+    }
+  }
+
+  /// Makes room for `count` keys in all: see OpenTable::reserve().
+  void reserve(std::size_t count, HashRange range = {}) { table_.reserve(count, range); }
+
+  /// Joins a state that was sealed.
+  void join(const K& key, const S& state) {
+    if (key.empty()) {
+      join_zero(state);
+      return;
+    }
+    const auto [slot, added] = table_.find_or_add(key, key.hash());
+    if (added) {
+      slot->state = state;
+    } else {
+      F::join(slot->state, state);
+    }
+  }
+
+  /// Everything, in the order of hashes. What is added afterwards makes the list invalid.
+  [[nodiscard]] std::vector<Entry> in_order() {
+    if constexpr (kMayBeDense) {
+      move_dense_keys_back();
+    }
+    std::vector<Entry> entries;
+    if (has_zero_) {
+      entries.push_back({0, &zero_});  // Its hash is 0, so it is the first.
+    }
+    if (entries.empty()) {
+      return entries_in_order(table_);
+    }
+    entries.reserve(table_.size() + 1);
+    table_.for_each([&](const auto& slot) {
+      append_in_order<K, S>(entries, {slot.key.hash(), &slot});
+    });
+    return entries;
+  }
+
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
+    return table_.memory_bytes() + dense_states_.size_bytes() + dense_marks_.size_bytes();
+  }
+
+  /// For tests: how many keys index the array; 0 while there is none.
+  [[nodiscard]] std::uint64_t dense_limit() const noexcept { return dense_limit_; }
+  [[nodiscard]] const OpenTable<K, S>& table() const noexcept { return table_; }
+
+ private:
+  static constexpr bool kMayBeDense = std::integral<Key>;
+  static constexpr std::size_t kBlock = 256;
+  static constexpr std::size_t kPrefetchDistance = 16;
+
+  // Below this the table lies in a cache that is near enough.
+  static constexpr std::uint64_t kNearBytes = std::uint64_t{256} << 10;
+
+  // What an array may cost: memory in all, and elements for each key that is there. One eighth of
+  // them in use still is a smaller footprint than a hash table's.
+  static constexpr std::uint64_t kDenseBytesMax = std::uint64_t{256} << 20;
+  static constexpr std::uint64_t kDenseElementsPerKey = 16;
+  static constexpr std::size_t kFirstDenseCheck = 4096;
+
+  [[nodiscard]] static std::uint64_t index_of(Key key) noexcept requires kMayBeDense {
+    return static_cast<std::make_unsigned_t<Key>>(key);
+  }
+  [[nodiscard]] S* dense_states() const noexcept {
+    return reinterpret_cast<S*>(dense_states_.begin());
+  }
+  [[nodiscard]] std::uint8_t* dense_marks() const noexcept {
+    return reinterpret_cast<std::uint8_t*>(dense_marks_.begin());
+  }
+
+  void add_block(const Key* keys, const Value* values, std::size_t count) {
+    if constexpr (kMayBeDense) {
+      if (table_.size() >= next_dense_check_) {
+        consider_dense();
+      }
+      if (dense_limit_ > 0) {
+        add_dense(keys, values, count);
+        return;
+      }
+    }
+    if (table_.memory_bytes() <= kNearBytes) {
+      for (std::size_t i = 0; i < count; ++i) {
+        const K key = {keys[i]};
+        add_one(key, key.hash(), values[i]);
+      }
+      return;
+    }
+    std::array<std::uint64_t, kBlock + kPrefetchDistance> hashes;
+    for (std::size_t i = 0; i < count; ++i) {
+      hashes[i] = K{keys[i]}.hash();
+    }
+    std::fill_n(hashes.begin() + static_cast<std::ptrdiff_t>(count), kPrefetchDistance, 0);
+    for (std::size_t i = 0; i < kPrefetchDistance; ++i) {
+      table_.prefetch(hashes[i]);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      table_.prefetch(hashes[i + kPrefetchDistance]);
+      add_one({keys[i]}, hashes[i], values[i]);
+    }
+  }
+
+  void add_one(const K& key, std::uint64_t hash, const Value& value) {
+    if (key.empty()) {
+      add_zero(value);
+      return;
+    }
+    const auto [slot, added] = table_.find_or_add(key, hash);
+    if (added) {
+      slot->state = F::first(value);
+    } else {
+      F::add(slot->state, value);
+    }
+  }
+
+  void add_dense(const Key* keys, const Value* values, std::size_t count) {
+    S* const states = dense_states();
+    std::uint8_t* const marks = dense_marks();
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint64_t index = index_of(keys[i]);
+      if (index >= dense_limit_) {
+        const K key = {keys[i]};
+        add_one(key, key.hash(), values[i]);
+      } else if (marks[index] != 0) {
+        F::add(states[index], values[i]);
+      } else {
+        marks[index] = 1;
+        ++dense_count_;
+        states[index] = F::first(values[i]);
+      }
+    }
+  }
+
+  void add_zero(const Value& value) {
+    if (has_zero_) {
+      F::add(zero_.state, value);
+    } else {
+      has_zero_ = true;
+      zero_.state = F::first(value);
+    }
+  }
+  void join_zero(const S& state) {
+    if (has_zero_) {
+      F::join(zero_.state, state);
+    } else {
+      has_zero_ = true;
+      zero_.state = state;
+    }
+  }
+
+  // Called when the table has doubled since it was asked last, so that its cost is spread.
+  void consider_dense() {
+    std::uint64_t greatest = dense_limit_ > 0 ? dense_limit_ - 1 : 0;
+    table_.for_each(
+        [&](const auto& slot) { greatest = std::max(greatest, index_of(slot.key.value)); });
+    next_dense_check_ = table_.size() * 2;
+    const std::uint64_t key_count = table_.size() + dense_count_;
+    if (greatest >= kDenseElementsPerKey * key_count ||
+        (greatest + 1) * sizeof(S) > kDenseBytesMax / 2) {
+      return;
+    }
+    grow_dense(std::bit_ceil(greatest + 1));
+  }
+
+  void grow_dense(std::uint64_t limit) {
+    ZeroedPages states(static_cast<std::size_t>(limit) * sizeof(S));
+    ZeroedPages marks(static_cast<std::size_t>(limit));
+    S* const new_states = reinterpret_cast<S*>(states.begin());
+    auto* const new_marks = reinterpret_cast<std::uint8_t*>(marks.begin());
+    std::copy_n(dense_states(), dense_limit_, new_states);
+    std::copy_n(dense_marks(), dense_limit_, new_marks);
+    table_.for_each([&](const auto& slot) {
+      const std::uint64_t index = index_of(slot.key.value);
+      new_states[index] = slot.state;
+      new_marks[index] = 1;
+    });
+    dense_count_ += table_.size();
+    if (has_zero_) {
+      dense_count_ += new_marks[0] == 0 ? 1 : 0;
+      if (new_marks[0] != 0) {
+        F::join(new_states[0], zero_.state);
+      } else {
+        new_states[0] = zero_.state;
+      }
+      new_marks[0] = 1;
+      has_zero_ = false;
+    }
+    dense_states_ = std::move(states);
+    dense_marks_ = std::move(marks);
+    dense_limit_ = limit;
+    table_ = {};
+    next_dense_check_ = kFirstDenseCheck;
+  }
+
+  void move_dense_keys_back() {
+    if (dense_limit_ == 0) {
+      return;
+    }
+    table_.reserve(table_.size() + static_cast<std::size_t>(dense_count_));
+    const S* const states = dense_states();
+    const std::uint8_t* const marks = dense_marks();
+    for (std::uint64_t index = 0; index < dense_limit_; ++index) {
+      const std::uint64_t ahead = std::min(index + kPrefetchDistance, dense_limit_ - 1);
+      table_.prefetch(K{static_cast<Key>(ahead)}.hash());
+      if (marks[index] != 0) {
+        join({static_cast<Key>(index)}, states[index]);
+      }
+    }
+    dense_limit_ = 0;
+    dense_count_ = 0;
+    dense_states_ = {};
+    dense_marks_ = {};
+  }
+
+  OpenTable<K, S> table_;
+  typename OpenTable<K, S>::Slot zero_ = {};  // The key of zero bytes, which no table can hold.
+  bool has_zero_ = false;
+  ZeroedPages dense_states_;
+  ZeroedPages dense_marks_;
+  std::uint64_t dense_limit_ = 0;
+  std::uint64_t dense_count_ = 0;
+  std::size_t next_dense_check_ = kFirstDenseCheck;
+};
+
+}  // namespace pinion
