@@ -7,6 +7,7 @@
 #include <pinion/runtime/version.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
+#include <pinion/shard/numbers.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/sum_by_key.hpp>
 #include <pinion/shard/sum_vector.hpp>
