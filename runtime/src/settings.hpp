@@ -15,7 +15,7 @@ namespace pinion {
 /// variable and configuration file entry: `--pinion-batch-shards=8`, `PINION_BATCH_SHARDS=8`,
 /// `batch-shards = 8`.
 struct Settings {
-  std::size_t workers_per_rank = 0;  ///< 0: share the CPUs that may be used.
+  std::size_t workers_per_rank = 0;   ///< 0: share the CPUs that may be used.
   std::size_t batch_shard_count = 0;  ///< 0: see batch_shard_count_of().
   Duration batch_duration = std::chrono::seconds(5);
   std::uint64_t batch_bytes = 256u << 20;

@@ -174,9 +174,8 @@ TEST_F(SettingsSources, NameTheVariableWhoseValueDoesNotFit) {
   const Result<Settings> settings = read_settings();
   ASSERT_FALSE(settings.has_value());
   EXPECT_EQ(settings.error().code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(
-      std::string(settings.error().message()),
-      AllOf(HasSubstr("PINION_BATCH_SHARDS"), HasSubstr("'many'"), HasSubstr("0 or more")));
+  EXPECT_THAT(std::string(settings.error().message()),
+              AllOf(HasSubstr("PINION_BATCH_SHARDS"), HasSubstr("'many'"), HasSubstr("0 or more")));
 }
 
 TEST_F(SettingsSources, SayThatTheFileIsMissing) {

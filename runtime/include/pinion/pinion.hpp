@@ -8,6 +8,7 @@
 #include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
+#include <pinion/shard/numbers.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/text.hpp>
