@@ -72,6 +72,10 @@ Result<KeyedRunHeader> check_keyed_run(std::span<const std::byte> run,
       header.state_width != expected.state_width) {
     return damaged("it holds keys or states of other types");
   }
+  if (header.range.partition >= header.range.partition_count) {
+    return damaged("it says it is partition " + std::to_string(header.range.partition) + " of " +
+                   std::to_string(header.range.partition_count));
+  }
   // The counts are bounded before the layout multiplies them, so that nothing overflows.
   for (const std::uint64_t count : header.counts) {
     if (count > run.size()) {
