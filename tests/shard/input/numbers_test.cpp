@@ -190,6 +190,20 @@ TEST(ParseDecimal, IsFromCharsForDigitsAroundAPoint) {
   }
 }
 
+TEST(ParseDecimal, IsFromCharsWhereOneByteIsAnyOther) {
+  testing_input::Random random(5);
+  for (std::size_t size = 1; size <= 18; ++size) {
+    for (std::size_t position = 0; position < size; ++position) {
+      std::string text = random_of(random, "0123456789", size);
+      text[random.below(size)] = '.';
+      for (int byte = 0; byte < 256; ++byte) {
+        text[position] = static_cast<char>(byte);
+        expect_the_same_decimal(text);
+      }
+    }
+  }
+}
+
 TEST(ParseDecimal, IsFromCharsForDoublesThatWereWritten) {
   testing_input::Random random(4);
   for (int trial = 0; trial < 50'000; ++trial) {

@@ -40,9 +40,9 @@ requires(!std::same_as<Integer, bool>)
 /// format: "-12.5", "1e-3", "inf", "nan"; always the double that is nearest, whatever the locale.
 /// None if the text is anything else, or beyond the range of double.
 ///
-/// Up to 19 digits, of which some may follow a point, take a short way when their integer is exact
-/// as a double (Clinger, How to Read Floating Point Numbers Accurately, 1990). Thread safety: any
-/// thread. No byte outside the text is read.
+/// Up to 16 digits and a point take a short way when their integer is exact as a double (Clinger,
+/// How to Read Floating Point Numbers Accurately, 1990). Thread safety: any thread. No byte outside
+/// the text is read.
 [[nodiscard]] std::optional<double> parse_decimal(std::string_view text) noexcept;
 
 }  // namespace pinion
