@@ -1,7 +1,7 @@
 #include <pinion/core/executor.hpp>
 
 #include <algorithm>
-#include <atomic>
+#include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
@@ -11,14 +11,16 @@
 #include <utility>
 
 #include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/task_arena.h>
-#include <oneapi/tbb/task_scheduler_observer.h>
 
 #include <pinion/core/clock.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
+#include "bulk.hpp"
 #include "cpu_mask.hpp"
+#include "place_arena.hpp"
+#include "spin.hpp"
 #include "tbb_pool.hpp"
+#include "worker_binding.hpp"
 #include "worker_thread.hpp"
 
 namespace pinion {
@@ -31,13 +33,10 @@ constexpr std::size_t kWorkerCountMax = 4096;
 // Starting a thread takes tens of microseconds; only a machine that gives none takes this long.
 constexpr std::chrono::seconds kStartLimit(30);
 
-// What the calling thread is at the moment. The observer writes it when oneTBB moves the thread.
-struct WorkerThread {
-  const void* executor = nullptr;
-  std::size_t worker = 0;
-  bool inside_task = false;
-};
-thread_local constinit WorkerThread this_thread;
+// Deep enough for any tree of tasks that fits a queue, and far from the end of a worker's stack.
+constexpr unsigned kNestedTasksMax = 64;
+
+constexpr std::size_t kQueueCapacityMax = std::size_t{1} << 20;
 
 std::string to_text(Place place) {
   return (place.kind == PlaceKind::kNuma ? "numa " : "device ") + std::to_string(place.index) +
@@ -77,12 +76,25 @@ Status check_options(const ExecutorOptions& options, const CpuMask& allowed) {
       }
     }
   }
+  if (options.queue_capacity < 2 || options.queue_capacity > kQueueCapacityMax) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "queue_capacity is " + std::to_string(options.queue_capacity) +
+                      "; it must be from 2 to " + std::to_string(kQueueCapacityMax));
+  }
+  if (options.spin_window < Duration::zero()) {
+    return Status(ErrorCode::kInvalidArgument, "spin_window is negative; 0 is the least");
+  }
   if (count_workers(options) > kWorkerCountMax) {
     return Status(ErrorCode::kResourceExhausted, "the groups ask for more than " +
                                                      std::to_string(kWorkerCountMax) +
                                                      " workers in all; ask for fewer");
   }
   return {};
+}
+
+Status unknown_place(Place place) {
+  return Status(ErrorCode::kInvalidArgument, "no worker group has place " + to_text(place) +
+                                                 "; name a place of the executor's options");
 }
 
 // A point that a known number of workers must reach together, to prove that they run concurrently.
@@ -124,133 +136,47 @@ class Rendezvous {
   bool abandoned_ PINION_GUARDED_BY(mutex_) = false;
 };
 
-// What the system said of each worker when its thread last came in.
-class BindingTable {
+// Keeps the workers of some arenas from their rings while a loop wants them.
+class BulkScope {
  public:
-  explicit BindingTable(std::size_t worker_count) : bindings_(worker_count) {}
-
-  void set(WorkerBinding binding, Status status) PINION_EXCLUDES(mutex_) {
-    const MutexLock lock(mutex_);
-    if (status_.ok()) {
-      status_ = std::move(status);
-    }
-    bindings_[binding.worker] = std::move(binding);
-  }
-
-  std::vector<WorkerBinding> bindings() PINION_EXCLUDES(mutex_) {
-    const MutexLock lock(mutex_);
-    return bindings_;
-  }
-
-  // The first binding that failed.
-  Status status() PINION_EXCLUDES(mutex_) {
-    const MutexLock lock(mutex_);
-    return status_;
-  }
+  explicit BulkScope(PlaceArena& arena) : arena_(arena) { arena_.begin_bulk(); }
+  ~BulkScope() { arena_.end_bulk(); }
+  BulkScope(const BulkScope&) = delete;
+  BulkScope& operator=(const BulkScope&) = delete;
 
  private:
-  Mutex mutex_;
-  std::vector<WorkerBinding> bindings_ PINION_GUARDED_BY(mutex_);
-  Status status_ PINION_GUARDED_BY(mutex_);
-};
-
-// Numbers and binds the threads of one arena. oneTBB moves threads between arenas, so a thread is
-// bound each time it comes in and is left as it is when it goes: whichever arena it enters next
-// binds it again.
-class Binder final : public tbb::task_scheduler_observer {
- public:
-  struct Site {
-    const void* executor = nullptr;
-    Place place = {};
-    std::size_t first_worker = 0;
-    std::size_t worker_count = 1;
-    std::vector<CpuMask> masks = {};  // One a worker, in a cycle.
-  };
-
-  Binder(tbb::task_arena& arena, Site site, BindingTable& table)
-      : tbb::task_scheduler_observer(arena), site_(std::move(site)), table_(table) {
-    observe(true);
-  }
-  ~Binder() override { observe(false); }
-
-  Binder(const Binder&) = delete;
-  Binder& operator=(const Binder&) = delete;
-
-  void on_scheduler_entry(bool) noexcept override {
-    // No slot is reserved, so the slots of the arena are its workers, each held by one thread. Only
-    // the arena of one worker has a second slot, and its one thread may sit in either.
-    const auto index = static_cast<std::size_t>(tbb::this_task_arena::current_thread_index());
-    const std::size_t slot = site_.worker_count == 1 ? 0 : index;
-    PINION_ASSERT(slot < site_.worker_count);
-    this_thread = {.executor = site_.executor, .worker = site_.first_worker + slot};
-    const int error = site_.masks[slot % site_.masks.size()].bind_calling_thread();
-    Result<CpuMask> seen = CpuMask::of_calling_thread();
-    Status status;
-    if (error != 0) {
-      status =
-          Status::from_errno(error, "cannot bind worker " + std::to_string(this_thread.worker));
-    } else if (!seen) {
-      status = seen.error();
-    }
-    table_.set({.worker = this_thread.worker,
-                .place = site_.place,
-                .cpus = seen ? seen->cpus() : std::vector<unsigned>()},
-               std::move(status));
-  }
-
-  void on_scheduler_exit(bool) noexcept override { this_thread = {}; }
-
- private:
-  const Site site_;
-  BindingTable& table_;
+  PlaceArena& arena_;
 };
 
 }  // namespace
 
-bool detail::inside_task() noexcept {
-  return this_thread.inside_task;
-}
-
 struct Executor::State {
-  // The binder must stop before its arena ends; members are destroyed from the last to the first.
-  struct Group {
-    Group(const WorkerGroup& group_options, Binder::Site site, BindingTable& table)
-        : options(group_options),
-          arena(static_cast<int>(group_options.worker_count), /*reserved_for_masters=*/0,
-                tbb::task_arena::priority::high),
-          binder(arena, std::move(site), table) {}
-
-    const WorkerGroup options;
-    tbb::task_arena arena;
-    Binder binder;
-  };
-
   State(const ExecutorOptions& options, const CpuMask& allowed);
   ~State();
 
-  Status start();
-  Status accept(Group& group, Task task);
-  void run(Task* task) noexcept;
-  void drop_one() noexcept;
+  Status start(const ExecutorOptions& options);
+  Status call_all_workers(std::size_t ring_capacity, const std::shared_ptr<Rendezvous>& rendezvous);
+
+  PlaceArena* find(Place place) const noexcept;
+  // That of the calling worker, or null on a thread that is none of this executor.
+  PlaceArena* own_arena() const noexcept;
+  Status push_when_possible(PlaceArena& arena, detail::Task task);
+  Status run_everywhere(IndexRange range, const detail::BulkBody& body, const BulkOptions& options,
+                        const std::vector<PlaceArena*>& targets);
 
   const std::size_t worker_count;
   bool may_be_destroyed = true;  // False while tasks may wait for workers that never come.
   BindingTable bindings;
   TbbPoolShare pool_share;
   tbb::task_scheduler_handle scheduler{tbb::attach{}};
-  std::vector<std::unique_ptr<Group>> groups;
-
-  // Tasks accepted and not yet destroyed, and one for the executor itself. Who takes it to zero,
-  // and only he, touches the members below, so that a worker never touches an executor that is
-  // gone.
-  std::atomic<std::size_t> outstanding = 1;
-  Mutex mutex;
-  std::condition_variable_any drained_changed;
-  bool drained PINION_GUARDED_BY(mutex) = false;
+  ArenaControl control;
+  std::vector<std::unique_ptr<PlaceArena>> arenas;
 };
 
 Executor::State::State(const ExecutorOptions& options, const CpuMask& allowed)
     : worker_count(count_workers(options)), bindings(worker_count), pool_share(worker_count) {
+  control.idle_policy = options.idle_policy;
+  control.spin_window = options.spin_window;
   std::size_t first_worker = 0;
   for (const WorkerGroup& group : options.groups) {
     Binder::Site site{.executor = this,
@@ -265,20 +191,15 @@ Executor::State::State(const ExecutorOptions& options, const CpuMask& allowed)
       // started it: without bounds means all that this process may use.
       site.masks.push_back(allowed);
     }
-    groups.push_back(std::make_unique<Group>(group, std::move(site), bindings));
+    arenas.push_back(std::make_unique<PlaceArena>(group, std::move(site), bindings, control));
     first_worker += group.worker_count;
   }
 }
 
 Executor::State::~State() {
-  drop_one();
-  {
-    const MutexLock lock(mutex);
-    while (!drained) {
-      drained_changed.wait(mutex);
-    }
-  }
-  groups.clear();
+  control.stopping = true;
+  control.visits.wait();
+  arenas.clear();
   // Joins the threads. It declines while something else in the process uses oneTBB, for example
   // another Executor: then the pool keeps them, and the last user lets them go.
   static_cast<void>(tbb::finalize(scheduler, std::nothrow));
@@ -286,7 +207,7 @@ Executor::State::~State() {
 
 // Every worker must be able to run while all others run: resident tasks rely on it. So all of them
 // meet once, and an executor that cannot give what it promises does not come to life.
-Status Executor::State::start() {
+Status Executor::State::start(const ExecutorOptions& options) {
   const TbbPoolShare::Limits limits = TbbPoolShare::limits();
   if (limits.granted < limits.needed) {
     return Status(ErrorCode::kResourceExhausted,
@@ -296,15 +217,7 @@ Status Executor::State::start() {
   }
   may_be_destroyed = false;
   const auto rendezvous = std::make_shared<Rendezvous>(worker_count);
-  for (const std::unique_ptr<Group>& group : groups) {
-    for (std::size_t i = 0; i < group->options.worker_count; ++i) {
-      if (Status status = accept(*group, [rendezvous] { rendezvous->arrive_and_wait(); });
-          !status.ok()) {
-        rendezvous->abandon();
-        return status;
-      }
-    }
-  }
+  PINION_RETURN_IF_ERROR(call_all_workers(std::bit_ceil(options.queue_capacity), rendezvous));
   if (const std::size_t arrived = rendezvous->wait_for(kStartLimit); arrived < worker_count) {
     return Status(ErrorCode::kResourceExhausted,
                   "only " + std::to_string(arrived) + " of " + std::to_string(worker_count) +
@@ -312,45 +225,107 @@ Status Executor::State::start() {
                       "pids.max) or ask for fewer");
   }
   may_be_destroyed = true;
-  return bindings.status();
-}
-
-Status Executor::State::accept(Group& group, Task task) {
-  auto node = std::make_unique<Task>(std::move(task));
-  outstanding.fetch_add(1, std::memory_order_relaxed);
-  try {
-    group.arena.enqueue([this, task_pointer = node.get()] { run(task_pointer); });
-  } catch (const std::bad_alloc&) {
-    drop_one();
-    return Status(ErrorCode::kResourceExhausted,
-                  "there is no memory for one more task; let some of those accepted finish");
-  } catch (const std::exception& error) {
-    // The task is in the queue: what failed is the start of a thread, which happens in start()
-    // only.
-    static_cast<void>(node.release());
-    return Status(ErrorCode::kResourceExhausted,
-                  std::string("the system gives no more threads: ") + error.what());
+  for (const std::unique_ptr<PlaceArena>& arena : arenas) {
+    if (!arena->has_ring()) {
+      return Status(ErrorCode::kResourceExhausted, "there is no memory for a queue_capacity of " +
+                                                       std::to_string(options.queue_capacity) +
+                                                       "; ask for less");
+    }
   }
-  static_cast<void>(node.release());  // run() owns it.
+  PINION_RETURN_IF_ERROR(bindings.status());
+  if (options.idle_policy == IdlePolicy::kSpin) {
+    for (const std::unique_ptr<PlaceArena>& arena : arenas) {
+      arena->call_all();
+    }
+  }
   return {};
 }
 
-void Executor::State::run(Task* task) noexcept {
-  this_thread.inside_task = true;
-  (*task)();
-  delete task;  // Before the count: what the task owns must go while the executor is there.
-  this_thread.inside_task = false;
-  drop_one();
+Status Executor::State::call_all_workers(std::size_t ring_capacity,
+                                         const std::shared_ptr<Rendezvous>& rendezvous) {
+  for (const std::unique_ptr<PlaceArena>& arena : arenas) {
+    for (std::size_t i = 0; i < arena->options().worker_count; ++i) {
+      try {
+        arena->visit([arena = arena.get(), rendezvous, ring_capacity, is_first = i == 0] {
+          if (is_first) {
+            arena->make_ring(ring_capacity);
+          }
+          rendezvous->arrive_and_wait();
+        });
+      } catch (const std::exception& error) {
+        rendezvous->abandon();
+        return Status(ErrorCode::kResourceExhausted,
+                      std::string("the system gives no more threads: ") + error.what());
+      }
+    }
+  }
+  return {};
 }
 
-// Pairs with itself: the release of each finished task is acquired by the one that takes the count
-// to zero, which hands all of their effects to the destructor through the mutex.
-void Executor::State::drop_one() noexcept {
-  if (outstanding.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    const MutexLock lock(mutex);
-    drained = true;
-    drained_changed.notify_all();
+PlaceArena* Executor::State::find(Place place) const noexcept {
+  for (const std::unique_ptr<PlaceArena>& arena : arenas) {
+    if (arena->options().place == place) {
+      return arena.get();
+    }
   }
+  return nullptr;
+}
+
+PlaceArena* Executor::State::own_arena() const noexcept {
+  if (detail::this_thread.executor != this) {
+    return nullptr;
+  }
+  for (const std::unique_ptr<PlaceArena>& arena : arenas) {
+    if (arena.get() == detail::this_thread.arena) {
+      return arena.get();
+    }
+  }
+  return nullptr;
+}
+
+// A worker that only waited could wait for itself. It empties the ring of its own place instead: if
+// every worker of two places waits for the other's ring, each makes the room that another needs.
+Status Executor::State::push_when_possible(PlaceArena& arena, detail::Task task) {
+  control.full_count.fetch_add(1, std::memory_order_relaxed);
+  PlaceArena* const own = own_arena();
+  Backoff backoff;
+  while (!arena.try_push(std::move(task))) {
+    if (own != nullptr && detail::this_thread.nested_tasks >= kNestedTasksMax) {
+      return Status(ErrorCode::kResourceExhausted,
+                    "the queue is full, and this worker already runs " +
+                        std::to_string(kNestedTasksMax) +
+                        " tasks inside submit(); submit less from inside tasks, or raise "
+                        "queue_capacity");
+    }
+    if (own == nullptr || !own->try_run_one()) {
+      backoff.wait();
+    }
+  }
+  return {};
+}
+
+Status Executor::State::run_everywhere(IndexRange range, const detail::BulkBody& body,
+                                       const BulkOptions& options,
+                                       const std::vector<PlaceArena*>& targets) {
+  const auto run = std::make_shared<BulkRun>(targets, range, body, options);
+  PlaceArena* const own = own_arena();
+  std::size_t home = targets.size();
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i] == own) {
+      home = i;
+      continue;
+    }
+    targets[i]->begin_bulk();
+    targets[i]->visit([run, i, arena = targets[i]] {
+      run->work(i);
+      arena->end_bulk();
+    });
+  }
+  if (home < targets.size()) {
+    const BulkScope scope(*own);
+    run->work(home);
+  }
+  return run->wait();
 }
 
 Result<std::unique_ptr<Executor>> Executor::create(const ExecutorOptions& options) {
@@ -361,7 +336,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const ExecutorOptions& option
   PINION_RETURN_IF_ERROR(check_options(options, *allowed));
   try {
     auto state = std::make_unique<State>(options, *allowed);
-    if (Status status = state->start(); !status.ok()) {
+    if (Status status = state->start(options); !status.ok()) {
       if (!state->may_be_destroyed) {
         // Tasks that no worker may ever take refer to it, so it is left to them.
         static_cast<void>(state.release());
@@ -382,15 +357,65 @@ Executor::~Executor() {
   PINION_ASSERT(current_worker() == worker_count());
 }
 
-Status Executor::submit(Place place, Task task) {
-  PINION_ASSERT(task != nullptr);
-  for (const std::unique_ptr<State::Group>& group : state_->groups) {
-    if (group->options.place == place) {
-      return state_->accept(*group, std::move(task));
+Status Executor::submit_task(Place place, detail::Task task, FullQueue full) {
+  PlaceArena* const arena = state_->find(place);
+  if (arena == nullptr) [[unlikely]] {
+    return unknown_place(place);
+  }
+  if (arena->try_push(std::move(task))) [[likely]] {
+    return {};
+  }
+  if (full == FullQueue::kRefuse) {
+    state_->control.full_count.fetch_add(1, std::memory_order_relaxed);
+    return Status(ErrorCode::kResourceExhausted,
+                  "the queue of " + to_text(place) + " is full; let some of its tasks finish");
+  }
+  return state_->push_when_possible(*arena, std::move(task));
+}
+
+Status Executor::run_bulk(const Place* place, IndexRange range, detail::BulkBody body,
+                          const BulkOptions& options) {
+  if (range.begin > range.end || options.grain == 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "a loop over " + std::to_string(range.begin) + " up to " +
+                      std::to_string(range.end) + " with grain " + std::to_string(options.grain) +
+                      "; it must not end before it begins, and the grain is at least 1");
+  }
+  PlaceArena* const own = state_->own_arena();
+  std::vector<PlaceArena*> targets;
+  if (place != nullptr) {
+    targets.push_back(state_->find(*place));
+    if (targets.front() == nullptr) {
+      return unknown_place(*place);
+    }
+    if (own != nullptr && own != targets.front()) {
+      return Status(ErrorCode::kFailedPrecondition,
+                    "a worker of " + to_text(own->options().place) + " asks for a loop at " +
+                        to_text(*place) +
+                        " and would only wait; loop at its own place or at all of them");
+    }
+  } else {
+    for (const std::unique_ptr<PlaceArena>& arena : state_->arenas) {
+      targets.push_back(arena.get());
     }
   }
-  return Status(ErrorCode::kInvalidArgument, "no worker group has place " + to_text(place) +
-                                                 "; submit to a place of the options");
+  if (range.begin == range.end) {
+    return {};
+  }
+  if (targets.size() == 1 && targets.front() == own) {
+    const BulkScope scope(*own);
+    return run_loop_here(range, body, options);
+  }
+  return state_->run_everywhere(range, body, options, targets);
+}
+
+void Executor::set_idle_policy(IdlePolicy policy) noexcept {
+  state_->control.idle_policy.store(policy, std::memory_order_relaxed);
+  if (policy == IdlePolicy::kSpin) {
+    for (const std::unique_ptr<PlaceArena>& arena : state_->arenas) {
+      arena->call_all();
+    }
+  }
 }
 
 std::size_t Executor::worker_count() const noexcept {
@@ -399,8 +424,8 @@ std::size_t Executor::worker_count() const noexcept {
 
 std::vector<WorkerGroup> Executor::groups() const {
   std::vector<WorkerGroup> groups;
-  for (const std::unique_ptr<State::Group>& group : state_->groups) {
-    groups.push_back(group->options);
+  for (const std::unique_ptr<PlaceArena>& arena : state_->arenas) {
+    groups.push_back(arena->options());
   }
   return groups;
 }
@@ -410,7 +435,16 @@ std::vector<WorkerBinding> Executor::bindings() {
 }
 
 std::size_t Executor::current_worker() const noexcept {
-  return this_thread.executor == state_.get() ? this_thread.worker : state_->worker_count;
+  return detail::this_thread.executor == state_.get() ? detail::this_thread.worker
+                                                      : state_->worker_count;
+}
+
+ExecutorEvents Executor::events() const noexcept {
+  const ArenaControl& control = state_->control;
+  return {.call_count = control.call_count.load(std::memory_order_relaxed),
+          .leave_count = control.leave_count.load(std::memory_order_relaxed),
+          .yield_count = control.yield_count.load(std::memory_order_relaxed),
+          .full_count = control.full_count.load(std::memory_order_relaxed)};
 }
 
 }  // namespace pinion

@@ -314,8 +314,8 @@ TEST(Executor, RefusesAPlaceThatItDoesNotHave) {
   const Status status =
       executor->submit({.kind = PlaceKind::kDevice, .index = 4, .host = 2}, [] {});
   EXPECT_EQ(status.to_string(),
-            "INVALID_ARGUMENT: no worker group has place device 4 of host 2; submit to a place of "
-            "the options");
+            "INVALID_ARGUMENT: no worker group has place device 4 of host 2; name a place of the "
+            "executor's options");
 }
 
 Status error_of(const ExecutorOptions& options) {

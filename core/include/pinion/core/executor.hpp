@@ -1,12 +1,17 @@
 #pragma once
 
+#include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include <pinion/core/cancel.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/detail/task.hpp>
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
 
@@ -24,9 +29,24 @@ struct WorkerGroup {
   std::size_t worker_count = 1;
 };
 
+/// What a worker does when it finds no task.
+enum class IdlePolicy : std::uint8_t {
+  kSpin,          ///< Looks for ever: answers within a microsecond and uses up its CPU.
+  kSpinThenPark,  ///< Looks for the spin window, then sleeps until it is called.
+  kPark,          ///< Sleeps at once. Waking it takes tens of microseconds.
+};
+
 struct ExecutorOptions {
   /// At least one; no place twice.
   std::vector<WorkerGroup> groups = {};
+
+  /// Tasks that can wait at one place, 2 to 2^20, rounded up to a power of two. 64 bytes each.
+  std::size_t queue_capacity = 16384;
+
+  IdlePolicy idle_policy = IdlePolicy::kSpinThenPark;
+
+  /// For kSpinThenPark. Not negative.
+  Duration spin_window = std::chrono::microseconds(100);
 };
 
 /// Where a worker was seen to run.
@@ -36,15 +56,60 @@ struct WorkerBinding {
   std::vector<unsigned> cpus = {};  ///< The affinity mask that the system reports for its thread.
 };
 
-/// Runs tasks on pinned worker threads, one group of them a place. Workers are numbered from 0 over
-/// all groups in the order of the options.
+/// The rare events of an executor since it was made. All of them stand still under a steady load.
+struct ExecutorEvents {
+  std::uint64_t call_count = 0;   ///< An idle worker was called to the queue of its place.
+  std::uint64_t leave_count = 0;  ///< A worker left an empty queue, to sleep.
+  std::uint64_t yield_count = 0;  ///< A worker left a queue for parallel_for().
+  std::uint64_t full_count = 0;   ///< A submit() found its queue full.
+
+  friend bool operator==(const ExecutorEvents&, const ExecutorEvents&) = default;
+};
+
+/// The indices from `begin` up to `end`, which is not one of them.
+struct IndexRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+struct BulkOptions {
+  /// Ranges of this many indices or fewer are not cut further. At least 1. The default suits bodies
+  /// of 10 ns and more, as ranges are cut only while workers have nothing to do.
+  std::size_t grain = 1;
+
+  CancelToken cancel = {};
+};
+
+namespace detail {
+
+// A loop's body without its type: runs the indices of one range on one worker.
+struct BulkBody {
+  void* object = nullptr;
+  void (*run)(void* object, IndexRange range, const CancelToken& cancel) = nullptr;
+};
+
+}  // namespace detail
+
+/// Runs tasks and loops on pinned worker threads, one group of them a place.
 ///
-/// Thread safety: submit() may be called from any thread, also from inside a task.
+///     auto executor = Executor::create({.groups = {{.worker_count = 4}}}).value();
+///     Status status = executor->submit({}, [] { std::puts("on a worker"); });
+///     std::vector<double> roots(1'000'000);
+///     status = executor->parallel_for({0, roots.size()},
+///                                     [&](std::size_t i) { roots[i] = std::sqrt(i); });
+///
+/// Workers are numbered from 0 over all groups in the order of the options. Every worker can run
+/// one task while all others do: tasks may be loops that stay. A worker takes one task, runs it,
+/// and only then takes the next. TaskGroup waits for tasks and collects their errors.
+///
+/// Once it has started, submitting and running take no lock and allocate nothing, but for callables
+/// over 48 bytes and for calling workers that sleep or were busy with a loop.
+///
+/// Thread safety: all members may be called from any thread, also from inside a task.
 /// Lifetime: the destructor runs what was accepted, then joins; it must not run inside a task.
 class Executor {
  public:
-  using Task = std::function<void()>;
-
+  /// Blocks: until every worker has started and is bound, tens of microseconds each.
   /// Errors: kInvalidArgument for options outside their stated range; kResourceExhausted when the
   ///   system has no more threads; kPermissionDenied for CPUs this process may not use.
   [[nodiscard]] static Result<std::unique_ptr<Executor>> create(const ExecutorOptions& options);
@@ -53,10 +118,51 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Accepts `task` to run once, later, on a worker of `place`. Never runs it on the calling
-  /// thread. Precondition: `task` does not throw. Errors: kInvalidArgument for a place that is not
-  /// in the options.
-  [[nodiscard]] Status submit(Place place, Task task);
+  /// Accepts `callable` to run once, later, on a worker of `place`; never runs it on the calling
+  /// thread before it returns. Tasks of a place start in the order of their submit(), as soon as a
+  /// worker is free and no parallel_for() wants it. Allocates if the callable is larger than 48
+  /// bytes, is aligned beyond 8, or may throw when it is moved.
+  /// Blocks: while the queue of the place is full. A worker works meanwhile: it runs other tasks of
+  ///   its own place inside this call, nested up to 64 deep.
+  /// Precondition: `callable` does not throw. Tasks that do belong in a TaskGroup.
+  /// Errors: kInvalidArgument for a place that is not in the options; kResourceExhausted when the
+  ///   queue is full and the calling worker is 64 deep in others' tasks. The callable is gone then.
+  template <std::invocable F>
+  [[nodiscard]] Status submit(Place place, F&& callable) {
+    return submit_task(place, detail::Task(std::forward<F>(callable)), FullQueue::kWait);
+  }
+
+  /// As submit(), but answers kResourceExhausted at once when the queue is full.
+  template <std::invocable F>
+  [[nodiscard]] Status try_submit(Place place, F&& callable) {
+    return submit_task(place, detail::Task(std::forward<F>(callable)), FullQueue::kRefuse);
+  }
+
+  /// Calls `body(i)` for each index of the range, or `body(IndexRange)` for pieces that cover it,
+  /// concurrently on the workers of `place`, before submitted tasks that wait. The calling thread
+  /// takes part if it is one of them. May be nested: a worker that waits for an inner loop takes
+  /// part in that one only.
+  /// Blocks: until all is done, or given up; a caller outside also waits for a worker to be free.
+  /// Errors: kInvalidArgument for a place that is not in the options, a range that ends before it
+  ///   begins, or grain 0; kCancelled when the token was cancelled, so that indices may not have
+  ///   run; kFailedPrecondition on a worker of another place, which would only wait.
+  /// Throws: the first exception of a body; the indices that have not begun are given up.
+  template <class Body>
+  [[nodiscard]] Status parallel_for(Place place, IndexRange range, Body&& body,
+                                    const BulkOptions& options = {}) {
+    return run_bulk(&place, range, erase(body), options);
+  }
+
+  /// The same on the workers of all places. Each place begins with its part of the range, in the
+  /// order of the groups and in proportion to their workers, and helps the others at the end.
+  template <class Body>
+  [[nodiscard]] Status parallel_for(IndexRange range, Body&& body,
+                                    const BulkOptions& options = {}) {
+    return run_bulk(nullptr, range, erase(body), options);
+  }
+
+  /// Workers that sleep wake for kSpin at once; the others notice within microseconds.
+  void set_idle_policy(IdlePolicy policy) noexcept;
 
   [[nodiscard]] std::size_t worker_count() const noexcept;
   [[nodiscard]] std::vector<WorkerGroup> groups() const;
@@ -67,11 +173,45 @@ class Executor {
   /// The number of the worker that runs the calling task, or worker_count() on other threads.
   [[nodiscard]] std::size_t current_worker() const noexcept;
 
+  /// A snapshot. Its figures belong to slightly different moments while tasks run.
+  [[nodiscard]] ExecutorEvents events() const noexcept;
+
  private:
   struct State;
+  enum class FullQueue : std::uint8_t { kWait, kRefuse };
+
   explicit Executor(std::unique_ptr<State> state) noexcept;
+  Status submit_task(Place place, detail::Task task, FullQueue full);
+  Status run_bulk(const Place* place, IndexRange range, detail::BulkBody body,
+                  const BulkOptions& options);
+
+  template <class Body>
+  static detail::BulkBody erase(Body& body);
 
   std::unique_ptr<State> state_;
 };
+
+template <class Body>
+detail::BulkBody Executor::erase(Body& body) {
+  static_assert(std::invocable<Body&, std::size_t> || std::invocable<Body&, IndexRange>,
+                "a body takes an index or an IndexRange");
+  // The body may be const; its own type is put back before it is called.
+  void* const object = const_cast<void*>(static_cast<const void*>(std::addressof(body)));
+  return {.object = object,
+          .run = [](void* erased, IndexRange range, [[maybe_unused]] const CancelToken& cancel) {
+            Body& typed = *static_cast<Body*>(erased);
+            if constexpr (!std::invocable<Body&, std::size_t>) {
+              typed(range);
+            } else if (!cancel.can_be_cancelled()) {
+              for (std::size_t i = range.begin; i < range.end; ++i) {
+                typed(i);
+              }
+            } else {
+              for (std::size_t i = range.begin; i < range.end && !cancel.cancelled(); ++i) {
+                typed(i);
+              }
+            }
+          }};
+}
 
 }  // namespace pinion

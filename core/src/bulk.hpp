@@ -1,0 +1,59 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <pinion/core/executor.hpp>
+
+#include "count_down.hpp"
+#include "place_arena.hpp"
+
+namespace pinion {
+
+/// Runs the whole range on the calling worker and on those of its arena that have nothing to do.
+/// Begins no more of it once `given_up`, unless null, is true.
+/// Errors: kCancelled when some indices may not have run. Throws: the first exception of a body.
+[[nodiscard]] Status run_loop_here(IndexRange range, const detail::BulkBody& body,
+                                   const BulkOptions& options,
+                                   const std::atomic<bool>* given_up = nullptr);
+
+/// One loop over the workers of several arenas. Each arena has its part of the range, in pieces, so
+/// that an arena that is done can help another: what waits is never more than a piece away.
+///
+/// Thread safety: work() from any worker; the others from the thread that began the loop.
+/// Lifetime: shared, as an arena may come when all is done; the body is not touched then.
+class BulkRun {
+ public:
+  BulkRun(const std::vector<PlaceArena*>& arenas, IndexRange range, const detail::BulkBody& body,
+          const BulkOptions& options);
+
+  /// Runs pieces until none is left to begin with, those of arena number `home` first.
+  void work(std::size_t home) noexcept;
+
+  /// Blocks: until all pieces have ended. Errors, throws: as Executor::parallel_for().
+  [[nodiscard]] Status wait();
+
+ private:
+  struct Part {
+    IndexRange range = {};
+    std::size_t piece_count = 0;
+    std::atomic<std::size_t> next_piece = 0;
+  };
+
+  [[nodiscard]] std::optional<IndexRange> take_piece(std::size_t home) noexcept;
+  void run(IndexRange piece) noexcept;
+
+  const detail::BulkBody body_;
+  const BulkOptions options_;
+  std::vector<Part> parts_;
+  CountDown pieces_;
+  std::atomic<bool> cut_short_ = false;
+  std::atomic<bool> failed_ = false;
+  std::exception_ptr exception_;  // Of the one that set failed_.
+};
+
+}  // namespace pinion

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+
+#include <pinion/core/thread_annotations.hpp>
+
+namespace pinion {
+
+/// Counts what has not ended yet, for the one thread that waits for the end of all of it.
+///
+/// Thread safety: add() and drop() from any thread, wait() from one.
+class CountDown {
+ public:
+  CountDown() = default;
+  CountDown(const CountDown&) = delete;
+  CountDown& operator=(const CountDown&) = delete;
+
+  /// Precondition: the caller holds a count of its own, or is the one that will wait.
+  void add(std::size_t count = 1) noexcept { count_.fetch_add(count, std::memory_order_relaxed); }
+
+  /// After it the caller may not touch this object, which the waiting thread may destroy.
+  void drop() noexcept PINION_EXCLUDES(mutex_);
+
+  /// What happened before each drop() happened before this returns. It may be used again then.
+  /// Blocks: until there was a drop() for each add().
+  void wait() noexcept PINION_EXCLUDES(mutex_);
+
+ private:
+  // One more than what was added and not dropped, until wait() drops that. Who takes it to zero,
+  // and only he, touches the members below.
+  std::atomic<std::size_t> count_ = 1;
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  bool all_dropped_ PINION_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace pinion

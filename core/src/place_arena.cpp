@@ -1,0 +1,126 @@
+#include "place_arena.hpp"
+
+#include <new>
+#include <optional>
+#include <thread>
+
+#include "spin.hpp"
+#include "worker_thread.hpp"
+
+namespace pinion {
+namespace {
+
+// How long one drainer goes on looking at an empty ring.
+class IdleWatch {
+ public:
+  explicit IdleWatch(const ArenaControl& control) : control_(control) {}
+
+  void found_task() noexcept { look_count_ = 0; }
+
+  // False: leave. A look takes about 20 ns, so it reads the clock once in a microsecond or so, and
+  // offers the CPU to others as often: the producer may be waiting for this very CPU.
+  [[nodiscard]] bool goes_on() noexcept {
+    const IdlePolicy policy = control_.idle_policy.load(std::memory_order_relaxed);
+    if (policy == IdlePolicy::kPark || control_.stopping.load(std::memory_order_relaxed)) {
+      return false;
+    }
+    if (++look_count_ % kLooksBetweenYields != 0) {
+      pause_cpu();
+      return true;
+    }
+    std::this_thread::yield();
+    const Instant now = SystemClock().now();
+    if (look_count_ == kLooksBetweenYields) {
+      since_ = now;
+    }
+    return policy == IdlePolicy::kSpin || now - since_ < control_.spin_window;
+  }
+
+ private:
+  static constexpr std::uint32_t kLooksBetweenYields = 64;
+
+  const ArenaControl& control_;
+  std::uint32_t look_count_ = 0;
+  Instant since_ = {};
+};
+
+void count(std::atomic<std::uint64_t>& counter) noexcept {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+PlaceArena::PlaceArena(const WorkerGroup& options, Binder::Site site, BindingTable& table,
+                       ArenaControl& control)
+    : options_(options),
+      control_(control),
+      gate_(static_cast<std::uint32_t>(options.worker_count)),
+      arena_(static_cast<int>(options.worker_count), /*reserved_for_masters=*/0,
+             tbb::task_arena::priority::high),
+      binder_(arena_, this, std::move(site), table) {}
+
+void PlaceArena::make_ring(std::size_t capacity) noexcept {
+  try {
+    ring_ = std::make_unique<detail::TaskRing<detail::Task>>(capacity);
+  } catch (const std::bad_alloc&) {
+    ring_ = nullptr;
+  }
+}
+
+// Ends the process when there is no memory for the few bytes of oneTBB's task: the task in the ring
+// was accepted and would wait for ever. All threads have started before, so nothing else can fail.
+void PlaceArena::call_drainer() noexcept {
+  count(control_.call_count);
+  visit([this] { drain(); });
+}
+
+void PlaceArena::call_all() noexcept {
+  while (gate_.enter()) {
+    call_drainer();
+  }
+}
+
+bool PlaceArena::try_run_one() noexcept {
+  std::optional<detail::Task> task = ring_->try_pop();
+  if (!task) {
+    return false;
+  }
+  ++detail::this_thread.nested_tasks;
+  task->run();
+  --detail::this_thread.nested_tasks;
+  return true;
+}
+
+void PlaceArena::drain() noexcept {
+  const detail::InsideTask inside;
+  IdleWatch idle(control_);
+  for (;;) {
+    if (gate_.bulk_waits()) {
+      if (gate_.leave_to_bulk()) {
+        return count(control_.yield_count);
+      }
+    } else if (std::optional<detail::Task> task = ring_->try_pop()) {
+      task->run();
+      idle.found_task();
+    } else if (!idle.goes_on()) {
+      if (gate_.leave(*ring_)) {
+        return count(control_.leave_count);
+      }
+      std::this_thread::yield();  // A producer is between taking its cell and filling it.
+    }
+  }
+}
+
+void PlaceArena::end_bulk() noexcept {
+  if (!gate_.end_bulk()) {
+    return;
+  }
+  if (control_.idle_policy.load(std::memory_order_relaxed) == IdlePolicy::kSpin) {
+    call_all();
+  }
+  for (std::size_t i = ring_->size(); i > 0 && gate_.enter(); --i) {
+    call_drainer();
+  }
+}
+
+}  // namespace pinion
