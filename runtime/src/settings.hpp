@@ -20,7 +20,7 @@ struct Settings {
   Duration batch_duration = std::chrono::seconds(5);
   std::uint64_t batch_bytes = 256u << 20;
   Duration lease_duration = std::chrono::seconds(6);
-  std::uint64_t memory_bytes = 0;  ///< Budget for blobs of a rank; 0: half of the machine's memory.
+  std::uint64_t memory_bytes = 0;  ///< Budget of a rank; 0: its share of half of the memory.
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};  ///< Empty: no trace.
@@ -46,9 +46,6 @@ struct Settings {
 /// Makes the directory for the trace, if one is asked for, before any work is done for it.
 /// Errors: those of the file system; kPermissionDenied when it is there and cannot be written.
 [[nodiscard]] Status make_trace_directory(const Settings& settings);
-
-/// What each of `rank_count` ranks of a host may hold in blobs.
-[[nodiscard]] std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count);
 
 /// The value of an environment variable; empty when it is not set.
 [[nodiscard]] std::string environment_value(const char* name);
