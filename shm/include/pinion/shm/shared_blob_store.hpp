@@ -31,8 +31,9 @@ struct SharedBlobStoreOptions {
   std::uint32_t first_segment = 0;
   std::uint32_t segment_count = 0;
 
-  /// Charged with the payload bytes of writers and blobs that this store has made.
-  MemoryLedger memory;
+  /// Charged with the payload bytes of writers and blobs that this store has made. Without one,
+  /// the store only reads.
+  MemoryLedger memory = MemoryLedger({});
 
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
