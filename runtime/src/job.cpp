@@ -27,29 +27,34 @@
 #include "grant_log.hpp"
 #include "launch_spec.hpp"
 #include "local_link.hpp"
+#include "memory_budget.hpp"
 #include "settings.hpp"
 
 namespace pinion {
 
 // Members are destroyed from the last to the first: the workers end before the store and the link
-// that they use.
+// that they use. Blobs that outlive the job keep their part of the ledger.
 struct Job::State {
   SystemClock clock;
   Settings settings;
   JobInfo info;
   std::optional<Topology> topology;  // Of this machine; empty where there is nothing to choose.
   GrantLog log;
+  std::optional<MemoryLedger> memory;
+  std::unique_ptr<PagePool> page_pool;
   std::unique_ptr<IBlobStore> store;
   LocalBlobStore* local_store = nullptr;  // The same object, in a job of one process.
   std::unique_ptr<AgentLink> agent_link;
   std::unique_ptr<LocalLink> local_link;
   std::unique_ptr<Trace> trace;
+  std::unique_ptr<Metrics> metrics;
   std::unique_ptr<Executor> executor;
   std::uint64_t step_count = 0;
 
   Status become_rank(UniqueFd socket);
   Status become_job();
   BindMemory memory_binder() const;
+  Status divide_memory(std::uint64_t budget_bytes, const std::vector<WorkerGroup>& groups);
   Status start_workers(const std::vector<WorkerGroup>& groups);
   void finish() noexcept;
 };
@@ -93,12 +98,13 @@ Status Job::State::become_rank(UniqueFd socket) {
     }
     topology = std::move(found).value();
   }
+  PINION_RETURN_IF_ERROR(divide_memory(welcome.memory_bytes, welcome.groups));
   AgentLink& link = *agent_link;
   store = make_shared_blob_store(
       {.identity = {info.job, info.epoch, info.host},
        .first_segment = welcome.first_segment,
        .segment_count = welcome.segment_count,
-       .budget_bytes = welcome.memory_bytes,
+       .memory = *memory,
        .bind_memory = memory_binder()},
       {.publish = [&link](const BlobHandle& handle, Place home,
                           int descriptor) { return link.publish(handle, home, descriptor); },
@@ -117,6 +123,8 @@ Status Job::State::become_job() {
   if (!placement) {
     return std::move(placement).error();
   }
+  const std::vector<WorkerGroup>& groups = placement->front().groups;
+  PINION_RETURN_IF_ERROR(divide_memory(memory_budget_of(settings, 1), groups));
   std::random_device device;
   info.job = (static_cast<std::uint64_t>(device()) << 32) | device();
   info.epoch = 1;
@@ -133,11 +141,11 @@ Status Job::State::become_job() {
     log = std::move(opened).value();
   }
   auto local = std::make_unique<LocalBlobStore>(BlobStoreIdentity{info.job, info.epoch, info.host},
-                                                blob_budget_of(settings, 1), memory_binder());
+                                                *memory, memory_binder());
   local_store = local.get();
   store = std::move(local);
   local_link = std::make_unique<LocalLink>(info, settings, *local_store, clock, log);
-  return start_workers(placement->front().groups);
+  return start_workers(groups);
 }
 
 BindMemory Job::State::memory_binder() const {
@@ -149,6 +157,23 @@ BindMemory Job::State::memory_binder() const {
   };
 }
 
+Status Job::State::divide_memory(std::uint64_t budget_bytes,
+                                 const std::vector<WorkerGroup>& groups) {
+  std::size_t worker_count = 0;
+  for (const WorkerGroup& group : groups) {
+    worker_count += group.worker_count;
+  }
+  Result<MemoryLedger> ledger = make_ledger(budget_bytes, worker_count);
+  if (!ledger) {
+    return std::move(ledger).error();
+  }
+  memory = std::move(ledger).value();
+  page_pool = std::make_unique<PagePool>(
+      *memory,
+      PagePoolOptions{.spare_bytes_max = budget_bytes / 4, .bind_memory = memory_binder()});
+  return {};
+}
+
 Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
   Result<std::unique_ptr<Executor>> created = Executor::create({groups});
   if (!created) {
@@ -157,6 +182,7 @@ Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
   executor = std::move(created).value();
   trace = std::make_unique<Trace>(TraceOptions{.enabled = !settings.trace_directory.empty()},
                                   executor->worker_count());
+  metrics = std::make_unique<Metrics>(executor->worker_count());
   return {};
 }
 
@@ -242,6 +268,15 @@ IBlobStore& Job::store() noexcept {
 }
 Trace& Job::trace() noexcept {
   return *state_->trace;
+}
+MemoryLedger& Job::memory() noexcept {
+  return *state_->memory;
+}
+PagePool& Job::pages() noexcept {
+  return *state_->page_pool;
+}
+Metrics& Job::metrics() noexcept {
+  return *state_->metrics;
 }
 std::uint64_t Job::begin_step() noexcept {
   return ++state_->step_count;

@@ -96,7 +96,8 @@ constexpr Setting kSettings[] = {
     {"lease-seconds", "seconds, from 0.000001 to 1000000",
      "how long a lease holds without a heartbeat [6]",
      [](Settings& s, std::string_view v) { return set_seconds(s.lease_duration, v); }},
-    {"memory-bytes", "bytes, 0 or more", "budget for a rank's blobs; 0 is half of the memory [0]",
+    {"memory-bytes", "bytes, 0 or more",
+     "memory budget of a rank; 0 is its share of half of it [0]",
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.memory_bytes, v, 0);
      }},
@@ -264,15 +265,6 @@ std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_coun
     return settings.batch_shard_count;
   }
   return rank_count == 1 ? kOfALoneRank : kOfSeveralRanks;
-}
-
-std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count) {
-  if (settings.memory_bytes > 0) {
-    return settings.memory_bytes;
-  }
-  const auto pages = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES));
-  const auto page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
-  return pages / 2 * page_bytes / rank_count;
 }
 
 std::string environment_value(const char* name) {

@@ -20,7 +20,7 @@ struct Settings {
   Duration batch_duration = std::chrono::seconds(5);
   std::uint64_t batch_bytes = 256u << 20;
   Duration lease_duration = std::chrono::seconds(6);
-  std::uint64_t memory_bytes = 0;  ///< Budget for blobs of a rank; 0: half of the machine's memory.
+  std::uint64_t memory_bytes = 0;  ///< Budget of a rank; 0: its share of half of the memory.
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};  ///< Empty: no trace.
@@ -50,9 +50,6 @@ struct Settings {
 /// Most shards in a batch of each of `rank_count` ranks. Of several ranks one may die, and a batch
 /// is what that costs; a rank that is alone takes the job along.
 [[nodiscard]] std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count);
-
-/// What each of `rank_count` ranks of a host may hold in blobs.
-[[nodiscard]] std::uint64_t blob_budget_of(const Settings& settings, std::size_t rank_count);
 
 /// The value of an environment variable; empty when it is not set.
 [[nodiscard]] std::string environment_value(const char* name);

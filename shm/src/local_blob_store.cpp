@@ -7,21 +7,21 @@
 
 #include <pinion/core/thread_annotations.hpp>
 
-#include "blob_ledger.hpp"
+#include "blob_registry.hpp"
 #include "segment.hpp"
 
 namespace pinion {
 
 struct LocalBlobStore::State {
-  State(BlobStoreIdentity store_identity, std::uint64_t budget_bytes, BindMemory bind)
+  State(BlobStoreIdentity store_identity, MemoryLedger memory, BindMemory bind)
       : identity(store_identity),
         bind_memory(std::move(bind)),
-        ledger(std::make_shared<BlobLedger>(budget_bytes)) {}
+        registry(std::make_shared<BlobRegistry>(std::move(memory))) {}
 
   const BlobStoreIdentity identity;
   const BindMemory bind_memory;
-  // Blobs own the ledger but not this state, or a kept blob would keep itself.
-  const std::shared_ptr<BlobLedger> ledger;
+  // Blobs own the registry but not this state, or a kept blob would keep itself.
+  const std::shared_ptr<BlobRegistry> registry;
   std::atomic<std::uint64_t> segment_count = 0;
 
   Mutex mutex;
@@ -30,7 +30,7 @@ struct LocalBlobStore::State {
 
   Result<std::shared_ptr<const SealedBlob>> find(const BlobHandle& handle) const {
     PINION_RETURN_IF_ERROR(check_handle(identity, handle));
-    std::shared_ptr<const SealedBlob> blob = ledger->find(handle.segment);
+    std::shared_ptr<const SealedBlob> blob = registry->find(handle.segment);
     if (!blob) {
       return no_such_blob(handle);
     }
@@ -42,24 +42,24 @@ struct LocalBlobStore::State {
 namespace {
 
 struct Writing {
+  BlobShare memory;
   MemoryMapping mapping;
-  BudgetCharge charge;
 };
 
 }  // namespace
 
-LocalBlobStore::LocalBlobStore(BlobStoreIdentity identity, std::uint64_t budget_bytes,
+LocalBlobStore::LocalBlobStore(BlobStoreIdentity identity, MemoryLedger memory,
                                BindMemory bind_memory)
-    : state_(std::make_shared<State>(identity, budget_bytes, std::move(bind_memory))) {}
+    : state_(std::make_shared<State>(identity, std::move(memory), std::move(bind_memory))) {}
 
 LocalBlobStore::~LocalBlobStore() = default;
 
 Result<BlobWriter> LocalBlobStore::create(std::uint64_t size_bytes, Place place) {
   PINION_RETURN_IF_ERROR(check_home(state_->identity, place));
   PINION_RETURN_IF_ERROR(check_size(size_bytes));
-  Result<BudgetCharge> charge = BudgetCharge::take(state_->ledger, size_bytes);
-  if (!charge) {
-    return std::move(charge).error();
+  Result<BlobShare> memory = state_->registry->take(size_bytes);
+  if (!memory) {
+    return std::move(memory).error();
   }
   Result<MemoryMapping> mapping =
       MemoryMapping::create_private(static_cast<std::size_t>(size_bytes));
@@ -72,7 +72,7 @@ Result<BlobWriter> LocalBlobStore::create(std::uint64_t size_bytes, Place place)
   PINION_RETURN_IF_ERROR(mapping->populate());
 
   const std::span<std::byte> bytes = mapping->bytes();
-  auto writing = std::make_shared<Writing>(Writing{*std::move(mapping), *std::move(charge)});
+  auto writing = std::make_shared<Writing>(Writing{*std::move(memory), *std::move(mapping)});
   return BlobWriter(bytes, [state = state_, writing, place]() -> Result<Blob> {
     PINION_RETURN_IF_ERROR(writing->mapping.make_read_only());
     // Only the uniqueness of the number matters.
@@ -87,8 +87,8 @@ Result<BlobWriter> LocalBlobStore::create(std::uint64_t size_bytes, Place place)
                                .host = state->identity.host,
                                .segment = static_cast<std::uint32_t>(number),
                                .index = kOnlyIndex};
-    return SealedBlob::share(state->ledger->remember(std::make_shared<const SealedBlob>(
-        handle, place, std::move(writing->mapping), std::move(writing->charge), state->ledger)));
+    return SealedBlob::share(state->registry->remember(std::make_shared<const SealedBlob>(
+        handle, place, std::move(writing->mapping), std::move(writing->memory), state->registry)));
   });
 }
 
@@ -101,7 +101,7 @@ Result<Blob> LocalBlobStore::open(const BlobHandle& handle) {
 }
 
 BlobStoreUsage LocalBlobStore::usage() const {
-  return state_->ledger->usage();
+  return state_->registry->usage();
 }
 
 Status LocalBlobStore::keep(const BlobHandle& handle) {
@@ -127,7 +127,7 @@ void LocalBlobStore::release(const BlobHandle& handle) {
 
 std::unique_ptr<LocalBlobStore> make_local_blob_store(BlobStoreIdentity identity,
                                                       std::uint64_t budget_bytes) {
-  return std::make_unique<LocalBlobStore>(identity, budget_bytes);
+  return std::make_unique<LocalBlobStore>(identity, MemoryLedger({.budget_bytes = budget_bytes}));
 }
 
 }  // namespace pinion

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "blob_ledger.hpp"
+#include "blob_registry.hpp"
 #include "segment.hpp"
 
 namespace pinion {
@@ -14,11 +14,11 @@ struct Shared {
   Shared(const SharedBlobStoreOptions& store_options, SegmentExchange segment_exchange)
       : options(store_options),
         exchange(std::move(segment_exchange)),
-        ledger(std::make_shared<BlobLedger>(store_options.budget_bytes)) {}
+        registry(std::make_shared<BlobRegistry>(store_options.memory)) {}
 
   const SharedBlobStoreOptions options;
   const SegmentExchange exchange;
-  const std::shared_ptr<BlobLedger> ledger;
+  const std::shared_ptr<BlobRegistry> registry;
   std::atomic<std::uint64_t> numbered_count = 0;
 
   // A number is never used twice, also when its seal() fails later.
@@ -47,15 +47,15 @@ class Writing {
  public:
   static Result<std::shared_ptr<Writing>> create(const std::shared_ptr<Shared>& shared,
                                                  std::uint64_t length_bytes, Place home) {
-    Result<BudgetCharge> charge = BudgetCharge::take(shared->ledger, length_bytes);
-    if (!charge) {
-      return std::move(charge).error();
+    Result<BlobShare> memory = shared->registry->take(length_bytes);
+    if (!memory) {
+      return std::move(memory).error();
     }
     auto writing = std::make_shared<Writing>();
     writing->shared_ = shared;
     writing->home_ = home;
     writing->length_bytes_ = length_bytes;
-    writing->charge_ = *std::move(charge);
+    writing->memory_ = *std::move(memory);
     PINION_RETURN_IF_ERROR(writing->allocate());
     return writing;
   }
@@ -87,8 +87,8 @@ class Writing {
     // Publishing comes last: nothing that can fail follows, so the agent never has a blob that this
     // process believes not to exist.
     PINION_RETURN_IF_ERROR(shared_->exchange.publish(handle, home_, descriptor_.get()));
-    return SealedBlob::share(shared_->ledger->remember(std::make_shared<const SealedBlob>(
-        handle, home_, *std::move(sealed), std::move(charge_), shared_->ledger)));
+    return SealedBlob::share(shared_->registry->remember(std::make_shared<const SealedBlob>(
+        handle, home_, *std::move(sealed), std::move(memory_), shared_->registry)));
   }
 
  private:
@@ -117,7 +117,7 @@ class Writing {
   std::shared_ptr<Shared> shared_;
   Place home_;
   std::uint64_t length_bytes_ = 0;
-  BudgetCharge charge_;
+  BlobShare memory_;
   UniqueFd descriptor_;
   MemoryMapping mapping_;
 };
@@ -139,7 +139,7 @@ class SharedBlobStore final : public IBlobStore {
 
   Result<Blob> open(const BlobHandle& handle) override {
     PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
-    if (std::shared_ptr<const SealedBlob> living = shared_->ledger->find(handle.segment)) {
+    if (std::shared_ptr<const SealedBlob> living = shared_->registry->find(handle.segment)) {
       PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
       return SealedBlob::share(std::move(living));
     }
@@ -154,11 +154,11 @@ class SharedBlobStore final : public IBlobStore {
       return std::move(mapping).error();
     }
     const auto opened = std::make_shared<const SealedBlob>(handle, home, *std::move(mapping),
-                                                           BudgetCharge(), shared_->ledger);
-    return SealedBlob::share(shared_->ledger->remember(opened));
+                                                           BlobShare(), shared_->registry);
+    return SealedBlob::share(shared_->registry->remember(opened));
   }
 
-  BlobStoreUsage usage() const override { return shared_->ledger->usage(); }
+  BlobStoreUsage usage() const override { return shared_->registry->usage(); }
 
  private:
   const std::shared_ptr<Shared> shared_;

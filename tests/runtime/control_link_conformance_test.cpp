@@ -29,7 +29,7 @@ struct LocalHost {
 
   SystemClock clock;
   GrantLog log;
-  LocalBlobStore store = LocalBlobStore({kJob, kEpoch, 0}, 1 << 20);
+  LocalBlobStore store = LocalBlobStore({kJob, kEpoch, 0}, MemoryLedger({.budget_bytes = 1 << 20}));
   LocalLink local_link =
       LocalLink({.job = kJob, .epoch = kEpoch}, {.quiet = true}, store, clock, log);
 };

@@ -357,16 +357,5 @@ TEST(Options, AreRefusedWithoutAValueOrWithABadOne) {
               HasSubstr("--pinion-NAME=VALUE"));
 }
 
-TEST(BlobBudget, IsWhatWasAskedForOrAShareOfHalfTheMemory) {
-  Settings settings;
-  settings.memory_bytes = 12345;
-  EXPECT_EQ(blob_budget_of(settings, 1), 12345u);
-  EXPECT_EQ(blob_budget_of(settings, 8), 12345u);
-  settings.memory_bytes = 0;
-  const std::uint64_t alone = blob_budget_of(settings, 1);
-  EXPECT_GT(alone, 0u);
-  EXPECT_EQ(blob_budget_of(settings, 4), alone / 4);
-}
-
 }  // namespace
 }  // namespace pinion

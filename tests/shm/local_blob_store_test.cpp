@@ -8,7 +8,7 @@ namespace pinion {
 namespace {
 
 TEST(LocalBlobStore, DropsABlobThatIsNeitherKeptNorReferenced) {
-  LocalBlobStore store(kTestIdentity, 1000);
+  LocalBlobStore store(kTestIdentity, MemoryLedger({.budget_bytes = 1000}));
   BlobHandle handle;
   {
     const Result<Blob> sealed = store.create(600, kTestPlace)->seal();
@@ -22,7 +22,7 @@ TEST(LocalBlobStore, DropsABlobThatIsNeitherKeptNorReferenced) {
 }
 
 TEST(LocalBlobStore, ChargesAKeptBlobUntilItIsReleased) {
-  LocalBlobStore store(kTestIdentity, 1000);
+  LocalBlobStore store(kTestIdentity, MemoryLedger({.budget_bytes = 1000}));
   const BlobHandle handle = [&] {
     const Result<Blob> sealed = store.create(600, kTestPlace)->seal();
     EXPECT_TRUE(store.keep(sealed->handle()).ok());
@@ -41,12 +41,13 @@ TEST(LocalBlobStore, ChargesAKeptBlobUntilItIsReleased) {
 TEST(LocalBlobStore, BindsItsMemoryAndReportsWhatFails) {
   Status answer;
   int call_count = 0;
-  LocalBlobStore store(kTestIdentity, 1000, [&](std::span<std::byte> bytes, Place place) {
-    ++call_count;
-    EXPECT_EQ(bytes.size(), 600u);
-    EXPECT_EQ(place, kTestPlace);
-    return answer;
-  });
+  LocalBlobStore store(kTestIdentity, MemoryLedger({.budget_bytes = 1000}),
+                       [&](std::span<std::byte> bytes, Place place) {
+                         ++call_count;
+                         EXPECT_EQ(bytes.size(), 600u);
+                         EXPECT_EQ(place, kTestPlace);
+                         return answer;
+                       });
   EXPECT_TRUE(store.create(600, kTestPlace).has_value());
   EXPECT_EQ(call_count, 1);
   answer = Status(ErrorCode::kInvalidArgument, "no such place");

@@ -45,7 +45,7 @@ Sealed make_sealed(std::uint32_t segment, std::uint64_t size_bytes) {
   const auto store = make_shared_blob_store({.identity = kTestIdentity,
                                              .first_segment = segment,
                                              .segment_count = 1,
-                                             .budget_bytes = size_bytes},
+                                             .memory = MemoryLedger({.budget_bytes = size_bytes})},
                                             exchange);
   EXPECT_TRUE(store->create(size_bytes, kTestPlace)->seal().has_value());
   return sealed;

@@ -51,7 +51,7 @@ class TableAgent {
     return {.identity = kTestIdentity,
             .first_segment = table_.first_segment(client),
             .segment_count = segments_per_client_,
-            .budget_bytes = budget_bytes};
+            .memory = MemoryLedger({.budget_bytes = budget_bytes})};
   }
 
   std::unique_ptr<IBlobStore> make_store(std::uint32_t client, std::uint64_t budget_bytes) {

@@ -11,6 +11,7 @@
 #include <pinion/runtime/version.hpp>
 
 #include "agent/agent.hpp"
+#include "memory_budget.hpp"
 
 namespace pinion {
 namespace {
@@ -126,7 +127,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.groups = it.placement.groups;
   welcome.first_segment = segments_.first_segment(it.client);
   welcome.segment_count = kSegmentsPerClient;
-  welcome.memory_bytes = blob_budget_of(settings_, ranks_.size());
+  welcome.memory_bytes = memory_budget_of(settings_, ranks_.size());
   welcome.trace_directory = settings_.trace_directory;
   welcome.binds_memory = binds_memory_;
   return welcome;

@@ -85,6 +85,7 @@ struct FakeJobOptions {
   std::size_t worker_count = 1;  ///< Of each rank.
   std::size_t batch_shard_count = 64;
   std::uint64_t store_bytes = std::uint64_t{1} << 30;
+  std::uint64_t memory_bytes = std::uint64_t{4} << 30;  ///< Of each rank, beside the store.
   bool trace = false;
 };
 
@@ -97,7 +98,10 @@ class FakeRank final : public IJobContext {
         link_(std::move(on_send)),
         executor_(std::move(
             Executor::create({.groups = {{.worker_count = options.worker_count}}}).value())),
-        trace_({.enabled = options.trace}, executor_->worker_count()) {
+        trace_({.enabled = options.trace}, executor_->worker_count()),
+        memory_({.budget_bytes = options.memory_bytes}),
+        pages_(memory_, {.spare_bytes_max = options.memory_bytes / 4}),
+        metrics_(executor_->worker_count()) {
     info_.job = 1;
     info_.seed = 42;
     info_.epoch = 1;
@@ -111,6 +115,9 @@ class FakeRank final : public IJobContext {
   [[nodiscard]] IBlobStore& store() noexcept override { return store_; }
   [[nodiscard]] FakeLink& control() noexcept override { return link_; }
   [[nodiscard]] Trace& trace() noexcept override { return trace_; }
+  [[nodiscard]] MemoryLedger& memory() noexcept override { return memory_; }
+  [[nodiscard]] PagePool& pages() noexcept override { return pages_; }
+  [[nodiscard]] Metrics& metrics() noexcept override { return metrics_; }
   [[nodiscard]] std::uint64_t begin_step() noexcept override { return ++step_; }
 
  private:
@@ -119,6 +126,9 @@ class FakeRank final : public IJobContext {
   FakeLink link_;
   std::unique_ptr<Executor> executor_;
   Trace trace_;
+  MemoryLedger memory_;
+  PagePool pages_;
+  Metrics metrics_;
   std::uint64_t step_ = 0;
 };
 

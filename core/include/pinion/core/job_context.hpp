@@ -9,6 +9,9 @@
 #include <pinion/core/blob_store.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/core/executor.hpp>
+#include <pinion/core/memory_ledger.hpp>
+#include <pinion/core/metrics.hpp>
+#include <pinion/core/page_pool.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/trace.hpp>
 
@@ -64,6 +67,11 @@ class IJobContext {
   [[nodiscard]] virtual IBlobStore& store() noexcept = 0;
   [[nodiscard]] virtual IControlLink& control() noexcept = 0;
   [[nodiscard]] virtual Trace& trace() noexcept = 0;
+
+  /// What divides the memory of this rank; blobs and pages() are charged to it.
+  [[nodiscard]] virtual MemoryLedger& memory() noexcept = 0;
+  [[nodiscard]] virtual PagePool& pages() noexcept = 0;
+  [[nodiscard]] virtual Metrics& metrics() noexcept = 0;
 
   /// The number of the next collective operation in program order, from 1. Each call takes one.
   [[nodiscard]] virtual std::uint64_t begin_step() noexcept = 0;

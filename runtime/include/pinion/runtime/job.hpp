@@ -32,7 +32,8 @@ class Job final : public IJobContext {
   /// Blocks: for the agent's answer.
   /// Errors: kInvalidArgument for a setting that does not fit, or that is given to a rank of
   ///   `pinion run`; kFailedPrecondition when a rank makes a second Job; kUnavailable when the
-  ///   agent is gone; those of finding and binding the machine's CPUs.
+  ///   agent is gone; kResourceExhausted when the memory budget does not do for its workers; those
+  ///   of finding and binding the machine's CPUs.
   [[nodiscard]] static Result<Job> create(int& argc, char** argv);
   ~Job() override;
 
@@ -57,6 +58,9 @@ class Job final : public IJobContext {
   [[nodiscard]] IBlobStore& store() noexcept override;
   [[nodiscard]] IControlLink& control() noexcept override;
   [[nodiscard]] Trace& trace() noexcept override;
+  [[nodiscard]] MemoryLedger& memory() noexcept override;
+  [[nodiscard]] PagePool& pages() noexcept override;
+  [[nodiscard]] Metrics& metrics() noexcept override;
   [[nodiscard]] std::uint64_t begin_step() noexcept override;
 
  private:

@@ -1,12 +1,6 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <span>
-
-#include <pinion/core/place.hpp>
-#include <pinion/core/status.hpp>
 
 namespace pinion {
 
@@ -17,9 +11,5 @@ struct BlobStoreIdentity {
   std::uint32_t epoch = 0;
   std::uint32_t host = 0;
 };
-
-/// Binds whole pages of memory to a place before anybody touches them. The span begins at a page.
-/// Errors: kInvalidArgument for a place that this host does not have.
-using BindMemory = std::function<Status(std::span<std::byte>, Place)>;
 
 }  // namespace pinion

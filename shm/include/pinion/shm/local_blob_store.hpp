@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <memory>
 
+#include <pinion/core/bind_memory.hpp>
 #include <pinion/core/blob_store.hpp>
+#include <pinion/core/memory_ledger.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
 
 namespace pinion {
@@ -11,14 +13,14 @@ namespace pinion {
 /// The blob store of a job that is one process: private memory, made read-only at seal().
 ///
 /// A sealed blob can be found by its handle while a Blob of it lives or the job keeps it, and its
-/// memory goes back when neither is the case. The budget counts payload bytes from create() on.
+/// memory goes back when neither is the case. Payload bytes are charged to the ledger from create()
+/// on.
 ///
 /// Thread safety: all members may be called from any thread.
 /// Lifetime: writers and blobs may outlive the store.
 class LocalBlobStore final : public IBlobStore {
  public:
-  LocalBlobStore(BlobStoreIdentity identity, std::uint64_t budget_bytes,
-                 BindMemory bind_memory = {});
+  LocalBlobStore(BlobStoreIdentity identity, MemoryLedger memory, BindMemory bind_memory = {});
   ~LocalBlobStore() override;
 
   [[nodiscard]] Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override;
@@ -37,7 +39,7 @@ class LocalBlobStore final : public IBlobStore {
   std::shared_ptr<State> state_;
 };
 
-/// A store for a job of one process.
+/// A store for a job of one process, with a ledger of its own.
 std::unique_ptr<LocalBlobStore> make_local_blob_store(BlobStoreIdentity identity,
                                                       std::uint64_t budget_bytes);
 

@@ -5,7 +5,9 @@
 #include <memory>
 #include <utility>
 
+#include <pinion/core/bind_memory.hpp>
 #include <pinion/core/blob_store.hpp>
+#include <pinion/core/memory_ledger.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
@@ -29,8 +31,9 @@ struct SharedBlobStoreOptions {
   std::uint32_t first_segment = 0;
   std::uint32_t segment_count = 0;
 
-  /// Payload bytes that writers and blobs made by this store may hold in this process at once.
-  std::uint64_t budget_bytes = 0;
+  /// Charged with the payload bytes of writers and blobs that this store has made. Without one,
+  /// the store only reads.
+  MemoryLedger memory = MemoryLedger({});
 
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
@@ -39,7 +42,7 @@ struct SharedBlobStoreOptions {
 /// The rank's half of a host's blob store: blobs lie in sealed, nameless segments that any process
 /// of the host maps read-only.
 ///
-/// A blob is charged to the budget from create() until its writer or its last Blob in this process
+/// A blob is charged to the ledger from create() until its writer or its last Blob in this process
 /// is gone; from seal() on its memory is also the agent's, which decides how long it lives.
 /// Lifetime: writers and blobs may outlive the store; `exchange` is called until the store is gone
 ///   and the last writer is sealed or dropped.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <pinion/core/blob_store.hpp>
+#include <pinion/core/memory_ledger.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
@@ -15,17 +16,18 @@ namespace pinion {
 
 class SealedBlob;
 
-/// What one store has in this process: how much of its budget is in use and which sealed blobs
-/// live. Owned by the store, its writers and its blobs together, because each may be the last.
+class BlobShare;
+
+/// What one store has in this process: which of its blobs live, and their share of the memory.
+/// Owned by the store, its writers and its blobs together, because each may be the last.
 ///
 /// Thread safety: all members may be called from any thread.
-class BlobLedger {
+class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
  public:
-  explicit BlobLedger(std::uint64_t budget_bytes) noexcept : budget_bytes_(budget_bytes) {}
+  explicit BlobRegistry(MemoryLedger memory) noexcept : memory_(std::move(memory)) {}
 
-  /// Errors: kResourceExhausted when the budget has no room for it.
-  Status charge(std::uint64_t size_bytes) PINION_EXCLUDES(mutex_);
-  void discharge(std::uint64_t size_bytes) noexcept PINION_EXCLUDES(mutex_);
+  /// Errors: kResourceExhausted when the ledger has no room for it.
+  Result<BlobShare> take(std::uint64_t size_bytes) PINION_EXCLUDES(mutex_);
   [[nodiscard]] BlobStoreUsage usage() const PINION_EXCLUDES(mutex_);
 
   /// The living blob of that segment: `blob`, or the one that was remembered before it.
@@ -38,50 +40,55 @@ class BlobLedger {
   void forget(std::uint32_t segment) noexcept PINION_EXCLUDES(mutex_);
 
  private:
-  const std::uint64_t budget_bytes_;
+  friend class BlobShare;
+  void give_back(std::uint64_t size_bytes) noexcept PINION_EXCLUDES(mutex_);
+
+  const MemoryLedger memory_;
   mutable Mutex mutex_;
   BlobStoreUsage usage_ PINION_GUARDED_BY(mutex_);
   std::unordered_map<std::uint32_t, std::weak_ptr<const SealedBlob>> living_
       PINION_GUARDED_BY(mutex_);
 };
 
-/// A share of a ledger's budget; gives it back. Movable, not copyable.
-class BudgetCharge {
+/// The memory of one blob of a store; gives it back. Movable, not copyable.
+class BlobShare {
  public:
-  /// A charge of nothing.
-  BudgetCharge() noexcept = default;
+  /// The share of a blob that another process made: nothing.
+  BlobShare() noexcept = default;
 
-  static Result<BudgetCharge> take(std::shared_ptr<BlobLedger> ledger, std::uint64_t size_bytes);
-
-  BudgetCharge(BudgetCharge&& other) noexcept = default;
-  BudgetCharge& operator=(BudgetCharge&& other) noexcept {
-    std::swap(ledger_, other.ledger_);
-    std::swap(size_bytes_, other.size_bytes_);
+  BlobShare(BlobShare&& other) noexcept = default;
+  BlobShare& operator=(BlobShare&& other) noexcept {
+    std::swap(registry_, other.registry_);
+    std::swap(memory_, other.memory_);
     return *this;
   }
-  ~BudgetCharge() {
-    if (ledger_) {
-      ledger_->discharge(size_bytes_);
+  ~BlobShare() {
+    if (registry_) {
+      registry_->give_back(memory_.bytes());
     }
   }
 
  private:
-  std::shared_ptr<BlobLedger> ledger_;
-  std::uint64_t size_bytes_ = 0;
+  friend class BlobRegistry;
+  BlobShare(std::shared_ptr<BlobRegistry> registry, MemoryShare memory) noexcept
+      : registry_(std::move(registry)), memory_(std::move(memory)) {}
+
+  std::shared_ptr<BlobRegistry> registry_;
+  MemoryShare memory_;
 };
 
 /// A sealed blob that is mapped into this process; every Blob of it shares one.
 class SealedBlob {
  public:
-  /// `charge` is empty for a blob that another process made.
-  SealedBlob(BlobHandle handle, Place home, MemoryMapping mapping, BudgetCharge charge,
-             std::shared_ptr<BlobLedger> ledger) noexcept
+  /// `memory` is empty for a blob that another process made.
+  SealedBlob(BlobHandle handle, Place home, MemoryMapping mapping, BlobShare memory,
+             std::shared_ptr<BlobRegistry> registry) noexcept
       : handle_(handle),
         home_(home),
-        mapping_(std::move(mapping)),
-        charge_(std::move(charge)),
-        ledger_(std::move(ledger)) {}
-  ~SealedBlob() { ledger_->forget(handle_.segment); }
+        registry_(std::move(registry)),
+        memory_(std::move(memory)),
+        mapping_(std::move(mapping)) {}
+  ~SealedBlob() { registry_->forget(handle_.segment); }
 
   SealedBlob(const SealedBlob&) = delete;
   SealedBlob& operator=(const SealedBlob&) = delete;
@@ -100,9 +107,9 @@ class SealedBlob {
  private:
   BlobHandle handle_;
   Place home_;
+  std::shared_ptr<BlobRegistry> registry_;
+  BlobShare memory_;  // Before the mapping, so that it is given back after the pages are.
   MemoryMapping mapping_;
-  BudgetCharge charge_;
-  std::shared_ptr<BlobLedger> ledger_;
 };
 
 }  // namespace pinion

@@ -1,0 +1,56 @@
+#include "blob_registry.hpp"
+
+#include <utility>
+
+namespace pinion {
+
+Result<BlobShare> BlobRegistry::take(std::uint64_t size_bytes) {
+  Result<MemoryShare> memory = memory_.take(MemoryUse::kBlobs, size_bytes);
+  if (!memory) {
+    return std::move(memory).error();
+  }
+  MutexLock lock(mutex_);
+  usage_.memory_bytes += size_bytes;
+  ++usage_.blob_count;
+  return BlobShare(shared_from_this(), *std::move(memory));
+}
+
+void BlobRegistry::give_back(std::uint64_t size_bytes) noexcept {
+  MutexLock lock(mutex_);
+  PINION_ASSERT(usage_.memory_bytes >= size_bytes && usage_.blob_count > 0);
+  usage_.memory_bytes -= size_bytes;
+  --usage_.blob_count;
+}
+
+BlobStoreUsage BlobRegistry::usage() const {
+  MutexLock lock(mutex_);
+  return usage_;
+}
+
+std::shared_ptr<const SealedBlob> BlobRegistry::remember(std::shared_ptr<const SealedBlob> blob) {
+  MutexLock lock(mutex_);
+  std::weak_ptr<const SealedBlob>& entry = living_[blob->handle().segment];
+  // Two threads may have opened the same segment: the later one takes the earlier one's blob. Its
+  // own is the parameter, which ends after the lock: the end of a blob takes the lock again.
+  if (std::shared_ptr<const SealedBlob> earlier = entry.lock()) {
+    return earlier;
+  }
+  entry = blob;
+  return blob;
+}
+
+std::shared_ptr<const SealedBlob> BlobRegistry::find(std::uint32_t segment) const {
+  MutexLock lock(mutex_);
+  const auto found = living_.find(segment);
+  return found == living_.end() ? nullptr : found->second.lock();
+}
+
+void BlobRegistry::forget(std::uint32_t segment) noexcept {
+  MutexLock lock(mutex_);
+  const auto found = living_.find(segment);
+  if (found != living_.end() && found->second.expired()) {
+    living_.erase(found);
+  }
+}
+
+}  // namespace pinion
