@@ -205,6 +205,23 @@ TEST(Topology, JoinsTheFacesOfAGpuByItsBusId) {
   EXPECT_EQ(gpu.near_node, topology.nodes()[1].place);
 }
 
+// As under a job scheduler that gave us the cores of the other package.
+TEST(Topology, KeepsAGpuNearItsNodeWhenTheCpusThereAreNotOurs) {
+  std::ifstream whole(testing::path_of("power8-4xP100.xml"));
+  std::string text(std::istreambuf_iterator<char>(whole), {});
+  constexpr std::string_view kAllowed = "allowed_cpuset=\"";
+  const std::size_t begin = text.find(kAllowed) + kAllowed.size();
+  ASSERT_NE(text.find(kAllowed), std::string::npos);
+  text.replace(begin, text.find('"', begin) - begin, "0x3");
+  const TemporaryFolder folder;
+  const Topology topology = Topology::from_xml(folder.write("part.xml", text)).value();
+  EXPECT_THAT(topology.usable_cpus(), ElementsAre(0, 1));
+  EXPECT_TRUE(topology.nodes()[1].usable_cpus.empty());
+  EXPECT_FALSE(topology.nodes()[1].cpus.empty());
+  EXPECT_EQ(topology.gpus()[0].near_node, topology.nodes()[0].place);
+  EXPECT_EQ(topology.gpus()[2].near_node, topology.nodes()[1].place);
+}
+
 TEST(Topology, KnowsDistancesWhereTheMachineTellsThem) {
   const Topology known = load("llnl-lassen-p9-4xV100.xml");
   EXPECT_EQ(known.distance(0, 0), 10u);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -41,22 +40,25 @@ std::size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
-// The first element that closes what is not open, or stays open; empty for a well-formed text.
+// The first tag that closes what is not open, or stays open; empty for a well-formed text.
 std::string unbalanced(const std::string& xml) {
-  static const std::regex kTag("<(/?)([a-zA-Z]+)[^<>]*?(/?)>");
   std::vector<std::string> open;
-  for (std::sregex_iterator tag(xml.begin(), xml.end(), kTag), end; tag != end; ++tag) {
-    const std::string name = (*tag)[2];
-    if ((*tag)[1].length() > 0) {
-      if (open.empty() || open.back() != name) {
-        return "</" + name + ">";
+  for (std::size_t at = xml.find('<'); at != std::string::npos; at = xml.find('<', at + 1)) {
+    const std::size_t end = xml.find('>', at);
+    if (end == std::string::npos) {
+      return xml.substr(at);
+    }
+    const std::string tag = xml.substr(at + 1, end - at - 1);
+    if (tag.front() == '/') {
+      if (open.empty() || open.back() != tag.substr(1)) {
+        return tag;
       }
       open.pop_back();
-    } else if ((*tag)[3].length() == 0) {
-      open.push_back(name);
+    } else if (tag.front() != '?' && tag.back() != '/') {
+      open.push_back(tag.substr(0, tag.find(' ')));
     }
   }
-  return open.empty() ? "" : "<" + open.back() + ">";
+  return open.empty() ? "" : open.back();
 }
 
 class RecordedView : public ::testing::TestWithParam<RecordedMachine> {};

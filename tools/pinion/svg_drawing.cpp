@@ -9,7 +9,7 @@ namespace {
 
 // How wide a character is on average, in sizes of the font: DejaVu Sans, which is a wide one.
 constexpr double kCharacterWidth = 0.6;
-constexpr double kBoldFactor = 1.1;
+constexpr double kBoldFactor = 1.15;
 constexpr double kLineHeight = 1.3;
 constexpr double kBaseline = 0.98;  // Of the line's top, in sizes of the font.
 

@@ -54,8 +54,10 @@ struct GpuInfo {
   std::string name = {};    ///< The model, or the PCI vendor and device numbers.
   std::string uuid = {};    ///< Empty when the topology does not tell.
   std::string bus_id = {};  ///< PCI "0000:18:00.0": the name to join by.
-  std::optional<Place> near_node =
-      {};  ///< Empty when it is not nearest to exactly one node with CPUs.
+
+  /// Empty when it is not nearest to exactly one node with CPUs. Whether this process may use any
+  /// of them is another matter: see NumaNode::usable_cpus.
+  std::optional<Place> near_node = {};
 };
 
 /// One network adapter: a function of a PCI device, however many interfaces show it.
