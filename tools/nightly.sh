@@ -15,6 +15,7 @@ Runs tools/test.sh, and then:
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
+  vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
 
 Exit status 0 when everything passed.
@@ -79,6 +80,18 @@ fuzz() {
     --timeout "$((PINION_FUZZ_SECONDS + 600))")
 }
 
+# Exit status 77 of the preparation: this system cannot, and has said why.
+vm() {
+  local status=0
+  "$root/tests/vm/prepare.sh" || status=$?
+  if ((status == 77)); then
+    say "the tests in virtual machines are skipped"
+    return 0
+  fi
+  ((status == 0)) || return "$status"
+  test_release --label-regex '^vm$'
+}
+
 export PINION_FUZZ_SECONDS=${PINION_FUZZ_SECONDS:-120}
 
 phase "the tests of a change" "$root/tools/test.sh"
@@ -86,12 +99,13 @@ phase "packages: what the nightly run needs" install_packages "${pinion_nightly_
 phase "clang: configure" configure clang --log-level=WARNING
 phase "clang: build" build clang
 phase "clang: test" env -C "$root" ctest --preset clang --output-on-failure \
-  --parallel "$(nproc)" --label-exclude '^(package|style|layers)$'
+  --parallel "$(nproc)" --label-exclude '^(package|style|layers|vm)$'
 phase "tidy: clang-tidy" tidy
 PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
   phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
 phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
   --repeat "until-fail:${PINION_MP_REPEAT:-20}"
+phase "vm: several NUMA nodes in QEMU" vm
 phase "fuzz: the decoders" fuzz
 
 say "passed, in $((SECONDS - start)) s"

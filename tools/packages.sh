@@ -18,6 +18,9 @@ pinion_check_packages=(clang clang-format-14 doxygen shellcheck)
 # What only the nightly run needs.
 pinion_nightly_packages=(clang-tidy)
 
+# What only the tests in virtual machines need; tests/vm/prepare.sh fetches their kernel too.
+pinion_vm_packages=(busybox-static cpio qemu-system-x86)
+
 pinion_script=$(basename "$0")
 
 say() {

@@ -11,10 +11,10 @@ if [[ ${1:-} == --help ]]; then
 Usage: tools/test.sh
 
 Installs the packages that are missing (as root or with sudo), then builds and tests:
-  release   gcc, optimised: every test, the style checks, every public header alone,
-            an installation and a stranger's project built against it
+  release   gcc, optimised: every test but those in virtual machines, the style checks, every
+            public header alone, an installation and a stranger's project built against it
   asan      gcc with the address and the undefined-behaviour sanitizer: every test but those
-            of the installation, the style and the layers
+            of the installation, the style, the layers and in virtual machines
   tsan      gcc with the thread sanitizer: the lock-free cores (labels model and tsan)
   clang     the libraries and tools with clang's lock analysis, warnings as errors
   docs      the public headers through Doxygen, warnings as errors
@@ -58,10 +58,10 @@ phase "packages: what build and checks need" \
 phase "release: configure" configure release --log-level=WARNING
 phase "release: build" build release
 phase "release: each public header alone" build release all_verify_interface_header_sets
-phase "release: test" run_tests release
+phase "release: test" run_tests release --label-exclude '^vm$'
 phase "asan: configure" configure asan --log-level=WARNING
 phase "asan: build" build asan
-phase "asan: test" run_tests asan --label-exclude '^(package|style|layers)$'
+phase "asan: test" run_tests asan --label-exclude '^(package|style|layers|vm)$'
 phase "tsan: configure" configure tsan --log-level=WARNING
 phase "tsan: build of the lock-free cores" build tsan model_tests tsan_tests
 phase "tsan: test" run_tests tsan

@@ -1,5 +1,6 @@
 #include <pinion/numa/binding.hpp>
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -7,6 +8,9 @@
 #include <cstdint>
 #include <string>
 
+#include <pinion/numa/cpu_list.hpp>
+
+#include "check_cpus.hpp"
 #include "topology_state.hpp"
 
 namespace pinion {
@@ -18,7 +22,7 @@ Status require_this_machine(const Topology& topology) {
   }
   return {ErrorCode::kFailedPrecondition,
           "the topology is that of a recorded machine, which is for planning only; use "
-          "Topology::of_this_machine() to bind memory or to ask where it lies"};
+          "Topology::of_this_machine() to pin threads, to bind memory or to ask where it lies"};
 }
 
 std::string name_of(const NumaNode& node) {
@@ -26,18 +30,74 @@ std::string name_of(const NumaNode& node) {
          std::to_string(node.os_index) + ")";
 }
 
-}  // namespace
-
-Status bind_memory(std::span<std::byte> pages, const Topology& topology, Place place) {
-  PINION_RETURN_IF_ERROR(require_this_machine(topology));
+Status check_node(const Topology& topology, Place place) {
   if (place.kind != PlaceKind::kNuma || place.index >= topology.nodes().size()) {
     return {ErrorCode::kInvalidArgument,
             std::string(place.kind == PlaceKind::kNuma ? "NUMA node " : "device ") +
                 std::to_string(place.index) +
-                " cannot hold the memory; this machine has the NUMA "
-                "nodes 0 to " +
+                " cannot hold the memory; this machine has the NUMA nodes 0 to " +
                 std::to_string(topology.nodes().size() - 1)};
   }
+  const NumaNode& node = topology.nodes()[place.index];
+  if (!node.memory_usable) {
+    return {ErrorCode::kPermissionDenied,
+            name_of(node) + (node.memory_bytes == 0
+                                 ? " has no memory"
+                                 : " may not be used: cpuset or memory policy forbid its memory")};
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_cpus(std::span<const unsigned> cpus, const Topology& topology) {
+  if (cpus.empty()) {
+    return {ErrorCode::kInvalidArgument, "no CPU is named to run on; it must be at least one"};
+  }
+  for (const unsigned cpu : cpus) {
+    if (!topology.has_cpu(cpu)) {
+      return {ErrorCode::kInvalidArgument, "the machine has no CPU " + std::to_string(cpu) +
+                                               "; it has " + format_cpu_list(topology.cpus())};
+    }
+    if (!topology.may_use(cpu)) {
+      return {ErrorCode::kPermissionDenied,
+              "CPU " + std::to_string(cpu) + " may not be used; affinity mask and cpuset allow " +
+                  format_cpu_list(topology.usable_cpus())};
+    }
+  }
+  return {};
+}
+
+Status pin_this_thread(std::span<const unsigned> cpus, const Topology& topology) {
+  PINION_RETURN_IF_ERROR(require_this_machine(topology));
+  PINION_RETURN_IF_ERROR(check_cpus(cpus, topology));
+  const detail::HwlocBitmap wanted(hwloc_bitmap_alloc());
+  const detail::HwlocBitmap seen(hwloc_bitmap_alloc());
+  if (!wanted || !seen) {
+    return {ErrorCode::kResourceExhausted, "no memory for a set of CPUs"};
+  }
+  for (const unsigned cpu : cpus) {
+    hwloc_bitmap_set(wanted.get(), cpu);
+  }
+  hwloc_topology_t hwloc = topology.state_->hwloc.get();
+  const std::string text = format_cpu_list({cpus.begin(), cpus.end()});
+  if (hwloc_set_cpubind(hwloc, wanted.get(), HWLOC_CPUBIND_THREAD) != 0) {
+    return Status::from_errno(errno, "pinning a thread to the CPUs " + text);
+  }
+  if (hwloc_get_cpubind(hwloc, seen.get(), HWLOC_CPUBIND_THREAD) != 0) {
+    return Status::from_errno(errno, "asking the system where a pinned thread runs");
+  }
+  if (hwloc_bitmap_isequal(wanted.get(), seen.get()) == 0) {
+    return {ErrorCode::kFailedPrecondition,
+            "the system does not keep a thread on the CPUs " + text +
+                "; some went offline or were taken from the cpuset: read the topology again"};
+  }
+  return {};
+}
+
+Status bind_memory(std::span<std::byte> pages, const Topology& topology, Place place) {
+  PINION_RETURN_IF_ERROR(require_this_machine(topology));
+  PINION_RETURN_IF_ERROR(check_node(topology, place));
   const auto page_bytes = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
   if (reinterpret_cast<std::uintptr_t>(pages.data()) % page_bytes != 0) {
     return {ErrorCode::kInvalidArgument,
@@ -58,6 +118,33 @@ Status bind_memory(std::span<std::byte> pages, const Topology& topology, Place p
         errno, "binding " + std::to_string(pages.size()) + " bytes to " + name_of(node));
   }
   return {};
+}
+
+Result<BoundMemory> BoundMemory::allocate(std::size_t size_bytes, const Topology& topology,
+                                          Place place) {
+  if (size_bytes == 0) {
+    return Status(ErrorCode::kInvalidArgument, "0 bytes cannot be allocated; ask for at least 1");
+  }
+  void* const address =
+      mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) {
+    return Status::from_errno(errno, "reserving " + std::to_string(size_bytes) + " bytes");
+  }
+  BoundMemory memory({static_cast<std::byte*>(address), size_bytes});
+  PINION_RETURN_IF_ERROR(bind_memory(memory.bytes(), topology, place));
+  return memory;
+}
+
+BoundMemory& BoundMemory::operator=(BoundMemory&& other) noexcept {
+  BoundMemory taken(std::move(other));
+  std::swap(bytes_, taken.bytes_);  // What we held goes back to the system here.
+  return *this;
+}
+
+BoundMemory::~BoundMemory() {
+  if (!bytes_.empty()) {
+    munmap(bytes_.data(), bytes_.size());
+  }
 }
 
 Result<Place> where_is(const void* address, const Topology& topology) {

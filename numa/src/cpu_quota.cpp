@@ -3,128 +3,33 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <sstream>
-#include <string>
-#include <string_view>
-#include <vector>
+
+#include "cgroup.hpp"
 
 namespace pinion {
 namespace {
 
-// One mounted cgroup hierarchy that can carry a CPU limit.
-struct Mount {
-  std::string root;   // The group that is visible at `point`.
-  std::string point;  // Where it is mounted.
-  bool version_2 = false;
-};
-
-bool lists_word(std::string_view comma_separated, std::string_view word) {
-  std::size_t begin = 0;
-  while (begin <= comma_separated.size()) {
-    const std::size_t end = std::min(comma_separated.find(',', begin), comma_separated.size());
-    if (comma_separated.substr(begin, end - begin) == word) {
-      return true;
-    }
-    begin = end + 1;
-  }
-  return false;
-}
-
-// A line of mountinfo: id parent device root point options [tags...] - type source super-options.
-std::optional<Mount> parse_mount(const std::string& line) {
-  std::istringstream words(line);
-  std::string id, parent, device, options, word, type, source, super_options;
-  Mount mount;
-  if (!(words >> id >> parent >> device >> mount.root >> mount.point >> options)) {
-    return std::nullopt;
-  }
-  while (words >> word && word != "-") {
-  }
-  if (!(words >> type >> source >> super_options)) {
-    return std::nullopt;
-  }
-  mount.version_2 = type == "cgroup2";
-  if (!mount.version_2 && !(type == "cgroup" && lists_word(super_options, "cpu"))) {
-    return std::nullopt;
-  }
-  return mount;
-}
-
-std::vector<Mount> read_mounts(const std::filesystem::path& root) {
-  std::vector<Mount> mounts;
-  std::ifstream file(root / "proc/self/mountinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (std::optional<Mount> mount = parse_mount(line)) {
-      mounts.push_back(std::move(*mount));
-    }
-  }
-  return mounts;
-}
-
-// The path of our own group in the hierarchy; lines read "number:controllers:path", without a
-// controller for version 2.
-std::optional<std::string> own_group(const std::filesystem::path& root, bool version_2) {
-  std::ifstream file(root / "proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) {
-      continue;
-    }
-    const std::string_view controllers =
-        std::string_view(line).substr(first + 1, second - first - 1);
-    if (version_2 ? controllers.empty() : lists_word(controllers, "cpu")) {
-      return line.substr(second + 1);
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<double> quota_of_group(const std::filesystem::path& group, bool version_2) {
+std::optional<double> quota_of_group(const ControlGroup& group) {
   double quota = 0;
   double period = 0;
-  if (version_2) {
+  if (group.version_2) {
     // "max" instead of a number means no limit, and fails to read as one.
-    std::ifstream(group / "cpu.max") >> quota >> period;
+    std::ifstream(group.folder / "cpu.max") >> quota >> period;
   } else {
-    std::ifstream(group / "cpu.cfs_quota_us") >> quota;
-    std::ifstream(group / "cpu.cfs_period_us") >> period;
+    std::ifstream(group.folder / "cpu.cfs_quota_us") >> quota;
+    std::ifstream(group.folder / "cpu.cfs_period_us") >> period;
   }
   return quota > 0 && period > 0 ? std::optional(quota / period) : std::nullopt;
-}
-
-// Our group's path below the mount point. A container without a cgroup namespace sees the full path
-// of its group, of which the mount shows only the lower end.
-std::filesystem::path below_mount(const Mount& mount, const std::string& group) {
-  if (mount.root == "/") {
-    return std::filesystem::path(group).relative_path();
-  }
-  if (group == mount.root || group.starts_with(mount.root + "/")) {
-    return std::filesystem::path(group.substr(mount.root.size())).relative_path();
-  }
-  return {};
 }
 
 }  // namespace
 
 std::optional<double> read_cpu_quota(const std::filesystem::path& root) {
   std::optional<double> tightest;
-  for (const Mount& mount : read_mounts(root)) {
-    const std::optional<std::string> group = own_group(root, mount.version_2);
-    if (!group) {
-      continue;
-    }
-    const std::filesystem::path top = root / std::filesystem::path(mount.point).relative_path();
-    std::filesystem::path below = below_mount(mount, *group);
-    while (true) {
-      const std::optional<double> quota = quota_of_group(top / below, mount.version_2);
-      if (quota && (!tightest || *quota < *tightest)) {
-        tightest = quota;
-      }
-      if (below.empty()) {
-        break;
-      }
-      below = below.parent_path();
+  for (const ControlGroup& group : control_groups(root, "cpu")) {
+    const std::optional<double> quota = quota_of_group(group);
+    if (quota && (!tightest || *quota < *tightest)) {
+      tightest = quota;
     }
   }
   return tightest;

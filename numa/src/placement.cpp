@@ -6,6 +6,9 @@
 #include <string>
 #include <utility>
 
+#include <pinion/numa/cpu_list.hpp>
+
+#include "check_cpus.hpp"
 #include "place_within.hpp"
 
 namespace pinion {
@@ -31,12 +34,18 @@ std::size_t cpu_count(const Share& share) {
       [](std::size_t sum, const Piece& piece) { return sum + piece.cpus.size(); });
 }
 
-// The nodes that workers can run on.
-Share nodes_with_cpus(const Topology& topology, std::uint32_t host) {
+// The nodes that workers can run on, with the CPUs that they may.
+Share nodes_with_cpus(const Topology& topology, const PlacementRequest& request) {
   Share pieces;
   for (const NumaNode& node : topology.nodes()) {
-    if (!node.usable_cpus.empty()) {
-      pieces.push_back({{node.place.kind, node.place.index, host}, node.usable_cpus});
+    Cpus cpus = node.usable_cpus;
+    if (!request.cpus.empty()) {
+      std::erase_if(cpus, [&request](unsigned cpu) {
+        return std::find(request.cpus.begin(), request.cpus.end(), cpu) == request.cpus.end();
+      });
+    }
+    if (!cpus.empty()) {
+      pieces.push_back({{node.place.kind, node.place.index, request.host}, std::move(cpus)});
     }
   }
   return pieces;
@@ -228,7 +237,7 @@ RankPlacement place_workers(const Topology& topology, const Share& share, std::s
   return placement;
 }
 
-Status check(const PlacementRequest& request) {
+Status check(const Topology& topology, const PlacementRequest& request) {
   if (request.rank_count == 0 || request.rank_count > kRankCountMax) {
     return {ErrorCode::kInvalidArgument, "the number of ranks is " +
                                              std::to_string(request.rank_count) +
@@ -239,7 +248,7 @@ Status check(const PlacementRequest& request) {
             "the number of workers per rank is " + std::to_string(request.workers_per_rank) +
                 "; it must be at most " + std::to_string(kWorkersPerRankMax)};
   }
-  return {};
+  return request.cpus.empty() ? Status() : check_cpus(request.cpus, topology);
 }
 
 struct Shortage {
@@ -258,6 +267,9 @@ Status too_few_cpus(const Topology& topology, const PlacementRequest& request, S
       " CPUs; " + std::to_string(cpus.available) + (cpus.available == 1 ? " is" : " are") +
       " available (the machine has " + std::to_string(topology.cpu_count()) +
       ", affinity mask and cpuset allow " + std::to_string(topology.usable_cpu_count());
+  if (!request.cpus.empty()) {
+    text += ", asked for are " + format_cpu_list(request.cpus);
+  }
   if (topology.cpu_quota()) {
     text += ", the CPU quota is " + std::to_string(*topology.cpu_quota());
   }
@@ -276,26 +288,27 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
                                                       const PlacementRequest& request,
                                                       std::size_t worker_limit) {
   PINION_ASSERT(worker_limit >= 1 && worker_limit <= topology.usable_cpu_count());
-  PINION_RETURN_IF_ERROR(check(request));
+  PINION_RETURN_IF_ERROR(check(topology, request));
+  const Share nodes = nodes_with_cpus(topology, request);
+  const std::size_t cpus = cpu_count(nodes);
+  const std::size_t limit = std::min(worker_limit, cpus);
   const std::size_t ranks = request.rank_count;
   const std::size_t minimum = std::max<std::size_t>(1, request.workers_per_rank);
-  const bool fits = ranks * minimum <= worker_limit;
+  const bool fits = ranks * minimum <= limit;
   if (!fits && !request.allow_oversubscription) {
-    return too_few_cpus(topology, request, {ranks * minimum, worker_limit});
+    return too_few_cpus(topology, request, {ranks * minimum, limit});
   }
-  const Share nodes = nodes_with_cpus(topology, request.host);
   const std::vector<Share> shares =
-      ranks <= topology.usable_cpu_count()
-          ? share_cpus(topology, nodes, ranks, fits ? minimum : 1, request.map_by)
-          : repeat_cpus(nodes, ranks, request.map_by);
+      ranks <= cpus ? share_cpus(topology, nodes, ranks, fits ? minimum : 1, request.map_by)
+                    : repeat_cpus(nodes, ranks, request.map_by);
 
-  const std::vector<std::size_t> limits = even_counts(std::max(worker_limit, ranks), ranks);
+  const std::vector<std::size_t> limits = even_counts(std::max(limit, ranks), ranks);
   std::vector<RankPlacement> placements;
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     std::size_t workers = request.workers_per_rank;
     if (workers == 0) {
       workers = cpu_count(shares[rank]);
-      if (worker_limit < topology.usable_cpu_count()) {
+      if (limit < cpus) {
         workers = std::min(workers, limits[rank]);
       }
     }

@@ -1,5 +1,9 @@
 #include <pinion/numa/topology.hpp>
 
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -11,6 +15,7 @@
 #include <utility>
 
 #include "cpu_quota.hpp"
+#include "topology_parts.hpp"
 #include "topology_state.hpp"
 
 namespace pinion {
@@ -38,7 +43,9 @@ Result<HwlocTopology> make_hwloc() {
   }
   HwlocTopology hwloc(raw);
   // What a cgroup forbids is kept, so that its CPUs still know their node and its GPUs their place.
-  hwloc_topology_set_flags(raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED);
+  // Else hwloc runs the calling thread on every CPU in turn, also on those that are not ours.
+  hwloc_topology_set_flags(
+      raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_DONT_CHANGE_BINDING);
   hwloc_topology_set_io_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
   return hwloc;
 }
@@ -115,7 +122,8 @@ void read_cores(TopologyState& state) {
   }
 }
 
-NumaNode read_node(const TopologyState& state, hwloc_obj_t object) {
+NumaNode read_node(const TopologyState& state, hwloc_obj_t object,
+                   hwloc_const_bitmap_t usable_memory) {
   hwloc_topology_t hwloc = state.hwloc.get();
   NumaNode node;
   node.place = {PlaceKind::kNuma, static_cast<std::uint16_t>(object->logical_index), 0};
@@ -123,7 +131,7 @@ NumaNode read_node(const TopologyState& state, hwloc_obj_t object) {
   node.memory_bytes = object->attr->numanode.local_memory;
   node.memory_kind = object->subtype != nullptr ? object->subtype : "";
   node.memory_usable =
-      hwloc_bitmap_isset(hwloc_topology_get_allowed_nodeset(hwloc), object->os_index) != 0;
+      node.memory_bytes > 0 && hwloc_bitmap_isset(usable_memory, object->os_index) != 0;
   hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(hwloc, HWLOC_OBJ_PACKAGE, object);
   if (package != nullptr) {
     node.package = package->logical_index;
@@ -171,6 +179,28 @@ Result<HwlocBitmap> find_usable_cpus(const TopologyState& state) {
   return usable;
 }
 
+// What `numactl --membind` leaves of the nodes that the cpuset allows. hwloc does not tell this
+// policy from a mere preference, so the system is asked.
+Result<HwlocBitmap> find_usable_memory(const TopologyState& state) {
+  HwlocBitmap usable(hwloc_bitmap_dup(hwloc_topology_get_allowed_nodeset(state.hwloc.get())));
+  const HwlocBitmap bound(hwloc_bitmap_alloc());
+  if (!usable || !bound) {
+    return out_of_memory();
+  }
+  constexpr unsigned long kNodeNumbersMax = 4096;  // Linux has at most 1024.
+  constexpr unsigned kWordBits = std::numeric_limits<unsigned long>::digits;
+  std::array<unsigned long, kNodeNumbersMax / kWordBits> words = {};
+  int policy = MPOL_DEFAULT;
+  // A system that does not tell a policy enforces none.
+  if (state.this_machine &&
+      syscall(SYS_get_mempolicy, &policy, words.data(), kNodeNumbersMax, nullptr, 0UL) == 0 &&
+      (policy & ~MPOL_MODE_FLAGS) == MPOL_BIND) {
+    hwloc_bitmap_from_ulongs(bound.get(), static_cast<unsigned>(words.size()), words.data());
+    hwloc_bitmap_and(usable.get(), usable.get(), bound.get());
+  }
+  return usable;
+}
+
 Status read_nodes(TopologyState& state) {
   hwloc_topology_t hwloc = state.hwloc.get();
   std::vector<hwloc_obj_t> objects;
@@ -183,8 +213,12 @@ Status read_nodes(TopologyState& state) {
                   "the topology has " + std::to_string(objects.size()) +
                       " NUMA nodes; it must have 1 to " + std::to_string(kNodeCountMax));
   }
+  Result<HwlocBitmap> usable_memory = find_usable_memory(state);
+  if (!usable_memory) {
+    return usable_memory.error();
+  }
   for (hwloc_obj_t object : objects) {
-    state.nodes.push_back(read_node(state, object));
+    state.nodes.push_back(read_node(state, object, usable_memory->get()));
   }
   Result<HwlocBitmap> usable = find_usable_cpus(state);
   if (!usable) {
@@ -221,90 +255,16 @@ void read_distances(TopologyState& state) {
   hwloc_distances_release(hwloc, matrix);
 }
 
-std::string_view info_of(hwloc_obj_t object, const char* name) {
-  const char* value = hwloc_obj_get_info_by_name(object, name);
-  return value != nullptr ? value : std::string_view();
-}
-
-// Display adapters of other makers are the screens of a remote console more often than not.
-bool is_gpu_by_class(const hwloc_obj_attr_u::hwloc_pcidev_attr_s& pci) {
-  constexpr unsigned kDisplayController = 0x0300;
-  constexpr unsigned kProcessorWithoutDisplay = 0x0302;
-  constexpr unsigned kNvidia = 0x10de;
-  return pci.class_id == kProcessorWithoutDisplay ||
-         (pci.class_id == kDisplayController && pci.vendor_id == kNvidia);
-}
-
-// The interfaces that show a GPU for computing; "card0" and the like show a screen.
-bool is_gpu_interface(hwloc_obj_t object) {
-  if (object->type != HWLOC_OBJ_OS_DEVICE || object->name == nullptr) {
-    return false;
-  }
-  const std::string_view name = object->name;
-  return name.starts_with("cuda") || name.starts_with("nvml") || name.starts_with("rsmi") ||
-         name.starts_with("ze");
-}
-
-// Empty when the PCI device is no GPU.
-std::optional<GpuInfo> read_gpu(const TopologyState& state, hwloc_obj_t device) {
-  const hwloc_obj_attr_u::hwloc_pcidev_attr_s& pci = device->attr->pcidev;
-  bool found = is_gpu_by_class(pci);
-  GpuInfo gpu;
-  for (hwloc_obj_t child = device->io_first_child; child != nullptr; child = child->next_sibling) {
-    found = found || is_gpu_interface(child);
-    if (gpu.name.empty()) {
-      gpu.name = info_of(child, "GPUModel");
-    }
-    if (gpu.uuid.empty()) {
-      gpu.uuid = info_of(child, "NVIDIAUUID");
-    }
-  }
-  if (!found) {
-    return std::nullopt;
-  }
-  std::array<char, 64> text = {};
-  if (gpu.name.empty()) {
-    gpu.name = info_of(device, "PCIDevice");
-  }
-  if (gpu.name.empty()) {
-    std::snprintf(text.data(), text.size(), "PCI %04x:%04x", pci.vendor_id, pci.device_id);
-    gpu.name = text.data();
-  }
-  std::snprintf(text.data(), text.size(), "%04x:%02x:%02x.%x", static_cast<unsigned>(pci.domain),
-                pci.bus, pci.dev, pci.func);
-  gpu.bus_id = text.data();
-  gpu.place = {PlaceKind::kDevice, static_cast<std::uint16_t>(state.gpus.size()), 0};
-
-  hwloc_obj_t holder = hwloc_get_non_io_ancestor_obj(state.hwloc.get(), device);
-  std::size_t near_count = 0;
-  for (const NumaNode& node : state.nodes) {
-    if (!node.cpus.empty() && hwloc_bitmap_isset(holder->nodeset, node.os_index) != 0) {
-      gpu.near_node = node.place;
-      ++near_count;
-    }
-  }
-  if (near_count != 1) {
-    gpu.near_node.reset();
-  }
-  return gpu;
-}
-
-void read_gpus(TopologyState& state) {
-  for (hwloc_obj_t device = nullptr;
-       (device = hwloc_get_next_pcidev(state.hwloc.get(), device)) != nullptr;) {
-    if (std::optional<GpuInfo> gpu = read_gpu(state, device)) {
-      state.gpus.push_back(std::move(*gpu));
-    }
-  }
-}
-
 Status fill(TopologyState& state) {
   const int packages = hwloc_get_nbobjs_by_type(state.hwloc.get(), HWLOC_OBJ_PACKAGE);
   state.package_count = static_cast<std::size_t>(std::max(packages, 0));
   read_cores(state);
   PINION_RETURN_IF_ERROR(read_nodes(state));
   read_distances(state);
-  read_gpus(state);
+  detail::read_devices(state);
+  if (!detail::read_cpu_kinds(state)) {
+    return out_of_memory();
+  }
   return {};
 }
 
@@ -381,6 +341,12 @@ std::span<const NumaNode> Topology::nodes() const noexcept {
 std::span<const GpuInfo> Topology::gpus() const noexcept {
   return state_->gpus;
 }
+std::span<const NicInfo> Topology::nics() const noexcept {
+  return state_->nics;
+}
+std::span<const CpuKind> Topology::cpu_kinds() const noexcept {
+  return state_->cpu_kinds;
+}
 std::size_t Topology::package_count() const noexcept {
   return state_->package_count;
 }
@@ -395,6 +361,35 @@ std::size_t Topology::usable_cpu_count() const noexcept {
 }
 std::optional<double> Topology::cpu_quota() const noexcept {
   return state_->cpu_quota;
+}
+
+std::vector<unsigned> Topology::cpus() const {
+  std::vector<unsigned> cpus;
+  for (const NumaNode& node : state_->nodes) {
+    cpus.insert(cpus.end(), node.cpus.begin(), node.cpus.end());
+  }
+  std::sort(cpus.begin(), cpus.end());
+  return cpus;
+}
+
+std::vector<unsigned> Topology::usable_cpus() const {
+  std::vector<unsigned> cpus;
+  for (const NumaNode& node : state_->nodes) {
+    cpus.insert(cpus.end(), node.usable_cpus.begin(), node.usable_cpus.end());
+  }
+  std::sort(cpus.begin(), cpus.end());
+  return cpus;
+}
+
+bool Topology::has_cpu(unsigned cpu) const noexcept {
+  return state_->core_of_cpu.contains(cpu);
+}
+
+bool Topology::may_use(unsigned cpu) const noexcept {
+  return std::any_of(state_->nodes.begin(), state_->nodes.end(), [cpu](const NumaNode& node) {
+    return std::find(node.usable_cpus.begin(), node.usable_cpus.end(), cpu) !=
+           node.usable_cpus.end();
+  });
 }
 
 std::size_t Topology::worker_count_max() const noexcept {
@@ -415,6 +410,22 @@ std::optional<std::uint64_t> Topology::distance(std::size_t reader,
     return std::nullopt;
   }
   return state_->distances[reader * count + memory];
+}
+
+Place Topology::nearest_memory(Place node) const noexcept {
+  const std::size_t count = state_->nodes.size();
+  PINION_ASSERT(node.kind == PlaceKind::kNuma && node.index < count);
+  std::optional<std::size_t> best;
+  for (std::size_t i = 0; i < count; ++i) {
+    // Without distances the first usable node is as good as any.
+    const auto far = [&](std::size_t memory) {
+      return memory == node.index ? 0 : distance(node.index, memory).value_or(1);
+    };
+    if (state_->nodes[i].memory_usable && (!best || far(i) < far(*best))) {
+      best = i;
+    }
+  }
+  return {PlaceKind::kNuma, static_cast<std::uint16_t>(best.value_or(node.index)), node.host};
 }
 
 }  // namespace pinion

@@ -30,6 +30,8 @@ struct TopologyState {
   bool this_machine = false;
   std::vector<NumaNode> nodes;
   std::vector<GpuInfo> gpus;
+  std::vector<NicInfo> nics;
+  std::vector<CpuKind> cpu_kinds;
   std::size_t package_count = 0;
   std::size_t core_count = 0;
   std::size_t cpu_count = 0;

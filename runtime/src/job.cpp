@@ -153,7 +153,8 @@ BindMemory Job::State::memory_binder() const {
     return {};
   }
   return [this](std::span<std::byte> pages, Place place) {
-    return bind_memory(pages, *topology, place);
+    // Workers may run where no memory is, or none that we may use.
+    return bind_memory(pages, *topology, topology->nearest_memory(place));
   };
 }
 

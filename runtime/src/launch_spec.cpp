@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <pinion/numa/cpu_list.hpp>
 #include <pinion/numa/topology.hpp>
 #include <pinion/runtime/version.hpp>
-
-#include "cpu_list.hpp"
 
 namespace pinion {
 
@@ -21,6 +20,7 @@ std::string encode_launch_spec(const LaunchSpec& spec) {
                      {"map_by_core", spec.map_by_core},
                      {"bind", spec.bind},
                      {"allow_oversubscription", spec.allow_oversubscription},
+                     {"cpus", spec.cpus},
                      {"report_bindings", spec.report_bindings},
                      {"respawn_count_max", spec.respawn_count_max},
                      {"settings", spec.settings}},
@@ -42,6 +42,7 @@ Result<LaunchSpec> decode_launch_spec(std::string_view text) {
     value.at("map_by_core").get_to(spec.map_by_core);
     value.at("bind").get_to(spec.bind);
     value.at("allow_oversubscription").get_to(spec.allow_oversubscription);
+    value.at("cpus").get_to(spec.cpus);
     value.at("report_bindings").get_to(spec.report_bindings);
     value.at("respawn_count_max").get_to(spec.respawn_count_max);
     value.at("settings").get_to(spec.settings);
@@ -76,7 +77,8 @@ Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& setti
                               .workers_per_rank = settings.workers_per_rank,
                               .map_by = spec.map_by_core ? MapBy::kCore : MapBy::kNuma,
                               .bind = spec.bind,
-                              .allow_oversubscription = spec.allow_oversubscription});
+                              .allow_oversubscription = spec.allow_oversubscription,
+                              .cpus = spec.cpus});
   if (!ranks) {
     return std::move(ranks).error();
   }
@@ -88,7 +90,7 @@ std::string describe_rank(std::uint32_t rank, const RankPlacement& placement) {
   for (const WorkerGroup& group : placement.groups) {
     text += fmt::format(" {} worker{} on NUMA node {}, {};", group.worker_count,
                         group.worker_count == 1 ? "" : "s", group.place.index,
-                        group.cpus.empty() ? "not bound" : "CPUs " + format_cpus(group.cpus));
+                        group.cpus.empty() ? "not bound" : "CPUs " + format_cpu_list(group.cpus));
   }
   text.pop_back();
   return text;

@@ -9,6 +9,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <pinion/numa/topology.hpp>
+
 #include "mp/job_test.hpp"
 
 namespace pinion {
@@ -169,6 +171,56 @@ TEST_F(CommandLine, RefusesMoreRanksOrWorkersThanCpus) {
   EXPECT_FALSE(witness_was_started());
 }
 
+TEST_F(CommandLine, SharesCpusOnlyWhenToldTo) {
+  const CommandResult shared = run_witness(
+      {"-n", "1", "--workers-per-rank", "9000", "--oversubscribe", "--dry-run", "--cpus", "0"});
+  EXPECT_EQ(shared.status, 0) << shared.errors;
+  EXPECT_THAT(shared.output, StartsWith("rank 0: 9000 workers on NUMA node 0, CPUs 0\n"));
+  expect_refused(run_witness({"-n", "1", "--workers-per-rank", "2", "--cpus", "0"}), 71,
+                 AllOf(HasSubstr("1 is available"), HasSubstr("asked for are 0"),
+                       HasSubstr("--oversubscribe")));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesCpusThatCannotBeUsed) {
+  for (const char* const list : {"x", "3-1", "0,", "-1", "99999999999999999999"}) {
+    expect_refused(run_witness({std::string("--cpus=") + list}), 64,
+                   AllOf(HasSubstr("--cpus"), HasSubstr("such as 0-3,8")));
+  }
+  expect_refused(run_witness({"--cpus="}), 64, HasSubstr("--cpus"));
+  expect_refused(run_witness({"--cpus", "60000"}), 64, HasSubstr("no CPU 60000; it has "));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesCpusThatTheAffinityMaskForbids) {
+  const Topology machine = Topology::of_this_machine().value();
+  const std::vector<unsigned> cpus = machine.usable_cpus();
+  if (cpus.size() < 2) {
+    GTEST_SKIP() << "this process has one CPU only, so none can be taken from it";
+  }
+  const std::string ours = std::to_string(cpus.front());
+  const std::string other = std::to_string(cpus.back());
+  const CommandResult result = run({"taskset", "--cpu-list", ours, PINION_COMMAND, "run", "--cpus",
+                                    other, "touch", path("started")});
+  expect_refused(result, 77,
+                 HasSubstr("CPU " + other +
+                           " may not be used; affinity mask and "
+                           "cpuset allow " +
+                           ours));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, KeepsRanksToTheCpusThatAreAskedFor) {
+  const std::vector<unsigned> cpus = Topology::of_this_machine().value().usable_cpus();
+  const std::string last = std::to_string(cpus.back());
+  for (const char* const bind : {"core", "none"}) {
+    const CommandResult result = pinion({"run", "--cpus", last, "--bind-to", bind, "grep",
+                                         "Cpus_allowed_list", "/proc/self/status"});
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_THAT(result.output, testing::EndsWith("\t" + last + "\n"));
+  }
+}
+
 TEST_F(CommandLine, SaysWhatCannotBeTheAgent) {
   expect_refused(run_witness({}, {{"PINION_AGENT", path("nothing")}}), 66,
                  HasSubstr("PINION_AGENT names " + path("nothing")));
@@ -196,6 +248,36 @@ TEST_F(CommandLine, ShowsTheMachineAsJson) {
   const nlohmann::json machine = nlohmann::json::parse(result.output, nullptr, false);
   ASSERT_FALSE(machine.is_discarded()) << result.output;
   EXPECT_GE(machine.at("nodes").size(), 1u);
+}
+
+TEST_F(CommandLine, ShowsTheMachineAsTablesAndAsAPicture) {
+  const CommandResult table = pinion({"topo", "--table"});
+  EXPECT_EQ(table.status, 0);
+  EXPECT_THAT(table.output, StartsWith("machine      this machine\n"));
+  const CommandResult picture = pinion({"topo", "--svg"});
+  EXPECT_EQ(picture.status, 0);
+  EXPECT_THAT(picture.output, AllOf(HasSubstr("<svg "), testing::EndsWith("</svg>\n")));
+  expect_refused(pinion({"topo", "--svg", "--json"}), 64, HasSubstr("--svg"));
+}
+
+TEST_F(CommandLine, RefusesFilesThatRecordNoMachine) {
+  const auto file = [this](const std::string& name, const std::string& text) {
+    write_file(path(name), text);
+    return path(name);
+  };
+  expect_refused(pinion({"topo", path("nothing.xml")}), 66, HasSubstr("nothing.xml"));
+  expect_refused(pinion({"topo", file("empty.xml", "")}), 64, HasSubstr("no <topology> element"));
+  expect_refused(pinion({"topo", file("text.xml", "some words\n")}), 64,
+                 HasSubstr("no <topology> element"));
+  expect_refused(pinion({"topo", file("other.xml", "<?xml version=\"1.0\"?><html></html>\n")}), 64,
+                 HasSubstr("not an hwloc topology"));
+  expect_refused(pinion({"topo", file("cut.xml", "<topology version=\"2.0\"><object type=")}), 64,
+                 HasSubstr("cut short"));
+  expect_refused(pinion({"topo", file("bare.xml", "<topology version=\"2.0\"></topology>\n")}), 64,
+                 HasSubstr("bare.xml"));
+  expect_refused(pinion({"topo", file("young.xml", "<topology version=\"3.0\"></topology>\n")}), 76,
+                 HasSubstr("hwloc 3.0"));
+  expect_refused(pinion({"topo", path("")}), 64, HasSubstr("reading the topology file"));
 }
 
 TEST_F(CommandLine, ShowsTheMachineAsATree) {

@@ -1,10 +1,15 @@
 #include <pinion/numa/binding.hpp>
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include <gmock/gmock.h>
 
@@ -67,8 +72,73 @@ TEST_F(Binding, RefusesMemoryThatBeginsInsideAPage) {
   EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
 }
 
+TEST_F(Binding, AllocatesMemoryWhereItIsAskedFor) {
+  const Place home = topology_.nearest_memory(topology_.nodes().front().place);
+  Result<BoundMemory> memory = BoundMemory::allocate(size() - 1, topology_, home);
+  ASSERT_TRUE(memory) << memory.error().to_string();
+  ASSERT_EQ(memory->bytes().size(), size() - 1);
+  std::byte* const address = memory->bytes().data();
+  std::memset(address, 1, memory->bytes().size());
+  BoundMemory moved = std::move(memory).value();
+  EXPECT_EQ(moved.bytes().data(), address);
+  const Result<Place> place = where_is(address, topology_);
+  if (system_refuses(place)) {
+    GTEST_SKIP() << "the system does not tell where pages lie: " << place.error().to_string();
+  }
+  EXPECT_EQ(place.value(), home);
+  moved = BoundMemory::allocate(1, topology_, home).value();
+  EXPECT_EQ(moved.bytes().size(), 1u);
+  EXPECT_FALSE(where_is(address, topology_)) << "the first pages are still there";
+}
+
+TEST_F(Binding, RefusesToAllocateNothingOrTooMuch) {
+  const Place home = topology_.nodes().front().place;
+  EXPECT_EQ(BoundMemory::allocate(0, topology_, home).error().code(), ErrorCode::kInvalidArgument);
+  const Result<BoundMemory> huge = BoundMemory::allocate(std::size_t{1} << 62, topology_, home);
+  ASSERT_FALSE(huge);
+  EXPECT_EQ(huge.error().code(), ErrorCode::kResourceExhausted);
+}
+
+TEST_F(Binding, PinsAThreadToOneCpuAfterTheOther) {
+  std::thread thread([this] {
+    for (const unsigned cpu : topology_.usable_cpus()) {
+      const Status status = pin_this_thread(std::array{cpu}, topology_);
+      ASSERT_TRUE(status.ok()) << status.to_string();
+      EXPECT_EQ(sched_getcpu(), static_cast<int>(cpu));
+    }
+    EXPECT_TRUE(pin_this_thread(topology_.usable_cpus(), topology_).ok());
+  });
+  thread.join();
+}
+
+TEST_F(Binding, RefusesCpusThatAreNotThereOrNotOurs) {
+  const Status none = pin_this_thread({}, topology_);
+  EXPECT_EQ(none.code(), ErrorCode::kInvalidArgument);
+  const unsigned beyond = topology_.cpus().back() + 1;
+  const Status absent = pin_this_thread(std::array{beyond}, topology_);
+  EXPECT_EQ(absent.code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(absent.to_string(), HasSubstr("no CPU " + std::to_string(beyond)));
+  const std::vector<unsigned> usable = topology_.usable_cpus();
+  if (usable.size() < 2) {
+    GTEST_SKIP() << "this process has one CPU only, so none can be taken from it";
+  }
+  std::thread thread([&] {
+    ASSERT_TRUE(pin_this_thread(std::array{usable[0]}, topology_).ok());
+    const Topology narrow = Topology::of_this_machine().value();
+    const Status other = pin_this_thread(std::array{usable[1]}, narrow);
+    EXPECT_EQ(other.code(), ErrorCode::kPermissionDenied);
+    EXPECT_THAT(other.to_string(), HasSubstr("CPU " + std::to_string(usable[1]) +
+                                             " may not be used; affinity mask and cpuset allow " +
+                                             std::to_string(usable[0])));
+  });
+  thread.join();
+}
+
 TEST_F(Binding, RefusesARecordedMachine) {
   const Topology recorded = testing::load("power8-4xP100.xml");
+  EXPECT_EQ(pin_this_thread(std::array{0u}, recorded).code(), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(BoundMemory::allocate(1, recorded, recorded.nodes().front().place).error().code(),
+            ErrorCode::kFailedPrecondition);
   EXPECT_EQ(bind_memory(pages(), recorded, recorded.nodes().front().place).code(),
             ErrorCode::kFailedPrecondition);
   const Result<Place> place = where_is(memory_, recorded);

@@ -193,6 +193,37 @@ TEST_P(RecordedPlacement, SharesCpusInTurnWhenThatIsAllowed) {
 INSTANTIATE_TEST_SUITE_P(All, RecordedPlacement, ::testing::ValuesIn(testing::kRecordedMachines),
                          testing::case_name);
 
+TEST_P(RecordedPlacement, UsesOnlyTheCpusThatAreAskedFor) {
+  const Topology topology = load(GetParam().file);
+  std::vector<unsigned> some;  // Every third CPU, at least one.
+  for (const unsigned cpu : topology.cpus()) {
+    if (cpu % 3 == 0) {
+      some.push_back(cpu);
+    }
+  }
+  for (PlacementRequest request : requests(topology)) {
+    SCOPED_TRACE(words_of(request));
+    request.cpus = some;
+    const auto ranks = place_ranks(topology, request);
+    ASSERT_EQ(ranks.has_value(), fits(request, some.size()));
+    if (!ranks) {
+      EXPECT_EQ(ranks.error().code(), ErrorCode::kResourceExhausted);
+      continue;
+    }
+    for (const unsigned cpu : check_bound(topology, *ranks)) {
+      EXPECT_TRUE(std::binary_search(some.begin(), some.end(), cpu)) << cpu;
+    }
+  }
+}
+
+TEST(Placement, RefusesCpusThatAreNotThere) {
+  const Topology topology = load("llnl-lassen-p9-4xV100.xml");
+  const auto ranks = place_ranks(topology, {.cpus = {8, 7}});
+  ASSERT_FALSE(ranks);
+  EXPECT_EQ(ranks.error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(ranks.error().to_string(), HasSubstr("no CPU 7; it has 8-87,96-175"));
+}
+
 TEST(Placement, GivesOneRankAGroupOnEveryNodeWithCpus) {
   const Topology topology = load("knl-snc4-flat-mcdram-8numa.xml");
   const auto ranks = place_ranks(topology, {.rank_count = 1, .host = 7}).value();

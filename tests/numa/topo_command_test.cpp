@@ -7,10 +7,12 @@
 
 #include "recorded_machines.hpp"
 #include "temporary_folder.hpp"
+#include "topology_view.hpp"
 
 namespace pinion {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -37,20 +39,33 @@ Outcome run(std::vector<std::string> arguments) {
 TEST(TopoCommand, ShowsThisMachine) {
   const Outcome outcome = run({"topo"});
   EXPECT_EQ(outcome.exit_status, 0);
-  EXPECT_THAT(outcome.output, StartsWith("this machine\n"));
+  EXPECT_THAT(outcome.output, AllOf(StartsWith("this machine\n"), HasSubstr("memory: at most ")));
   EXPECT_EQ(outcome.errors, "");
 }
 
 TEST(TopoCommand, ShowsARecordedMachineAsATree) {
   const Outcome outcome = run({"topo", testing::path_of("power8-4xP100.xml")});
   EXPECT_EQ(outcome.exit_status, 0);
-  EXPECT_EQ(outcome.output, testing::load("power8-4xP100.xml").to_tree());
+  EXPECT_EQ(outcome.output, draw_tree({.topology = testing::load("power8-4xP100.xml")}));
 }
 
 TEST(TopoCommand, ShowsARecordedMachineAsJson) {
   const Outcome outcome = run({"topo", "--json", testing::path_of("power8-4xP100.xml")});
   EXPECT_EQ(outcome.exit_status, 0);
-  EXPECT_EQ(outcome.output, testing::load("power8-4xP100.xml").to_json());
+  EXPECT_EQ(outcome.output, write_json({.topology = testing::load("power8-4xP100.xml")}));
+}
+
+TEST(TopoCommand, ShowsARecordedMachineAsTablesOrAsAPicture) {
+  const std::string file = testing::path_of("power8-4xP100.xml");
+  const Topology topology = testing::load("power8-4xP100.xml");
+  EXPECT_EQ(run({"topo", "--table", file}).output, draw_table({.topology = topology}));
+  EXPECT_EQ(run({"topo", file, "--svg"}).output, draw_svg({.topology = topology}));
+}
+
+TEST(TopoCommand, ShowsOneFormOnly) {
+  EXPECT_THROW((void)run({"topo", "--json", "--svg"}), CLI::ParseError);
+  ::testing::internal::GetCapturedStdout();
+  ::testing::internal::GetCapturedStderr();
 }
 
 TEST(TopoCommand, EndsWithTheStatusOfTheErrorAndSaysIt) {

@@ -142,6 +142,60 @@ TEST(Topology, TellsBigCoresFromSmallOnes) {
             6);
 }
 
+TEST_P(RecordedTopology, HasEveryCpuInOneKind) {
+  const Topology topology = load(GetParam().file);
+  std::vector<unsigned> cpus;
+  for (const CpuKind& kind : topology.cpu_kinds()) {
+    EXPECT_FALSE(kind.cpus.empty());
+    cpus.insert(cpus.end(), kind.cpus.begin(), kind.cpus.end());
+  }
+  std::sort(cpus.begin(), cpus.end());
+  EXPECT_EQ(cpus, topology.cpus());
+}
+
+TEST_P(RecordedTopology, ListsEveryNetworkAdapterOnceAndNoGpuAmongThem) {
+  const Topology topology = load(GetParam().file);
+  std::set<std::string> bus_ids;
+  for (const GpuInfo& gpu : topology.gpus()) {
+    bus_ids.insert(gpu.bus_id);
+  }
+  for (const NicInfo& nic : topology.nics()) {
+    EXPECT_TRUE(bus_ids.insert(nic.bus_id).second) << nic.bus_id;
+    EXPECT_FALSE(nic.name.empty());
+  }
+}
+
+TEST(Topology, OrdersTheKindsOfCoresFromEfficientToFast) {
+  const Topology topology = load("intel-hybrid-6P8E.xml");
+  ASSERT_EQ(topology.cpu_kinds().size(), 2u);
+  EXPECT_EQ(topology.cpu_kinds()[0].cpus.size(), 8u);
+  EXPECT_EQ(topology.cpu_kinds()[0].efficiency, 0u);
+  EXPECT_EQ(topology.cpu_kinds()[1].cpus.size(), 12u);
+  EXPECT_EQ(topology.cpu_kinds()[1].efficiency, 1u);
+}
+
+TEST(Topology, JoinsTheFacesOfANetworkAdapter) {
+  const Topology topology = load("llnl-lassen-p9-4xV100.xml");
+  const NicInfo& nic = topology.nics().back();
+  EXPECT_EQ(nic.bus_id, "0033:01:00.1");
+  EXPECT_THAT(nic.interfaces, ElementsAre("hsi3", "mlx5_3"));
+  EXPECT_EQ(nic.near_node, topology.nodes()[1].place);
+}
+
+TEST(Topology, FindsTheMemoryThatIsNearest) {
+  const TemporaryFolder folder;
+  const Topology bare = Topology::from_xml(folder.write("bare.xml", kMachineWithABareNode)).value();
+  for (const NumaNode& node : bare.nodes()) {
+    const Place memory = bare.nearest_memory({PlaceKind::kNuma, node.place.index, 5});
+    EXPECT_EQ(bare.nodes()[memory.index].os_index, 0u);
+    EXPECT_EQ(memory.host, 5u);
+  }
+  const Topology whole = load("fake-heteromem-tiers-7numa.xml");
+  for (const NumaNode& node : whole.nodes()) {
+    EXPECT_EQ(whole.nearest_memory(node.place), node.place);
+  }
+}
+
 TEST(Topology, JoinsTheFacesOfAGpuByItsBusId) {
   const Topology topology = load("power8-4xP100.xml");
   const GpuInfo& gpu = topology.gpus()[2];
@@ -149,6 +203,23 @@ TEST(Topology, JoinsTheFacesOfAGpuByItsBusId) {
   EXPECT_EQ(gpu.name, "Tesla P100-SXM2-16GB");
   EXPECT_THAT(gpu.uuid, HasSubstr("GPU-"));
   EXPECT_EQ(gpu.near_node, topology.nodes()[1].place);
+}
+
+// As under a job scheduler that gave us the cores of the other package.
+TEST(Topology, KeepsAGpuNearItsNodeWhenTheCpusThereAreNotOurs) {
+  std::ifstream whole(testing::path_of("power8-4xP100.xml"));
+  std::string text(std::istreambuf_iterator<char>(whole), {});
+  constexpr std::string_view kAllowed = "allowed_cpuset=\"";
+  const std::size_t begin = text.find(kAllowed) + kAllowed.size();
+  ASSERT_NE(text.find(kAllowed), std::string::npos);
+  text.replace(begin, text.find('"', begin) - begin, "0x3");
+  const TemporaryFolder folder;
+  const Topology topology = Topology::from_xml(folder.write("part.xml", text)).value();
+  EXPECT_THAT(topology.usable_cpus(), ElementsAre(0, 1));
+  EXPECT_TRUE(topology.nodes()[1].usable_cpus.empty());
+  EXPECT_FALSE(topology.nodes()[1].cpus.empty());
+  EXPECT_EQ(topology.gpus()[0].near_node, topology.nodes()[0].place);
+  EXPECT_EQ(topology.gpus()[2].near_node, topology.nodes()[1].place);
 }
 
 TEST(Topology, KnowsDistancesWhereTheMachineTellsThem) {

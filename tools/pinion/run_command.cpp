@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include <pinion/core/status.hpp>
+#include <pinion/numa/cpu_list.hpp>
 #include <pinion/runtime/launch.hpp>
 
 namespace pinion {
@@ -24,6 +26,7 @@ struct RunOptions {
   std::int64_t worker_count = 0;
   std::string map_by = "numa";
   std::string bind_to = "core";
+  std::optional<std::string> cpus;
   std::int64_t respawn_count = 3;
   bool oversubscribe = false;
   bool report_bindings = false;
@@ -64,6 +67,13 @@ Result<LaunchSpec> spec_of(const RunOptions& options, std::vector<std::string> c
                   .allow_oversubscription = options.oversubscribe,
                   .report_bindings = options.report_bindings,
                   .respawn_count_max = static_cast<std::uint32_t>(options.respawn_count)};
+  if (options.cpus) {
+    Result<std::vector<unsigned>> cpus = parse_cpu_list(*options.cpus);
+    if (!cpus) {
+      return std::move(cpus).error().with_context("--cpus");
+    }
+    spec.cpus = std::move(cpus).value();
+  }
   for (const std::string& setting : options.settings) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos) {
@@ -155,6 +165,10 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& program, int
   command->add_option("--bind-to", options->bind_to, "What a worker is bound to: none or core")
       ->check(CLI::IsMember({"none", "core"}))
       ->default_str("core");
+  command
+      ->add_option("--cpus", options->cpus,
+                   "The only CPUs to use, as in 0-3,8; the default is all that may be used")
+      ->type_name("LIST");
   command->add_flag("--oversubscribe", options->oversubscribe, "Allow more workers than CPUs");
   command->add_flag("--report-bindings", options->report_bindings, "Say where each rank runs");
   command->add_flag("--dry-run", options->dry_run, "Say where each rank would run; start nothing");

@@ -5,17 +5,30 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <pinion/core/status.hpp>
+#include <pinion/numa/memory_limits.hpp>
 #include <pinion/numa/topology.hpp>
+
+#include "topology_view.hpp"
 
 namespace pinion {
 namespace {
 
 struct TopoOptions {
   std::optional<std::string> file;
+  bool table = false;
   bool json = false;
+  bool svg = false;
 };
+
+std::string text_of(const TopologyView& view, const TopoOptions& options) {
+  return options.json    ? write_json(view)
+         : options.svg   ? draw_svg(view)
+         : options.table ? draw_table(view)
+                         : draw_tree(view);
+}
 
 Status show_topology(const TopoOptions& options) {
   const Result<Topology> topology =
@@ -23,7 +36,15 @@ Status show_topology(const TopoOptions& options) {
   if (!topology) {
     return topology.error();
   }
-  const std::string text = options.json ? topology->to_json() : topology->to_tree();
+  TopologyView view{.topology = *topology};
+  if (topology->is_this_machine()) {
+    Result<MemoryLimits> memory = memory_limits();
+    if (!memory) {
+      return std::move(memory).error();
+    }
+    view.memory = std::move(memory).value();
+  }
+  const std::string text = text_of(view, options);
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     return Status::from_errno(errno, "writing to standard output");
   }
@@ -34,13 +55,18 @@ Status show_topology(const TopoOptions& options) {
 
 void add_topo_command(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<TopoOptions>();
-  CLI::App* command = app.add_subcommand(
-      "topo", "Show the NUMA nodes, CPUs and GPUs of this machine and what of them can be used");
+  CLI::App* command = app.add_subcommand("topo",
+                                         "Show the NUMA nodes, CPUs, GPUs and network adapters of "
+                                         "this machine and what of them can be used");
   command
       ->add_option("file", options->file,
                    "A machine recorded by `lstopo FILE.xml`, instead of this one")
       ->type_name("FILE.xml");
-  command->add_flag("--json", options->json, "Print JSON instead of a tree");
+  CLI::Option_group* const form = command->add_option_group("Form", "Instead of a tree");
+  form->add_flag("--table", options->table, "Print aligned tables");
+  form->add_flag("--json", options->json, "Print JSON");
+  form->add_flag("--svg", options->svg, "Print a picture; pinion topo --svg > machine.svg");
+  form->require_option(0, 1);
   command->callback([options, &exit_status] {
     const Status status = show_topology(*options);
     exit_status = error_info(status.code()).exit_status;

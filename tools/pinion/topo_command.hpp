@@ -4,9 +4,9 @@
 
 namespace pinion {
 
-/// Adds `pinion topo [FILE.xml] [--json]`, which shows this machine or a recorded one. When it has
-/// run, `exit_status` is 0 or the error's.
-/// Lifetime: `exit_status` outlives the parsing of `app`.
+/// Adds `pinion topo [FILE.xml] [--table|--json|--svg]`, which shows this machine or a recorded
+/// one. When it has run, `exit_status` is 0 or the error's. Lifetime: `exit_status` outlives the
+/// parsing of `app`.
 void add_topo_command(CLI::App& app, int& exit_status);
 
 }  // namespace pinion

@@ -179,6 +179,9 @@ Status Agent::start(std::uint32_t rank) {
   for (const WorkerGroup& group : it.placement.groups) {
     start.cpus.insert(start.cpus.end(), group.cpus.begin(), group.cpus.end());
   }
+  if (start.cpus.empty()) {
+    start.cpus = spec_.cpus;  // Workers that are not bound keep to the job's CPUs all the same.
+  }
   if (rank == 0 && isatty(STDIN_FILENO) == 1) {
     start.process_group = tcgetpgrp(STDIN_FILENO);
   }

@@ -13,8 +13,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <sstream>
 
+#include "agent/affinity_mask.hpp"
 #include "settings.hpp"
 
 namespace pinion {
@@ -69,8 +71,7 @@ struct ChildPlan {
   int socket;
   int error_pipe;
   bool has_standard_input;
-  bool bound;
-  cpu_set_t cpus;
+  std::span<const cpu_set_t> cpus;  // One mask, however long; empty: not bound.
   rlimit open_files;
   char** arguments;
   char** environment;
@@ -94,9 +95,9 @@ struct ChildPlan {
       close(null);
     }
   }
-  if (plan.bound) {
+  if (!plan.cpus.empty()) {
     // A CPU that has gone offline since is reported by the executor, with words.
-    sched_setaffinity(0, sizeof(plan.cpus), &plan.cpus);
+    sched_setaffinity(0, plan.cpus.size_bytes(), plan.cpus.data());
   }
   setrlimit(RLIMIT_NOFILE, &plan.open_files);
   fcntl(plan.socket, F_SETFD, 0);
@@ -123,20 +124,16 @@ Result<RankProcess> start_rank(const RankStart& start) {
   std::vector<std::string> environment = environment_of(start, sockets->second.descriptor());
   std::vector<char*> arguments = pointers_to(command);
   std::vector<char*> variables = pointers_to(environment);
+  const std::vector<cpu_set_t> cpus = affinity_mask(start.cpus);
   ChildPlan plan{.parent = getpid(),
                  .process_group = start.process_group,
                  .socket = sockets->second.descriptor(),
                  .error_pipe = error_writer.get(),
                  .has_standard_input = start.has_standard_input,
-                 .bound = !start.cpus.empty(),
-                 .cpus = {},
+                 .cpus = cpus,
                  .open_files = {},
                  .arguments = arguments.data(),
                  .environment = variables.data()};
-  CPU_ZERO(&plan.cpus);
-  for (const unsigned cpu : start.cpus) {
-    CPU_SET(cpu, &plan.cpus);
-  }
   getrlimit(RLIMIT_NOFILE, &plan.open_files);
   plan.open_files.rlim_cur = std::min(start.open_file_limit, plan.open_files.rlim_max);
   const pid_t pid = fork();

@@ -23,6 +23,9 @@ struct PlacementRequest {
   bool bind = true;                     ///< Whether workers keep to one CPU each.
   bool allow_oversubscription = false;  ///< Whether several workers may share a CPU.
   std::uint32_t host = 0;               ///< Goes into the places.
+
+  /// Operating-system numbers of the only CPUs to use; empty: all that may be used.
+  std::vector<unsigned> cpus = {};
 };
 
 /// The workers of one rank: at least one group, no place twice.
@@ -30,16 +33,17 @@ struct RankPlacement {
   std::vector<WorkerGroup> groups = {};
 };
 
-/// Divides the CPUs that `topology` lets us use over the ranks of this host, in rank order. Ranks
-/// have no CPU in common, a rank stays inside one NUMA node where that is possible and on whole
-/// cores where that leaves nobody short, and a rank with fewer workers than CPUs takes one CPU of
-/// each core before the second of any. There are never more workers than worker_count_max() unless
-/// oversubscription is allowed and asked for.
+/// Divides the CPUs that `topology` lets us use, or those of them that are asked for, over the
+/// ranks of this host, in rank order. Ranks have no CPU in common, a rank stays inside one NUMA
+/// node where that is possible and on whole cores where that leaves nobody short, and a rank with
+/// fewer workers than CPUs takes one CPU of each core before the second of any. There are never
+/// more workers than worker_count_max() unless oversubscription is allowed and asked for.
 ///
 /// A CPU quota names no CPUs: under one, jobs that share a machine may choose the same CPUs, and
 /// `bind = false` is the better choice unless an affinity mask divides the machine too.
 ///
-/// Errors: kInvalidArgument for counts outside their range; kResourceExhausted when the ranks need
+/// Errors: kInvalidArgument for counts outside their range and for CPUs that the machine does not
+///   have; kPermissionDenied for CPUs that may not be used; kResourceExhausted when the ranks need
 ///   more CPUs than there are and oversubscription is not allowed.
 [[nodiscard]] Result<std::vector<RankPlacement>> place_ranks(const Topology& topology,
                                                              const PlacementRequest& request);

@@ -23,7 +23,10 @@ struct NumaNode {
   unsigned os_index = 0;  ///< The operating system's number; these may have gaps.
   std::uint64_t memory_bytes = 0;
   std::string memory_kind = {};  ///< hwloc's word, such as "DRAM" or "HBM"; often empty.
-  bool memory_usable = true;     ///< Whether this process may allocate there.
+
+  /// Whether this process may allocate there: its cpuset and the thread's memory policy allow the
+  /// node, and the node has memory.
+  bool memory_usable = true;
 
   /// Operating-system numbers, neighbours where they share a core. Every CPU of the machine belongs
   /// to exactly one node, the first that hwloc names, which is DRAM before HBM. Empty for a node
@@ -34,14 +37,36 @@ struct NumaNode {
   std::optional<unsigned> package = {};    ///< Empty for a node that lies in no single package.
 };
 
+/// CPUs that are alike, on a machine with performance and efficiency cores one kind of them.
+struct CpuKind {
+  /// What hwloc tells of them, such as "IntelAtom" or "up to 3900 MHz"; often empty.
+  std::string name = {};
+
+  /// From 0, the slowest and most efficient kind; empty when the machine does not tell the order.
+  std::optional<unsigned> efficiency = {};
+
+  std::vector<unsigned> cpus = {};  ///< Operating-system numbers, ascending.
+};
+
 /// One physical GPU, however many programming interfaces show it.
 struct GpuInfo {
   Place place = {};         ///< Index: the order of hwloc's PCI devices. Host: 0.
   std::string name = {};    ///< The model, or the PCI vendor and device numbers.
   std::string uuid = {};    ///< Empty when the topology does not tell.
   std::string bus_id = {};  ///< PCI "0000:18:00.0": the name to join by.
-  std::optional<Place> near_node =
-      {};  ///< Empty when it is not nearest to exactly one node with CPUs.
+
+  /// Empty when it is not nearest to exactly one node with CPUs. Whether this process may use any
+  /// of them is another matter: see NumaNode::usable_cpus.
+  std::optional<Place> near_node = {};
+};
+
+/// One network adapter: a function of a PCI device, however many interfaces show it.
+struct NicInfo {
+  /// The operating system's names, such as "eth0" and "mlx5_0", in hwloc's order; may be empty.
+  std::vector<std::string> interfaces = {};
+  std::string name = {};                ///< The model, or the PCI vendor and device numbers.
+  std::string bus_id = {};              ///< PCI "0000:18:00.0": the name to join by.
+  std::optional<Place> near_node = {};  ///< As that of a GPU.
 };
 
 /// What a machine is made of and what of it this process may use. A snapshot: CPUs that come, go or
@@ -57,7 +82,8 @@ struct GpuInfo {
 class Topology {
  public:
   /// This machine, as the calling thread may use it: the CPUs that exist, the process's cgroups
-  /// allow and the thread's affinity mask holds.
+  /// allow and the thread's affinity mask holds; the memory that cgroups and the thread's memory
+  /// policy allow.
   /// Blocks: some milliseconds, to read the system's files.
   /// Errors: kFailedPrecondition when hwloc's environment variables describe another machine, or
   ///   no CPU is left to use; kUnavailable when the system does not tell its topology.
@@ -81,9 +107,23 @@ class Topology {
   /// In the order of their places' index.
   [[nodiscard]] std::span<const GpuInfo> gpus() const noexcept;
 
+  /// In the order of hwloc's PCI devices.
+  [[nodiscard]] std::span<const NicInfo> nics() const noexcept;
+
+  /// From the most efficient to the fastest kind where the machine tells. Every CPU is of exactly
+  /// one kind; at least one, and only one where all CPUs are alike.
+  [[nodiscard]] std::span<const CpuKind> cpu_kinds() const noexcept;
+
   [[nodiscard]] std::size_t package_count() const noexcept;
   [[nodiscard]] std::size_t core_count() const noexcept;
   [[nodiscard]] std::size_t cpu_count() const noexcept;
+
+  /// Operating-system numbers, ascending: all, and those that this process may use.
+  [[nodiscard]] std::vector<unsigned> cpus() const;
+  [[nodiscard]] std::vector<unsigned> usable_cpus() const;
+
+  [[nodiscard]] bool has_cpu(unsigned cpu) const noexcept;
+  [[nodiscard]] bool may_use(unsigned cpu) const noexcept;
 
   /// CPUs that this process may use; at least 1.
   [[nodiscard]] std::size_t usable_cpu_count() const noexcept;
@@ -105,13 +145,13 @@ class Topology {
   [[nodiscard]] std::optional<std::uint64_t> distance(std::size_t reader,
                                                       std::size_t memory) const noexcept;
 
-  /// For people: an indented tree, lines end with '\n'.
-  [[nodiscard]] std::string to_tree() const;
-
-  /// For programs: one JSON object, ends with '\n'. Keys are only ever added.
-  [[nodiscard]] std::string to_json() const;
+  /// The node whose usable memory is nearest to the CPUs of `node`, in distance where the machine
+  /// tells it: `node` itself where its memory is usable, and where no memory is. The host is kept.
+  /// Precondition: `node` is a NUMA node of nodes().
+  [[nodiscard]] Place nearest_memory(Place node) const noexcept;
 
  private:
+  friend Status pin_this_thread(std::span<const unsigned> cpus, const Topology& topology);
   friend Status bind_memory(std::span<std::byte> pages, const Topology& topology, Place place);
 
   explicit Topology(std::unique_ptr<detail::TopologyState> state) noexcept;

@@ -17,6 +17,7 @@ struct LaunchSpec {
   bool map_by_core = false;               ///< Else by NUMA node.
   bool bind = true;
   bool allow_oversubscription = false;
+  std::vector<unsigned> cpus = {};      ///< The only CPUs to use; empty: all that may be used.
   bool report_bindings = false;         ///< Say on standard error where each rank runs.
   std::uint32_t respawn_count_max = 3;  ///< For each rank that had joined the job.
 

@@ -1,0 +1,35 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The first process of the virtual machine: mounts, runs the program that /test/plan names, and
+# switches off.
+/bin/busybox --install -s /bin
+export PATH=/bin TMPDIR=/tmp HOME=/tmp LC_ALL=C
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/shm
+mount -t tmpfs shm /dev/shm
+mount -t tmpfs tmp /tmp
+ip link set lo up
+{
+  read -r PINION_VM_MACHINE
+  read -r program
+} </test/plan
+export PINION_VM_MACHINE
+if [ "$PINION_VM_MACHINE" = two ]; then
+  mount -t cgroup2 cgroup /sys/fs/cgroup
+else
+  mount -t tmpfs cgroup /sys/fs/cgroup
+  for controller in cpu cpuset memory; do
+    mkdir "/sys/fs/cgroup/$controller"
+    mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller"
+  done
+fi
+cd /tmp || exit 1
+# The kernel's own lines would fall between those of the test.
+dmesg -n 1
+echo
+echo VM-BEGIN
+"$program"
+echo "VM-END $?"
+poweroff -f
