@@ -2,10 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <new>
 #include <optional>
-#include <span>
 #include <string>
 
 #include <pinion/core/status.hpp>
@@ -13,39 +10,43 @@
 
 #include "engine/input_file.hpp"
 #include "engine/plan.hpp"
+#include "engine/shard_text.hpp"
 
 namespace pinion {
 
-/// Brings shards into memory, one at a time, always the same memory.
+/// Most bytes of input, inflated, that one worker holds, unless it is told otherwise.
+inline constexpr std::uint64_t kShardBytesMax = std::uint64_t{4} << 30;
+
+/// Brings shards into memory, one at a time, always the same memory. A shard that lies in one blob
+/// is not copied: it is given as it is mapped.
 ///
 /// Thread safety: none; each worker has its own.
 class ShardReader {
  public:
+  /// A shard of more than `shard_bytes_max` is refused.
+  explicit ShardReader(std::uint64_t shard_bytes_max = kShardBytesMax) noexcept
+      : text_(shard_bytes_max) {}
+
   /// Reads shard `id` of the plan.
   /// Blocks: for the file system.
-  /// Lifetime: the shard's bytes are valid until the next load() and while the reader lives.
+  /// Lifetime: the shard's bytes are valid until the next load() and while reader and plan live.
   /// Errors: kOutOfRange for an id that is not in the plan; kDataLoss when a file has become
-  /// shorter
-  ///   than listed; kResourceExhausted when there is no memory for a shard of this size; those of
-  ///   the file system.
+  ///   shorter than listed, and for a compressed file that is damaged; kResourceExhausted when
+  ///   there is no memory for a shard of this size; kInvalidArgument when a compressed file does
+  ///   not hold whole records; those of the file system.
   [[nodiscard]] Result<Shard> load(const StepPlan& plan, std::uint64_t id, std::uint32_t attempt,
                                    std::uint64_t job_seed);
 
-  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return capacity_bytes_; }
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return text_.memory_bytes(); }
 
  private:
-  struct Free {
-    void operator()(std::byte* memory) const noexcept {
-      ::operator delete[](memory, std::align_val_t{64});
-    }
-  };
+  [[nodiscard]] Status read(const StepPlan& plan, const ShardRange& range);
+  [[nodiscard]] Status read_part(const InputListing& listing, std::size_t index,
+                                 const ShardRange& range);
+  [[nodiscard]] Status inflate_source(const StepPlan& plan, const InputSource& source);
+  [[nodiscard]] Status open(const std::string& path);
 
-  [[nodiscard]] Status reserve(std::uint64_t size_bytes);
-  [[nodiscard]] Status read(const InputListing& listing, std::size_t source, std::uint64_t offset,
-                            std::span<std::byte> out);
-
-  std::unique_ptr<std::byte[], Free> memory_;
-  std::uint64_t capacity_bytes_ = 0;
+  ShardText text_;
 
   // The file that was read last: most often the next shard lies in it too.
   std::optional<InputFile> file_;
