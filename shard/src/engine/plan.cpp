@@ -1,8 +1,11 @@
 #include "engine/plan.hpp"
 
+#include <array>
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
@@ -100,6 +103,15 @@ engine::schema::BlobHandle to_wire(const BlobHandle& handle) noexcept {
           handle.host, handle.segment,    handle.index};
 }
 
+// The verifier checks where a struct lies, but not that it is aligned there.
+template <class Struct>
+Struct aligned_copy(const Struct* lying) noexcept {
+  static_assert(std::is_trivially_copyable_v<Struct>);
+  std::array<std::byte, sizeof(Struct)> bytes;
+  std::memcpy(bytes.data(), static_cast<const void*>(lying), sizeof(Struct));
+  return std::bit_cast<Struct>(bytes);
+}
+
 BlobHandle from_wire(const engine::schema::BlobHandle& handle) noexcept {
   return {.job = handle.job(),
           .generation = handle.generation(),
@@ -131,7 +143,7 @@ Result<InputListing> read_listing(const engine::schema::StepPlan& wire) {
     }
     sources.push_back(
         {.path = source->path()->str(),
-         .blob = source->blob() == nullptr ? BlobHandle{} : from_wire(*source->blob()),
+         .blob = source->blob() == nullptr ? BlobHandle{} : from_wire(aligned_copy(source->blob())),
          .begin = at,
          .size_bytes = source->size_bytes(),
          .compression = static_cast<Compression>(source->compression())});
@@ -143,16 +155,17 @@ Result<InputListing> read_listing(const engine::schema::StepPlan& wire) {
 Result<std::vector<ShardRange>> read_shards(const engine::schema::StepPlan& wire) {
   std::vector<ShardRange> shards;
   shards.reserve(wire.shards()->size());
-  for (const engine::schema::ShardRange* shard : *wire.shards()) {
-    if (shard->place_kind() > static_cast<std::uint8_t>(PlaceKind::kDevice)) {
-      return not_a_plan("place kind " + std::to_string(shard->place_kind()) + " is unknown");
+  for (const engine::schema::ShardRange* lying : *wire.shards()) {
+    const auto shard = aligned_copy(lying);
+    if (shard.place_kind() > static_cast<std::uint8_t>(PlaceKind::kDevice)) {
+      return not_a_plan("place kind " + std::to_string(shard.place_kind()) + " is unknown");
     }
-    shards.push_back({.begin = shard->begin(),
-                      .end = shard->end(),
-                      .weight = shard->weight(),
-                      .place = {.kind = static_cast<PlaceKind>(shard->place_kind()),
-                                .index = shard->place_index(),
-                                .host = shard->place_host()}});
+    shards.push_back({.begin = shard.begin(),
+                      .end = shard.end(),
+                      .weight = shard.weight(),
+                      .place = {.kind = static_cast<PlaceKind>(shard.place_kind()),
+                                .index = shard.place_index(),
+                                .host = shard.place_host()}});
   }
   return shards;
 }

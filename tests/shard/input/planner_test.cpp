@@ -345,12 +345,12 @@ std::size_t chosen_count(const Partitioning& by, const InputListing& listing,
   return plan_shards(by, listing, policy).size();
 }
 
-TEST(ChosenTarget, GivesEachWorkerEightShardsOfOneTo64MiB) {
+TEST(ChosenTarget, GivesEachWorkerEightShardsOfOneTo16MiB) {
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-  EXPECT_EQ(chosen_count(by_bytes(), listing_of(1024 * kMiB), 4), 32u);
-  EXPECT_EQ(chosen_count(by_bytes(), listing_of(1024 * kMiB), 8), 64u);
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(256 * kMiB), 4), 32u);
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(256 * kMiB), 8), 64u);
   EXPECT_EQ(chosen_count(by_bytes(), listing_of(3 * kMiB), 64), 3u) << "1 MiB at least";
-  EXPECT_EQ(chosen_count(by_bytes(), listing_of(64 * 1024 * kMiB), 1), 1024u) << "64 MiB at most";
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(64 * 1024 * kMiB), 1), 4096u) << "16 MiB at most";
   EXPECT_EQ(chosen_count(by_index_range(), InputListing(InputKind::kIndices, {}, 1'000'000), 4),
             32u);
   EXPECT_EQ(chosen_count(by_index_range(), InputListing(InputKind::kIndices, {}, 5), 4), 5u);

@@ -31,9 +31,11 @@ inline constexpr std::uint64_t kShardCountMax = std::uint64_t{1} << 24;
 /// end together, few enough that each is worth its lease.
 inline constexpr std::uint64_t kShardsPerWorker = 8;
 
-/// Bounds of the size that by_bytes() chooses itself.
+/// Bounds of the size that by_bytes() chooses itself. Reading 1.2 GB of page cache and summing it
+/// ran at 7.2 GB/s in pieces of 1 MiB, 6.0 from 2 to 16 MiB and 5.2 with 64 MiB, and the first
+/// touch of a larger buffer costs more on top.
 inline constexpr std::uint64_t kChosenBytesMin = std::uint64_t{1} << 20;
-inline constexpr std::uint64_t kChosenBytesMax = std::uint64_t{64} << 20;
+inline constexpr std::uint64_t kChosenBytesMax = std::uint64_t{16} << 20;
 
 struct PartitionPolicy {
   /// Bytes, indices or weight that a shard should have. 0: the planner chooses, from the input and
@@ -97,7 +99,7 @@ struct Partitioning {
 // lies in blobs is dealt to the places of the blobs, and everything else so that each place gets
 // one run of neighbours, in proportion to its workers.
 
-/// Shards of about `target_bytes` of a byte input; between 1 and 64 MiB when they are not said.
+/// Shards of about `target_bytes` of a byte input; between 1 and 16 MiB when they are not said.
 /// Small files share a shard.
 [[nodiscard]] Partitioning by_bytes(std::uint64_t target_bytes, Alignment alignment = {});
 [[nodiscard]] Partitioning by_bytes(Alignment alignment = {});
