@@ -54,7 +54,7 @@ std::vector<std::string> plan_examples(const TemporaryFolder& folder, MemoryBlob
 
 // Runs the first shards, as a worker would that believes the plan.
 void load_some(const StepPlan& plan) {
-  ShardReader reader(kTextBytesMax);
+  ShardReader reader({.shard_bytes_max = kTextBytesMax});
   for (std::uint64_t id = 0; id <= plan.shards.size() && id < 3; ++id) {
     EXPECT_FALSE(describe_shard(plan, id).empty());
     const Result<Shard> shard = reader.load(plan, id, 1, 0);
@@ -104,7 +104,7 @@ TEST(FuzzCompressedFile, GivesTextOrAnError) {
       testing_input::zstd(text),
       testing_input::skippable(text) + testing_input::zstd(long_text) + testing_input::zstd(""),
       testing_input::zstd(std::string(3 * kTextBytesMax, 'x'))};
-  ShardReader reader(kTextBytesMax);
+  ShardReader reader({.shard_bytes_max = kTextBytesMax});
   for_each_trial([&](Mutator& mutator, std::uint64_t) {
     folder.write("f", mutator.mutate(examples));
     const InputListing listing = InputListing::list(files({path}), store, false).value();

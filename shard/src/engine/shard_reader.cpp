@@ -100,6 +100,9 @@ Status ShardReader::read_part(const InputListing& listing, std::size_t index,
   } else {
     PINION_RETURN_IF_ERROR(open(from.path));
     PINION_RETURN_IF_ERROR(file_->read(offset, from.size_bytes, text_.room().first(count)));
+    if (listing.size() > options_.page_cache_bytes_max) {
+      file_->leave_page_cache(offset, count);
+    }
   }
   text_.add(count);
   return {};
@@ -109,6 +112,9 @@ Status ShardReader::inflate_source(const StepPlan& plan, const InputSource& sour
   const std::uint64_t begin = text_.size();
   PINION_RETURN_IF_ERROR(open(source.path));
   PINION_RETURN_IF_ERROR(inflate(*file_, source, text_));
+  if (plan.listing.size() > options_.page_cache_bytes_max) {
+    file_->leave_page_cache(0, source.size_bytes);
+  }
   const std::uint64_t record_bytes = plan.alignment.record_bytes();
   if (const std::uint64_t size_bytes = text_.size() - begin;
       record_bytes > 0 && size_bytes % record_bytes != 0) {

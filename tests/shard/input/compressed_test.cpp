@@ -28,6 +28,8 @@ using testing_input::zstd;
 
 using Paths = std::vector<std::string>;
 
+constexpr std::uint64_t kMany = ShardReaderOptions().shard_bytes_max;
+
 InputListing list(const Paths& paths, bool inflate = true) {
   MemoryBlobStore store;
   Input input = files(paths);
@@ -43,8 +45,8 @@ StepPlan plan_of(const Paths& paths) {
   return plan;
 }
 
-Result<std::string> load(const StepPlan& plan, std::uint64_t size_bytes_max = kShardBytesMax) {
-  ShardReader reader(size_bytes_max);
+Result<std::string> load(const StepPlan& plan, std::uint64_t size_bytes_max = kMany) {
+  ShardReader reader({.shard_bytes_max = size_bytes_max});
   const Result<Shard> shard = reader.load(plan, 0, 1, 0);
   if (!shard) {
     return shard.error();
@@ -55,8 +57,7 @@ Result<std::string> load(const StepPlan& plan, std::uint64_t size_bytes_max = kS
 // The text of one file.
 class OneFile {
  public:
-  Result<std::string> load(std::string_view stored,
-                           std::uint64_t size_bytes_max = kShardBytesMax) const {
+  Result<std::string> load(std::string_view stored, std::uint64_t size_bytes_max = kMany) const {
     return pinion::load(plan_of({folder_.write("f", stored)}), size_bytes_max);
   }
   [[nodiscard]] std::string path() const { return folder_ / "f"; }

@@ -1,11 +1,16 @@
 #include "engine/shard_reader.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -190,15 +195,54 @@ TEST(ShardReader, PutsNothingBetweenRecords) {
 TEST(ShardReader, RefusesAShardThatIsLargerThanAWorkerMayHold) {
   const TemporaryFolder folder;
   const StepPlan plan = plan_of({folder.write("f", std::string(1001, 'x'))});
-  ShardReader exact(1001);
+  ShardReader exact({.shard_bytes_max = 1001});
   EXPECT_EQ(load_text(exact, plan).size(), 1001u);
-  ShardReader reader(1000);
+  ShardReader reader({.shard_bytes_max = 1000});
   const Result<Shard> shard = reader.load(plan, 0, 1, 0);
   ASSERT_FALSE(shard.has_value());
   EXPECT_EQ(shard.error().code(), ErrorCode::kResourceExhausted);
   EXPECT_THAT(shard.error().message(), HasSubstr("1001 bytes"));
   EXPECT_THAT(shard.error().message(), HasSubstr("1000 bytes"));
   EXPECT_THAT(shard.error().message(), HasSubstr("make shards smaller"));
+}
+
+// Which pages of the file the system has in memory.
+std::size_t cached_page_count(const std::string& path, std::size_t size_bytes) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  void* const mapped = ::mmap(nullptr, size_bytes, PROT_READ, MAP_SHARED, file, 0);
+  ::close(file);
+  if (mapped == MAP_FAILED) {
+    ADD_FAILURE() << "cannot map " << path;
+    return 0;
+  }
+  std::vector<unsigned char> pages((size_bytes + 4095) / 4096);
+  EXPECT_EQ(::mincore(mapped, size_bytes, pages.data()), 0);
+  ::munmap(mapped, size_bytes);
+  return static_cast<std::size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+TEST(ShardReader, LeavesNothingOfALargeInputInThePageCache) {
+  const TemporaryFolder folder;
+  const std::string text(1u << 20, 'x');
+  const std::string path = folder.write("f", text);
+  // Only what is written back can leave.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::fsync(file), 0);
+  ::close(file);
+  const StepPlan plan = plan_of({path});
+  ShardReader keeping({.page_cache_bytes_max = text.size()});
+  EXPECT_EQ(load_text(keeping, plan), text);
+  if (cached_page_count(path, text.size()) != 256 || ::getpagesize() != 4096) {
+    GTEST_SKIP() << "the file system of " << path << " does not show its page cache";
+  }
+  ShardReader leaving({.page_cache_bytes_max = text.size() - 1});
+  EXPECT_EQ(load_text(leaving, plan), text);
+  const std::size_t left = cached_page_count(path, text.size());
+  if (left == 256) {
+    GTEST_SKIP() << "the file system of " << path << " keeps its pages whatever is asked";
+  }
+  EXPECT_LT(left, 32u);
 }
 
 TEST(ShardReader, GivesMemoryOfAnUnusualShardBack) {
