@@ -22,6 +22,8 @@ pinion_third_party(TBB::tbb PACKAGE TBB PKG_CONFIG tbb)
 # distributions do not install that with it.
 pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc LIBRARY -lhwloc)
 pinion_third_party(hwy::hwy PACKAGE hwy PKG_CONFIG libhwy)
+pinion_third_party(ZLIB::ZLIB PACKAGE ZLIB PKG_CONFIG zlib)
+pinion_third_party(zstd::libzstd_shared PACKAGE zstd PKG_CONFIG libzstd)
 pinion_third_party(fmt::fmt PACKAGE fmt PKG_CONFIG fmt)
 pinion_third_party(spdlog::spdlog PACKAGE spdlog PKG_CONFIG spdlog)
 pinion_third_party(tomlplusplus::tomlplusplus PACKAGE tomlplusplus PKG_CONFIG tomlplusplus)

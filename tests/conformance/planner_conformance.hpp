@@ -24,6 +24,10 @@ namespace pinion {
 struct PlannerTrial {
   InputListing input = {};
   PartitionPolicy policy = {};
+
+  /// May be empty. Whether the policy's alignment lets a shard end at this offset of the input.
+  std::function<bool(std::uint64_t end)> may_end = nullptr;
+
   std::shared_ptr<void> keep_alive = nullptr;  ///< Owns the files behind the input.
 };
 
@@ -34,6 +38,12 @@ struct PlannerSubject {
   /// Equal trials for equal seeds. Some should have an empty input, a target larger than the input,
   /// and several places.
   std::function<PlannerTrial(std::uint64_t seed)> make_trial = nullptr;
+
+  /// How much of the policy's target a shard is: its bytes or indices, unless the planner counts
+  /// something else.
+  std::function<std::uint64_t(const ShardRange&)> measure = [](const ShardRange& shard) {
+    return shard.end - shard.begin;
+  };
 
   friend void PrintTo(const PlannerSubject& subject, std::ostream* out) { *out << subject.name; }
 };
@@ -82,6 +92,21 @@ TEST_P(PlannerConformance, PartitionCoversTheInputOnce) {
                     const std::vector<ShardRange>& fine) { expect_cover(fine, input.size()); });
 }
 
+TEST_P(PlannerConformance, ShardsEndWhereTheAlignmentLetsThem) {
+  for (std::uint64_t seed = 0; seed < kTrialCount; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const PlannerTrial trial = GetParam().make_trial(seed);
+    if (trial.may_end == nullptr) {
+      continue;
+    }
+    const std::vector<ShardRange> fine =
+        GetParam().planner->partition(trial.input, trial.policy).value();
+    for (const ShardRange& shard : GetParam().planner->coalesce(fine, trial.policy)) {
+      ASSERT_TRUE(trial.may_end(shard.end)) << shard.end;
+    }
+  }
+}
+
 TEST_P(PlannerConformance, PartitionUsesOnlyThePlacesOfThePolicy) {
   for_each_trial(
       [](const InputListing&, const PartitionPolicy& policy, const std::vector<ShardRange>& fine) {
@@ -123,7 +148,7 @@ TEST_P(PlannerConformance, CoalesceNeverJoinsBeyondTheTarget) {
       [](const InputListing&, const PartitionPolicy& policy, const std::vector<ShardRange>& fine) {
         for (const ShardRange& shard : GetParam().planner->coalesce(fine, policy)) {
           const bool was_there = std::find(fine.begin(), fine.end(), shard) != fine.end();
-          ASSERT_TRUE(was_there || shard.end - shard.begin <= policy.target_size);
+          ASSERT_TRUE(was_there || GetParam().measure(shard) <= policy.target_size);
         }
       });
 }
@@ -152,13 +177,39 @@ TEST_P(PlannerConformance, AnEmptyInputHasNoShards) {
   EXPECT_TRUE(GetParam().planner->coalesce({}, trial.policy).empty());
 }
 
-TEST_P(PlannerConformance, RefusesATargetOfZeroAndNoPlaces) {
+TEST_P(PlannerConformance, ChoosesATargetWhereThePolicyHasNone) {
+  for (std::uint64_t seed = 0; seed < kTrialCount; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    PlannerTrial trial = GetParam().make_trial(seed);
+    trial.policy.target_size = 0;
+    trial.policy.worker_count = 1 + seed % 5;
+    const Result<std::vector<ShardRange>> fine =
+        GetParam().planner->partition(trial.input, trial.policy);
+    ASSERT_TRUE(fine.has_value()) << fine.error().to_string();
+    expect_cover(*fine, trial.input.size());
+    const std::vector<ShardRange> joined = GetParam().planner->coalesce(*fine, trial.policy);
+    expect_cover(joined, trial.input.size());
+    ASSERT_EQ(weight_of(joined), weight_of(*fine));
+    ASSERT_EQ(GetParam().planner->coalesce(joined, trial.policy), joined);
+  }
+}
+
+TEST_P(PlannerConformance, RefusesAPolicyThatIsNone) {
   const PlannerTrial trial = GetParam().make_trial(1);
-  PartitionPolicy no_target = trial.policy;
-  no_target.target_size = 0;
   PartitionPolicy no_places = trial.policy;
   no_places.places.clear();
-  for (const PartitionPolicy& broken : {no_target, no_places}) {
+  PartitionPolicy no_delimiter = trial.policy;
+  no_delimiter.alignment = align_to("");
+  PartitionPolicy long_delimiter = trial.policy;
+  long_delimiter.alignment = align_to("more than sixteen bytes");
+  PartitionPolicy no_records = trial.policy;
+  no_records.alignment = align_to_records(0);
+  PartitionPolicy no_counts = trial.policy;
+  no_counts.place_worker_counts.assign(trial.policy.places.size() + 1, 1);
+  PartitionPolicy no_workers = trial.policy;
+  no_workers.place_worker_counts.assign(trial.policy.places.size(), 0);
+  for (const PartitionPolicy& broken :
+       {no_places, no_delimiter, long_delimiter, no_records, no_counts, no_workers}) {
     const Result<std::vector<ShardRange>> shards =
         GetParam().planner->partition(trial.input, broken);
     ASSERT_FALSE(shards.has_value());

@@ -12,11 +12,10 @@
 
 namespace pinion {
 
-std::string Input::describe() const {
-  if (kind == InputKind::kIndices) {
-    return "indices(" + std::to_string(index_count) + ")";
-  }
-  // Quoted and escaped, so that different lists of paths never read the same.
+namespace {
+
+// Quoted and escaped, so that different lists of paths never read the same.
+std::string describe_paths(const std::vector<std::string>& paths) {
   std::string words = "files(";
   for (const std::string& path : paths) {
     words += words.back() == '(' ? "\"" : ", \"";
@@ -31,12 +30,53 @@ std::string Input::describe() const {
   return words + ")";
 }
 
+// Each handle in full, as which blobs they are is the identity of the input.
+std::string describe_handles(const std::vector<BlobHandle>& handles) {
+  std::string words = "blobs(";
+  for (const BlobHandle& handle : handles) {
+    words += words.back() == '(' ? "" : ", ";
+    for (const std::uint64_t number :
+         {handle.job, std::uint64_t{handle.epoch}, std::uint64_t{handle.host},
+          std::uint64_t{handle.segment}, std::uint64_t{handle.index}, handle.generation}) {
+      words += std::to_string(number) + '.';
+    }
+    words += std::to_string(handle.length_bytes);
+  }
+  return words + ")";
+}
+
+}  // namespace
+
+std::string Input::describe() const {
+  if (kind == InputKind::kIndices) {
+    return "indices(" + std::to_string(index_count) + ")";
+  }
+  std::string words = !paths.empty() || handles.empty() ? describe_paths(paths) : "";
+  if (!handles.empty()) {
+    words += (words.empty() ? "" : " and ") + describe_handles(handles);
+  }
+  return inflate ? words : words + " as stored";
+}
+
 Input files(std::vector<std::string> paths) {
-  return {.kind = InputKind::kBytes, .paths = std::move(paths), .index_count = 0};
+  return {.kind = InputKind::kBytes, .paths = std::move(paths)};
+}
+
+Input blobs(std::vector<Blob> blobs) {
+  Input input = {.kind = InputKind::kBytes};
+  for (const Blob& blob : blobs) {
+    input.handles.push_back(blob.handle());
+  }
+  input.kept = std::move(blobs);
+  return input;
+}
+
+Input blobs(std::vector<BlobHandle> handles) {
+  return {.kind = InputKind::kBytes, .handles = std::move(handles)};
 }
 
 Input indices(std::uint64_t count) {
-  return {.kind = InputKind::kIndices, .paths = {}, .index_count = count};
+  return {.kind = InputKind::kIndices, .index_count = count};
 }
 
 InputListing::InputListing(InputKind kind, std::vector<InputSource> sources, std::uint64_t size,
@@ -51,14 +91,25 @@ Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
   if (input.kind == InputKind::kIndices) {
     return InputListing(InputKind::kIndices, {}, input.index_count);
   }
-  InputFinder finder(store, has_standard_input);
+  InputFinder finder(
+      store, {.has_standard_input = has_standard_input, .detects_compression = input.inflate});
   for (const std::string& path : input.paths) {
     PINION_RETURN_IF_ERROR(finder.add(path));
   }
+  for (std::size_t index = 0; index < input.handles.size(); ++index) {
+    PINION_RETURN_IF_ERROR(finder.add_blob("blob " + std::to_string(index), input.handles[index]));
+  }
+  std::vector<std::string> notes = finder.notes();
   InputListing listing(InputKind::kBytes, std::move(finder.sources()), finder.size(),
                        std::move(finder.blobs()));
   listing.left_out_ = finder.left_out();
+  listing.notes_ = std::move(notes);
   return listing;
+}
+
+const Blob& InputListing::blob(std::size_t source) const {
+  PINION_ASSERT(source < blobs_.size());
+  return blobs_[source];
 }
 
 Result<std::size_t> InputListing::read(std::size_t source, std::uint64_t offset,
@@ -70,7 +121,7 @@ Result<std::size_t> InputListing::read(std::size_t source, std::uint64_t offset,
   }
   out = out.first(
       static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), from.size_bytes - offset)));
-  if (is_stream(from)) {
+  if (lies_in_blob(from)) {
     const std::span<const std::byte> bytes = blobs_[source].bytes();
     PINION_ASSERT(bytes.size() == from.size_bytes);
     std::memcpy(out.data(), bytes.data() + offset, out.size());

@@ -87,4 +87,9 @@ Status InputFile::read(std::uint64_t offset, std::uint64_t listed_bytes,
   return {};
 }
 
+void InputFile::leave_page_cache(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                  POSIX_FADV_DONTNEED);
+}
+
 }  // namespace pinion

@@ -39,6 +39,9 @@ class InputFile {
   [[nodiscard]] Status read(std::uint64_t offset, std::uint64_t listed_bytes,
                             std::span<std::byte> out) const;
 
+  /// Lets the system forget these bytes where nobody else uses them. Only a wish.
+  void leave_page_cache(std::uint64_t offset, std::uint64_t size_bytes) const noexcept;
+
  private:
   InputFile(int descriptor, std::string path) noexcept
       : descriptor_(descriptor), path_(std::move(path)) {}

@@ -1,10 +1,13 @@
 #include "engine/input_finder.hpp"
 
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <limits>
 
 #include <unistd.h>
 
+#include "engine/inflate.hpp"
 #include "engine/input_file.hpp"
 #include "engine/input_glob.hpp"
 #include "engine/input_stream.hpp"
@@ -65,7 +68,7 @@ Status InputFinder::add_standard_input() {
     return {ErrorCode::kInvalidArgument,
             "standard input (-) is named twice; it can be read only once"};
   }
-  if (!has_standard_input_) {
+  if (!options_.has_standard_input) {
     return {ErrorCode::kUnavailable,
             "standard input (-) is asked for, but the rank that plans does not have it"};
   }
@@ -74,9 +77,11 @@ Status InputFinder::add_standard_input() {
   if (!blocks) {
     return std::move(blocks).error();
   }
+  if (options_.detects_compression && !blocks->empty()) {
+    standard_input_compression_ = compression_of(blocks->front().bytes());
+  }
   for (Blob& block : *blocks) {
-    InputSource source = {
-        .path = "-", .blob = block.handle(), .begin = 0, .size_bytes = block.bytes().size()};
+    InputSource source = {.path = "-", .blob = block.handle(), .size_bytes = block.bytes().size()};
     PINION_RETURN_IF_ERROR(add_source(std::move(source), std::move(block)));
   }
   return {};
@@ -158,7 +163,22 @@ Status InputFinder::add_file(const std::string& path) {
   if (!size) {
     return size.error();
   }
-  return add_source({.path = path, .blob = {}, .begin = 0, .size_bytes = *size}, Blob());
+  InputSource source = {.path = path, .size_bytes = *size};
+  if (options_.detects_compression && *size >= kMagicBytes) {
+    std::array<std::byte, kMagicBytes> begin = {};
+    PINION_RETURN_IF_ERROR(file->read(0, *size, begin));
+    source.compression = compression_of(begin);
+  }
+  return add_source(std::move(source), Blob());
+}
+
+Status InputFinder::add_blob(std::string name, const BlobHandle& handle) {
+  Result<Blob> blob = store_.open(handle);
+  if (!blob) {
+    return std::move(blob).error().with_context("cannot open input " + name);
+  }
+  return add_source({.path = std::move(name), .blob = handle, .size_bytes = blob->bytes().size()},
+                    std::move(*blob));
 }
 
 Status InputFinder::add_source(InputSource source, Blob blob) {
@@ -184,6 +204,29 @@ std::string InputFinder::left_out() const {
   count_in_words(left_out_.sockets, "socket", words);
   count_in_words(left_out_.devices, "device", words);
   return words.empty() ? words : words + " left out";
+}
+
+std::vector<std::string> InputFinder::notes() const {
+  std::uint64_t gzip = 0;
+  std::uint64_t zstd = 0;
+  for (const InputSource& source : sources_) {
+    gzip += source.compression == Compression::kGzip ? 1u : 0u;
+    zstd += source.compression == Compression::kZstd ? 1u : 0u;
+  }
+  std::string words;
+  count_in_words(gzip, "gzip file", words);
+  count_in_words(zstd, "zstd file", words);
+  std::vector<std::string> notes;
+  if (!words.empty()) {
+    notes.push_back(words +
+                    ": a compressed file is not cut, one worker inflates and reads all of it");
+  }
+  if (standard_input_compression_ != Compression::kNone) {
+    const std::string name(name_of(standard_input_compression_));
+    notes.push_back("standard input looks like " + name +
+                    " and is read as it is; send it through " + name + " -dc");
+  }
+  return notes;
 }
 
 }  // namespace pinion

@@ -15,22 +15,32 @@
 
 namespace pinion {
 
-/// Finds the sources that the paths of an input name, one add() after the other.
+struct InputFinderOptions {
+  bool has_standard_input = false;
+  bool detects_compression = true;
+};
+
+/// Finds the sources that the paths and handles of an input name, one add() after the other.
 ///
 /// Thread safety: none.
 /// Lifetime: keeps a reference to the store.
 class InputFinder {
  public:
-  InputFinder(IBlobStore& store, bool has_standard_input) noexcept
-      : store_(store), has_standard_input_(has_standard_input) {}
+  InputFinder(IBlobStore& store, const InputFinderOptions& options) noexcept
+      : store_(store), options_(options) {}
 
   /// Blocks and errors: as InputListing::list.
   [[nodiscard]] Status add(const std::string& path);
+
+  /// `name` is for words to people.
+  /// Blocks and errors: as IBlobStore::open.
+  [[nodiscard]] Status add_blob(std::string name, const BlobHandle& handle);
 
   [[nodiscard]] std::vector<InputSource>& sources() noexcept { return sources_; }
   [[nodiscard]] std::vector<Blob>& blobs() noexcept { return blobs_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] std::string left_out() const;
+  [[nodiscard]] std::vector<std::string> notes() const;
 
  private:
   struct LeftOut {
@@ -50,8 +60,9 @@ class InputFinder {
   [[nodiscard]] Status add_source(InputSource source, Blob blob);
 
   IBlobStore& store_;
-  bool has_standard_input_;
+  InputFinderOptions options_;
   bool took_standard_input_ = false;
+  Compression standard_input_compression_ = Compression::kNone;
   std::vector<InputSource> sources_;
   std::vector<Blob> blobs_;
   std::uint64_t size_ = 0;

@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include <pinion/core/assert.hpp>
+#include <pinion/core/status.hpp>
 #include <pinion/shard/input.hpp>
 
 namespace pinion {
@@ -14,15 +16,19 @@ namespace pinion {
   return source.begin + source.size_bytes;
 }
 
-/// Whether the bytes lie in a blob: they came from a stream.
-[[nodiscard]] inline bool is_stream(const InputSource& source) noexcept {
+[[nodiscard]] inline bool lies_in_blob(const InputSource& source) noexcept {
   return source.blob.generation != 0;
+}
+
+/// Whether it is a block of standard input: the listing made its blob.
+[[nodiscard]] inline bool is_stream(const InputSource& source) noexcept {
+  return lies_in_blob(source) && source.path == "-";
 }
 
 /// Whether `right` goes on where `left`, the source before it, stops: two blocks of one stream. A
 /// line may cross from one to the other.
 [[nodiscard]] inline bool continues(const InputSource& left, const InputSource& right) noexcept {
-  return is_stream(left) && is_stream(right) && left.path == right.path;
+  return is_stream(left) && is_stream(right);
 }
 
 /// The source that holds `offset`.
@@ -45,6 +51,15 @@ namespace pinion {
     ++end;
   }
   return end;
+}
+
+/// For a source that is not a whole number of records.
+[[nodiscard]] inline Status broken_record(const std::string& path, std::uint64_t size_bytes,
+                                          std::uint64_t record_bytes) {
+  return {ErrorCode::kInvalidArgument,
+          "'" + path + "' has " + std::to_string(size_bytes) +
+              " bytes, which is not a whole number of records of " + std::to_string(record_bytes) +
+              ": " + std::to_string(size_bytes % record_bytes) + " are left over"};
 }
 
 }  // namespace pinion

@@ -1,11 +1,16 @@
 #include "engine/plan.hpp"
 
+#include <array>
+#include <bit>
 #include <cstring>
 #include <limits>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
 
+#include "engine/inflate.hpp"
 #include "engine/input_source.hpp"
 #include "plan_generated.h"
 
@@ -30,9 +35,12 @@ std::string find_source_flaw(const InputListing& listing) {
              std::to_string(source.size_bytes) + " bytes; expected were at least one from " +
              std::to_string(at) + " on, up to " + std::to_string(listing.size());
     }
-    if (is_stream(source) && source.blob.length_bytes != source.size_bytes) {
+    if (lies_in_blob(source) && source.blob.length_bytes != source.size_bytes) {
       return "source '" + source.path + "' of " + std::to_string(source.size_bytes) +
              " bytes lies in a blob of " + std::to_string(source.blob.length_bytes);
+    }
+    if (lies_in_blob(source) && source.compression != Compression::kNone) {
+      return "source '" + source.path + "' lies in a blob and is compressed";
     }
     at += source.size_bytes;
     encoded_bytes += source.path.size() + kSourceOverheadBytes;
@@ -69,9 +77,39 @@ std::string find_shard_flaw(const StepPlan& plan) {
   return "";
 }
 
+// Whether a cut at `offset` goes through a compressed source.
+bool cuts_compressed(std::span<const InputSource> sources, std::uint64_t offset) noexcept {
+  const InputSource& source = sources[source_at(sources, offset)];
+  return source.compression != Compression::kNone && source.begin != offset;
+}
+
+std::string find_cut_flaw(const StepPlan& plan) {
+  if (plan.listing.kind() == InputKind::kIndices) {
+    return "";
+  }
+  const std::span<const InputSource> sources = plan.listing.sources();
+  for (std::size_t id = 1; id < plan.shards.size(); ++id) {
+    const std::uint64_t begin = plan.shards[id].begin;
+    if (cuts_compressed(sources, begin)) {
+      return "shard " + std::to_string(id) + " begins inside '" +
+             sources[source_at(sources, begin)].path + "', which is compressed and cannot be cut";
+    }
+  }
+  return "";
+}
+
 engine::schema::BlobHandle to_wire(const BlobHandle& handle) noexcept {
   return {handle.job,  handle.generation, handle.length_bytes, handle.epoch,
           handle.host, handle.segment,    handle.index};
+}
+
+// The verifier checks where a struct lies, but not that it is aligned there.
+template <class Struct>
+Struct aligned_copy(const Struct* lying) noexcept {
+  static_assert(std::is_trivially_copyable_v<Struct>);
+  std::array<std::byte, sizeof(Struct)> bytes;
+  std::memcpy(bytes.data(), static_cast<const void*>(lying), sizeof(Struct));
+  return std::bit_cast<Struct>(bytes);
 }
 
 BlobHandle from_wire(const engine::schema::BlobHandle& handle) noexcept {
@@ -100,11 +138,15 @@ Result<InputListing> read_listing(const engine::schema::StepPlan& wire) {
     if (source->size_bytes() > std::numeric_limits<std::uint64_t>::max() - at) {
       return not_a_plan("the sources have more than 2^64 bytes");
     }
+    if (source->compression() > static_cast<std::uint8_t>(Compression::kZstd)) {
+      return not_a_plan("compression " + std::to_string(source->compression()) + " is unknown");
+    }
     sources.push_back(
         {.path = source->path()->str(),
-         .blob = source->blob() == nullptr ? BlobHandle{} : from_wire(*source->blob()),
+         .blob = source->blob() == nullptr ? BlobHandle{} : from_wire(aligned_copy(source->blob())),
          .begin = at,
-         .size_bytes = source->size_bytes()});
+         .size_bytes = source->size_bytes(),
+         .compression = static_cast<Compression>(source->compression())});
     at += source->size_bytes();
   }
   return InputListing(static_cast<InputKind>(wire.kind()), std::move(sources), wire.size());
@@ -113,26 +155,49 @@ Result<InputListing> read_listing(const engine::schema::StepPlan& wire) {
 Result<std::vector<ShardRange>> read_shards(const engine::schema::StepPlan& wire) {
   std::vector<ShardRange> shards;
   shards.reserve(wire.shards()->size());
-  for (const engine::schema::ShardRange* shard : *wire.shards()) {
-    if (shard->place_kind() > static_cast<std::uint8_t>(PlaceKind::kDevice)) {
-      return not_a_plan("place kind " + std::to_string(shard->place_kind()) + " is unknown");
+  for (const engine::schema::ShardRange* lying : *wire.shards()) {
+    const auto shard = aligned_copy(lying);
+    if (shard.place_kind() > static_cast<std::uint8_t>(PlaceKind::kDevice)) {
+      return not_a_plan("place kind " + std::to_string(shard.place_kind()) + " is unknown");
     }
-    shards.push_back({.begin = shard->begin(),
-                      .end = shard->end(),
-                      .weight = shard->weight(),
-                      .place = {.kind = static_cast<PlaceKind>(shard->place_kind()),
-                                .index = shard->place_index(),
-                                .host = shard->place_host()}});
+    shards.push_back({.begin = shard.begin(),
+                      .end = shard.end(),
+                      .weight = shard.weight(),
+                      .place = {.kind = static_cast<PlaceKind>(shard.place_kind()),
+                                .index = shard.place_index(),
+                                .host = shard.place_host()}});
   }
   return shards;
 }
 
-// The listing again, with the blobs of its streams.
-Result<InputListing> open_streams(const InputListing& listing, IBlobStore& store) {
+Result<Alignment> read_alignment(const engine::schema::StepPlan& wire) {
+  Alignment alignment;
+  switch (wire.alignment_kind()) {
+    case static_cast<std::uint8_t>(Alignment::Kind::kNone):
+      break;
+    case static_cast<std::uint8_t>(Alignment::Kind::kDelimiter):
+      if (wire.delimiter() != nullptr) {
+        alignment = align_to(std::string_view(
+            reinterpret_cast<const char*>(wire.delimiter()->data()), wire.delimiter()->size()));
+      } else {
+        alignment = align_to(std::string_view());
+      }
+      break;
+    case static_cast<std::uint8_t>(Alignment::Kind::kRecords):
+      alignment = align_to_records(wire.record_bytes());
+      break;
+    default:
+      return not_a_plan("alignment kind " + std::to_string(wire.alignment_kind()) + " is unknown");
+  }
+  return alignment;
+}
+
+// The listing again, with the blobs that its sources lie in.
+Result<InputListing> open_blobs(const InputListing& listing, IBlobStore& store) {
   std::vector<Blob> blobs(listing.sources().size());
   for (std::size_t index = 0; index < blobs.size(); ++index) {
     const InputSource& source = listing.sources()[index];
-    if (!is_stream(source)) {
+    if (!lies_in_blob(source)) {
       continue;
     }
     Result<Blob> blob = store.open(source.blob);
@@ -165,13 +230,18 @@ Result<StepPlan> decode_aligned(std::span<const std::byte> bytes, IBlobStore& st
   if (!shards) {
     return std::move(shards).error();
   }
+  const Result<Alignment> alignment = read_alignment(wire);
+  if (!alignment) {
+    return alignment.error();
+  }
   StepPlan plan = {.listing = std::move(listing).value(),
                    .shards = std::move(shards).value(),
-                   .partition_count = wire.partition_count()};
+                   .partition_count = wire.partition_count(),
+                   .alignment = *alignment};
   if (const std::string flaw = find_flaw(plan); !flaw.empty()) {
     return not_a_plan(flaw);
   }
-  listing = open_streams(plan.listing, store);
+  listing = open_blobs(plan.listing, store);
   if (!listing) {
     return std::move(listing).error();
   }
@@ -181,7 +251,11 @@ Result<StepPlan> decode_aligned(std::span<const std::byte> bytes, IBlobStore& st
 
 // Which file, or what a person calls it.
 std::string name_of(const InputSource& source) {
-  return is_stream(source) ? "standard input" : source.path;
+  if (is_stream(source)) {
+    return "standard input";
+  }
+  const std::string_view compression = name_of(source.compression);
+  return compression.empty() ? source.path : source.path + " as " + std::string(compression);
 }
 
 // Where the file or stream begins that `source` is a block of.
@@ -195,8 +269,14 @@ std::uint64_t origin_of(std::span<const InputSource> sources, std::size_t source
 }  // namespace
 
 std::string find_flaw(const StepPlan& plan) {
-  const std::string flaw = find_source_flaw(plan.listing);
-  return flaw.empty() ? find_shard_flaw(plan) : flaw;
+  std::string flaw = find_source_flaw(plan.listing);
+  if (flaw.empty()) {
+    flaw = find_shard_flaw(plan);
+  }
+  if (flaw.empty()) {
+    flaw = find_cut_flaw(plan);
+  }
+  return flaw.empty() ? plan.alignment.find_flaw() : flaw;
 }
 
 std::vector<std::byte> encode(const StepPlan& plan) {
@@ -205,9 +285,9 @@ std::vector<std::byte> encode(const StepPlan& plan) {
   sources.reserve(plan.listing.sources().size());
   for (const InputSource& source : plan.listing.sources()) {
     const engine::schema::BlobHandle blob = to_wire(source.blob);
-    sources.push_back(engine::schema::CreateSource(builder, builder.CreateString(source.path),
-                                                   source.size_bytes,
-                                                   is_stream(source) ? &blob : nullptr));
+    sources.push_back(engine::schema::CreateSource(
+        builder, builder.CreateString(source.path), source.size_bytes,
+        lies_in_blob(source) ? &blob : nullptr, static_cast<std::uint8_t>(source.compression)));
   }
   std::vector<engine::schema::ShardRange> shards;
   shards.reserve(plan.shards.size());
@@ -217,10 +297,15 @@ std::vector<std::byte> encode(const StepPlan& plan) {
   }
   const auto wire_sources = builder.CreateVector(sources);
   const auto wire_shards = builder.CreateVectorOfStructs(shards);
+  const std::string_view delimiter = plan.alignment.delimiter();
+  const auto wire_delimiter = builder.CreateVector(
+      reinterpret_cast<const std::uint8_t*>(delimiter.data()), delimiter.size());
   engine::schema::FinishStepPlanBuffer(
-      builder, engine::schema::CreateStepPlan(
-                   builder, static_cast<std::uint8_t>(plan.listing.kind()), plan.listing.size(),
-                   plan.partition_count, wire_sources, wire_shards));
+      builder,
+      engine::schema::CreateStepPlan(builder, static_cast<std::uint8_t>(plan.listing.kind()),
+                                     plan.listing.size(), plan.partition_count, wire_sources,
+                                     wire_shards, static_cast<std::uint8_t>(plan.alignment.kind()),
+                                     wire_delimiter, plan.alignment.record_bytes()));
   const auto* begin = reinterpret_cast<const std::byte*>(builder.GetBufferPointer());
   return {begin, begin + builder.GetSize()};
 }

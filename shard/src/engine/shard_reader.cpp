@@ -1,21 +1,24 @@
 #include "engine/shard_reader.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
 
+#include "engine/inflate.hpp"
 #include "engine/input_source.hpp"
 
 namespace pinion {
 namespace {
 
-// What may be read behind a shard's last byte, so that bodies can look at whole vectors of bytes.
-constexpr std::uint64_t kTailBytes = 64;
+// Memory is protected by pages of at least this size: what stands behind a readable byte in the
+// same page is readable too.
+constexpr std::uintptr_t kPageBytes = 4096;
 
-// Growing by whole steps spares bodies with shards of nearly equal size a new buffer each time.
-constexpr std::uint64_t kGrowthBytes = std::uint64_t{64} << 10;
+// How large a compressed text becomes, as a first guess.
+constexpr std::uint64_t kInflationGuess = 4;
 
 // Odd, and without pattern: keeps zeros from being mixed to zero.
 constexpr std::uint64_t kGoldenRatio = 0x9e3779b97f4a7c15u;
@@ -28,6 +31,37 @@ std::uint64_t mix(std::uint64_t value) noexcept {
   return value ^ (value >> 31);
 }
 
+// How many bytes of `source`, as stored, lie in the range.
+std::uint64_t bytes_of(const ShardRange& range, const InputSource& source) noexcept {
+  return std::min(range.end, end_of(source)) - std::max(range.begin, source.begin);
+}
+
+// The shard as it is mapped, if it lies in one blob and the bytes that must follow it are there.
+// Empty if not.
+std::span<const std::byte> mapped_bytes(const StepPlan& plan, const ShardRange& range) noexcept {
+  const std::span<const InputSource> sources = plan.listing.sources();
+  const std::size_t index = source_at(sources, range.begin);
+  const InputSource& source = sources[index];
+  if (!lies_in_blob(source) || range.end > end_of(source)) {
+    return {};
+  }
+  const auto offset = static_cast<std::size_t>(range.begin - source.begin);
+  const auto count = static_cast<std::size_t>(range.end - range.begin);
+  const std::span<const std::byte> bytes = plan.listing.blob(index).bytes().subspan(offset, count);
+  // Behind the blob, the rest of its last page is readable, whatever the page holds.
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size());
+  const std::uint64_t to_page_end = (kPageBytes - end % kPageBytes) % kPageBytes;
+  const bool has_tail = end_of(source) - range.end >= kTailBytes || to_page_end >= kTailBytes;
+  return has_tail ? bytes : std::span<const std::byte>();
+}
+
+// Says what to do about a shard that does not fit; success stays success.
+Status explain(Status status, const ShardRange& range) {
+  return std::move(status).with_context("a shard of " + std::to_string(range.end - range.begin) +
+                                        " bytes does not fit in memory (make shards smaller; a "
+                                        "line is never cut, whatever its length)");
+}
+
 }  // namespace
 
 std::uint64_t shard_seed(std::uint64_t job_seed, std::uint64_t id) noexcept {
@@ -36,44 +70,83 @@ std::uint64_t shard_seed(std::uint64_t job_seed, std::uint64_t id) noexcept {
   return mix(mix(job_seed + kGoldenRatio) ^ (id * kGoldenRatio));
 }
 
-Status ShardReader::reserve(std::uint64_t size_bytes) {
-  if (size_bytes <= capacity_bytes_) {
+Status ShardReader::open(const std::string& path) {
+  // A step before this one may have put another file in the place of the one that is open.
+  if (file_ && file_path_ == path && file_->is_at(path)) {
     return {};
   }
-  const std::uint64_t capacity_bytes =
-      (size_bytes + kGrowthBytes - 1) / kGrowthBytes * kGrowthBytes;
-  // Before the larger one is asked for: a worker never holds both.
-  memory_.reset();
-  capacity_bytes_ = 0;
-  memory_.reset(new (std::align_val_t{64}, std::nothrow) std::byte[capacity_bytes]);
-  if (memory_ == nullptr) {
-    return {
-        ErrorCode::kResourceExhausted,
-        "no memory for a shard of " + std::to_string(size_bytes) + " bytes; make shards smaller"};
+  file_.reset();
+  Result<InputFile> opened = InputFile::open(path);
+  if (!opened) {
+    return std::move(opened).error();
   }
-  capacity_bytes_ = capacity_bytes;
+  file_.emplace(std::move(opened).value());
+  file_path_ = path;
   return {};
 }
 
-Status ShardReader::read(const InputListing& listing, std::size_t source, std::uint64_t offset,
-                         std::span<std::byte> out) {
-  const InputSource& from = listing.sources()[source];
-  if (is_stream(from)) {
-    const Result<std::size_t> count = listing.read(source, offset, out);
-    PINION_ASSERT(!count || *count == out.size());
-    return count ? Status() : count.error();
-  }
-  // A step before this one may have put another file in the place of the one that is open.
-  if (!file_ || file_path_ != from.path || !file_->is_at(from.path)) {
-    file_.reset();
-    Result<InputFile> opened = InputFile::open(from.path);
-    if (!opened) {
-      return std::move(opened).error();
+Status ShardReader::read_part(const InputListing& listing, std::size_t index,
+                              const ShardRange& range) {
+  const InputSource& from = listing.sources()[index];
+  const auto count = static_cast<std::size_t>(bytes_of(range, from));
+  const std::uint64_t offset = std::max(range.begin, from.begin) - from.begin;
+  PINION_RETURN_IF_ERROR(explain(text_.reserve(count), range));
+  if (lies_in_blob(from)) {
+    const Result<std::size_t> copied = listing.read(index, offset, text_.room().first(count));
+    if (!copied) {
+      return copied.error();
     }
-    file_.emplace(std::move(opened).value());
-    file_path_ = from.path;
+    PINION_ASSERT(*copied == count);
+  } else {
+    PINION_RETURN_IF_ERROR(open(from.path));
+    PINION_RETURN_IF_ERROR(file_->read(offset, from.size_bytes, text_.room().first(count)));
+    if (listing.size() > options_.page_cache_bytes_max) {
+      file_->leave_page_cache(offset, count);
+    }
   }
-  return file_->read(offset, from.size_bytes, out);
+  text_.add(count);
+  return {};
+}
+
+Status ShardReader::inflate_source(const StepPlan& plan, const InputSource& source) {
+  const std::uint64_t begin = text_.size();
+  PINION_RETURN_IF_ERROR(open(source.path));
+  PINION_RETURN_IF_ERROR(inflate(*file_, source, text_));
+  if (plan.listing.size() > options_.page_cache_bytes_max) {
+    file_->leave_page_cache(0, source.size_bytes);
+  }
+  const std::uint64_t record_bytes = plan.alignment.record_bytes();
+  if (const std::uint64_t size_bytes = text_.size() - begin;
+      record_bytes > 0 && size_bytes % record_bytes != 0) {
+    return broken_record(source.path, size_bytes, record_bytes);
+  }
+  return {};
+}
+
+Status ShardReader::read(const StepPlan& plan, const ShardRange& range) {
+  const std::span<const InputSource> sources = plan.listing.sources();
+  const std::string_view separator = plan.alignment.separator();
+  const std::size_t first = source_at(sources, range.begin);
+  const std::size_t last = source_at(sources, range.end - 1);
+  std::uint64_t expected_bytes = (last - first) * separator.size();
+  for (std::size_t index = first; index <= last; ++index) {
+    const bool is_compressed = sources[index].compression != Compression::kNone;
+    expected_bytes += bytes_of(range, sources[index]) * (is_compressed ? kInflationGuess : 1);
+  }
+  PINION_RETURN_IF_ERROR(
+      explain(text_.begin(std::min(expected_bytes, text_.size_bytes_max())), range));
+  for (std::size_t index = first; index <= last; ++index) {
+    const InputSource& source = sources[index];
+    if (index > first && !continues(sources[index - 1], source) && text_.size() > 0 &&
+        !text_.ends_with(separator)) {
+      PINION_RETURN_IF_ERROR(explain(text_.reserve(separator.size()), range));
+      text_.append(separator);
+    }
+    PINION_RETURN_IF_ERROR(source.compression != Compression::kNone
+                               ? inflate_source(plan, source)
+                               : read_part(plan.listing, index, range));
+  }
+  return {};
 }
 
 Result<Shard> ShardReader::load(const StepPlan& plan, std::uint64_t id, std::uint32_t attempt,
@@ -94,24 +167,13 @@ Result<Shard> ShardReader::load(const StepPlan& plan, std::uint64_t id, std::uin
     return Shard(fields);
   }
 
-  const std::span<const InputSource> sources = plan.listing.sources();
-  const std::size_t first = source_at(sources, range.begin);
-  const std::size_t last = source_at(sources, range.end - 1);
-  PINION_RETURN_IF_ERROR(reserve(range.end - range.begin + (last - first) + kTailBytes));
-
-  std::byte* out = memory_.get();
-  for (std::size_t index = first; index <= last; ++index) {
-    const InputSource& source = sources[index];
-    if (index > first && !continues(sources[index - 1], source) && out[-1] != std::byte{'\n'}) {
-      *out++ = std::byte{'\n'};
-    }
-    const std::uint64_t begin = std::max(range.begin, source.begin);
-    const auto count = static_cast<std::size_t>(std::min(range.end, end_of(source)) - begin);
-    PINION_RETURN_IF_ERROR(read(plan.listing, index, begin - source.begin, {out, count}));
-    out += count;
+  if (const std::span<const std::byte> mapped = mapped_bytes(plan, range); !mapped.empty()) {
+    fields.bytes = mapped;
+    return Shard(fields);
   }
-  std::memset(out, 0, kTailBytes);
-  fields.bytes = {memory_.get(), out};
+  PINION_RETURN_IF_ERROR(read(plan, range));
+  fields.bytes = text_.finish();
+  fields.lead_bytes = kLeadBytes;
   return Shard(fields);
 }
 

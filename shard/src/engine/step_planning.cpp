@@ -7,17 +7,33 @@
 #include <string>
 #include <utility>
 
+#include "engine/input_source.hpp"
 #include "engine/plan.hpp"
 
 namespace pinion::engine {
 namespace {
 
-std::vector<Place> places_of(const Executor& executor) {
-  std::vector<Place> places;
-  for (const WorkerGroup& group : executor.groups()) {
-    places.push_back(group.place);
+// The policy with what the job knows and the program does not.
+PartitionPolicy policy_of(IJobContext& job, const Partitioning& partitioning) {
+  PartitionPolicy policy = partitioning.policy;
+  policy.places.clear();
+  policy.place_worker_counts.clear();
+  for (const WorkerGroup& group : job.executor().groups()) {
+    policy.places.push_back(group.place);
+    policy.place_worker_counts.push_back(group.worker_count);
   }
-  return places;
+  // Ranks of one job are started alike, so each is taken to have as many workers as this one.
+  policy.worker_count = std::uint64_t{job.info().rank_count} * job.executor().worker_count();
+  return policy;
+}
+
+void tell(const InputListing& listing) {
+  if (!listing.left_out().empty()) {
+    std::fprintf(stderr, "pinion: %s\n", listing.left_out().c_str());
+  }
+  for (const std::string& note : listing.notes()) {
+    std::fprintf(stderr, "pinion: %s\n", note.c_str());
+  }
 }
 
 Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
@@ -30,11 +46,8 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
   if (!listing) {
     return std::move(listing).error();
   }
-  if (!listing->left_out().empty()) {
-    std::fprintf(stderr, "pinion: %s\n", listing->left_out().c_str());
-  }
-  PartitionPolicy policy = spec.partitioning.policy;
-  policy.places = places_of(job.executor());
+  tell(*listing);
+  const PartitionPolicy policy = policy_of(job, spec.partitioning);
   Result<std::vector<ShardRange>> shards = spec.partitioning.planner->partition(*listing, policy);
   if (!shards) {
     return std::move(shards).error();
@@ -43,6 +56,7 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
   plan.shards = spec.partitioning.planner->coalesce(std::move(*shards), policy);
   plan.listing = std::move(*listing);
   plan.partition_count = spec.partition_count;
+  plan.alignment = policy.alignment;
   if (const std::string flaw = find_flaw(plan); !flaw.empty()) {
     return Status(ErrorCode::kFailedPrecondition, "the planner broke its contract: " + flaw);
   }
@@ -77,7 +91,8 @@ Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std:
     sealed.message.shards.push_back({shard.weight, shard.place});
   }
   for (const InputSource& source : plan->listing.sources()) {
-    if (source.blob != BlobHandle{}) {
+    // Blobs that were given belong to the program; those of standard input to the step.
+    if (is_stream(source)) {
       sealed.message.streams.push_back(source.blob);
     }
   }

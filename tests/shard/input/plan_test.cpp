@@ -23,7 +23,7 @@ StepPlan make_plan(MemoryBlobStore& store) {
       {.path = "/data/a.txt", .blob = {}, .begin = 0, .size_bytes = 100},
       {.path = "-", .blob = blobs[1].handle(), .begin = 100, .size_bytes = 8},
       {.path = "-", .blob = blobs[2].handle(), .begin = 108, .size_bytes = 2},
-      {.path = "/data/c.txt", .blob = {}, .begin = 110, .size_bytes = 50}};
+      {.path = "/data/c.zst", .begin = 110, .size_bytes = 50, .compression = Compression::kZstd}};
   return {.listing = InputListing(InputKind::kBytes, std::move(sources), 160, blobs),
           .shards = {{.begin = 0, .end = 60, .weight = 60, .place = {}},
                      {.begin = 60, .end = 105, .weight = 1, .place = {.index = 3}},
@@ -32,7 +32,8 @@ StepPlan make_plan(MemoryBlobStore& store) {
                       .end = 160,
                       .weight = 3,
                       .place = {.kind = PlaceKind::kDevice, .index = 1, .host = 2}}},
-          .partition_count = 17};
+          .partition_count = 17,
+          .alignment = align_to("\r\n")};
 }
 
 StepPlan make_index_plan() {
@@ -44,6 +45,7 @@ StepPlan make_index_plan() {
 void expect_equal(const StepPlan& left, const StepPlan& right) {
   EXPECT_EQ(left.shards, right.shards);
   EXPECT_EQ(left.partition_count, right.partition_count);
+  EXPECT_EQ(left.alignment, right.alignment);
   EXPECT_EQ(left.listing.kind(), right.listing.kind());
   EXPECT_EQ(left.listing.size(), right.listing.size());
   ASSERT_EQ(left.listing.sources().size(), right.listing.sources().size());
@@ -54,6 +56,7 @@ void expect_equal(const StepPlan& left, const StepPlan& right) {
     EXPECT_EQ(a.blob, b.blob);
     EXPECT_EQ(a.begin, b.begin);
     EXPECT_EQ(a.size_bytes, b.size_bytes);
+    EXPECT_EQ(a.compression, b.compression);
   }
 }
 
@@ -65,6 +68,10 @@ TEST(StepPlan, ComesBackFromItsBytes) {
 
   const StepPlan of_indices = make_index_plan();
   expect_equal(decode(encode(of_indices), store).value(), of_indices);
+
+  StepPlan of_records = make_plan(store);
+  of_records.alignment = align_to_records(5);
+  expect_equal(decode(encode(of_records), store).value(), of_records);
 
   const StepPlan of_nothing = {
       .listing = InputListing(InputKind::kBytes, {}, 0), .shards = {}, .partition_count = 1};
@@ -166,6 +173,13 @@ TEST(StepPlan, ShowsTheFlawsOfAPlanner) {
   EXPECT_THAT(flaw_after([](StepPlan& plan) { plan.shards[3].end = 161; }), HasSubstr("shard 3"));
   EXPECT_THAT(flaw_after([](StepPlan& plan) { std::swap(plan.shards[0], plan.shards[1]); }),
               HasSubstr("shard 0"));
+  EXPECT_THAT(flaw_after([](StepPlan& plan) { plan.alignment = align_to(""); }),
+              HasSubstr("0 bytes"));
+  const auto cut_c = [](StepPlan& plan) {
+    plan.shards[3].end = 111;
+    plan.shards.push_back({.begin = 111, .end = 160});
+  };
+  EXPECT_THAT(flaw_after(cut_c), HasSubstr("shard 4 begins inside '/data/c.zst'"));
 }
 
 TEST(StepPlan, ShowsTheFlawsOfSources) {
@@ -187,6 +201,12 @@ TEST(StepPlan, ShowsTheFlawsOfSources) {
                                          .begin = 0,
                                          .size_bytes = 10}}),
             "");
+  EXPECT_NE(flaw_of(InputKind::kBytes, {{.path = "blob 0",
+                                         .blob = {.generation = 1, .length_bytes = 10},
+                                         .begin = 0,
+                                         .size_bytes = 10,
+                                         .compression = Compression::kGzip}}),
+            "");
 }
 
 TEST(StepPlan, DescribesAShardByTheFilesItReads) {
@@ -195,7 +215,8 @@ TEST(StepPlan, DescribesAShardByTheFilesItReads) {
   EXPECT_EQ(describe_shard(plan, 0), "shard 0 (bytes 0-60 of /data/a.txt)");
   EXPECT_EQ(describe_shard(plan, 1), "shard 1 (bytes 60 of /data/a.txt to 5 of standard input)");
   EXPECT_EQ(describe_shard(plan, 2), "shard 2 (bytes 5-9 of standard input)");
-  EXPECT_EQ(describe_shard(plan, 3), "shard 3 (bytes 9 of standard input to 50 of /data/c.txt)");
+  EXPECT_EQ(describe_shard(plan, 3),
+            "shard 3 (bytes 9 of standard input to 50 of /data/c.zst as zstd)");
   EXPECT_EQ(describe_shard(plan, 4), "shard 4 (not in the plan)");
   EXPECT_EQ(describe_shard(make_index_plan(), 0), "shard 0 (indices 0-1000)");
 }

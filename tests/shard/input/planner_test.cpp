@@ -1,13 +1,17 @@
 #include <pinion/shard/planner.hpp>
 
 #include <limits>
+#include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "conformance/planner_conformance.hpp"
+#include "engine/planner_parts.hpp"
 #include "shard/input/trial.hpp"
 
 namespace pinion {
@@ -22,7 +26,15 @@ using testing_input::Random;
 
 PlannerTrial file_trial(std::uint64_t seed, Alignment alignment) {
   std::shared_ptr<FileTrial> trial = make_file_trial(seed, alignment);
-  return {.input = trial->listing, .policy = trial->policy, .keep_alive = trial};
+  return {.input = trial->listing,
+          .policy = trial->policy,
+          .may_end = [trial](std::uint64_t end) { return trial->may_end.at(end); },
+          .keep_alive = trial};
+}
+
+// A weight that has nothing to do with the size.
+std::uint64_t weigh(const InputSource& source) {
+  return source.path.back() % 4 * 1000u + source.size_bytes % 7;
 }
 
 PlannerTrial index_trial(std::uint64_t seed) {
@@ -39,14 +51,41 @@ PlannerTrial index_trial(std::uint64_t seed) {
   return trial;
 }
 
+PlannerTrial small_index_trial(std::uint64_t seed) {
+  PlannerTrial trial = index_trial(seed);
+  trial.input = InputListing(InputKind::kIndices, {}, seed * 37 % 2000);
+  trial.policy.target_size = 1 + seed * 13 % 500;
+  return trial;
+}
+
+PlannerSubject over_files(std::string name, const Partitioning& by, Alignment alignment) {
+  return {.name = std::move(name),
+          .planner = by.planner,
+          .make_trial = [alignment](std::uint64_t seed) { return file_trial(seed, alignment); }};
+}
+
+PlannerSubject by_weight_of(PlannerSubject subject) {
+  subject.measure = [](const ShardRange& shard) { return shard.weight; };
+  return subject;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Planners, PlannerConformance,
     testing::Values(
-        PlannerSubject{"ByBytes", by_bytes(1).planner,
-                       [](std::uint64_t seed) { return file_trial(seed, Alignment::kNone); }},
-        PlannerSubject{"ByBytesAlignedToLine", by_bytes(1, align_to_line).planner,
-                       [](std::uint64_t seed) { return file_trial(seed, Alignment::kLine); }},
-        PlannerSubject{"ByIndexRange", by_index_range(1).planner, index_trial}),
+        over_files("ByBytes", by_bytes(), {}),
+        over_files("ByBytesAlignedToLine", by_bytes(), align_to_line),
+        over_files("ByBytesAlignedToTwoBytes", by_bytes(), align_to("\r\n")),
+        over_files("ByBytesAlignedToParagraph", by_bytes(), align_to("\n\n")),
+        over_files("ByBytesAlignedToWhatOverlaps", by_bytes(), align_to("aba")),
+        over_files("ByBytesAlignedToRecords", by_bytes(), align_to_records(12)),
+        over_files("ByFile", by_file(), align_to_line), over_files("ByPlace", by_place(), {}),
+        over_files("ByPlaceAlignedToLine", by_place(), align_to_line),
+        by_weight_of(over_files("ByWeight", by_weight(weigh), {})),
+        by_weight_of(over_files("ByWeightAlignedToLine", by_weight(weigh), align_to_line)),
+        by_weight_of({"ByWeightOfAnIndex",
+                      by_weight([](std::uint64_t index) { return index % 100; }).planner,
+                      small_index_trial}),
+        PlannerSubject{"ByIndexRange", by_index_range().planner, index_trial}),
     subject_name);
 
 std::vector<ShardRange> cut(const Partitioning& by, const InputListing& listing) {
@@ -146,22 +185,20 @@ TEST(BytePlanner, ALineMayCrossTheBlocksOfAStream) {
   EXPECT_EQ(ends(cut(by_bytes(16), listing)), (Ends{16, 32, text.size()}));
 }
 
-// Whatever is cut, no shard begins or ends inside a line, and no line is lost or met twice.
-TEST(BytePlanner, EveryLineIsWhollyInOneShard) {
-  for (std::uint64_t seed = 0; seed < 60; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    const std::unique_ptr<FileTrial> trial = make_file_trial(seed, Alignment::kLine);
-    std::vector<bool> is_line_end(trial->listing.size() + 1, false);
-    std::size_t at = 0;
-    for (const std::string& content : trial->contents) {
-      for (const char byte : content) {
-        is_line_end[++at] = byte == '\n';
+// What is larger than the target is cut wherever the alignment lets it.
+TEST(BytePlanner, NoShardGoesOnWhereItCouldHaveEnded) {
+  for (const Alignment& alignment :
+       {Alignment(), align_to_line, align_to("\n\n"), align_to("aba"), align_to_records(12)}) {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+      SCOPED_TRACE(alignment.describe() + " seed " + std::to_string(seed));
+      const std::unique_ptr<FileTrial> trial = make_file_trial(seed, alignment);
+      const std::vector<ShardRange> shards =
+          by_bytes().planner->partition(trial->listing, trial->policy).value();
+      for (const ShardRange& shard : shards) {
+        for (std::uint64_t end = shard.begin + trial->policy.target_size; end < shard.end; ++end) {
+          ASSERT_FALSE(trial->may_end[end]) << end << " in a shard up to " << shard.end;
+        }
       }
-      is_line_end[at] = true;
-    }
-    for (const ShardRange& shard :
-         plan_shards(by_bytes(1, align_to_line), trial->listing, trial->policy)) {
-      ASSERT_TRUE(is_line_end[shard.end]) << shard.end;
     }
   }
 }
@@ -238,10 +275,202 @@ TEST(Coalesce, AddsWeightsWithoutOverflow) {
   EXPECT_EQ(joined[0].weight, kMax);
 }
 
+TEST(BytePlanner, CutsBehindAnyDelimiter) {
+  const OneFile file("a;bb;;ccc");
+  EXPECT_EQ(ends(cut(by_bytes(1, align_to(';')), file.listing)), (Ends{2, 5, 6, 9}));
+  EXPECT_EQ(ends(cut(by_bytes(1, align_to(";;")), file.listing)), (Ends{6, 9}));
+  const OneFile zeros(std::string_view("a\0b\0", 4));
+  EXPECT_EQ(ends(cut(by_bytes(1, align_to('\0')), zeros.listing)), (Ends{2, 4}));
+}
+
+TEST(BytePlanner, ADelimiterThatNeverAppearsLeavesTheFileWhole) {
+  const OneFile file(std::string(3'000'000, 'x'));
+  EXPECT_EQ(ends(cut(by_bytes(1000, align_to("xy")), file.listing)), (Ends{3'000'000}));
+  EXPECT_EQ(ends(cut(by_bytes(1000, align_to("y\ny")), file.listing)), (Ends{3'000'000}));
+}
+
+// Read from the begin, each pair of line feeds is one end, whatever the number of them.
+TEST(BytePlanner, CountsDelimitersThatOverlapFromTheBegin) {
+  const OneFile file("xx\n\n\n\n\nyy\n\nz");
+  for (std::uint64_t target = 1; target < 15; ++target) {
+    for (const std::uint64_t end : ends(cut(by_bytes(target, align_to("\n\n")), file.listing))) {
+      EXPECT_THAT((Ends{4, 6, 11, 12}), testing::Contains(end)) << target;
+    }
+  }
+  const OneFile feeds(std::string(100'001, '\n'));
+  for (const std::uint64_t end : ends(cut(by_bytes(777, align_to("\n\n")), feeds.listing))) {
+    EXPECT_TRUE(end % 2 == 0 || end == 100'001) << end;
+  }
+}
+
+TEST(BytePlanner, KeepsSourcesApartWhoseDelimiterOverlaps) {
+  const TemporaryFolder folder;
+  MemoryBlobStore store;
+  const InputListing listing =
+      InputListing::list(files({folder.write("a", "1\n"), folder.write("b", "2\n\n")}), store,
+                         false)
+          .value();
+  const Partitioning apart = by_bytes(100, align_to("\n\n"));
+  EXPECT_EQ(ends(plan_shards(apart, listing, apart.policy)), (Ends{2, 5}));
+  const Partitioning joined = by_bytes(100, align_to_line);
+  EXPECT_EQ(ends(plan_shards(joined, listing, joined.policy)), (Ends{5}));
+}
+
+TEST(BytePlanner, CutsWholeRecords) {
+  const OneFile file(std::string(300, 'x'));
+  EXPECT_EQ(ends(cut(by_bytes(150, align_to_records(100)), file.listing)), (Ends{200, 300}));
+  EXPECT_EQ(ends(cut(by_bytes(1, align_to_records(100)), file.listing)), (Ends{100, 200, 300}));
+}
+
+TEST(BytePlanner, SaysHowManyBytesAreNoWholeRecord) {
+  const OneFile file(std::string(1050, 'x'));
+  const Partitioning by = by_bytes(100, align_to_records(100));
+  const auto shards = by.planner->partition(file.listing, by.policy);
+  ASSERT_FALSE(shards.has_value());
+  EXPECT_EQ(shards.error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(shards.error().message(),
+              testing::AllOf(HasSubstr(file.folder / "f"), HasSubstr("1050 bytes"),
+                             HasSubstr("records of 100"), HasSubstr("50 are left over")));
+}
+
+InputListing listing_of(std::uint64_t size_bytes) {
+  return InputListing(InputKind::kBytes, {{.path = "a", .begin = 0, .size_bytes = size_bytes}},
+                      size_bytes);
+}
+
+std::size_t chosen_count(const Partitioning& by, const InputListing& listing,
+                         std::uint64_t worker_count) {
+  PartitionPolicy policy = by.policy;
+  policy.worker_count = worker_count;
+  return plan_shards(by, listing, policy).size();
+}
+
+TEST(ChosenTarget, GivesEachWorkerEightShardsOfOneTo16MiB) {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(256 * kMiB), 4), 32u);
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(256 * kMiB), 8), 64u);
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(3 * kMiB), 64), 3u) << "1 MiB at least";
+  EXPECT_EQ(chosen_count(by_bytes(), listing_of(64 * 1024 * kMiB), 1), 4096u) << "16 MiB at most";
+  EXPECT_EQ(chosen_count(by_index_range(), InputListing(InputKind::kIndices, {}, 1'000'000), 4),
+            32u);
+  EXPECT_EQ(chosen_count(by_index_range(), InputListing(InputKind::kIndices, {}, 5), 4), 5u);
+  EXPECT_EQ(byte_target({}, std::uint64_t{1} << 62),
+            (std::uint64_t{1} << 62) / (kShardCountMax / 2))
+      << "not more shards than a step can have";
+}
+
+TEST(FilePlanner, NeverCutsAFile) {
+  const TemporaryFolder folder;
+  MemoryBlobStore store;
+  const InputListing listing =
+      InputListing::list(files({folder.write("a", std::string(1000, 'x')), folder.write("b", "1"),
+                                folder.write("c", "2")}),
+                         store, false)
+          .value();
+  EXPECT_EQ(ends(plan_shards(by_file(), listing, by_file().policy)), (Ends{1000, 1001, 1002}));
+  EXPECT_EQ(ends(plan_shards(by_file(10), listing, by_file(10).policy)), (Ends{1000, 1002}));
+}
+
+TEST(WeightPlanner, CutsHeavySourcesAndJoinsLightOnes) {
+  const TemporaryFolder folder;
+  MemoryBlobStore store;
+  const InputListing listing =
+      InputListing::list(
+          files({folder.write("a", std::string(100, 'x')), folder.write("b", std::string(100, 'x')),
+                 folder.write("c", "12"), folder.write("d", "34")}),
+          store, false)
+          .value();
+  const Partitioning by = by_weight({10, 40, 1, 2}, 10);
+  const std::vector<ShardRange> shards = plan_shards(by, listing, by.policy);
+  EXPECT_EQ(ends(shards), (Ends{100, 125, 150, 175, 200, 204}));
+  EXPECT_EQ(shards[1].weight, 10u);
+  EXPECT_EQ(shards[5].weight, 3u);
+
+  const auto other = by_weight({1, 2, 3}).planner->partition(listing, by.policy);
+  ASSERT_FALSE(other.has_value());
+  EXPECT_EQ(other.error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(other.error().message(), HasSubstr("3 weights for 4 sources"));
+}
+
+// The loop over the upper triangle of a matrix: index i has n - i inner turns.
+TEST(WeightPlanner, BalancesATriangle) {
+  constexpr std::uint64_t kCount = 10'000;
+  const Partitioning by = by_weight([](std::uint64_t index) { return kCount - index; });
+  PartitionPolicy policy = by.policy;
+  policy.worker_count = 4;
+  const std::vector<ShardRange> shards =
+      plan_shards(by, InputListing(InputKind::kIndices, {}, kCount), policy);
+  EXPECT_THAT(shards.size(), testing::AllOf(testing::Ge(32u), testing::Le(34u)));
+  for (std::size_t id = 0; id + 1 < shards.size(); ++id) {
+    EXPECT_NEAR(static_cast<double>(shards[id].weight), kCount * (kCount + 1) / 2.0 / 32, kCount);
+  }
+  EXPECT_LT(shards.front().end - shards.front().begin,
+            (shards[shards.size() - 2].end - shards[shards.size() - 2].begin) / 3);
+}
+
+TEST(WeightPlanner, RefusesTheOtherKindOfInput) {
+  const OneFile file("x");
+  const InputListing numbers(InputKind::kIndices, {}, 3);
+  const auto of_files =
+      by_weight([](std::uint64_t) { return 1u; }).planner->partition(file.listing, {});
+  const auto of_numbers = by_weight(weigh).planner->partition(numbers, {});
+  for (const auto* shards : {&of_files, &of_numbers}) {
+    ASSERT_FALSE(shards->has_value());
+    EXPECT_EQ(shards->error().code(), ErrorCode::kInvalidArgument);
+  }
+  EXPECT_THAT(of_files.error().message(), HasSubstr("use a function of a source"));
+}
+
+TEST(PlacePlanner, CutsInProportionToTheWorkersOfEachPlace) {
+  const OneFile file(std::string(100, 'x'));
+  Partitioning by = by_place(40);
+  by.policy.places = {{.index = 0}, {.index = 1}};
+  by.policy.place_worker_counts = {1, 3};
+  const std::vector<ShardRange> shards = plan_shards(by, file.listing, by.policy);
+  EXPECT_EQ(ends(shards), (Ends{25, 40, 80, 100}));
+  EXPECT_EQ(shards[0].place.index, 0);
+  EXPECT_EQ(shards[1].place.index, 1);
+}
+
+TEST(PlacePlanner, DealsBlobsToTheirHomes) {
+  const Place zero = {.index = 0};
+  const Place one = {.index = 1};
+  const std::string text = "0123456789";
+  std::vector<InputSource> sources;
+  std::vector<Blob> blobs;
+  for (const Place home : {one, zero, one, Place{.index = 7}}) {
+    const BlobHandle handle = {.generation = 1, .length_bytes = 10};
+    sources.push_back({.path = "blob " + std::to_string(sources.size()),
+                       .blob = handle,
+                       .begin = 10 * sources.size(),
+                       .size_bytes = 10});
+    blobs.emplace_back(handle, home, std::as_bytes(std::span(text)), nullptr);
+  }
+  const InputListing listing(InputKind::kBytes, sources, 40, blobs);
+  PartitionPolicy policy = {.target_size = 100, .places = {zero, one}};
+  for (const Partitioning& by : {by_bytes(), by_place(), by_file()}) {
+    SCOPED_TRACE(by.description);
+    std::vector<Place> places;
+    const std::vector<ShardRange> shards = by.planner->partition(listing, policy).value();
+    for (const ShardRange& shard : shards) {
+      places.push_back(shard.place);
+    }
+    // Nobody works at the home of the last one, which goes with its part.
+    EXPECT_EQ(places, (std::vector<Place>{one, zero, one, one}));
+  }
+}
+
 TEST(Partitioning, DescribesItself) {
   EXPECT_EQ(by_bytes(16).description, "by_bytes(16)");
+  EXPECT_EQ(by_bytes().description, "by_bytes()");
   EXPECT_EQ(by_bytes(16, align_to_line).description, "by_bytes(16, align_to_line)");
+  EXPECT_EQ(by_bytes(align_to("\r\n")).description, "by_bytes(align_to(\"\\x0d\\x0a\"))");
+  EXPECT_EQ(by_bytes(16, align_to_records(100)).description, "by_bytes(16, align_to_records(100))");
   EXPECT_EQ(by_index_range(7).description, "by_index_range(7)");
+  EXPECT_EQ(by_file().description, "by_file()");
+  EXPECT_EQ(by_place(5).description, "by_place(5)");
+  EXPECT_EQ(by_weight(weigh, 5).description, "by_weight(function of a source, 5)");
+  EXPECT_NE(by_weight({1, 2}).description, by_weight({2, 1}).description);
 }
 
 }  // namespace

@@ -14,12 +14,30 @@ namespace pinion {
 
 enum class InputKind : std::uint8_t { kBytes, kIndices };
 
+/// How a file's bytes are stored, told by what stands at its begin and not by its name.
+enum class Compression : std::uint8_t {
+  kNone,
+  kGzip,  ///< RFC 1952, any number of members.
+  kZstd,  ///< RFC 8878, any number of frames; windows up to 128 MiB.
+};
+
 /// What a step reads: a description, nothing is opened before the step is planned.
 struct Input {
   InputKind kind = InputKind::kIndices;
 
   /// kBytes: files, directories (every regular file below them), globs, or "-" for standard input.
   std::vector<std::string> paths = {};
+
+  /// kBytes: sealed blobs, read after the files.
+  std::vector<BlobHandle> handles = {};
+
+  /// Blobs that are to live as long as this description does.
+  std::vector<Blob> kept = {};
+
+  /// kBytes: compressed files are inflated while they are read. Such a file cannot be cut, so it is
+  /// read by one worker, whole, and its inflated text must fit in that worker's memory. When this
+  /// is false, bodies get the bytes as they are stored.
+  bool inflate = true;
 
   /// kIndices: the step covers [0, index_count).
   std::uint64_t index_count = 0;
@@ -31,15 +49,27 @@ struct Input {
 /// The bytes of files. Each of `paths` is a file, a directory, a glob, or "-" for standard input.
 [[nodiscard]] Input files(std::vector<std::string> paths);
 
+/// The bytes of sealed blobs, each a source of its own: what an earlier step left, for example.
+/// Every rank opens them by handle, so they must be equal on all ranks. A shard that lies in one
+/// blob is that blob's memory, mapped and not copied; with by_file() a shard is a whole blob.
+///
+/// Lifetime: the description holds the blobs; handles alone hold nothing, so whoever passes them
+///   keeps the blobs until the step is over.
+[[nodiscard]] Input blobs(std::vector<Blob> blobs);
+[[nodiscard]] Input blobs(std::vector<BlobHandle> handles);
+
 /// The numbers 0 to `count` - 1.
 [[nodiscard]] Input indices(std::uint64_t count);
 
-/// A file, or a blob that holds what a stream gave.
+/// A file, or a blob: one of the input's, or a block of what standard input gave.
 struct InputSource {
   std::string path = {};         ///< For words to people; "-" for standard input.
   BlobHandle blob = {};          ///< Where the bytes lie when they are not in the file.
   std::uint64_t begin = 0;       ///< Where its bytes begin in the whole input.
-  std::uint64_t size_bytes = 0;  ///< At the time of listing. Empty files are not listed.
+  std::uint64_t size_bytes = 0;  ///< As stored, when it was listed. Empty sources are not listed.
+
+  /// A compressed source lies whole in one shard. Offsets and sizes count its bytes as stored.
+  Compression compression = Compression::kNone;
 };
 
 /// An input as it was found: what planners cut. The sources lie one after the other, without gaps,
@@ -51,11 +81,12 @@ class InputListing {
   /// a regular file is left out and counted. A path that is named twice counts twice. A path with
   /// * ? [ that does not exist as it stands is a glob. A glob that matches nothing and a named path
   /// that does not exist are kNotFound. Standard input is read to its end into blobs of `store`,
-  /// one source after the other; a line may cross them. Blocks: for the file system, and until
-  /// standard input ends. Errors: kNotFound, kPermissionDenied (names the path); kUnavailable when
-  /// standard input is
+  /// one source after the other; a line may cross them. Blobs are opened.
+  /// Blocks: for the file system, and until standard input ends.
+  /// Errors: kNotFound, kPermissionDenied (names the path); kUnavailable when standard input is
   ///   asked for and `has_standard_input` is false; kResourceExhausted when the store has no room
-  ///   for it; kInvalidArgument when it is named twice, and for more than 2^63 - 1 bytes.
+  ///   for it; kInvalidArgument when it is named twice, and for more than 2^63 - 1 bytes; for blobs
+  ///   those of IBlobStore::open.
   [[nodiscard]] static Result<InputListing> list(const Input& input, IBlobStore& store,
                                                  bool has_standard_input);
 
@@ -68,12 +99,20 @@ class InputListing {
   /// What was left out, in words; empty when nothing was.
   [[nodiscard]] const std::string& left_out() const noexcept { return left_out_; }
 
-  /// Reads up to `out.size()` bytes at `offset` of one source, fewer at its end.
+  /// What the user should know of the input beside that, one sentence each: files that cannot be
+  /// cut because they are compressed.
+  [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
+
+  /// The blob that a source lies in; an empty one for files.
+  /// Precondition: the source is listed.
+  [[nodiscard]] const Blob& blob(std::size_t source) const;
+
+  /// Reads up to `out.size()` bytes, as stored, at `offset` of one source, fewer at its end.
   /// Errors: kDataLoss when the file has become shorter than listed; those of the file system.
   [[nodiscard]] Result<std::size_t> read(std::size_t source, std::uint64_t offset,
                                          std::span<std::byte> out) const;
 
-  // For codecs and tests. `blobs` is parallel to `sources`: those of streams, empty ones for files.
+  // For codecs and tests. `blobs` is parallel to `sources`, with empty ones for files.
   InputListing() = default;
   InputListing(InputKind kind, std::vector<InputSource> sources, std::uint64_t size,
                std::vector<Blob> blobs = {});
@@ -84,6 +123,7 @@ class InputListing {
   std::vector<Blob> blobs_;  // As many as sources_; empty ones for files.
   std::uint64_t size_ = 0;
   std::string left_out_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace pinion

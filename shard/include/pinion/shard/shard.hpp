@@ -22,6 +22,7 @@ class Shard {
     std::uint64_t seed = 0;
     std::uint32_t attempt = 1;
     std::span<const std::byte> bytes = {};
+    std::size_t lead_bytes = 0;
   };
 
   /// For the engine and for tests of bodies.
@@ -39,12 +40,17 @@ class Shard {
   /// 1, and one more each time this shard failed before.
   [[nodiscard]] std::uint32_t attempt() const noexcept { return fields_.attempt; }
 
-  /// The input's bytes; empty for an index range. Where a shard spans several files, a line feed
-  /// stands between them if a file does not end with one. 64 readable bytes follow the end.
+  /// The input's bytes, inflated; empty for an index range. Where a shard spans several sources, a
+  /// line feed stands between them if one does not end with it; with align_to() that delimiter, and
+  /// nothing with align_to_records(). 64 readable bytes follow the end.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return fields_.bytes; }
   [[nodiscard]] std::string_view text() const noexcept {
     return {reinterpret_cast<const char*>(fields_.bytes.data()), fields_.bytes.size()};
   }
+
+  /// How many readable bytes stand before the first one: 64 where the engine has read the shard
+  /// into memory, 0 where it is a blob as it is mapped.
+  [[nodiscard]] std::size_t lead_bytes() const noexcept { return fields_.lead_bytes; }
 
  private:
   Fields fields_;

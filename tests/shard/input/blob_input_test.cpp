@@ -1,0 +1,119 @@
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/shard/input.hpp>
+#include <pinion/shm/local_blob_store.hpp>
+
+#include "engine/shard_reader.hpp"
+#include "shard/input/trial.hpp"
+
+namespace pinion {
+namespace {
+
+using testing::HasSubstr;
+using testing_input::plan_shards;
+
+class BlobInput : public testing::Test {
+ protected:
+  Blob add(std::string_view content) {
+    BlobWriter writer = store_->create(content.size(), Place{}).value();
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(content));
+    std::copy(bytes.begin(), bytes.end(), writer.bytes().begin());
+    return writer.seal().value();
+  }
+
+  StepPlan plan(const Input& input, const Partitioning& by) {
+    StepPlan plan;
+    plan.listing = InputListing::list(input, *store_, false).value();
+    plan.shards = plan_shards(by, plan.listing, by.policy);
+    plan.alignment = by.policy.alignment;
+    EXPECT_EQ(find_flaw(plan), "");
+    return plan;
+  }
+
+  std::unique_ptr<LocalBlobStore> store_ =
+      make_local_blob_store({.job = 1, .epoch = 1, .host = 0}, std::uint64_t{1} << 30);
+};
+
+TEST_F(BlobInput, IsMappedAndNotCopied) {
+  const Blob first = add(std::string(10'000, 'a'));
+  const Blob second = add(std::string(5'000, 'b'));
+  const StepPlan whole = plan(blobs({first, second}), by_file());
+  ASSERT_EQ(whole.shards.size(), 2u);
+  ShardReader reader;
+  EXPECT_EQ(reader.load(whole, 0, 1, 0)->bytes().data(), first.bytes().data());
+  EXPECT_EQ(reader.load(whole, 1, 1, 0)->bytes().data(), second.bytes().data());
+  EXPECT_EQ(reader.load(whole, 1, 1, 0)->text(), std::string(5'000, 'b'));
+  EXPECT_EQ(reader.load(whole, 1, 1, 0)->lead_bytes(), 0u);
+
+  const StepPlan pieces = plan(blobs({first}), by_bytes(3'000));
+  EXPECT_EQ(reader.load(pieces, 2, 1, 0)->bytes().data(), first.bytes().data() + 6'000);
+  EXPECT_EQ(reader.memory_bytes(), 0u);
+}
+
+// Behind the last byte of a page there may be nothing.
+TEST_F(BlobInput, HasReadableBytesBehindItWhateverItsSize) {
+  ShardReader reader;
+  for (std::size_t size = 4096 - 70; size <= 4096 + 1; ++size) {
+    const Blob blob = add(std::string(size, 'x'));
+    const StepPlan whole = plan(blobs({blob}), by_file());
+    const Shard shard = reader.load(whole, 0, 1, 0).value();
+    ASSERT_EQ(shard.text(), std::string(size, 'x'));
+    const bool is_mapped = shard.bytes().data() == blob.bytes().data();
+    ASSERT_EQ(is_mapped, size <= 4096 - 64 || size == 4097) << size;
+    unsigned sum = 0;
+    for (std::size_t at = size; at < size + 64; ++at) {
+      sum += static_cast<unsigned>(shard.bytes().data()[at]);
+    }
+    ASSERT_EQ(sum, 0u) << size;
+  }
+}
+
+TEST_F(BlobInput, JoinsSmallBlobsByCopyingThem) {
+  const StepPlan joined =
+      plan(blobs({add("one\n"), add(""), add("two"), add("three")}), by_bytes(100, align_to_line));
+  ASSERT_EQ(joined.shards.size(), 1u);
+  ShardReader reader;
+  const Shard shard = reader.load(joined, 0, 1, 0).value();
+  EXPECT_EQ(shard.text(), "one\ntwo\nthree");
+  EXPECT_EQ(shard.lead_bytes(), 64u);
+}
+
+TEST_F(BlobInput, TravelsInThePlanByHandle) {
+  const Blob blob = add("some text");
+  const StepPlan sent = plan(blobs({blob}), by_file());
+  const StepPlan received = decode(encode(sent), *store_).value();
+  ShardReader reader;
+  EXPECT_EQ(reader.load(received, 0, 1, 0)->bytes().data(), blob.bytes().data());
+}
+
+TEST_F(BlobInput, IsFoundByHandleAsLongAsSomebodyHoldsIt) {
+  Input holding = blobs({add("text")});
+  const Input by_handle = blobs(std::vector<BlobHandle>(holding.handles));
+  EXPECT_EQ(by_handle.describe(), holding.describe());
+  EXPECT_TRUE(InputListing::list(by_handle, *store_, false).has_value());
+
+  holding = Input();
+  const Result<InputListing> gone = InputListing::list(by_handle, *store_, false);
+  ASSERT_FALSE(gone.has_value());
+  EXPECT_EQ(gone.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(gone.error().message(), HasSubstr("blob 0"));
+}
+
+TEST_F(BlobInput, DescribesWhichBlobsItIs) {
+  const Blob one = add("1");
+  const Blob two = add("2");
+  EXPECT_NE(blobs({one, two}).describe(), blobs({two, one}).describe());
+  EXPECT_EQ(blobs({one}).describe(), blobs({one}).describe());
+  Input both = files({"a"});
+  both.handles = {one.handle()};
+  EXPECT_THAT(both.describe(), testing::StartsWith("files(\"a\") and blobs("));
+}
+
+}  // namespace
+}  // namespace pinion
