@@ -25,7 +25,7 @@ class NoState final : public IAggregator {
   void accumulate(const Part&) override {
     throw std::logic_error("emitted into a step without aggregator");
   }
-  [[nodiscard]] Status merge(std::span<const std::byte>) override {
+  [[nodiscard]] Status merge(std::span<const std::span<const std::byte>>) override {
     return Status(ErrorCode::kFailedPrecondition, "a step without aggregator has nothing to merge");
   }
   void finalize() override {}
@@ -188,13 +188,16 @@ Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, std::span<cons
     return Status(ErrorCode::kInternal, "a step without aggregator was asked to merge");
   }
   const std::unique_ptr<IAggregator> state = work_.spec.prototype->fresh();
+  std::vector<std::span<const std::byte>> pieces;
+  pieces.reserve(partials.size());
   for (const Blob& partial : partials) {
     const Result<std::span<const std::byte>> bytes = partition_of(partial.bytes(), partition);
     if (!bytes) {
       return Status(bytes.error());
     }
-    PINION_RETURN_IF_ERROR(state->merge(*bytes));
+    pieces.push_back(*bytes);
   }
+  PINION_RETURN_IF_ERROR(state->merge(pieces));
   state->finalize();
   return seal(*state, 1, partition);
 }

@@ -53,9 +53,11 @@ class IAggregator {
   /// Adds a block of emitted records.
   virtual void accumulate(const Part& part) = 0;
 
-  /// Adds one partition of what seal() of another state wrote. Nothing is decoded or kept.
+  /// Adds the same partition of several sealed states; may be called more than once.
+  /// Lifetime: the bytes stay mapped until the state is sealed, so it may keep views into them
+  ///   until then.
   /// Errors: kDataLoss for bytes that seal() did not write; the state is then spoiled.
-  [[nodiscard]] virtual Status merge(std::span<const std::byte> partition) = 0;
+  [[nodiscard]] virtual Status merge(std::span<const std::span<const std::byte>> partials) = 0;
 
   /// Turns what was accumulated into the answer, once, after the last merge.
   virtual void finalize() = 0;

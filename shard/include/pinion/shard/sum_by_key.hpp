@@ -47,14 +47,16 @@ class SumByKey final : public IAggregator {
     }
   }
 
-  [[nodiscard]] Status merge(std::span<const std::byte> partition) override {
-    const auto view = KeyedPartitionView<Key, Value>::open(partition);
-    if (!view) {
-      return Status(view.error());
-    }
-    table_.reserve(table_.entries().size() + view->size());
-    for (std::size_t i = 0; i < view->size(); ++i) {
-      table_.add(view->hash(i), view->key(i), view->value(i));
+  [[nodiscard]] Status merge(std::span<const std::span<const std::byte>> partials) override {
+    for (const std::span<const std::byte> partition : partials) {
+      const auto view = KeyedPartitionView<Key, Value>::open(partition);
+      if (!view) {
+        return Status(view.error());
+      }
+      table_.reserve(table_.entries().size() + view->size());
+      for (std::size_t i = 0; i < view->size(); ++i) {
+        table_.add(view->hash(i), view->key(i), view->value(i));
+      }
     }
     return {};
   }
