@@ -5,10 +5,14 @@
 #include <pinion/core/bytes.hpp>
 #include <pinion/runtime/job.hpp>
 #include <pinion/runtime/version.hpp>
+#include <pinion/shard/collect.hpp>
 #include <pinion/shard/fold_by_key.hpp>
+#include <pinion/shard/histogram.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/numbers.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/text.hpp>
+#include <pinion/shard/top_k.hpp>
+#include <pinion/shard/vector_reduce.hpp>

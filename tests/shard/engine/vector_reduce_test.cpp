@@ -1,6 +1,8 @@
-#include <pinion/shard/sum_vector.hpp>
+#include <pinion/shard/vector_reduce.hpp>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -9,7 +11,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <pinion/shard/sum_vector.hpp>
 #include <pinion/shm/local_blob_store.hpp>
+
+#include "shard/engine/aggregation.hpp"
 
 namespace pinion {
 namespace {
@@ -78,8 +83,8 @@ TEST_F(SumVectorTest, MergesToTheSameBytesInAnyOrder) {
   for (int round = 0; round < 2; ++round) {
     const std::unique_ptr<IAggregator> state = Vector(2).fresh();
     for (const Blob& partial : partials) {
-      const std::span<const std::byte> part = partition_of(partial.bytes(), 0).value();
-      ASSERT_TRUE(state->merge({&part, 1}).ok());
+      const std::span<const std::byte> piece = partition_of(partial.bytes(), 0).value();
+      ASSERT_TRUE(state->merge({&piece, 1}).ok());
     }
     answers.push_back(state->seal(*store_, Place{}, 1).value());
     std::reverse(partials.begin(), partials.end());
@@ -104,12 +109,62 @@ TEST_F(SumVectorTest, ThrowsForAnElementThatIsNotThere) {
 TEST_F(SumVectorTest, RefusesPartitionsOfAnotherLength) {
   Vector state(3);
   const Blob partial = state.seal(*store_, Place{}, 1).value();
-  const auto bytes = partition_of(partial.bytes(), 0).value();
+  const std::span<const std::byte> bytes = partition_of(partial.bytes(), 0).value();
   const std::span<const std::byte> cut = bytes.first(23);
   EXPECT_EQ(Vector(4).merge({&bytes, 1}).code(), ErrorCode::kDataLoss);
   EXPECT_EQ(Vector(3).merge({&cut, 1}).code(), ErrorCode::kDataLoss);
   EXPECT_EQ(VectorResult<std::int64_t>::create({}).error().code(), ErrorCode::kDataLoss);
   EXPECT_EQ(VectorResult<std::int64_t>::create({Blob()}).error().code(), ErrorCode::kDataLoss);
+}
+
+TEST(VectorReduce, TakesTheLeastAndTheGreatest) {
+  test::Aggregation aggregation;
+  const auto body = [](const Shard& shard, auto& emit) {
+    emit(0, static_cast<int>(shard.id()) - 10);
+    emit.add(std::vector<int>{0, static_cast<int>(shard.id() * shard.id())});
+  };
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const auto least = aggregation.answer(vector_reduce<int>(3, VectorMin()), 20, seed, body);
+    EXPECT_THAT(least.values(), ElementsAre(-10, 0, std::numeric_limits<int>::max()));
+    const auto greatest = aggregation.answer(vector_reduce<int>(3, VectorMax()), 20, seed, body);
+    EXPECT_THAT(greatest.values(), ElementsAre(9, 361, std::numeric_limits<int>::lowest()));
+  }
+}
+
+TEST(VectorReduce, AnswersTheSameBitsWhateverTheOrderOfStrangeNumbers) {
+  test::Aggregation aggregation;
+  const double strange[] = {0.0, -0.0, std::numeric_limits<double>::quiet_NaN(), -std::nan(""), 1};
+  const auto body = [&](const Shard& shard, auto& emit) {
+    emit(0, strange[shard.id()]);
+    emit(1, shard.id() < 2 ? strange[shard.id()] : 0.0);
+  };
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    const auto least = aggregation.answer(vector_reduce<double>(2, VectorMin()), 5, seed, body);
+    EXPECT_TRUE(std::isnan(least.values()[0]) && !std::signbit(least.values()[0]));
+    EXPECT_TRUE(least.values()[1] == 0 && std::signbit(least.values()[1]));
+    const auto most = aggregation.answer(vector_reduce<double>(2, VectorMax()), 5, seed, body);
+    EXPECT_TRUE(std::isnan(most.values()[0]) && !std::signbit(most.values()[0]));
+    EXPECT_TRUE(most.values()[1] == 0 && !std::signbit(most.values()[1]));
+  }
+}
+
+struct BitOr {
+  template <class T>
+  static T identity() {
+    return 0;
+  }
+  template <class T>
+  static T combine(T left, T right) {
+    return left | right;
+  }
+};
+
+TEST(VectorReduce, TakesAnOperationOfTheUser) {
+  test::Aggregation aggregation;
+  const auto bits = aggregation.answer(
+      vector_reduce<std::uint64_t>(1, BitOr()), 64, 7,
+      [](const Shard& shard, auto& emit) { emit(0, std::uint64_t{1} << shard.id()); });
+  EXPECT_THAT(bits.values(), ElementsAre(~std::uint64_t{0}));
 }
 
 }  // namespace

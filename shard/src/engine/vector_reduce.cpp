@@ -1,5 +1,6 @@
-#include <pinion/shard/sum_vector.hpp>
+#include <pinion/shard/vector_reduce.hpp>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -23,6 +24,21 @@ Result<std::span<const std::byte>> check_vector_partition(std::span<const std::b
                       std::to_string(width) + " bytes" + (aligned ? "" : ", aligned"));
   }
   return partition;
+}
+
+Result<Blob> seal_one_partition(IBlobStore& store, Place place, std::uint32_t partition_count,
+                                std::span<const std::byte> bytes) {
+  PINION_ASSERT(partition_count > 0);
+  std::vector<std::uint64_t> lengths(partition_count, 0);
+  lengths.front() = bytes.size();
+  const PartitionedLayout layout = layout_partitions(lengths);
+  Result<BlobWriter> writer = store.create(layout.size_bytes, place);
+  if (!writer) {
+    return std::move(writer).error();
+  }
+  write_partition_table(writer->bytes(), layout);
+  std::ranges::copy(bytes, partition_of(writer->bytes(), layout, 0).begin());
+  return writer->seal();
 }
 
 }  // namespace pinion
