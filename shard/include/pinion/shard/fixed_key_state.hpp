@@ -92,11 +92,10 @@ class FixedKeyState {
   // Below this the table lies in a cache that is near enough.
   static constexpr std::uint64_t kNearBytes = std::uint64_t{256} << 10;
 
-  // What an array may cost: memory in all, and elements for each key that is there. One eighth of
-  // them in use still is a smaller footprint than a hash table's.
+  // What an array may cost: memory in all, and elements for each key that is there.
   static constexpr std::uint64_t kDenseBytesMax = std::uint64_t{256} << 20;
   static constexpr std::uint64_t kDenseElementsPerKey = 16;
-  static constexpr std::size_t kFirstDenseCheck = 4096;
+  static constexpr std::size_t kFirstDenseCheck = 32;
 
   [[nodiscard]] static std::uint64_t index_of(Key key) noexcept requires kMayBeDense {
     return static_cast<std::make_unsigned_t<Key>>(key);
@@ -118,24 +117,51 @@ class FixedKeyState {
         return;
       }
     }
-    if (table_.memory_bytes() <= kNearBytes) {
-      for (std::size_t i = 0; i < count; ++i) {
-        const K key = {keys[i]};
-        add_one(key, key.hash(), values[i]);
-      }
-      return;
+    if (table_.size() == 0) {
+      table_.reserve(1);
     }
+    if (table_.memory_bytes() <= kNearBytes) {
+      add_near(keys, values, count);
+    } else {
+      add_far(keys, values, count);
+    }
+  }
+
+  void add_near(const Key* keys, const Value* values, std::size_t count) {
+    auto finder = table_.finder();
+    for (std::size_t i = 0; i < count; ++i) {
+      const K key = {keys[i]};
+      const std::uint64_t hash = key.hash();
+      if (auto* const slot = finder.find(key, hash); slot != nullptr && !key.empty()) [[likely]] {
+        F::add(slot->state, values[i]);
+      } else {
+        add_one(key, hash, values[i]);
+        finder = table_.finder();
+      }
+    }
+  }
+
+  // Fetches the slots of keys ahead of their turn.
+  void add_far(const Key* keys, const Value* values, std::size_t count) {
     std::array<std::uint64_t, kBlock + kPrefetchDistance> hashes;
     for (std::size_t i = 0; i < count; ++i) {
       hashes[i] = K{keys[i]}.hash();
     }
     std::fill_n(hashes.begin() + static_cast<std::ptrdiff_t>(count), kPrefetchDistance, 0);
+    auto finder = table_.finder();
     for (std::size_t i = 0; i < kPrefetchDistance; ++i) {
-      table_.prefetch(hashes[i]);
+      finder.prefetch(hashes[i]);
     }
     for (std::size_t i = 0; i < count; ++i) {
-      table_.prefetch(hashes[i + kPrefetchDistance]);
-      add_one({keys[i]}, hashes[i], values[i]);
+      finder.prefetch(hashes[i + kPrefetchDistance]);
+      const K key = {keys[i]};
+      if (auto* const slot = finder.find(key, hashes[i]); slot != nullptr && !key.empty())
+          [[likely]] {
+        F::add(slot->state, values[i]);
+      } else {
+        add_one(key, hashes[i], values[i]);
+        finder = table_.finder();
+      }
     }
   }
 

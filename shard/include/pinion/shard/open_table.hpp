@@ -37,6 +37,8 @@ template <TableKey K, class S>
 class OpenTable {
   static_assert(std::is_trivially_copyable_v<S>);
 
+  __extension__ using Wide = unsigned __int128;
+
  public:
   struct Slot {
     K key;
@@ -87,6 +89,49 @@ class OpenTable {
     }
   }
 
+  /// Finds keys that are there. A copy of what searching needs, so that loops keep it in registers.
+  /// Invalid once the table has moved, which finds fewer keys and is safe only to drop: take a new
+  /// one after find_or_add().
+  class Finder {
+   public:
+    /// The slot of the key, or null.
+    [[nodiscard]] Slot* find(const K& key, std::uint64_t hash) const noexcept {
+      Slot* slot = slots_ + home(hash);
+      while (!(slot->key == key)) {
+        if (slot->key.empty()) {
+          return nullptr;
+        }
+        ++slot;
+      }
+      return slot;
+    }
+    void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(slots_ + home(hash), 1); }
+
+   private:
+    friend class OpenTable;
+    explicit Finder(const OpenTable& table) noexcept
+        : slots_(table.slots()),
+          first_hash_(table.first_hash_),
+          slots_per_range_(table.slots_per_range_),
+          last_home_(table.home_count_ - 1) {}
+
+    [[nodiscard]] std::size_t home(std::uint64_t hash) const noexcept {
+      const Wide wide = static_cast<Wide>(hash - first_hash_) * slots_per_range_;
+      return std::min(static_cast<std::size_t>(wide >> 64), last_home_);
+    }
+
+    Slot* slots_;
+    std::uint64_t first_hash_;
+    std::uint64_t slots_per_range_;
+    std::size_t last_home_;
+  };
+
+  /// Precondition: the table was reserved or has a key.
+  [[nodiscard]] Finder finder() const noexcept {
+    PINION_ASSERT(home_count_ > 0);
+    return Finder(*this);
+  }
+
   /// Every slot that holds a key, nearly in the order of hashes.
   template <class Function>
   void for_each(Function function) const {
@@ -110,8 +155,6 @@ class OpenTable {
   }
 
  private:
-  __extension__ using Wide = unsigned __int128;
-
   static constexpr std::size_t kFirstSlotCount = 64;
   static constexpr std::size_t kFirstTailCount = 63;
 
@@ -122,8 +165,7 @@ class OpenTable {
     return ((std::uint64_t{range.partition} << 32) + count - 1) / count << 32;
   }
   [[nodiscard]] std::size_t home(std::uint64_t hash) const noexcept {
-    const Wide wide = static_cast<Wide>(hash - first_hash_) * slots_per_range_;
-    return std::min(static_cast<std::size_t>(wide >> 64), home_count_ - 1);
+    return Finder(*this).home(hash);
   }
   // Five eighths full at most: a search then looks at fewer than two slots.
   [[nodiscard]] std::size_t capacity() const noexcept { return home_count_ / 8 * 5; }
