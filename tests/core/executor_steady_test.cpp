@@ -4,52 +4,19 @@
 
 #include <pinion/core/executor.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <new>
+#include <string>
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "allocation_counter.hpp"
 #include "futex_counter.hpp"
-
-namespace {
-
-std::atomic<std::uint64_t> allocation_count = 0;
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  ++allocation_count;
-  void* const memory =
-      std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) {
-    throw std::bad_alloc();
-  }
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size, alignof(std::max_align_t));
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
 
 namespace pinion {
 namespace {
@@ -99,11 +66,11 @@ TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
   Load load(*executor);
   load.run();  // Until every worker has come.
 
-  const std::uint64_t allocations_before = allocation_count;
+  const std::uint64_t allocations_before = testing_support::allocation_count();
   const std::uint64_t futexes_before = testing_support::FutexCounter::count();
   const ExecutorEvents events_before = executor->events();
   load.run();
-  EXPECT_EQ(allocation_count - allocations_before, 0u);
+  EXPECT_EQ(testing_support::allocation_count() - allocations_before, 0u);
   EXPECT_EQ(testing_support::FutexCounter::count() - futexes_before, 0u);
   EXPECT_EQ(executor->events(), events_before);
 }
@@ -117,7 +84,7 @@ TEST(SteadyExecutor, AllocatesAndCallsAFutexToWakeAWorker) {
   }
   const std::unique_ptr<Executor> executor =
       Executor::create({.groups = {{}}, .idle_policy = IdlePolicy::kPark}).value();
-  const std::uint64_t allocations_before = allocation_count;
+  const std::uint64_t allocations_before = testing_support::allocation_count();
   const std::uint64_t futexes_before = testing_support::FutexCounter::count();
   std::atomic<bool> ran = false;
   ASSERT_TRUE(
@@ -125,7 +92,7 @@ TEST(SteadyExecutor, AllocatesAndCallsAFutexToWakeAWorker) {
   while (!ran || testing_support::FutexCounter::count() == futexes_before) {
     std::this_thread::yield();
   }
-  EXPECT_GT(allocation_count, allocations_before);
+  EXPECT_GT(testing_support::allocation_count(), allocations_before);
 }
 
 }  // namespace
