@@ -34,6 +34,27 @@ struct Load {
   };
   static_assert(sizeof(Step) == 48);
 
+  // Afterwards every worker is at the queue, and stays there.
+  void meet_all_workers(std::size_t worker_count) {
+    std::atomic<std::size_t> inside = 0;
+    std::atomic<std::size_t> ended = 0;
+    for (std::size_t i = 0; i < worker_count; ++i) {
+      EXPECT_TRUE(executor
+                      .submit({},
+                              [&, worker_count] {
+                                ++inside;
+                                while (inside < worker_count) {
+                                  std::this_thread::yield();
+                                }
+                                ++ended;
+                              })
+                      .ok());
+    }
+    while (ended < worker_count) {
+      std::this_thread::yield();
+    }
+  }
+
   void run() {
     const std::uint64_t target = ran + kTaskCount;
     for (std::uint64_t i = 0; i < kTaskCount; ++i) {
@@ -64,7 +85,8 @@ TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
       Executor::create({.groups = {{.worker_count = GetParam()}}, .idle_policy = IdlePolicy::kSpin})
           .value();
   Load load(*executor);
-  load.run();  // Until every worker has come.
+  load.meet_all_workers(GetParam());
+  load.run();
 
   const std::uint64_t allocations_before = testing_support::allocation_count();
   const std::uint64_t futexes_before = testing_support::FutexCounter::count();
