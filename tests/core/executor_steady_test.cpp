@@ -4,52 +4,19 @@
 
 #include <pinion/core/executor.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <new>
+#include <string>
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "allocation_counter.hpp"
 #include "futex_counter.hpp"
-
-namespace {
-
-std::atomic<std::uint64_t> allocation_count = 0;
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  ++allocation_count;
-  void* const memory =
-      std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) {
-    throw std::bad_alloc();
-  }
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size, alignof(std::max_align_t));
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
 
 namespace pinion {
 namespace {
@@ -66,6 +33,27 @@ struct Load {
     void operator()() const noexcept { load->ran.fetch_add(numbers[4], std::memory_order_release); }
   };
   static_assert(sizeof(Step) == 48);
+
+  // Afterwards every worker is at the queue, and stays there.
+  void meet_all_workers(std::size_t worker_count) {
+    std::atomic<std::size_t> inside = 0;
+    std::atomic<std::size_t> ended = 0;
+    for (std::size_t i = 0; i < worker_count; ++i) {
+      EXPECT_TRUE(executor
+                      .submit({},
+                              [&, worker_count] {
+                                ++inside;
+                                while (inside < worker_count) {
+                                  std::this_thread::yield();
+                                }
+                                ++ended;
+                              })
+                      .ok());
+    }
+    while (ended < worker_count) {
+      std::this_thread::yield();
+    }
+  }
 
   void run() {
     const std::uint64_t target = ran + kTaskCount;
@@ -97,13 +85,14 @@ TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
       Executor::create({.groups = {{.worker_count = GetParam()}}, .idle_policy = IdlePolicy::kSpin})
           .value();
   Load load(*executor);
-  load.run();  // Until every worker has come.
+  load.meet_all_workers(GetParam());
+  load.run();
 
-  const std::uint64_t allocations_before = allocation_count;
+  const std::uint64_t allocations_before = testing_support::allocation_count();
   const std::uint64_t futexes_before = testing_support::FutexCounter::count();
   const ExecutorEvents events_before = executor->events();
   load.run();
-  EXPECT_EQ(allocation_count - allocations_before, 0u);
+  EXPECT_EQ(testing_support::allocation_count() - allocations_before, 0u);
   EXPECT_EQ(testing_support::FutexCounter::count() - futexes_before, 0u);
   EXPECT_EQ(executor->events(), events_before);
 }
@@ -117,7 +106,7 @@ TEST(SteadyExecutor, AllocatesAndCallsAFutexToWakeAWorker) {
   }
   const std::unique_ptr<Executor> executor =
       Executor::create({.groups = {{}}, .idle_policy = IdlePolicy::kPark}).value();
-  const std::uint64_t allocations_before = allocation_count;
+  const std::uint64_t allocations_before = testing_support::allocation_count();
   const std::uint64_t futexes_before = testing_support::FutexCounter::count();
   std::atomic<bool> ran = false;
   ASSERT_TRUE(
@@ -125,7 +114,7 @@ TEST(SteadyExecutor, AllocatesAndCallsAFutexToWakeAWorker) {
   while (!ran || testing_support::FutexCounter::count() == futexes_before) {
     std::this_thread::yield();
   }
-  EXPECT_GT(allocation_count, allocations_before);
+  EXPECT_GT(testing_support::allocation_count(), allocations_before);
 }
 
 }  // namespace

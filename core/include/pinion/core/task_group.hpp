@@ -27,9 +27,10 @@ struct TaskError {
 ///     TaskGroup tasks(*executor);
 ///     Status accepted = tasks.run(place, "parse", [&] { parse(input); });      // May throw.
 ///     accepted = tasks.run(place, "check", [&]() -> Status { return check(); });
-///     Status status = tasks.wait();  // UNKNOWN: 1 of 2 tasks failed: 'parse': bad digit
+///     Status status = tasks.wait();  // UNKNOWN: 1 task failed: 'parse': bad digit
 ///
-/// Thread safety: run() from any thread, also from the group's tasks; the rest from one thread.
+/// Thread safety: run() from any thread before wait(), and from the group's tasks at any time; the
+///   rest from one thread.
 /// Lifetime: the destructor waits. The executor outlives the group.
 class TaskGroup {
  public:
