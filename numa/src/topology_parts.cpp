@@ -22,28 +22,14 @@ std::string_view info_of(hwloc_obj_t object, const char* name) {
 
 constexpr unsigned kBaseClassShift = 8;
 
-// Display adapters of other makers are the screens of a remote console more often than not, and
-// integrated graphics shows itself as a VGA controller too.
+// Display adapters of other makers are the screens of a remote console, or graphics inside the
+// processor, more often than not.
 bool is_gpu_by_class(const PciAttributes& pci) {
-  constexpr unsigned kVgaController = 0x0300;
-  constexpr unsigned k3dController = 0x0302;
-  constexpr unsigned kOtherDisplayController = 0x0380;
-  constexpr unsigned kProcessingAccelerator = 0x1200;
+  constexpr unsigned kDisplayController = 0x0300;
+  constexpr unsigned kProcessorWithoutDisplay = 0x0302;
   constexpr unsigned kNvidia = 0x10de;
-  constexpr unsigned kAmd = 0x1002;
-  constexpr unsigned kIntel = 0x8086;
-  switch (pci.class_id) {
-    case k3dController:
-      return true;
-    case kVgaController:
-      return pci.vendor_id == kNvidia;
-    case kOtherDisplayController:
-      return pci.vendor_id == kAmd || pci.vendor_id == kIntel;
-    case kProcessingAccelerator:
-      return pci.vendor_id == kAmd;
-    default:
-      return false;
-  }
+  return pci.class_id == kProcessorWithoutDisplay ||
+         (pci.class_id == kDisplayController && pci.vendor_id == kNvidia);
 }
 
 bool is_nic_by_class(const PciAttributes& pci) {

@@ -94,8 +94,9 @@ TEST(PinionRun, PutsEachRankOntoANodeOfItsOwn) {
 
   ASSERT_EQ(seen.size(), nodes.size());
   std::set<unsigned> homes;
-  for (const auto& [process, lists] : seen) {
-    SCOPED_TRACE("process " + process + " " + ::testing::PrintToString(lists));
+  for (const auto& process : seen) {
+    const std::set<std::string>& lists = process.second;
+    SCOPED_TRACE("process " + process.first + " " + ::testing::PrintToString(lists));
     bool has_workers = false;
     for (const NumaNode& node : nodes) {
       const bool here = std::all_of(lists.begin(), lists.end(),

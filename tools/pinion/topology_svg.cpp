@@ -70,6 +70,7 @@ SvgDrawing draw_cpu(const Index& index, unsigned cpu) {
 
 SvgDrawing draw_core(const Index& index, const std::vector<unsigned>& cpus) {
   std::vector<SvgDrawing> cells;
+  cells.reserve(cpus.size());
   for (const unsigned cpu : cpus) {
     cells.push_back(draw_cpu(index, cpu));
   }
@@ -224,6 +225,7 @@ SvgDrawing draw_legend(const Topology& topology) {
                        rank_of_kind(topology, i) + " core" + (name.empty() ? "" : ", " + name)});
   }
   std::vector<SvgDrawing> pieces;
+  pieces.reserve(entries.size());
   for (const auto& [style, words] : entries) {
     pieces.push_back(
         svg_grid({svg_cell("", kSide, kSide, style, {}), small_text(words)}, 2, kCoreGap));

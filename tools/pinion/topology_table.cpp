@@ -13,7 +13,7 @@ namespace pinion {
 namespace {
 
 // A cell that is never empty, so that the columns can be told apart.
-std::string cell(std::string text) {
+std::string cell(const std::string& text) {
   return text.empty() ? "-" : text;
 }
 
