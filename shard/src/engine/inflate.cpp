@@ -218,9 +218,13 @@ class Blocks {
     return {};
   }
   const std::uint64_t growth = std::max(kGrowthBytesMin, text.size() / 2);
-  return text.reserve(std::min(growth, text.size_bytes_max() - text.size()))
-      .with_context(name_of(source) + " has " + std::to_string(source.size_bytes) +
-                    " bytes and inflates to more than " + std::to_string(text.size()));
+  Status status = text.reserve(std::min(growth, text.size_bytes_max() - text.size()));
+  if (status.ok()) {
+    return status;
+  }
+  return std::move(status).with_context(
+      name_of(source) + " has " + std::to_string(source.size_bytes) +
+      " bytes and inflates to more than " + std::to_string(text.size()));
 }
 
 }  // namespace
