@@ -43,10 +43,8 @@ class IDecoder {
 // RFC 1952: members, one after the other; zeros behind the last one are padding, as on tapes.
 class GzipDecoder final : public IDecoder {
  public:
-  GzipDecoder() {
-    // 16 asks for gzip's header and trailer, 15 is the largest window.
-    is_ready_ = ::inflateInit2(&stream_, 16 + 15) == Z_OK;
-  }
+  // 16 asks for gzip's header and trailer, 15 is the largest window.
+  GzipDecoder() : is_ready_(::inflateInit2(&stream_, 16 + 15) == Z_OK) {}
   ~GzipDecoder() override {
     if (is_ready_) {
       ::inflateEnd(&stream_);
@@ -103,7 +101,7 @@ class GzipDecoder final : public IDecoder {
   }
 
   z_stream stream_ = {};
-  bool is_ready_ = false;
+  bool is_ready_;
   bool is_at_end_ = false;
   bool is_padding_ = false;
 };
@@ -218,9 +216,13 @@ class Blocks {
     return {};
   }
   const std::uint64_t growth = std::max(kGrowthBytesMin, text.size() / 2);
-  return text.reserve(std::min(growth, text.size_bytes_max() - text.size()))
-      .with_context(name_of(source) + " has " + std::to_string(source.size_bytes) +
-                    " bytes and inflates to more than " + std::to_string(text.size()));
+  Status status = text.reserve(std::min(growth, text.size_bytes_max() - text.size()));
+  if (status.ok()) {
+    return status;
+  }
+  return std::move(status).with_context(
+      name_of(source) + " has " + std::to_string(source.size_bytes) +
+      " bytes and inflates to more than " + std::to_string(text.size()));
 }
 
 }  // namespace

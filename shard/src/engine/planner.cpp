@@ -13,20 +13,18 @@ namespace {
 Result<std::vector<ShardRange>> cut_bytes(const InputListing& input, const PartitionPolicy& policy,
                                           std::uint64_t target,
                                           std::vector<std::uint64_t> fixed_cuts) {
-  std::vector<WholeSource> sources;
   std::uint64_t count = fixed_cuts.size();
-  for_each_whole_source(input, [&](const WholeSource& whole) {
+  PINION_RETURN_IF_ERROR(for_each_whole_source(input, [&](const WholeSource& whole) {
     const bool is_cut = whole.source.compression == Compression::kNone;
     count += is_cut ? pieces_of(whole.source.size_bytes, target) : 1;
-    sources.push_back(whole);
-  });
+    return Status();
+  }));
   PINION_RETURN_IF_ERROR(check_shard_count(count, target, input.size()));
   std::vector<ShardRange> shards;
   SourceCutter cutter(input, policy.alignment);
   cutter.cut_at(std::move(fixed_cuts));
-  for (const WholeSource& whole : sources) {
-    PINION_RETURN_IF_ERROR(cutter.cut(whole.source, target, shards));
-  }
+  PINION_RETURN_IF_ERROR(for_each_whole_source(
+      input, [&](const WholeSource& whole) { return cutter.cut(whole.source, target, shards); }));
   return shards;
 }
 

@@ -164,17 +164,18 @@ void join_neighbours(std::vector<ShardRange>& shards, std::uint64_t target, Meas
   shards.resize(count);
 }
 
-void for_each_whole_source(const InputListing& input,
-                           const std::function<void(const WholeSource&)>& visit) {
+Status for_each_whole_source(const InputListing& input,
+                             const std::function<Status(const WholeSource&)>& visit) {
   const std::span<const InputSource> sources = input.sources();
   WholeSource whole;
   for (std::size_t first = 0; first < sources.size(); ++whole.index) {
     const std::size_t end = whole_source_end(sources, first);
     whole.source = sources[first];
     whole.source.size_bytes = end_of(sources[end - 1]) - whole.source.begin;
-    visit(whole);
+    PINION_RETURN_IF_ERROR(visit(whole));
     first = end;
   }
+  return {};
 }
 
 Result<std::uint64_t> SourceCutter::align(std::uint64_t begin, std::uint64_t cut,

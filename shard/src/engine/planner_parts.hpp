@@ -75,8 +75,9 @@ struct WholeSource {
   InputSource source = {};  ///< The first block; its size is that of all.
   std::size_t index = 0;    ///< Among the whole sources.
 };
-void for_each_whole_source(const InputListing& input,
-                           const std::function<void(const WholeSource&)>& visit);
+/// In the order of the input, until `visit` answers with an error, which is then the answer.
+[[nodiscard]] Status for_each_whole_source(const InputListing& input,
+                                           const std::function<Status(const WholeSource&)>& visit);
 
 /// Cuts the sources of an input into shards that keep an alignment.
 ///

@@ -80,26 +80,31 @@ class WeightPlanner final : public IShardPlanner {
 
   Result<std::vector<ShardRange>> cut_sources(const InputListing& input,
                                               const PartitionPolicy& policy) const {
-    std::vector<WholeSource> sources;
-    for_each_whole_source(input, [&](const WholeSource& whole) { sources.push_back(whole); });
-    PINION_RETURN_IF_ERROR(check_count(sources.size(), "sources that are not empty"));
     std::vector<std::uint64_t> weights;
     std::uint64_t total = 0;
-    for (const WholeSource& whole : sources) {
+    std::uint64_t source_count = 0;
+    PINION_RETURN_IF_ERROR(for_each_whole_source(input, [&](const WholeSource&) {
+      ++source_count;
+      return Status();
+    }));
+    PINION_RETURN_IF_ERROR(check_count(source_count, "sources that are not empty"));
+    PINION_RETURN_IF_ERROR(for_each_whole_source(input, [&](const WholeSource& whole) {
       weights.push_back(weight(whole.source, whole.index));
       total = saturating_sum(total, weights.back());
-    }
+      return Status();
+    }));
     const std::uint64_t target = plain_target(policy, total);
     std::uint64_t count = 0;
-    for (const WholeSource& whole : sources) {
+    PINION_RETURN_IF_ERROR(for_each_whole_source(input, [&](const WholeSource& whole) {
       count += std::min(pieces_of(weights[whole.index], target), whole.source.size_bytes);
-    }
+      return Status();
+    }));
     PINION_RETURN_IF_ERROR(check_shard_count(count, target, total));
     std::vector<ShardRange> shards;
     SourceCutter cutter(input, policy.alignment);
-    for (const WholeSource& whole : sources) {
-      PINION_RETURN_IF_ERROR(cut_source(whole, weights[whole.index], target, cutter, shards));
-    }
+    PINION_RETURN_IF_ERROR(for_each_whole_source(input, [&](const WholeSource& whole) {
+      return cut_source(whole, weights[whole.index], target, cutter, shards);
+    }));
     return shards;
   }
 

@@ -57,6 +57,9 @@ std::span<const std::byte> mapped_bytes(const StepPlan& plan, const ShardRange& 
 
 // Says what to do about a shard that does not fit; success stays success.
 Status explain(Status status, const ShardRange& range) {
+  if (status.ok()) {
+    return status;
+  }
   return std::move(status).with_context("a shard of " + std::to_string(range.end - range.begin) +
                                         " bytes does not fit in memory (make shards smaller; a "
                                         "line is never cut, whatever its length)");
