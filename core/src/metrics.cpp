@@ -2,7 +2,6 @@
 
 #include <array>
 #include <atomic>
-#include <utility>
 
 #include <pinion/core/assert.hpp>
 #include <pinion/core/thread_annotations.hpp>
@@ -43,6 +42,15 @@ struct Metrics::State {
     return static_cast<std::uint32_t>(metrics.size() - 1);
   }
 
+  // A gauge is in one slot only, so the sum is its value.
+  [[nodiscard]] std::uint64_t sum(std::size_t index) const noexcept {
+    std::uint64_t value = 0;
+    for (const Slots& worker : slots) {
+      value += worker.values[index].load(std::memory_order_relaxed);
+    }
+    return value;
+  }
+
   std::atomic<std::uint64_t>& gauge(GaugeId id) noexcept {
     return slots.back().values[static_cast<std::size_t>(id)];
   }
@@ -78,16 +86,16 @@ void Metrics::raise(GaugeId gauge, std::uint64_t value) noexcept {
   }
 }
 
+std::uint64_t Metrics::total(CounterId counter) const noexcept {
+  return state_->sum(static_cast<std::size_t>(counter));
+}
+
 std::vector<MetricValue> Metrics::snapshot() const {
   MutexLock lock(state_->mutex);
   std::vector<MetricValue> values;
   values.reserve(state_->metrics.size());
   for (std::size_t i = 0; i < state_->metrics.size(); ++i) {
-    MetricValue metric = {.name = state_->metrics[i].name};
-    for (const Slots& slots : state_->slots) {
-      metric.value += slots.values[i].load(std::memory_order_relaxed);
-    }
-    values.push_back(std::move(metric));
+    values.push_back({state_->metrics[i].name, state_->sum(i)});
   }
   return values;
 }

@@ -105,7 +105,16 @@ Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) 
   if (!answer) {
     return std::move(answer).error();
   }
-  return decode_status(answer->payload);
+  if (answer->kind == number(FrameKind::kDone)) {
+    return decode_status(answer->payload);
+  }
+  const Result<std::uint64_t> held = decode_held(answer->payload);
+  if (!held) {
+    return held.error();
+  }
+  // Only a number: nothing else is read because of it.
+  held_bytes_.store(*held, std::memory_order_relaxed);
+  return {};
 }
 
 Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {

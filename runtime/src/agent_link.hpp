@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -43,6 +44,11 @@ class AgentLink final : public IControlLink {
   /// Gives a sealed segment to the agent. Blocks: for its answer.
   [[nodiscard]] Status publish(const BlobHandle& handle, Place home, int descriptor);
 
+  /// The memory that the host's segments held when the agent last took one of ours.
+  [[nodiscard]] std::uint64_t held_bytes() const noexcept {
+    return held_bytes_.load(std::memory_order_relaxed);
+  }
+
   /// The segment behind a handle. Blocks: for the agent's answer.
   [[nodiscard]] Result<std::pair<UniqueFd, Place>> fetch(const BlobHandle& handle);
 
@@ -62,6 +68,7 @@ class AgentLink final : public IControlLink {
   std::deque<std::vector<std::byte>> inbox_ PINION_GUARDED_BY(mutex_);
   std::map<std::uint64_t, std::optional<Frame>> requests_ PINION_GUARDED_BY(mutex_);
   std::uint64_t request_count_ PINION_GUARDED_BY(mutex_) = 0;
+  std::atomic<std::uint64_t> held_bytes_ = 0;
   bool woken_ PINION_GUARDED_BY(mutex_) = false;
   bool closed_ PINION_GUARDED_BY(mutex_) = false;
   bool leaving_ PINION_GUARDED_BY(mutex_) = false;

@@ -76,6 +76,8 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
                      {"first_segment", welcome.first_segment},
                      {"segment_count", welcome.segment_count},
                      {"memory_bytes", welcome.memory_bytes},
+                     {"spill_directory", welcome.spill_directory},
+                     {"spill_bytes_max", welcome.spill_bytes_max},
                      {"trace_directory", welcome.trace_directory},
                      {"binds_memory", welcome.binds_memory}},
                 encoded);
@@ -105,6 +107,8 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     value.at("first_segment").get_to(welcome.first_segment);
     value.at("segment_count").get_to(welcome.segment_count);
     value.at("memory_bytes").get_to(welcome.memory_bytes);
+    value.at("spill_directory").get_to(welcome.spill_directory);
+    value.at("spill_bytes_max").get_to(welcome.spill_bytes_max);
     value.at("trace_directory").get_to(welcome.trace_directory);
     value.at("binds_memory").get_to(welcome.binds_memory);
     return welcome;
@@ -127,6 +131,23 @@ Result<BlobReference> decode_reference(std::span<const std::byte> payload) {
   BlobReference reference;
   std::memcpy(&reference, payload.data(), sizeof(BlobReference));
   return reference;
+}
+
+std::vector<std::byte> encode_held(std::uint64_t bytes) {
+  std::vector<std::byte> payload(sizeof(bytes));
+  std::memcpy(payload.data(), &bytes, sizeof(bytes));
+  return payload;
+}
+
+Result<std::uint64_t> decode_held(std::span<const std::byte> payload) {
+  std::uint64_t bytes = 0;
+  if (payload.size() != sizeof(bytes)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "the answer to a publication has " + std::to_string(payload.size()) +
+                      " bytes; it must have " + std::to_string(sizeof(bytes)));
+  }
+  std::memcpy(&bytes, payload.data(), sizeof(bytes));
+  return bytes;
 }
 
 std::vector<std::byte> encode_status(const Status& status) {

@@ -16,14 +16,15 @@ namespace pinion {
 /// What goes between a rank and its agent, over their one socket. The two are always of one build:
 /// Hello carries the version and the agent refuses another.
 enum class FrameKind : std::uint16_t {
-  kHello = 1,       ///< Rank: "I have joined". JSON.
-  kWelcome = 2,     ///< Agent: the answer to kHello. CBOR.
-  kControl = 3,     ///< Both: a protocol message.
-  kPublish = 4,     ///< Rank: a BlobReference with its descriptor; answered by kDone.
-  kFetch = 5,       ///< Rank: a BlobReference; answered by kDescriptor or kDone with an error.
+  kHello = 1,    ///< Rank: "I have joined". JSON.
+  kWelcome = 2,  ///< Agent: the answer to kHello. CBOR.
+  kControl = 3,  ///< Both: a protocol message.
+  kPublish = 4,  ///< Rank: a BlobReference with its descriptor; answered by kPublished, or kDone.
+  kFetch = 5,    ///< Rank: a BlobReference; answered by kDescriptor or kDone with an error.
   kDescriptor = 6,  ///< Agent: a BlobReference with its descriptor.
   kDone = 7,        ///< Agent: the Status of a request.
   kGoodbye = 8,     ///< Rank: the program is done with the job; answered by kDone.
+  kPublished = 9,   ///< Agent: a kPublish was taken, and the bytes that its segments hold.
 };
 
 struct Hello {
@@ -37,6 +38,8 @@ struct Welcome {
   std::uint32_t first_segment = 0;
   std::uint32_t segment_count = 0;
   std::uint64_t memory_bytes = 0;
+  std::string spill_directory;
+  std::uint64_t spill_bytes_max = 0;
   std::string trace_directory;
   bool binds_memory = false;  ///< Whether the host has several NUMA nodes.
 };
@@ -52,6 +55,8 @@ struct BlobReference {
 [[nodiscard]] Result<Welcome> decode_welcome(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_reference(const BlobReference& reference);
 [[nodiscard]] Result<BlobReference> decode_reference(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_held(std::uint64_t bytes);
+[[nodiscard]] Result<std::uint64_t> decode_held(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_status(const Status& status);
 [[nodiscard]] Status decode_status(std::span<const std::byte> payload);
 

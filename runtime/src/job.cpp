@@ -48,14 +48,17 @@ struct Job::State {
   std::unique_ptr<LocalLink> local_link;
   std::unique_ptr<Trace> trace;
   std::unique_ptr<Metrics> metrics;
+  CounterId spilled_bytes = {};
   std::unique_ptr<Executor> executor;
   std::uint64_t step_count = 0;
 
   Status become_rank(UniqueFd socket);
   Status become_job();
   BindMemory memory_binder() const;
+  SpillOptions spill_options();
   Status divide_memory(std::uint64_t budget_bytes, const std::vector<WorkerGroup>& groups);
   Status start_workers(const std::vector<WorkerGroup>& groups);
+  void say_what_was_spilled() const;
   void finish() noexcept;
 };
 
@@ -91,6 +94,8 @@ Status Job::State::become_rank(UniqueFd socket) {
   agent_link = std::move(joined->first);
   info = welcome.info;
   settings.trace_directory = welcome.trace_directory;
+  settings.spill_directory = welcome.spill_directory;
+  settings.spill_bytes_max = welcome.spill_bytes_max;
   if (welcome.binds_memory) {
     Result<Topology> found = Topology::of_this_machine();
     if (!found) {
@@ -105,10 +110,14 @@ Status Job::State::become_rank(UniqueFd socket) {
        .first_segment = welcome.first_segment,
        .segment_count = welcome.segment_count,
        .memory = *memory,
+       .spill = spill_options(),
+       // The other half is for what the ranks are working on.
+       .held_bytes_max = welcome.memory_bytes / 2 * info.rank_count,
        .bind_memory = memory_binder()},
       {.publish = [&link](const BlobHandle& handle, Place home,
                           int descriptor) { return link.publish(handle, home, descriptor); },
-       .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); }});
+       .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); },
+       .held_bytes = [&link] { return link.held_bytes(); }});
   return start_workers(welcome.groups);
 }
 
@@ -141,7 +150,7 @@ Status Job::State::become_job() {
     log = std::move(opened).value();
   }
   auto local = std::make_unique<LocalBlobStore>(BlobStoreIdentity{info.job, info.epoch, info.host},
-                                                *memory, memory_binder());
+                                                *memory, memory_binder(), spill_options());
   local_store = local.get();
   store = std::move(local);
   local_link = std::make_unique<LocalLink>(info, settings, *local_store, clock, log);
@@ -156,6 +165,15 @@ BindMemory Job::State::memory_binder() const {
     // Workers may run where no memory is, or none that we may use.
     return bind_memory(pages, *topology, topology->nearest_memory(place));
   };
+}
+
+SpillOptions Job::State::spill_options() {
+  return {.directory = settings.spill_bytes_max == 0 ? "" : settings.spill_directory,
+          .bytes_max = settings.spill_bytes_max,
+          .on_spill = [this](std::uint64_t size_bytes) {
+            // Blobs are made by all threads, and no thread knows which worker it is.
+            metrics->add(spilled_bytes, metrics->worker_count(), size_bytes);
+          }};
 }
 
 Status Job::State::divide_memory(std::uint64_t budget_bytes,
@@ -184,7 +202,18 @@ Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
   trace = std::make_unique<Trace>(TraceOptions{.enabled = !settings.trace_directory.empty()},
                                   executor->worker_count());
   metrics = std::make_unique<Metrics>(executor->worker_count());
+  spilled_bytes = metrics->counter("spilled bytes");
   return {};
+}
+
+void Job::State::say_what_was_spilled() const {
+  const std::uint64_t bytes = metrics ? metrics->total(spilled_bytes) : 0;
+  if (bytes > 0 && !settings.quiet) {
+    fmt::print(stderr,
+               "pinion: rank {} spilled {} MiB to {}, as {} MiB of memory did not do "
+               "(memory-bytes)\n",
+               info.rank, bytes >> 20, settings.spill_directory, memory->budget_bytes() >> 20);
+  }
 }
 
 void Job::State::finish() noexcept {
@@ -199,6 +228,7 @@ void Job::State::finish() noexcept {
   if (local_link) {
     local_link->clear_progress();
   }
+  say_what_was_spilled();
   if (agent_link) {
     agent_link->leave(info.rank);
   }

@@ -101,6 +101,12 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.memory_bytes, v, 0);
      }},
+    {"spill-directory", "a directory", "where blobs go beyond memory [TMPDIR, or /tmp]",
+     [](Settings& s, std::string_view v) { return set_text(s.spill_directory, v); }},
+    {"spill-bytes-max", "bytes, 0 or more", "most that a rank spills; 0: nothing [what fits]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint64_t>(s.spill_bytes_max, v, 0);
+     }},
     {"seed", "a number", "what the random seeds of shards derive from [1]",
      [](Settings& s, std::string_view v) { return set_number<std::uint64_t>(s.seed, v, 0); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
@@ -206,6 +212,9 @@ Status set_setting(Settings& settings, std::string_view name, std::string_view v
 
 Result<Settings> read_settings() {
   Settings settings;
+  if (const std::string folder = environment_value("TMPDIR"); !folder.empty()) {
+    settings.spill_directory = folder;
+  }
   if (const std::string path = environment_value("PINION_CONFIG"); !path.empty()) {
     PINION_RETURN_IF_ERROR(read_file(settings, path));
   }

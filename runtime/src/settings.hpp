@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,9 @@ struct Settings {
   Duration batch_duration = std::chrono::seconds(5);
   std::uint64_t batch_bytes = 256u << 20;
   Duration lease_duration = std::chrono::seconds(6);
-  std::uint64_t memory_bytes = 0;  ///< Budget of a rank; 0: its share of half of the memory.
+  std::uint64_t memory_bytes = 0;        ///< Budget of a rank; 0: its share of half of the memory.
+  std::string spill_directory = "/tmp";  ///< Where blobs go that memory has no room for.
+  std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};  ///< Empty: no trace.

@@ -1,5 +1,6 @@
 #include "blob_registry.hpp"
 
+#include <string>
 #include <utility>
 
 namespace pinion {
@@ -7,18 +8,42 @@ namespace pinion {
 Result<BlobShare> BlobRegistry::take(std::uint64_t size_bytes) {
   Result<MemoryShare> memory = memory_.take(MemoryUse::kBlobs, size_bytes);
   if (!memory) {
-    return std::move(memory).error();
+    return spill(size_bytes, std::move(memory).error());
   }
   MutexLock lock(mutex_);
   usage_.memory_bytes += size_bytes;
   ++usage_.blob_count;
-  return BlobShare(shared_from_this(), *std::move(memory));
+  return BlobShare(shared_from_this(), *std::move(memory), 0);
 }
 
-void BlobRegistry::give_back(std::uint64_t size_bytes) noexcept {
+Result<BlobShare> BlobRegistry::spill(std::uint64_t size_bytes, Status refusal) {
+  if (spill_.directory.empty()) {
+    return refusal;
+  }
+  {
+    MutexLock lock(mutex_);
+    if (size_bytes > spill_.bytes_max - usage_.spilled_bytes) {
+      return Status(ErrorCode::kResourceExhausted,
+                    std::string(refusal.message()) +
+                        "; nor may they be spilled: " + std::to_string(usage_.spilled_bytes) +
+                        " of " + std::to_string(spill_.bytes_max) + " bytes are used in " +
+                        spill_.directory + "; raise spill-bytes-max");
+    }
+    usage_.spilled_bytes += size_bytes;
+    ++usage_.blob_count;
+  }
+  if (spill_.on_spill) {
+    spill_.on_spill(size_bytes);
+  }
+  return BlobShare(shared_from_this(), MemoryShare(), size_bytes);
+}
+
+void BlobRegistry::give_back(const BlobShare& share) noexcept {
   MutexLock lock(mutex_);
-  PINION_ASSERT(usage_.memory_bytes >= size_bytes && usage_.blob_count > 0);
-  usage_.memory_bytes -= size_bytes;
+  PINION_ASSERT(usage_.memory_bytes >= share.memory_.bytes() &&
+                usage_.spilled_bytes >= share.spilled_bytes_ && usage_.blob_count > 0);
+  usage_.memory_bytes -= share.memory_.bytes();
+  usage_.spilled_bytes -= share.spilled_bytes_;
   --usage_.blob_count;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include <pinion/core/memory_ledger.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
+#include <pinion/shm/spill.hpp>
 
 #include "memory_mapping.hpp"
 
@@ -24,10 +26,16 @@ class BlobShare;
 /// Thread safety: all members may be called from any thread.
 class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
  public:
-  explicit BlobRegistry(MemoryLedger memory) noexcept : memory_(std::move(memory)) {}
+  BlobRegistry(MemoryLedger memory, SpillOptions spill) noexcept
+      : memory_(std::move(memory)), spill_(std::move(spill)) {}
 
-  /// Errors: kResourceExhausted when the ledger has no room for it.
+  /// Memory for a blob, or else room in a spill file.
+  /// Errors: kResourceExhausted when there is neither.
   Result<BlobShare> take(std::uint64_t size_bytes) PINION_EXCLUDES(mutex_);
+
+  /// Room in a spill file, or else `refusal`: why it cannot be memory.
+  Result<BlobShare> spill(std::uint64_t size_bytes, Status refusal) PINION_EXCLUDES(mutex_);
+  [[nodiscard]] const std::string& spill_directory() const noexcept { return spill_.directory; }
   [[nodiscard]] BlobStoreUsage usage() const PINION_EXCLUDES(mutex_);
 
   /// The living blob of that segment: `blob`, or the one that was remembered before it.
@@ -41,16 +49,17 @@ class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
 
  private:
   friend class BlobShare;
-  void give_back(std::uint64_t size_bytes) noexcept PINION_EXCLUDES(mutex_);
+  void give_back(const BlobShare& share) noexcept PINION_EXCLUDES(mutex_);
 
   const MemoryLedger memory_;
+  const SpillOptions spill_;
   mutable Mutex mutex_;
   BlobStoreUsage usage_ PINION_GUARDED_BY(mutex_);
   std::unordered_map<std::uint32_t, std::weak_ptr<const SealedBlob>> living_
       PINION_GUARDED_BY(mutex_);
 };
 
-/// The memory of one blob of a store; gives it back. Movable, not copyable.
+/// The memory, or the room in a file, of one blob of a store; gives it back. Movable, not copyable.
 class BlobShare {
  public:
   /// The share of a blob that another process made: nothing.
@@ -60,21 +69,27 @@ class BlobShare {
   BlobShare& operator=(BlobShare&& other) noexcept {
     std::swap(registry_, other.registry_);
     std::swap(memory_, other.memory_);
+    std::swap(spilled_bytes_, other.spilled_bytes_);
     return *this;
   }
   ~BlobShare() {
     if (registry_) {
-      registry_->give_back(memory_.bytes());
+      registry_->give_back(*this);
     }
   }
 
+  /// Whether the blob goes to a file. (An empty one never does.)
+  [[nodiscard]] bool spilled() const noexcept { return spilled_bytes_ > 0; }
+
  private:
   friend class BlobRegistry;
-  BlobShare(std::shared_ptr<BlobRegistry> registry, MemoryShare memory) noexcept
-      : registry_(std::move(registry)), memory_(std::move(memory)) {}
+  BlobShare(std::shared_ptr<BlobRegistry> registry, MemoryShare memory,
+            std::uint64_t spilled_bytes) noexcept
+      : registry_(std::move(registry)), memory_(std::move(memory)), spilled_bytes_(spilled_bytes) {}
 
   std::shared_ptr<BlobRegistry> registry_;
   MemoryShare memory_;
+  std::uint64_t spilled_bytes_ = 0;
 };
 
 /// A sealed blob that is mapped into this process; every Blob of it shares one.

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <limits>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -9,14 +10,15 @@
 
 #include "blob_registry.hpp"
 #include "segment.hpp"
+#include "spill_file.hpp"
 
 namespace pinion {
 
 struct LocalBlobStore::State {
-  State(BlobStoreIdentity store_identity, MemoryLedger memory, BindMemory bind)
+  State(BlobStoreIdentity store_identity, MemoryLedger memory, BindMemory bind, SpillOptions spill)
       : identity(store_identity),
         bind_memory(std::move(bind)),
-        registry(std::make_shared<BlobRegistry>(std::move(memory))) {}
+        registry(std::make_shared<BlobRegistry>(std::move(memory), std::move(spill))) {}
 
   const BlobStoreIdentity identity;
   const BindMemory bind_memory;
@@ -41,16 +43,65 @@ struct LocalBlobStore::State {
 
 namespace {
 
+// A blob on its way from create() to seal().
 struct Writing {
   BlobShare memory;
+  UniqueFd file;  // Of a blob that is spilled.
   MemoryMapping mapping;
+
+  Status allocate(const BindMemory& bind_memory, std::size_t length_bytes, Place home) {
+    Result<MemoryMapping> mapped = MemoryMapping::create_private(length_bytes);
+    if (!mapped) {
+      return std::move(mapped).error();
+    }
+    mapping = *std::move(mapped);
+    if (bind_memory && length_bytes > 0) {
+      PINION_RETURN_IF_ERROR(bind_memory(mapping.bytes(), home));
+    }
+    return mapping.populate();
+  }
+
+  Status allocate_file(const std::string& directory, std::size_t length_bytes) {
+    const std::uint64_t size_bytes = segment_size_bytes(length_bytes);
+    Result<UniqueFd> created = create_spill_file(directory, size_bytes);
+    if (!created) {
+      return std::move(created).error();
+    }
+    file = *std::move(created);
+    Result<MemoryMapping> mapped =
+        MemoryMapping::create_shared(file.get(), static_cast<std::size_t>(size_bytes));
+    if (!mapped) {
+      return std::move(mapped).error();
+    }
+    mapping = *std::move(mapped);
+    return {};
+  }
+
+  Status make_immutable(const BlobHandle& handle, Place home) {
+    if (!file.valid()) {
+      return mapping.make_read_only();
+    }
+    const std::size_t size_bytes = mapping.bytes().size();
+    mapping = MemoryMapping();
+    Result<UniqueFd> finished = finish_spill_file(std::move(file), handle, home);
+    if (!finished) {
+      return std::move(finished).error();
+    }
+    Result<MemoryMapping> mapped = MemoryMapping::create_read_only(finished->get(), size_bytes);
+    if (!mapped) {
+      return std::move(mapped).error();
+    }
+    mapping = *std::move(mapped);
+    return {};
+  }
 };
 
 }  // namespace
 
 LocalBlobStore::LocalBlobStore(BlobStoreIdentity identity, MemoryLedger memory,
-                               BindMemory bind_memory)
-    : state_(std::make_shared<State>(identity, std::move(memory), std::move(bind_memory))) {}
+                               BindMemory bind_memory, SpillOptions spill)
+    : state_(std::make_shared<State>(identity, std::move(memory), std::move(bind_memory),
+                                     std::move(spill))) {}
 
 LocalBlobStore::~LocalBlobStore() = default;
 
@@ -61,20 +112,16 @@ Result<BlobWriter> LocalBlobStore::create(std::uint64_t size_bytes, Place place)
   if (!memory) {
     return std::move(memory).error();
   }
-  Result<MemoryMapping> mapping =
-      MemoryMapping::create_private(static_cast<std::size_t>(size_bytes));
-  if (!mapping) {
-    return std::move(mapping).error();
-  }
-  if (state_->bind_memory && size_bytes > 0) {
-    PINION_RETURN_IF_ERROR(state_->bind_memory(mapping->bytes(), place));
-  }
-  PINION_RETURN_IF_ERROR(mapping->populate());
+  auto writing = std::make_shared<Writing>();
+  writing->memory = *std::move(memory);
+  const auto length_bytes = static_cast<std::size_t>(size_bytes);
+  PINION_RETURN_IF_ERROR(
+      writing->memory.spilled()
+          ? writing->allocate_file(state_->registry->spill_directory(), length_bytes)
+          : writing->allocate(state_->bind_memory, length_bytes, place));
 
-  const std::span<std::byte> bytes = mapping->bytes();
-  auto writing = std::make_shared<Writing>(Writing{*std::move(memory), *std::move(mapping)});
-  return BlobWriter(bytes, [state = state_, writing, place]() -> Result<Blob> {
-    PINION_RETURN_IF_ERROR(writing->mapping.make_read_only());
+  const std::span<std::byte> bytes = writing->mapping.bytes().last(length_bytes);
+  return BlobWriter(bytes, [state = state_, writing, place, size_bytes]() -> Result<Blob> {
     // Only the uniqueness of the number matters.
     const std::uint64_t number = state->segment_count.fetch_add(1, std::memory_order_relaxed);
     if (number > std::numeric_limits<std::uint32_t>::max()) {
@@ -82,11 +129,12 @@ Result<BlobWriter> LocalBlobStore::create(std::uint64_t size_bytes, Place place)
     }
     const BlobHandle handle = {.job = state->identity.job,
                                .generation = kOnlyGeneration,
-                               .length_bytes = writing->mapping.bytes().size(),
+                               .length_bytes = size_bytes,
                                .epoch = state->identity.epoch,
                                .host = state->identity.host,
                                .segment = static_cast<std::uint32_t>(number),
                                .index = kOnlyIndex};
+    PINION_RETURN_IF_ERROR(writing->make_immutable(handle, place));
     return SealedBlob::share(state->registry->remember(std::make_shared<const SealedBlob>(
         handle, place, std::move(writing->mapping), std::move(writing->memory), state->registry)));
   });

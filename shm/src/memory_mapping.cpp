@@ -12,6 +12,8 @@
 namespace pinion {
 namespace {
 
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+
 struct MapRequest {
   int descriptor = -1;
   int protection = PROT_READ;
@@ -37,6 +39,10 @@ Result<MemoryMapping> MemoryMapping::create_private(std::size_t size_bytes) {
       size_bytes, {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
   if (!pages) {
     return std::move(pages).error();
+  }
+  if (size_bytes >= kHugePageBytes) {
+    // Advice: a system without huge pages serves small ones.
+    ::madvise(pages->data(), pages->size(), MADV_HUGEPAGE);
   }
   return MemoryMapping(*pages);
 }

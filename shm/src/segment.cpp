@@ -10,6 +10,8 @@
 #include <cstring>
 #include <string>
 
+#include "spill_file.hpp"
+
 namespace pinion {
 namespace {
 
@@ -76,7 +78,7 @@ Status reserve_segment(int descriptor, std::uint64_t size_bytes) {
         0) {
       reserved_bytes += step;
     } else if (errno != EINTR) {
-      return Status::from_errno(errno, "reserving memory for a blob: the system gave " +
+      return Status::from_errno(errno, "reserving room for a blob: the system gave " +
                                            std::to_string(reserved_bytes) + " of " +
                                            std::to_string(size_bytes) + " bytes");
     }
@@ -84,12 +86,17 @@ Status reserve_segment(int descriptor, std::uint64_t size_bytes) {
   return {};
 }
 
-Status seal_segment(int descriptor, const BlobHandle& handle, Place home) {
+Status write_segment_header(int descriptor, const BlobHandle& handle, Place home) {
   const SegmentHeader header = make_header(handle, home);
   const ssize_t written = ::pwrite(descriptor, &header, sizeof(header), 0);
   if (written != static_cast<ssize_t>(sizeof(header))) {
     return Status::from_errno(written < 0 ? errno : EIO, "writing the header of a blob");
   }
+  return {};
+}
+
+Status seal_segment(int descriptor, const BlobHandle& handle, Place home) {
+  PINION_RETURN_IF_ERROR(write_segment_header(descriptor, handle, home));
   if (::fcntl(descriptor, F_ADD_SEALS, kSeals) == 0) {
     return {};
   }
@@ -104,10 +111,9 @@ Status seal_segment(int descriptor, const BlobHandle& handle, Place home) {
 Status check_segment(int descriptor, const BlobHandle& handle, Place home) {
   const int seals = ::fcntl(descriptor, F_GET_SEALS);
   if (seals < 0 || (seals & kSeals) != kSeals) {
-    return Status(ErrorCode::kFailedPrecondition,
-                  "the descriptor given for " + name_of(handle) +
-                      (seals < 0 ? " is not a memfd" : " is a file without all four seals") +
-                      "; only sealed segments are read");
+    if (Status checked = check_spill_file(descriptor); !checked.ok()) {
+      return std::move(checked).with_context(name_of(handle));
+    }
   }
   struct stat file = {};
   if (::fstat(descriptor, &file) != 0) {

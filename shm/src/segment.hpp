@@ -49,16 +49,19 @@ inline constexpr std::uint32_t kOnlyIndex = 0;
 /// A nameless file of `size_bytes` that can be sealed. No memory is reserved.
 Result<UniqueFd> create_segment(std::uint64_t size_bytes);
 
-/// Takes all the memory of the file, so that writing to a mapping of it never fails.
+/// Takes all the memory (or disk space) of the file, so that writing to a mapping never fails.
 /// Errors: kResourceExhausted when the system has no such memory.
 Status reserve_segment(int descriptor, std::uint64_t size_bytes);
+
+Status write_segment_header(int descriptor, const BlobHandle& handle, Place home);
 
 /// Writes the header and makes the whole file immutable for everybody.
 /// Errors: kFailedPrecondition when somebody still has it mapped writable.
 Status seal_segment(int descriptor, const BlobHandle& handle, Place home);
 
-/// Whether the descriptor is a sealed segment that holds exactly this blob.
-/// Errors: kFailedPrecondition when it is not sealed, kInvalidArgument when the length differs,
+/// Whether the descriptor is a sealed segment, or a finished spill file, of exactly this blob.
+/// Errors: kFailedPrecondition when it can still be written to, kInvalidArgument when the length
+/// differs,
 ///   kDataLoss when its header names another blob.
 Status check_segment(int descriptor, const BlobHandle& handle, Place home);
 

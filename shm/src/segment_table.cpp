@@ -4,6 +4,7 @@
 #include <string>
 
 #include "segment.hpp"
+#include "spill_file.hpp"
 
 namespace pinion {
 
@@ -63,12 +64,26 @@ Status SegmentTable::publish(std::uint32_t client, const BlobHandle& handle, Pla
     used.resize(number + std::size_t{1});
   }
   used[number] = true;
-  segments_.emplace(
-      handle.segment,
-      Segment{
-          .handle = handle, .home = home, .descriptor = std::move(descriptor), .client = client});
-  memory_bytes_ += handle.length_bytes;
+  const bool spilled = is_spill_file(descriptor.get());
+  const auto [added, is_new] =
+      segments_.emplace(handle.segment, Segment{.handle = handle,
+                                                .home = home,
+                                                .descriptor = std::move(descriptor),
+                                                .client = client,
+                                                .spilled = spilled});
+  PINION_ASSERT(is_new);
+  ++usage_.blob_count;
+  bytes_like(added->second) += handle.length_bytes;
   return {};
+}
+
+std::uint64_t& SegmentTable::bytes_like(const Segment& segment) noexcept {
+  return segment.spilled ? usage_.spilled_bytes : usage_.memory_bytes;
+}
+
+void SegmentTable::forget(const Segment& segment) noexcept {
+  --usage_.blob_count;
+  bytes_like(segment) -= segment.handle.length_bytes;
 }
 
 Status SegmentTable::check_known(const BlobHandle& handle) const {
@@ -86,8 +101,8 @@ Status SegmentTable::keep(const BlobHandle& handle) {
 
 void SegmentTable::release(const BlobHandle& handle) {
   if (check_known(handle).ok()) {
+    forget(segments_.at(handle.segment));
     segments_.erase(handle.segment);
-    memory_bytes_ -= handle.length_bytes;
   }
 }
 
@@ -103,14 +118,10 @@ void SegmentTable::client_gone(std::uint32_t client) {
     if (segment.client != client || segment.kept) {
       return false;
     }
-    memory_bytes_ -= segment.handle.length_bytes;
+    forget(segment);
     return true;
   });
   clients_[client] = {.used = {}, .gone = true};
-}
-
-BlobStoreUsage SegmentTable::usage() const noexcept {
-  return {.blob_count = segments_.size(), .memory_bytes = memory_bytes_};
 }
 
 }  // namespace pinion

@@ -6,6 +6,7 @@
 
 #include "blob_registry.hpp"
 #include "segment.hpp"
+#include "spill_file.hpp"
 
 namespace pinion {
 namespace {
@@ -14,7 +15,7 @@ struct Shared {
   Shared(const SharedBlobStoreOptions& store_options, SegmentExchange segment_exchange)
       : options(store_options),
         exchange(std::move(segment_exchange)),
-        registry(std::make_shared<BlobRegistry>(store_options.memory)) {}
+        registry(std::make_shared<BlobRegistry>(store_options.memory, store_options.spill)) {}
 
   const SharedBlobStoreOptions options;
   const SegmentExchange exchange;
@@ -33,6 +34,22 @@ struct Shared {
   }
 };
 
+Result<BlobShare> take_share(const Shared& shared, std::uint64_t length_bytes) {
+  const std::uint64_t held_bytes = shared.exchange.held_bytes ? shared.exchange.held_bytes() : 0;
+  const std::uint64_t held_bytes_max = shared.options.held_bytes_max;
+  if (held_bytes <= held_bytes_max && length_bytes <= held_bytes_max - held_bytes) {
+    return shared.registry->take(length_bytes);
+  }
+  return shared.registry->spill(
+      length_bytes,
+      Status(ErrorCode::kResourceExhausted, std::to_string(length_bytes) +
+                                                " bytes for blobs do not fit: the ranks "
+                                                "of this host have " +
+                                                std::to_string(held_bytes) + " of " +
+                                                std::to_string(held_bytes_max) +
+                                                " bytes in sealed segments; raise memory-bytes"));
+}
+
 Result<MemoryMapping> map_sealed(int descriptor, const BlobHandle& handle) {
   if (handle.length_bytes == 0) {
     return MemoryMapping();
@@ -47,7 +64,7 @@ class Writing {
  public:
   static Result<std::shared_ptr<Writing>> create(const std::shared_ptr<Shared>& shared,
                                                  std::uint64_t length_bytes, Place home) {
-    Result<BlobShare> memory = shared->registry->take(length_bytes);
+    Result<BlobShare> memory = take_share(*shared, length_bytes);
     if (!memory) {
       return std::move(memory).error();
     }
@@ -79,7 +96,7 @@ class Writing {
                                .index = kOnlyIndex};
     // The kernel refuses the write seal while a writable mapping exists.
     mapping_ = MemoryMapping();
-    PINION_RETURN_IF_ERROR(seal_segment(descriptor_.get(), handle, home_));
+    PINION_RETURN_IF_ERROR(make_immutable(handle));
     Result<MemoryMapping> sealed = map_sealed(descriptor_.get(), handle);
     if (!sealed) {
       return std::move(sealed).error();
@@ -94,7 +111,10 @@ class Writing {
  private:
   Status allocate() {
     const std::uint64_t size_bytes = segment_size_bytes(length_bytes_);
-    Result<UniqueFd> descriptor = create_segment(size_bytes);
+    const bool spilled = memory_.spilled();
+    Result<UniqueFd> descriptor =
+        spilled ? create_spill_file(shared_->registry->spill_directory(), size_bytes)
+                : create_segment(size_bytes);
     if (!descriptor) {
       return std::move(descriptor).error();
     }
@@ -107,11 +127,23 @@ class Writing {
       }
       mapping_ = *std::move(mapping);
       // Reserving takes the pages, so the binding has to be known before.
-      if (shared_->options.bind_memory) {
+      if (shared_->options.bind_memory && !spilled) {
         PINION_RETURN_IF_ERROR(shared_->options.bind_memory(mapping_.bytes(), home_));
       }
     }
-    return reserve_segment(descriptor_.get(), size_bytes);
+    return spilled ? Status() : reserve_segment(descriptor_.get(), size_bytes);
+  }
+
+  Status make_immutable(const BlobHandle& handle) {
+    if (!memory_.spilled()) {
+      return seal_segment(descriptor_.get(), handle, home_);
+    }
+    Result<UniqueFd> finished = finish_spill_file(std::move(descriptor_), handle, home_);
+    if (!finished) {
+      return std::move(finished).error();
+    }
+    descriptor_ = *std::move(finished);
+    return {};
   }
 
   std::shared_ptr<Shared> shared_;

@@ -19,6 +19,7 @@ TEST(Metrics, AddsUpWhatWorkersCount) {
   metrics.add(shards, 1, 2);
   metrics.add(shards, 2, 4);
   metrics.add(bytes, 1, 1000);
+  EXPECT_EQ(metrics.total(shards), 7u);
   EXPECT_THAT(metrics.snapshot(),
               ElementsAre(MetricValue{"shards", 7}, MetricValue{"input bytes", 1000}));
 }

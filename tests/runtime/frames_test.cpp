@@ -60,6 +60,8 @@ Welcome example_welcome() {
   welcome.first_segment = 4'000'000'000;
   welcome.segment_count = 65536;
   welcome.memory_bytes = 0x8000000000000000;
+  welcome.spill_directory = "/a/disk";
+  welcome.spill_bytes_max = 0xffffffffffffffff;
   welcome.trace_directory = "a \"trace\"\n\xff";
   welcome.binds_memory = true;
   return welcome;
@@ -110,6 +112,8 @@ TEST(WelcomeFrame, ArrivesAsItWasSent) {
   EXPECT_EQ(welcome->first_segment, sent.first_segment);
   EXPECT_EQ(welcome->segment_count, sent.segment_count);
   EXPECT_EQ(welcome->memory_bytes, sent.memory_bytes);
+  EXPECT_EQ(welcome->spill_directory, sent.spill_directory);
+  EXPECT_EQ(welcome->spill_bytes_max, sent.spill_bytes_max);
   EXPECT_EQ(welcome->trace_directory, sent.trace_directory);
   EXPECT_EQ(welcome->binds_memory, sent.binds_memory);
   ASSERT_EQ(welcome->groups.size(), sent.groups.size());

@@ -39,8 +39,50 @@ struct SharedHost {
   std::unique_ptr<IBlobStore> reader_store = agent.make_store(6, kBudgetBytes);
 };
 
+// With no memory at all, every blob lies in a file.
+struct SpillingLocalHost {
+  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
+
+  IBlobStore& writer() { return *store; }
+  IBlobStore& reader() { return *store; }
+  void destroy_stores() { store.reset(); }
+  Status keep(const BlobHandle& handle) { return store->keep(handle); }
+  void release(const BlobHandle& handle) { store->release(handle); }
+  Place place() const { return kTestPlace; }
+
+  std::unique_ptr<LocalBlobStore> store = std::make_unique<LocalBlobStore>(
+      kTestIdentity, MemoryLedger({.budget_bytes = 0}), BindMemory(),
+      SpillOptions{.directory = testing::TempDir(), .bytes_max = kBudgetBytes});
+};
+
+struct SpillingSharedHost {
+  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
+
+  IBlobStore& writer() { return *writer_store; }
+  IBlobStore& reader() { return *reader_store; }
+  void destroy_stores() {
+    writer_store.reset();
+    reader_store.reset();
+  }
+  Status keep(const BlobHandle& handle) { return agent.table().keep(handle); }
+  void release(const BlobHandle& handle) { agent.table().release(handle); }
+  Place place() const { return kTestPlace; }
+
+  std::unique_ptr<IBlobStore> make_store(std::uint32_t client) {
+    SharedBlobStoreOptions options = agent.options(client, 0);
+    options.spill = {.directory = testing::TempDir(), .bytes_max = kBudgetBytes};
+    return make_shared_blob_store(options, agent.exchange(client));
+  }
+
+  TableAgent agent{1 << 16};
+  std::unique_ptr<IBlobStore> writer_store = make_store(5);
+  std::unique_ptr<IBlobStore> reader_store = make_store(6);
+};
+
 INSTANTIATE_TYPED_TEST_SUITE_P(Local, BlobStoreConformance, LocalHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(Shared, BlobStoreConformance, SharedHost);
+INSTANTIATE_TYPED_TEST_SUITE_P(SpillingLocal, BlobStoreConformance, SpillingLocalHost);
+INSTANTIATE_TYPED_TEST_SUITE_P(SpillingShared, BlobStoreConformance, SpillingSharedHost);
 
 }  // namespace
 }  // namespace pinion

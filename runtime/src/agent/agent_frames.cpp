@@ -128,6 +128,8 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.first_segment = segments_.first_segment(it.client);
   welcome.segment_count = kSegmentsPerClient;
   welcome.memory_bytes = memory_budget_of(settings_, ranks_.size());
+  welcome.spill_directory = settings_.spill_directory;
+  welcome.spill_bytes_max = settings_.spill_bytes_max;
   welcome.trace_directory = settings_.trace_directory;
   welcome.binds_memory = binds_memory_;
   return welcome;
@@ -142,10 +144,13 @@ void Agent::handle_publish(std::uint32_t rank, Frame frame) {
            Status(ErrorCode::kInvalidArgument,
                   fmt::format("a blob was published with {} descriptors; it must be 1",
                               frame.descriptors.size())));
+  } else if (const Status taken =
+                 segments_.publish(ranks_[rank].client, reference->handle, reference->home,
+                                   std::move(frame.descriptors[0]));
+             !taken.ok()) {
+    answer(rank, frame.request, taken);
   } else {
-    answer(rank, frame.request,
-           segments_.publish(ranks_[rank].client, reference->handle, reference->home,
-                             std::move(frame.descriptors[0])));
+    answer(rank, FrameKind::kPublished, frame.request, encode_held(segments_.usage().memory_bytes));
   }
 }
 

@@ -12,6 +12,7 @@ namespace pinion {
 struct BlobStoreUsage {
   std::uint64_t blob_count = 0;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t spilled_bytes = 0;  ///< In files, because memory had no room for them.
 };
 
 /// Makes blobs and finds them again by handle. Extension point: every implementation passes
@@ -23,7 +24,8 @@ class IBlobStore {
   virtual ~IBlobStore() = default;
 
   /// Memory for a blob of exactly `size_bytes` (0 is a blob too) at `place`, zeroed and reserved:
-  /// writing to it never fails for want of memory.
+  /// writing to it never fails for want of memory. A store that spills gives it a file instead when
+  /// the budget has no room.
   /// Errors: kResourceExhausted when the budget or the system has no such memory; kInvalidArgument
   ///   for a place this host does not have.
   [[nodiscard]] virtual Result<BlobWriter> create(std::uint64_t size_bytes, Place place) = 0;

@@ -54,6 +54,9 @@ class Metrics {
   /// Sets the gauge unless it is higher.
   void raise(GaugeId gauge, std::uint64_t value) noexcept;
 
+  /// The sum over the workers. Numbers that are added meanwhile may be in it.
+  [[nodiscard]] std::uint64_t total(CounterId counter) const noexcept;
+
   /// Everything, in the order in which it was made. Numbers that are added meanwhile may be in it.
   [[nodiscard]] std::vector<MetricValue> snapshot() const;
 

@@ -7,10 +7,12 @@
 #include <pinion/core/blob_store.hpp>
 #include <pinion/core/memory_ledger.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
+#include <pinion/shm/spill.hpp>
 
 namespace pinion {
 
-/// The blob store of a job that is one process: private memory, made read-only at seal().
+/// The blob store of a job that is one process: private memory, made read-only at seal(), or
+/// files on disk where the ledger has no room.
 ///
 /// A sealed blob can be found by its handle while a Blob of it lives or the job keeps it, and its
 /// memory goes back when neither is the case. Payload bytes are charged to the ledger from create()
@@ -20,7 +22,8 @@ namespace pinion {
 /// Lifetime: writers and blobs may outlive the store.
 class LocalBlobStore final : public IBlobStore {
  public:
-  LocalBlobStore(BlobStoreIdentity identity, MemoryLedger memory, BindMemory bind_memory = {});
+  LocalBlobStore(BlobStoreIdentity identity, MemoryLedger memory, BindMemory bind_memory = {},
+                 SpillOptions spill = {});
   ~LocalBlobStore() override;
 
   [[nodiscard]] Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override;

@@ -59,8 +59,8 @@ class SegmentTable {
   /// may still have under way.
   void client_gone(std::uint32_t client);
 
-  /// Blobs in the table and the sum of their lengths.
-  [[nodiscard]] BlobStoreUsage usage() const noexcept;
+  /// Blobs in the table and the sums of their lengths.
+  [[nodiscard]] BlobStoreUsage usage() const noexcept { return usage_; }
 
  private:
   struct Segment {
@@ -68,6 +68,7 @@ class SegmentTable {
     Place home;
     UniqueFd descriptor;
     std::uint32_t client = 0;
+    bool spilled = false;
     bool kept = false;
   };
   struct Client {
@@ -77,13 +78,15 @@ class SegmentTable {
 
   [[nodiscard]] Status check_claim(std::uint32_t client, const BlobHandle& handle,
                                    Place home) const;
+  [[nodiscard]] std::uint64_t& bytes_like(const Segment& segment) noexcept;
+  void forget(const Segment& segment) noexcept;
   [[nodiscard]] Status check_known(const BlobHandle& handle) const;
 
   BlobStoreIdentity identity_;
   std::uint32_t segments_per_client_;
   std::unordered_map<std::uint32_t, Segment> segments_;
   std::unordered_map<std::uint32_t, Client> clients_;
-  std::uint64_t memory_bytes_ = 0;
+  BlobStoreUsage usage_;
 };
 
 }  // namespace pinion

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include <pinion/core/blob_store.hpp>
 #include <pinion/core/memory_ledger.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
+#include <pinion/shm/spill.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
 namespace pinion {
@@ -21,6 +23,10 @@ struct SegmentExchange {
 
   /// The segment behind a handle and the place it lies at.
   std::function<Result<std::pair<UniqueFd, Place>>(const BlobHandle& handle)> fetch;
+
+  /// The memory that all segments of the host hold, by what the owner said last. May be empty. Does
+  /// not block.
+  std::function<std::uint64_t()> held_bytes = {};
 };
 
 struct SharedBlobStoreOptions {
@@ -35,12 +41,18 @@ struct SharedBlobStoreOptions {
   /// the store only reads.
   MemoryLedger memory = MemoryLedger({});
 
+  SpillOptions spill = {};
+
+  /// A blob with which the host's segments would hold more memory than this is spilled, as what the
+  /// owner holds is charged to nobody's ledger.
+  std::uint64_t held_bytes_max = std::numeric_limits<std::uint64_t>::max();
+
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
 };
 
 /// The rank's half of a host's blob store: blobs lie in sealed, nameless segments that any process
-/// of the host maps read-only.
+/// of the host maps read-only, or in nameless files on disk where the ledger has no room.
 ///
 /// A blob is charged to the ledger from create() until its writer or its last Blob in this process
 /// is gone; from seal() on its memory is also the agent's, which decides how long it lives.
