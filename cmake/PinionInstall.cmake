@@ -21,6 +21,8 @@ pinion_third_party(TBB::tbb PACKAGE TBB PKG_CONFIG tbb)
 # By its plain name: with --static, hwloc.pc asks for what only a static hwloc needs, and
 # distributions do not install that with it.
 pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc LIBRARY -lhwloc)
+pinion_third_party(hwy::hwy PACKAGE hwy PKG_CONFIG libhwy)
+pinion_third_party(hwy::hwy_contrib PACKAGE hwy PKG_CONFIG libhwy-contrib)
 pinion_third_party(fmt::fmt PACKAGE fmt PKG_CONFIG fmt)
 pinion_third_party(spdlog::spdlog PACKAGE spdlog PKG_CONFIG spdlog)
 pinion_third_party(tomlplusplus::tomlplusplus PACKAGE tomlplusplus PKG_CONFIG tomlplusplus)

@@ -10,6 +10,7 @@
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/planner.hpp>
+#include <pinion/shard/sort.hpp>
 #include <pinion/shard/sum_by_key.hpp>
 #include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/text.hpp>
