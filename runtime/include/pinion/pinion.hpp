@@ -9,6 +9,7 @@
 #include <pinion/shard/histogram.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
+#include <pinion/shard/output.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/sort.hpp>
 #include <pinion/shard/sum_by_key.hpp>
