@@ -48,7 +48,7 @@ pinion::bench::Repetition run(pinion::Job& job, const pinion::bench::Options& op
       pinion::sort(job, pinion::files(options.paths), pinion::by_bytes(kShardBytes),
                    pinion::fixed_records(kRecordBytes, {.offset = 0, .length = kRecordKeyBytes}))
           .value();
-  const pinion::Duration time = watch.elapsed();
+  const auto time = watch.elapsed();
   return {.time = time,
           .bytes = sorted.size() * kRecordBytes,
           .rows = sorted.size(),
