@@ -22,6 +22,7 @@ pinion_third_party(TBB::tbb PACKAGE TBB PKG_CONFIG tbb)
 # distributions do not install that with it.
 pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc LIBRARY -lhwloc)
 pinion_third_party(hwy::hwy PACKAGE hwy PKG_CONFIG libhwy)
+pinion_third_party(hwy::hwy_contrib PACKAGE hwy PKG_CONFIG libhwy-contrib)
 pinion_third_party(ZLIB::ZLIB PACKAGE ZLIB PKG_CONFIG zlib)
 pinion_third_party(zstd::libzstd_shared PACKAGE zstd PKG_CONFIG libzstd)
 pinion_third_party(fmt::fmt PACKAGE fmt PKG_CONFIG fmt)

@@ -11,7 +11,9 @@
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/numbers.hpp>
+#include <pinion/shard/output.hpp>
 #include <pinion/shard/planner.hpp>
+#include <pinion/shard/sort.hpp>
 #include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/text.hpp>
 #include <pinion/shard/top_k.hpp>
