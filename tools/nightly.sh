@@ -16,6 +16,8 @@ Runs tools/test.sh, and then:
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
+  bench     the benchmarks built, and every workload's answer compared with that of the plain
+            programs on small data
 
 Exit status 0 when everything passed.
 HELP
@@ -93,5 +95,8 @@ PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
 phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
   --repeat "until-fail:${PINION_MP_REPEAT:-20}"
 phase "fuzz: the decoders" fuzz
+phase "bench: configure" configure bench --log-level=WARNING
+phase "bench: build" build bench bench_programs
+phase "bench: all contenders agree" "$root/bench/compare" --quick --build "$root/build/bench"
 
 say "passed, in $((SECONDS - start)) s"

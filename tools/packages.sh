@@ -16,7 +16,7 @@ pinion_build_packages=(
 pinion_check_packages=(clang clang-format-14 doxygen shellcheck)
 
 # What only the nightly run needs.
-pinion_nightly_packages=(clang-tidy)
+pinion_nightly_packages=(clang-tidy libbenchmark-dev)
 
 pinion_script=$(basename "$0")
 
