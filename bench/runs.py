@@ -130,7 +130,7 @@ def run_once(command):
     own = (usage.ru_utime + usage.ru_stime) * ticks
     capacity = wall * ticks * os.cpu_count()
     foreign = max(0.0, busy - own)
-    repetition.update(cpu_seconds=own / ticks, wall_seconds=wall, load_average=load,
+    repetition.update(process_cpu_seconds=own / ticks, process_wall_seconds=wall, load_average=load,
                       foreign_share=min(1.0, foreign / capacity),
                       disturbed=is_disturbed(foreign, capacity))
     return repetition
@@ -152,7 +152,10 @@ def summary(case, counted, attempts):
     typical = min(counted, key=lambda repetition: abs(repetition["seconds"] - median))
     rate, unit = case.rate({**typical, "seconds": median})
     return {"median_seconds": median, "min_seconds": min(seconds), "max_seconds": max(seconds),
-            "spread": (max(seconds) - min(seconds)) / median, "rate": rate, "rate_unit": unit,
+            "spread": (max(seconds) - min(seconds)) / median,
+            "cpu_seconds": statistics.median(
+                repetition["cpu_seconds"] for repetition in counted), "rate": rate,
+            "rate_unit": unit,
             "peak_rss_bytes": max(repetition["peak_rss_bytes"] for repetition in counted),
             "load_average_max": max(repetition["load_average"] for repetition in counted),
             "foreign_share_max": max(repetition["foreign_share"] for repetition in counted),

@@ -1,5 +1,7 @@
 #include "harness.hpp"
 
+#include <sys/resource.h>
+
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -69,19 +71,38 @@ std::uint64_t peak_rss_bytes() {
   return 0;
 }
 
+Duration cpu_time() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto duration = [](const timeval& time) {
+    return Duration(std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec));
+  };
+  return duration(usage.ru_utime) + duration(usage.ru_stime);
+}
+
+double seconds_of(Duration time) {
+  return std::chrono::duration<double>(time).count();
+}
+
 void print(const Program& program, const Options& options, const Repetition& repetition) {
-  const double seconds = std::chrono::duration<double>(repetition.time).count();
   std::printf("{\"workload\": \"%.*s\", \"contender\": \"%.*s\", \"workers\": %zu, ",
               static_cast<int>(program.workload.size()), program.workload.data(),
               static_cast<int>(program.contender.size()), program.contender.data(),
               options.workers);
-  std::printf("\"seconds\": %.6f, \"bytes\": %" PRIu64 ", \"rows\": %" PRIu64
+  std::printf("\"seconds\": %.6f, \"cpu_seconds\": %.6f, \"bytes\": %" PRIu64 ", \"rows\": %" PRIu64
               ", \"checksum\": \"%016" PRIx64 "\", \"peak_rss_bytes\": %" PRIu64 "}\n",
-              seconds, repetition.bytes, repetition.rows, repetition.checksum, peak_rss_bytes());
+              seconds_of(repetition.time.wall), seconds_of(repetition.time.cpu), repetition.bytes,
+              repetition.rows, repetition.checksum, peak_rss_bytes());
   std::fflush(stdout);
 }
 
 }  // namespace
+
+Stopwatch::Stopwatch() : cpu_begin_(cpu_time()), begin_(clock_.now()) {}
+
+Elapsed Stopwatch::elapsed() const {
+  return {.wall = clock_.now() - begin_, .cpu = cpu_time() - cpu_begin_};
+}
 
 int run_prepared(
     const Program& program, int argc, char** argv,

@@ -18,10 +18,15 @@ struct Options {
   std::vector<std::string> paths = {};  ///< What it reads.
 };
 
+struct Elapsed {
+  Duration wall = {};
+  Duration cpu = {};  ///< Of all threads of this process, in it and in the system.
+};
+
 /// One repetition: the time from before the input is opened until the answer is complete in memory,
 /// and what the answer says. `checksum` is equal for equal answers, in whatever order they lie.
 struct Repetition {
-  Duration time = {};
+  Elapsed time = {};
   std::uint64_t bytes = 0;  ///< Read; 0 where rows count.
   std::uint64_t rows = 0;   ///< Rows, records or samples; 0 where bytes count.
   std::uint64_t checksum = 0;
@@ -36,11 +41,13 @@ struct Program {
 /// Measures from its construction on.
 class Stopwatch {
  public:
-  [[nodiscard]] Duration elapsed() const { return clock_.now() - begin_; }
+  Stopwatch();
+  [[nodiscard]] Elapsed elapsed() const;
 
  private:
   SystemClock clock_;
-  Instant begin_ = clock_.now();
+  Duration cpu_begin_;
+  Instant begin_;
 };
 
 /// The body of main(): reads the arguments, runs as many repetitions as they ask for, and prints

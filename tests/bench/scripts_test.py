@@ -33,8 +33,8 @@ PROGRAM = """#!/usr/bin/env python3
 import json, sys
 workers = int(sys.argv[sys.argv.index("--workers") + 1])
 print(json.dumps({{"workload": "pi", "contender": "{name}", "workers": workers,
-                   "seconds": {seconds} / workers, "bytes": 0, "rows": 1000,
-                   "checksum": "{checksum}", "peak_rss_bytes": 1000000}}))
+                   "seconds": {seconds} / workers, "cpu_seconds": {seconds}, "bytes": 0,
+                   "rows": 1000, "checksum": "{checksum}", "peak_rss_bytes": 1000000}}))
 """
 
 
@@ -119,8 +119,9 @@ class Compare(unittest.TestCase):
 class Measuring(unittest.TestCase):
     @staticmethod
     def repetition(foreign, disturbed, checksum="1"):
-        return {"seconds": 1.0, "rows": 1, "bytes": 0, "peak_rss_bytes": 1, "load_average": 0.0,
-                "foreign_share": foreign, "disturbed": disturbed, "checksum": checksum}
+        return {"seconds": 1.0, "cpu_seconds": 1.0, "rows": 1, "bytes": 0, "peak_rss_bytes": 1,
+                "load_average": 0.0, "foreign_share": foreign, "disturbed": disturbed,
+                "checksum": checksum}
 
     def test_a_disturbed_repetition_is_run_again_and_kept(self):
         planned = iter([self.repetition(0.5, True), self.repetition(0.2, True),

@@ -131,7 +131,7 @@ pinion::bench::Repetition run(const pinion::bench::Options& options) {
     sort_bucket(file.data(), entries.begin() + begins[b], entries.begin() + begins[b + 1],
                 sorted.begin() + begins[b] * kRecordBytes);
   });
-  const pinion::Duration time = watch.elapsed();
+  const pinion::bench::Elapsed time = watch.elapsed();
   return {.time = time,
           .bytes = file.size(),
           .rows = count,
