@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <pinion/pinion.hpp>
+
+#include "harness.hpp"
+
+namespace pinion::bench {
+
+/// A job of one rank with that many workers, started and pinned. Ends the program with the error's
+/// words when it cannot be had.
+[[nodiscard]] inline Job make_job(std::size_t workers) {
+  std::string program = "workload";
+  std::string option = "--pinion-workers=" + std::to_string(workers);
+  char* arguments[] = {program.data(), option.data(), nullptr};
+  int count = 2;
+  Result<Job> job = Job::create(count, arguments);
+  return std::move(job).value();
+}
+
+/// run_program() for a program of Pinion: its job starts before the first repetition is measured,
+/// and all of them are steps of it.
+inline int run_job(const Program& program, int argc, char** argv,
+                   const std::function<Repetition(Job&, const Options&)>& run) {
+  return run_prepared(program, argc, argv, [&run](const Options& options) {
+    auto job = std::make_shared<Job>(make_job(options.workers));
+    return [job, &run](const Options& asked) { return run(*job, asked); };
+  });
+}
+
+}  // namespace pinion::bench
