@@ -51,7 +51,7 @@ TEST_P(SearchOnEachTarget, CountsAreTheNaiveOnesAndNoByteOutsideIsRead) {
   for (std::size_t size = 0; size < 300; ++size) {
     const GuardedText text(random_bytes(random, size, 1 + random.below(4)),
                            size % 2 == 0 ? GuardedText::Side::kBegin : GuardedText::Side::kEnd);
-    for (const std::size_t longest : {3, 20, 100}) {
+    for (const std::size_t longest : {3u, 20u, 100u}) {
       const GuardedText pattern(random_bytes(random, 1 + random.below(longest), 1 + size % 4),
                                 GuardedText::Side::kEnd);
       expect_the_naive_count(text.text(), pattern.text());

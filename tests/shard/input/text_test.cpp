@@ -93,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(Target, TextOnEachTarget,
 
 TEST_P(TextOnEachTarget, EachByteIsInAWordOrNot) {
   for (int byte = 0; byte < 256; ++byte) {
-    for (const std::size_t size : {1, 63, 64, 65, 200}) {
+    for (const std::size_t size : {1u, 63u, 64u, 65u, 200u}) {
       expect_the_naive_pieces(std::string(size, static_cast<char>(byte)));
     }
   }
@@ -133,8 +133,8 @@ TEST_P(TextOnEachTarget, PiecesOfManyBlocksAreTheNaiveOnes) {
 }
 
 TEST_P(TextOnEachTarget, PiecesMayBeLongerThanBlocks) {
-  for (const std::size_t size : {4095, 4096, 4097, 8192, 20'000}) {
-    for (const std::size_t before : {0, 1, 3, 4095, 4096}) {
+  for (const std::size_t size : {4095u, 4096u, 4097u, 8192u, 20'000u}) {
+    for (const std::size_t before : {0u, 1u, 3u, 4095u, 4096u}) {
       const std::string text = std::string(before, ' ') + std::string(size, 'x');
       expect_the_naive_pieces(text);
       expect_the_naive_pieces(text + ",\n" + text + ' ');

@@ -135,7 +135,7 @@ inline std::vector<std::size_t> interesting_sizes() {
   for (std::size_t size = 0; size <= 200; ++size) {
     sizes.push_back(size);
   }
-  for (const std::size_t block : {4096, 8192}) {
+  for (const std::size_t block : {4096u, 8192u}) {
     for (std::size_t near = 0; near <= 140; near += near < 5 || near > 60 ? 1 : 11) {
       sizes.push_back(block - 70 + near);
     }
