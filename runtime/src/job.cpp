@@ -133,7 +133,11 @@ Status Job::State::become_job() {
     return std::move(placement).error();
   }
   const std::vector<WorkerGroup>& groups = placement->front().groups;
-  PINION_RETURN_IF_ERROR(divide_memory(memory_budget_of(settings, 1), groups));
+  const Result<std::uint64_t> budget = memory_budget_of(settings, 1);
+  if (!budget) {
+    return Status(budget.error());
+  }
+  PINION_RETURN_IF_ERROR(divide_memory(*budget, groups));
   std::random_device device;
   info.job = (static_cast<std::uint64_t>(device()) << 32) | device();
   info.epoch = 1;

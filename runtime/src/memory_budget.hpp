@@ -10,13 +10,11 @@
 
 namespace pinion {
 
-/// The memory that this process may use together with whatever shares its limits: the smallest of
-/// the machine's and the limits of every cgroup (version 1 and 2) around the process.
-[[nodiscard]] std::uint64_t usable_memory_bytes();
-
 /// The budget of each of `rank_count` ranks of a host: what the settings say, or a share of half of
-/// the usable memory. The other half is for the page cache, and for what nobody counts.
-[[nodiscard]] std::uint64_t memory_budget_of(const Settings& settings, std::size_t rank_count);
+/// the memory that memory_limits() allows. The other half is for the page cache, and for what
+/// nobody counts. Errors: those of memory_limits().
+[[nodiscard]] Result<std::uint64_t> memory_budget_of(const Settings& settings,
+                                                     std::size_t rank_count);
 
 /// The ledger of a rank. Three quarters of it may be blobs, so that steps can run whatever the
 /// program keeps.

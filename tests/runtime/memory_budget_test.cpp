@@ -1,9 +1,9 @@
 #include "memory_budget.hpp"
 
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <pinion/numa/memory_limits.hpp>
 
 namespace pinion {
 namespace {
@@ -13,18 +13,12 @@ using testing::HasSubstr;
 TEST(MemoryBudget, IsWhatWasAskedForOrAShareOfHalfTheMemory) {
   Settings settings;
   settings.memory_bytes = 12345;
-  EXPECT_EQ(memory_budget_of(settings, 1), 12345u);
-  EXPECT_EQ(memory_budget_of(settings, 8), 12345u);
+  EXPECT_EQ(memory_budget_of(settings, 1).value(), 12345u);
+  EXPECT_EQ(memory_budget_of(settings, 8).value(), 12345u);
   settings.memory_bytes = 0;
-  const std::uint64_t alone = memory_budget_of(settings, 1);
-  EXPECT_EQ(alone, usable_memory_bytes() / 2);
-  EXPECT_EQ(memory_budget_of(settings, 4), alone / 4);
-}
-
-TEST(MemoryBudget, IsNoMoreThanTheMachineHas) {
-  EXPECT_GT(usable_memory_bytes(), std::uint64_t{16} << 20);
-  EXPECT_LE(usable_memory_bytes(), static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                                       static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE)));
+  const std::uint64_t alone = memory_budget_of(settings, 1).value();
+  EXPECT_EQ(alone, memory_limits().value().limit.bytes / 2);
+  EXPECT_EQ(memory_budget_of(settings, 4).value(), alone / 4);
 }
 
 TEST(MemoryBudget, RefusesWhatIsTooSmallToRunAndSaysWhatDoes) {

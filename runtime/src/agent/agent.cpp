@@ -20,6 +20,7 @@
 #include <pinion/core/bytes.hpp>
 
 #include "launch_spec.hpp"
+#include "memory_budget.hpp"
 
 namespace pinion {
 namespace {
@@ -67,6 +68,11 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
     return std::move(placement).error();
   }
   PINION_RETURN_IF_ERROR(make_trace_directory(*settings));
+  const Result<std::uint64_t> rank_budget = memory_budget_of(*settings, placement->ranks.size());
+  if (!rank_budget) {
+    return Status(rank_budget.error());
+  }
+  settings->memory_bytes = *rank_budget;
   GrantLog log;
   if (!settings->grant_log.empty()) {
     Result<GrantLog> opened = GrantLog::open(settings->grant_log);

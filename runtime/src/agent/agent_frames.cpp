@@ -11,7 +11,6 @@
 #include <pinion/runtime/version.hpp>
 
 #include "agent/agent.hpp"
-#include "memory_budget.hpp"
 
 namespace pinion {
 namespace {
@@ -127,7 +126,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.groups = it.placement.groups;
   welcome.first_segment = segments_.first_segment(it.client);
   welcome.segment_count = kSegmentsPerClient;
-  welcome.memory_bytes = memory_budget_of(settings_, ranks_.size());
+  welcome.memory_bytes = settings_.memory_bytes;
   welcome.spill_directory = settings_.spill_directory;
   welcome.spill_bytes_max = settings_.spill_bytes_max;
   welcome.trace_directory = settings_.trace_directory;

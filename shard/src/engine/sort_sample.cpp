@@ -36,7 +36,7 @@ class Sampler {
     const std::uint64_t size = listing_.size();
     emit(std::string_view(reinterpret_cast<const char*>(&size), sizeof(size)));
     for (std::uint64_t i = 0; i < kBlockCount && size >= kSampledInputBytes; ++i) {
-      const std::uint64_t at = hash_key(seed_ + i) % size;
+      const std::uint64_t at = mix_bits(seed_ + i + 1) % size;
       form_.is_lines() ? take_lines(at, emit) : take_records(at, emit);
     }
   }

@@ -63,14 +63,22 @@ TEST(TopK, KeepsTheBestAndAmongEqualOnesTheFirst) {
   }
 }
 
+// Without padding, whose bytes are nobody's: the score above, the serial number below.
+struct HigherScoreOfWord {
+  bool operator()(std::uint64_t left, std::uint64_t right) const {
+    return left >> 32 > right >> 32;
+  }
+};
+
 TEST(TopK, SealsTheSameBytesWhoeverRanTheShards) {
   test::Aggregation aggregation;
-  const auto prototype = top_k<Score>(20, HigherScore());
+  const auto prototype = top_k<std::uint64_t>(20, HigherScoreOfWord());
   const auto merged = [&](std::uint64_t seed) {
     const auto partials =
         aggregation.partials(prototype, kShardCount, seed, 1, [](const Shard& shard, auto& emit) {
           for (std::uint64_t i = 0; i < kPerShard; ++i) {
-            emit(score_of(shard.id() * kPerShard + i, 9));
+            const Score score = score_of(shard.id() * kPerShard + i, 9);
+            emit(std::uint64_t{score.score} << 32 | score.serial);
           }
         });
     return aggregation.merge(prototype, partials, 1);

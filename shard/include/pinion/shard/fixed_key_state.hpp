@@ -97,6 +97,10 @@ class FixedKeyState {
   static constexpr std::uint64_t kDenseElementsPerKey = 16;
   static constexpr std::size_t kFirstDenseCheck = 32;
 
+  // Arrays of so few states are there several times.
+  static constexpr std::uint64_t kCopiedLimit = 1024;
+  static constexpr std::size_t kCopies = 4;
+
   [[nodiscard]] static std::uint64_t index_of(Key key) noexcept requires kMayBeDense {
     return static_cast<std::make_unsigned_t<Key>>(key);
   }
@@ -179,21 +183,62 @@ class FixedKeyState {
   }
 
   void add_dense(const Key* keys, const Value* values, std::size_t count) {
-    S* const states = dense_states();
-    std::uint8_t* const marks = dense_marks();
+    std::size_t i = 0;
+    if constexpr (kStartsFromZero<F>) {
+      // Rows that follow each other use different copies, so that none waits for the one before it
+      // where few keys come again and again.
+      S* const states = dense_states();
+      std::uint8_t* const marks = dense_marks();
+      const std::size_t stride = dense_copies_ == 1 ? 0 : static_cast<std::size_t>(dense_limit_);
+      for (; i + 4 <= count; i += 4) {
+        const std::array<std::uint64_t, 4> at = {index_of(keys[i]), index_of(keys[i + 1]),
+                                                 index_of(keys[i + 2]), index_of(keys[i + 3])};
+        // The limit is a power of two.
+        if ((at[0] | at[1] | at[2] | at[3]) >= dense_limit_) {
+          add_dense_one_by_one(keys + i, values + i, 4);
+          continue;
+        }
+        marks[at[0]] = marks[at[1]] = marks[at[2]] = marks[at[3]] = 1;
+        F::add(states[at[0]], values[i]);
+        F::add(states[at[1] + stride], values[i + 1]);
+        F::add(states[at[2] + 2 * stride], values[i + 2]);
+        F::add(states[at[3] + 3 * stride], values[i + 3]);
+      }
+    }
+    add_dense_one_by_one(keys + i, values + i, count - i);
+  }
+
+  void add_dense_one_by_one(const Key* keys, const Value* values, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint64_t index = index_of(keys[i]);
       if (index >= dense_limit_) {
         const K key = {keys[i]};
         add_one(key, key.hash(), values[i]);
-      } else if (marks[index] != 0) {
-        F::add(states[index], values[i]);
+      } else if (dense_marks()[index] != 0) {
+        F::add(dense_states()[index], values[i]);
       } else {
-        marks[index] = 1;
-        ++dense_count_;
-        states[index] = F::first(values[i]);
+        dense_marks()[index] = 1;
+        dense_states()[index] = F::first(values[i]);
       }
     }
+  }
+
+  // How many keys index the array.
+  [[nodiscard]] std::uint64_t dense_count() const noexcept {
+    const std::uint8_t* const marks = dense_marks();
+    return static_cast<std::uint64_t>(
+        std::count(marks, marks + dense_limit_, static_cast<std::uint8_t>(1)));
+  }
+
+  // Joins the copies in the first.
+  void join_dense_copies() {
+    S* const states = dense_states();
+    for (std::uint64_t copy = 1; copy < dense_copies_; ++copy) {
+      for (std::uint64_t index = 0; index < dense_limit_; ++index) {
+        F::join(states[index], states[copy * dense_limit_ + index]);
+      }
+    }
+    dense_copies_ = 1;
   }
 
   void add_zero(const Value& value) {
@@ -219,7 +264,7 @@ class FixedKeyState {
     table_.for_each(
         [&](const auto& slot) { greatest = std::max(greatest, index_of(slot.key.value)); });
     next_dense_check_ = table_.size() * 2;
-    const std::uint64_t key_count = table_.size() + dense_count_;
+    const std::uint64_t key_count = table_.size() + dense_count();
     if (greatest >= kDenseElementsPerKey * key_count ||
         (greatest + 1) * sizeof(S) > kDenseBytesMax / 2) {
       return;
@@ -228,31 +273,31 @@ class FixedKeyState {
   }
 
   void grow_dense(std::uint64_t limit) {
-    ZeroedPages states(static_cast<std::size_t>(limit) * sizeof(S));
+    join_dense_copies();
+    const std::size_t copies = limit <= kCopiedLimit && kStartsFromZero<F> ? kCopies : 1;
+    ZeroedPages states(static_cast<std::size_t>(limit) * copies * sizeof(S));
     ZeroedPages marks(static_cast<std::size_t>(limit));
     S* const new_states = reinterpret_cast<S*>(states.begin());
     auto* const new_marks = reinterpret_cast<std::uint8_t*>(marks.begin());
     std::copy_n(dense_states(), dense_limit_, new_states);
     std::copy_n(dense_marks(), dense_limit_, new_marks);
-    table_.for_each([&](const auto& slot) {
-      const std::uint64_t index = index_of(slot.key.value);
-      new_states[index] = slot.state;
-      new_marks[index] = 1;
-    });
-    dense_count_ += table_.size();
-    if (has_zero_) {
-      dense_count_ += new_marks[0] == 0 ? 1 : 0;
-      if (new_marks[0] != 0) {
-        F::join(new_states[0], zero_.state);
+    const auto move_in = [&](std::uint64_t index, const S& state) {
+      if (new_marks[index] != 0) {
+        F::join(new_states[index], state);
       } else {
-        new_states[0] = zero_.state;
+        new_states[index] = state;
+        new_marks[index] = 1;
       }
-      new_marks[0] = 1;
+    };
+    table_.for_each([&](const auto& slot) { move_in(index_of(slot.key.value), slot.state); });
+    if (has_zero_) {
+      move_in(0, zero_.state);
       has_zero_ = false;
     }
     dense_states_ = std::move(states);
     dense_marks_ = std::move(marks);
     dense_limit_ = limit;
+    dense_copies_ = copies;
     table_ = {};
     next_dense_check_ = kFirstDenseCheck;
   }
@@ -261,7 +306,8 @@ class FixedKeyState {
     if (dense_limit_ == 0) {
       return;
     }
-    table_.reserve(table_.size() + static_cast<std::size_t>(dense_count_));
+    join_dense_copies();
+    table_.reserve(table_.size() + static_cast<std::size_t>(dense_count()));
     const S* const states = dense_states();
     const std::uint8_t* const marks = dense_marks();
     for (std::uint64_t index = 0; index < dense_limit_; ++index) {
@@ -272,7 +318,6 @@ class FixedKeyState {
       }
     }
     dense_limit_ = 0;
-    dense_count_ = 0;
     dense_states_ = {};
     dense_marks_ = {};
   }
@@ -283,7 +328,7 @@ class FixedKeyState {
   ZeroedPages dense_states_;
   ZeroedPages dense_marks_;
   std::uint64_t dense_limit_ = 0;
-  std::uint64_t dense_count_ = 0;
+  std::uint64_t dense_copies_ = 1;
   std::size_t next_dense_check_ = kFirstDenseCheck;
 };
 

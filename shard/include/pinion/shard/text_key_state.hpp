@@ -17,8 +17,8 @@
 
 namespace pinion {
 
-/// The states of text keys. Three tables, by the length of the key, and in front of the one for
-/// short keys a small table without collisions that stays in the second-level cache: a key that
+/// The states of text keys. Three tables, by the length of the key, and in front of those for short
+/// and medium keys small tables without collisions that stay in the second-level cache: a key that
 /// does not find its place there takes it, and what it drives out goes on a list. Lists are worked
 /// off in blocks, so that the slots of a block are fetched from memory together.
 ///
@@ -36,6 +36,7 @@ class TextKeyState {
   void prepare() {
     if (front_ == nullptr) {
       front_ = std::make_unique<FrontEntry[]>(kFrontCount);
+      medium_front_ = std::make_unique<MediumEntry[]>(kMediumFrontCount);
       short_list_ = std::make_unique<FrontEntry[]>(kListCount);
       medium_list_ = std::make_unique<MediumEntry[]>(kListCount);
       long_list_ = std::make_unique<LongEntry[]>(kListCount);
@@ -46,15 +47,13 @@ class TextKeyState {
   /// are readable. The bytes of the key must stay until drain_borrowed().
   void add_padded(const char* key, std::size_t size, const Value& value) {
     if (size - 1 < 8) {
-      const std::uint64_t word = load_word(key) & (~std::uint64_t{0} >> (64 - 8 * size));
-      if (word >> (8 * size - 8) != 0) [[likely]] {
-        add_short(word, value);
+      if (key[size - 1] != '\0') [[likely]] {
+        add_short(load_word(key) & kFirstBytes[size], value);
         return;
       }
     } else if (size - 9 < 8) {
-      const std::uint64_t high = load_word(key + 8) & (~std::uint64_t{0} >> (128 - 8 * size));
-      if (high >> (8 * size - 72) != 0) [[likely]] {
-        add_medium({load_word(key), high}, value);
+      if (key[size - 1] != '\0') [[likely]] {
+        add_medium({load_word(key), load_word(key + 8) & kFirstBytes[size - 8]}, value);
         return;
       }
     }
@@ -114,7 +113,7 @@ class TextKeyState {
 
   /// Everything, in the order of hashes. What is added afterwards makes the lists invalid.
   [[nodiscard]] Ordered in_order() {
-    drain_front();
+    drain_fronts();
     drain_short();
     drain_medium();
     drain_borrowed();
@@ -123,7 +122,10 @@ class TextKeyState {
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
     return short_.memory_bytes() + medium_.memory_bytes() + long_.memory_bytes() +
-           arena_.memory_bytes() + (front_ == nullptr ? 0 : kFrontCount * sizeof(FrontEntry));
+           arena_.memory_bytes() +
+           (front_ == nullptr
+                ? 0
+                : kFrontCount * sizeof(FrontEntry) + kMediumFrontCount * sizeof(MediumEntry));
   }
 
  private:
@@ -140,11 +142,26 @@ class TextKeyState {
     S state = {};
   };
 
-  // A quarter of a megabyte at most: with the block of input and the lists it fits into the
-  // second-level cache of the machines of the last ten years.
+  // Less than a quarter of a megabyte in all: with the block of input and the lists it fits into
+  // the second-level cache of the machines of the last ten years.
   static constexpr std::size_t kFrontCount =
       std::bit_floor((std::size_t{128} << 10) / sizeof(FrontEntry));
   static constexpr int kFrontShift = 64 - std::countr_zero(kFrontCount);
+  static constexpr std::size_t kMediumFrontCount =
+      std::bit_floor((std::size_t{96} << 10) / sizeof(MediumEntry));
+  static constexpr int kMediumFrontShift = 64 - std::countr_zero(kMediumFrontCount);
+
+  // Odd, and without pattern: the high bits of a product with it depend on every bit of the word.
+  static constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15u;
+
+  // Which bytes of a word a key of 0 to 8 bytes has.
+  static constexpr std::array<std::uint64_t, 9> kFirstBytes = [] {
+    std::array<std::uint64_t, 9> masks = {};
+    for (std::size_t size = 1; size < masks.size(); ++size) {
+      masks[size] = ~std::uint64_t{0} >> (64 - 8 * size);
+    }
+    return masks;
+  }();
   static constexpr std::size_t kListCount = 256;
 
   [[nodiscard]] static std::uint64_t load_word(const char* at) noexcept {
@@ -157,7 +174,7 @@ class TextKeyState {
   }
 
   void add_short(std::uint64_t word, const Value& value) {
-    FrontEntry& entry = front_[(word * 0x9e3779b97f4a7c15u) >> kFrontShift];
+    FrontEntry& entry = front_[(word * kSpread) >> kFrontShift];
     if (entry.word == word) [[likely]] {
       F::add(entry.state, value);
       return;
@@ -173,10 +190,20 @@ class TextKeyState {
   }
 
   void add_medium(const MediumText& key, const Value& value) {
-    if (medium_count_ == kListCount) {
-      drain_medium();
+    MediumEntry& entry =
+        medium_front_[((key.low ^ (key.high >> 1)) * kSpread + key.high) * kSpread >>
+                      kMediumFrontShift];
+    if (entry.key == key) [[likely]] {
+      F::add(entry.state, value);
+      return;
     }
-    medium_list_[medium_count_++] = {key, F::first(value)};
+    if (!entry.key.empty()) {
+      if (medium_count_ == kListCount) {
+        drain_medium();
+      }
+      medium_list_[medium_count_++] = entry;
+    }
+    entry = {key, F::first(value)};
   }
 
   [[gnu::noinline]] void add_long(std::string_view key, const Value& value) {
@@ -206,11 +233,17 @@ class TextKeyState {
     medium_count_ = 0;
   }
 
-  void drain_front() {
+  void drain_fronts() {
     for (std::size_t i = 0; front_ != nullptr && i < kFrontCount; ++i) {
       if (front_[i].word != 0) {
         join(ShortText{front_[i].word}, front_[i].state);
         front_[i].word = 0;
+      }
+    }
+    for (std::size_t i = 0; medium_front_ != nullptr && i < kMediumFrontCount; ++i) {
+      if (!medium_front_[i].key.empty()) {
+        join(medium_front_[i].key, medium_front_[i].state);
+        medium_front_[i].key = {};
       }
     }
   }
@@ -231,6 +264,7 @@ class TextKeyState {
   KeyArena arena_;
 
   std::unique_ptr<FrontEntry[]> front_;
+  std::unique_ptr<MediumEntry[]> medium_front_;
   std::unique_ptr<FrontEntry[]> short_list_;
   std::unique_ptr<MediumEntry[]> medium_list_;
   std::unique_ptr<LongEntry[]> long_list_;
