@@ -1,6 +1,8 @@
 // Sums values by key over two columns, as a user of Pinion writes it.
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <pinion/pinion.hpp>
 
@@ -16,11 +18,9 @@ using pinion::bench::Columns;
 // What the job does with the rows of one shard.
 template <class Emit>
 void emit_rows(const Columns& columns, const pinion::Shard& shard, Emit& emit) {
-  const std::uint32_t* const keys = columns.keys();
-  const double* const values = columns.values();
-  for (std::uint64_t row = shard.begin(); row < shard.end(); ++row) {
-    emit(keys[row], values[row]);
-  }
+  const std::size_t count = shard.end() - shard.begin();
+  emit(std::span(columns.keys() + shard.begin(), count),
+       std::span(columns.values() + shard.begin(), count));
 }
 
 pinion::bench::Repetition run(pinion::Job& job, const pinion::bench::Options& options) {
