@@ -3,7 +3,6 @@
 //
 //   pinion run -n 2 08_custom_aggregator
 
-#include <cstdio>
 #include <pinion/pinion.hpp>
 
 using namespace pinion;
@@ -32,7 +31,7 @@ class MomentsOf final : public IAggregator {
     MomentsOf& to;
   };
   std::unique_ptr<IAggregator> fresh() const override { return std::make_unique<MomentsOf>(); }
-  void accumulate(const Part&) override {}  // Nothing comes in blocks.
+  void accumulate(const Part&) override {}
   Status merge(std::span<const Bytes> partials) override {
     for (const Bytes bytes : partials) {
       if (bytes.size() != sizeof(Moments)) return {ErrorCode::kDataLoss, "these are no Moments"};
@@ -45,8 +44,6 @@ class MomentsOf final : public IAggregator {
     return seal_one_partition(store, place, partitions, std::as_bytes(std::span(&moments_, 1)));
   }
   std::uint64_t memory_bytes() const noexcept override { return sizeof(Moments); }
-
- private:
   Moments moments_;
 };
 

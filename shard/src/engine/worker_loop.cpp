@@ -37,6 +37,15 @@ Failure to_failure(const Status& status) {
   return {status.code(), std::string(status.message())};
 }
 
+// Half of the budget is for input: a worker holds one shard. The budget of all ranks together is
+// half of the memory that may be used, and a larger input than that memory does not stay in the
+// page cache whatever we do.
+ShardReaderOptions reader_options(IJobContext& job) {
+  const std::uint64_t budget_bytes = job.memory().budget_bytes();
+  return {.shard_bytes_max = budget_bytes / 2 / job.executor().worker_count(),
+          .page_cache_bytes_max = budget_bytes * 2 * job.info().rank_count};
+}
+
 // The failure that `function` ends in, whichever way; kOk when it does not.
 template <class Function>
 Failure guarded(Function function) {
@@ -54,7 +63,11 @@ Failure guarded(Function function) {
 }  // namespace
 
 WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
-    : work_(work), board_(board), place_(place), worker_(work.job.executor().current_worker()) {}
+    : work_(work),
+      board_(board),
+      place_(place),
+      worker_(work.job.executor().current_worker()),
+      reader_(reader_options(work.job)) {}
 
 void WorkerLoop::run() {
   while (true) {
