@@ -188,7 +188,6 @@ TEST(ParallelFor, TasksWaitUntilTheLoopHasEnded) {
                                    EXPECT_EQ(tasks_ran, 0);
                                  })
                   .ok());
-  EXPECT_GE(executor->events().yield_count, 1u);
   while (tasks_ran < 1000) {
     std::this_thread::yield();
   }
