@@ -50,7 +50,9 @@ class OutputState final : public IAggregator {
   [[nodiscard]] std::unique_ptr<IAggregator> fresh() const override {
     return std::make_unique<OutputState>();
   }
-  void accumulate(const Part&) override { PINION_ASSERT(!"nothing is emitted into files"); }
+  void accumulate(const Part&) override {
+    PINION_ASSERT(false);  // Bodies write into files and emit nothing.
+  }
   [[nodiscard]] Status merge(std::span<const std::span<const std::byte>>) override { return {}; }
   void finalize() override {}
   [[nodiscard]] Result<Blob> seal(IBlobStore& store, Place place,

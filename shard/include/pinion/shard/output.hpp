@@ -32,7 +32,7 @@ namespace pinion {
 /// Thread safety: none for one object.
 class OutputFile {
  public:
-  /// Opens a file that is to become `directory`/part-<index>.
+  /// Opens a file that is to become part `index` of `directory`.
   /// Errors: those of the file system, naming the file.
   [[nodiscard]] static Result<OutputFile> create(const std::string& directory, std::uint64_t index);
 
