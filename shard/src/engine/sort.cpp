@@ -49,7 +49,7 @@ class SortState final : public IAggregator {
     return std::make_unique<SortState>(work_);
   }
   void accumulate(const Part&) override {
-    PINION_ASSERT(!"a sort takes shards, nothing is emitted");
+    PINION_ASSERT(false);  // A sort takes shards, nothing is emitted.
   }
   // What goes wrong is kept for seal(), which can tell it with its code.
   void add(const Shard& shard, Place place) {
