@@ -331,8 +331,6 @@ struct Point {
   std::int32_t x;
   std::int32_t y;
   std::int64_t z;
-
-  friend bool operator==(const Point&, const Point&) = default;
 };
 
 // The zero key is kept apart by tables, so it is one of those that are emitted.

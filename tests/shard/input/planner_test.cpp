@@ -34,7 +34,7 @@ PlannerTrial file_trial(std::uint64_t seed, Alignment alignment) {
 
 // A weight that has nothing to do with the size.
 std::uint64_t weigh(const InputSource& source) {
-  return source.path.back() % 4 * 1000u + source.size_bytes % 7;
+  return static_cast<unsigned char>(source.path.back()) % 4u * 1000u + source.size_bytes % 7;
 }
 
 PlannerTrial index_trial(std::uint64_t seed) {
