@@ -21,12 +21,12 @@ class MomentsOf final : public IAggregator {
       MomentsOf all;
       const auto bytes = partition_of(blobs.at(0).bytes(), 0);
       const Status status = bytes ? all.merge({&*bytes, 1}) : bytes.error();
-      return status.ok() ? pinion::Result<Result>(Result{all.moments_}) : status;
+      return status.ok() ? pinion::Result<Result>(Result{all.moments}) : status;
     }
   };
   struct Emitter {  // What the body calls, with the state of its batch.
     Emitter(IAggregator& state, const Shard&) : to(static_cast<MomentsOf&>(state)) {}
-    void operator()(std::uint64_t x) { to.moments_.add({1, x, x * x}); }
+    void operator()(std::uint64_t x) { to.moments.add({1, x, x * x}); }
     void flush() {}
     MomentsOf& to;
   };
@@ -35,16 +35,16 @@ class MomentsOf final : public IAggregator {
   Status merge(std::span<const Bytes> partials) override {
     for (const Bytes bytes : partials) {
       if (bytes.size() != sizeof(Moments)) return {ErrorCode::kDataLoss, "these are no Moments"};
-      moments_.add(*reinterpret_cast<const Moments*>(bytes.data()));
+      moments.add(*reinterpret_cast<const Moments*>(bytes.data()));
     }
     return {};
   }
   void finalize() override {}
   pinion::Result<Blob> seal(IBlobStore& store, Place place, std::uint32_t partitions) override {
-    return seal_one_partition(store, place, partitions, std::as_bytes(std::span(&moments_, 1)));
+    return seal_one_partition(store, place, partitions, std::as_bytes(std::span(&moments, 1)));
   }
   std::uint64_t memory_bytes() const noexcept override { return sizeof(Moments); }
-  Moments moments_;
+  Moments moments;
 };
 
 int main(int argc, char** argv) {

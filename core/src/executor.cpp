@@ -289,6 +289,7 @@ Status Executor::State::push_when_possible(PlaceArena& arena, detail::Task task)
   control.full_count.fetch_add(1, std::memory_order_relaxed);
   PlaceArena* const own = own_arena();
   Backoff backoff;
+  // A push that fails leaves the task whole. NOLINTNEXTLINE(bugprone-use-after-move)
   while (!arena.try_push(std::move(task))) {
     if (own != nullptr && detail::this_thread.nested_tasks >= kNestedTasksMax) {
       return Status(ErrorCode::kResourceExhausted,
@@ -370,6 +371,7 @@ Status Executor::submit_task(Place place, detail::Task task, FullQueue full) {
     return Status(ErrorCode::kResourceExhausted,
                   "the queue of " + to_text(place) + " is full; let some of its tasks finish");
   }
+  // The push that failed left the task whole. NOLINTNEXTLINE(bugprone-use-after-move)
   return state_->push_when_possible(*arena, std::move(task));
 }
 

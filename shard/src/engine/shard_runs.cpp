@@ -150,6 +150,7 @@ Result<Blob> seal_shard_runs(IBlobStore& store, Place place, std::uint32_t parti
     members[run.shard % partition_count].push_back(&run);
   }
   std::vector<std::uint64_t> lengths;
+  lengths.reserve(members.size());
   for (const auto& partition : members) {
     lengths.push_back(length_of(partition));
   }

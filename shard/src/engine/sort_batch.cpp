@@ -61,7 +61,7 @@ Status SortBatch::reserve(std::uint64_t more_bytes, Place place) {
   const RecordForm& form = work_.keys.form();
   if (!writer_) {
     begin_ = sort_records_offset(work_.ranges.count());
-    const std::uint64_t footers = 3 * 64 * std::uint64_t{work_.ranges.count()};
+    const std::uint64_t footers = std::uint64_t{3} * 64 * work_.ranges.count();
     const bool is_bounded = work_.batch_shard_count < work_.batch_bytes / needed;
     planned_bytes_ =
         std::max(needed, is_bounded ? needed * work_.batch_shard_count : work_.batch_bytes);

@@ -22,6 +22,7 @@ struct TextScratch {
   // The offsets begin without a value: clearing them would cost more than a short text takes.
   TextScratch() noexcept {}  // NOLINT(modernize-use-equals-default)
   TextScratch(const TextScratch&) noexcept : TextScratch() {}
+  // Forgetting is right for itself too. NOLINTNEXTLINE(bugprone-unhandled-self-assignment)
   TextScratch& operator=(const TextScratch&) noexcept {
     block = nullptr;
     return *this;

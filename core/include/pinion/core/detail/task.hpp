@@ -29,8 +29,10 @@ class Task {
       alignof(Callable) <= kInlineAlignment&& std::is_nothrow_move_constructible_v<Callable>;
 
   template <class F>
-  requires(!std::same_as<std::remove_cvref_t<F>, Task> &&
-           std::invocable<std::decay_t<F>&>) explicit Task(F&& callable) {
+  requires(!std::same_as<std::remove_cvref_t<F>, Task> && std::invocable<std::decay_t<F>&>)
+      // Constrained to other types than Task.
+      // NOLINTNEXTLINE(bugprone-forwarding-reference-overload)
+      explicit Task(F&& callable) {
     using Callable = std::decay_t<F>;
     if constexpr (kFitsInline<Callable>) {
       std::construct_at(reinterpret_cast<Callable*>(storage_), std::forward<F>(callable));
