@@ -179,7 +179,13 @@ TEST(ParallelFor, UsesAllWorkersOfThePlace) {
 
 TEST(ParallelFor, TasksWaitUntilTheLoopHasEnded) {
   const std::unique_ptr<Executor> executor = make_executor({2});
-  executor->set_idle_policy(IdlePolicy::kSpin);  // Workers are at the queue when the loop begins.
+  // Both workers have been at the queue under this policy, and so still are when the loop begins.
+  executor->set_idle_policy(IdlePolicy::kSpin);
+  std::latch both_inside(3);
+  for (int worker = 0; worker < 2; ++worker) {
+    ASSERT_TRUE(executor->submit(kFirst, [&] { both_inside.arrive_and_wait(); }).ok());
+  }
+  both_inside.arrive_and_wait();
   std::atomic<int> tasks_ran = 0;
   EXPECT_TRUE(executor
                   ->parallel_for({0, 1000},
@@ -188,6 +194,7 @@ TEST(ParallelFor, TasksWaitUntilTheLoopHasEnded) {
                                    EXPECT_EQ(tasks_ran, 0);
                                  })
                   .ok());
+  EXPECT_GE(executor->events().yield_count, 1u);
   while (tasks_ran < 1000) {
     std::this_thread::yield();
   }
