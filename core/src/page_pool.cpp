@@ -51,6 +51,16 @@ Result<std::span<std::byte>> map_fresh(std::uint64_t size_bytes) {
   return pages;
 }
 
+Status check_size(std::uint64_t size_bytes) {
+  constexpr std::uint64_t kSizeMax = std::uint64_t{1} << 47;  // More than can be mapped.
+  if (size_bytes <= kSizeMax) {
+    return {};
+  }
+  return Status(ErrorCode::kResourceExhausted, std::to_string(size_bytes) +
+                                                   " bytes of pages cannot be mapped; at most " +
+                                                   std::to_string(kSizeMax) + " can");
+}
+
 // Memory that nobody uses, described in its own first bytes: giving back allocates nothing.
 struct SparePages {
   std::span<std::byte> bytes;
@@ -85,7 +95,8 @@ std::uint64_t page_class_bytes(std::uint64_t size_bytes) noexcept {
 }
 
 struct Pages::Owner {
-  explicit Owner(std::uint64_t spare_max) : spare_bytes_max(spare_max) {}
+  explicit Owner(PagePoolOptions options)
+      : bind_memory(std::move(options.bind_memory)), spare_bytes_max(options.spare_bytes_max) {}
   ~Owner() { drop_all(); }
   Owner(const Owner&) = delete;
   Owner& operator=(const Owner&) = delete;
@@ -95,10 +106,12 @@ struct Pages::Owner {
       PINION_EXCLUDES(mutex);
   std::uint64_t reclaim(std::uint64_t missing_bytes) noexcept PINION_EXCLUDES(mutex);
   void close() noexcept PINION_EXCLUDES(mutex);
+  void make_class(const PageClass& page_class) PINION_EXCLUDES(mutex);
   SparePages* take_least_used() noexcept PINION_REQUIRES(mutex);
   void drop_all() noexcept PINION_EXCLUDES(mutex);
   static std::uint64_t drop(SparePages* list) noexcept;
 
+  const BindMemory bind_memory;
   mutable Mutex mutex;
   std::uint64_t spare_bytes_max PINION_GUARDED_BY(mutex);
   PagePoolUsage usage PINION_GUARDED_BY(mutex);
@@ -212,6 +225,11 @@ void Pages::Owner::close() noexcept {
   drop_all();
 }
 
+void Pages::Owner::make_class(const PageClass& page_class) {
+  MutexLock lock(mutex);
+  classes.try_emplace(page_class);
+}
+
 Pages::Pages(Pages&& other) noexcept
     : bytes_(std::exchange(other.bytes_, {})),
       place_(other.place_),
@@ -230,13 +248,67 @@ Pages& Pages::operator=(Pages&& other) noexcept {
 Pages::~Pages() {
   if (owner_) {
     owner_->give_back(bytes_, place_, std::move(share_));
+  } else if (!bytes_.empty()) {
+    unmap(bytes_);
   }
 }
 
+Result<Pages> Pages::map(std::uint64_t size_bytes) {
+  PINION_RETURN_IF_ERROR(check_size(size_bytes));
+  Result<std::span<std::byte>> fresh = map_fresh(page_class_bytes(size_bytes));
+  if (!fresh) {
+    return std::move(fresh).error();
+  }
+  Pages pages;
+  pages.bytes_ = *fresh;
+  return pages;
+}
+
+// The pages that are there become the first ones of a larger, aligned mapping.
+Result<std::span<std::byte>> Pages::map_larger(std::uint64_t size_bytes) const {
+  Result<std::span<std::byte>> larger = map_fresh(size_bytes);
+  if (!larger) {
+    return larger;
+  }
+  Status moved;
+  if (owner_ && owner_->bind_memory) {
+    moved = owner_->bind_memory(*larger, place_);
+  }
+  if (moved.ok() && ::mremap(bytes_.data(), bytes_.size(), bytes_.size(),
+                             MREMAP_MAYMOVE | MREMAP_FIXED, larger->data()) == MAP_FAILED) {
+    moved = Status::from_errno(errno, "moving " + std::to_string(bytes_.size()) + " bytes");
+  }
+  if (!moved.ok()) {
+    unmap(*larger);
+    return moved;
+  }
+  return larger;
+}
+
+Status Pages::grow(std::uint64_t size_bytes) {
+  PINION_ASSERT(!bytes_.empty());
+  if (size_bytes <= bytes_.size()) {
+    return {};
+  }
+  PINION_RETURN_IF_ERROR(check_size(size_bytes));
+  const std::uint64_t wanted = page_class_bytes(size_bytes);
+  if (owner_) {
+    owner_->make_class({place_, wanted});
+    PINION_RETURN_IF_ERROR(share_.resize(wanted));
+  }
+  Result<std::span<std::byte>> larger = map_larger(wanted);
+  if (!larger) {
+    if (owner_) {
+      PINION_ASSERT(share_.resize(bytes_.size()).ok());
+    }
+    return std::move(larger).error();
+  }
+  bytes_ = *larger;
+  return {};
+}
+
 PagePool::PagePool(MemoryLedger ledger, PagePoolOptions options)
-    : ledger_(std::move(ledger)),
-      bind_memory_(std::move(options.bind_memory)),
-      owner_(std::make_shared<Pages::Owner>(options.spare_bytes_max)) {
+    : ledger_(std::move(ledger)), owner_(std::make_shared<Pages::Owner>(std::move(options))) {
   ledger_.set_reclaimer([owner = owner_.get()](std::uint64_t missing_bytes) {
     return owner->reclaim(missing_bytes);
   });
@@ -249,12 +321,7 @@ PagePool::~PagePool() {
 
 Result<Pages> PagePool::take(MemoryUse use, std::uint64_t size_bytes, Place place,
                              PageContent content) {
-  constexpr std::uint64_t kSizeMax = std::uint64_t{1} << 47;  // More than can be mapped.
-  if (size_bytes > kSizeMax) {
-    return Status(ErrorCode::kResourceExhausted, std::to_string(size_bytes) +
-                                                     " bytes of pages cannot be mapped; at most " +
-                                                     std::to_string(kSizeMax) + " can");
-  }
+  PINION_RETURN_IF_ERROR(check_size(size_bytes));
   const PageClass wanted = {place, page_class_bytes(size_bytes)};
   Result<Pages> spare = owner_->take_spare(use, wanted);
   if (!spare) {
@@ -277,8 +344,8 @@ Result<Pages> PagePool::take(MemoryUse use, std::uint64_t size_bytes, Place plac
   if (!fresh) {
     return std::move(fresh).error();
   }
-  if (bind_memory_) {
-    if (Status bound = bind_memory_(*fresh, place); !bound.ok()) {
+  if (owner_->bind_memory) {
+    if (Status bound = owner_->bind_memory(*fresh, place); !bound.ok()) {
       unmap(*fresh);
       return bound;
     }

@@ -1,10 +1,14 @@
 #include <pinion/core/metrics.hpp>
 
+#include <algorithm>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <pinion/core/memory_gauges.hpp>
 
 namespace pinion {
 namespace {
@@ -76,6 +80,27 @@ TEST(Metrics, LosesNothingInSeveralThreads) {
   EXPECT_EQ(metrics.snapshot()[0].value, 200000u);
   EXPECT_EQ(metrics.snapshot()[1].value, 49999u * 4 + 3);
   EXPECT_EQ(metrics.snapshot().size(), 6u);
+}
+
+TEST(MemoryGauges, AreWhatTheLedgerAndThePoolSay) {
+  const MemoryLedger ledger({.budget_bytes = 100'000});
+  PagePool pool(ledger, {.spare_bytes_max = 100'000});
+  Metrics metrics(1);
+  const MemoryGauges gauges(metrics);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(pool.take(MemoryUse::kState, 4096, Place{}));
+  }
+  gauges.set(ledger.usage(), pool.usage());
+  const std::vector<MetricValue> all = metrics.snapshot();
+  const auto value_of = [&](std::string_view name) {
+    return std::ranges::find(all, name, &MetricValue::name)->value;
+  };
+  EXPECT_EQ(value_of("memory peak bytes"), 4096u);
+  EXPECT_EQ(value_of("state peak bytes"), 4096u);
+  EXPECT_EQ(value_of("blobs peak bytes"), 0u);
+  EXPECT_EQ(value_of("pages fresh"), 1u);
+  EXPECT_EQ(value_of("pages reused"), 2u);
+  EXPECT_EQ(value_of("pages spare bytes"), 4096u);
 }
 
 }  // namespace

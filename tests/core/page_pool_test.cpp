@@ -178,6 +178,54 @@ TEST(PagePool, LetsItsPagesOutliveIt) {
   EXPECT_EQ(ledger.usage().total.used_bytes, 0u);
 }
 
+TEST(Pages, GrowWithWhatIsInThemAndComeBackByTheirNewSize) {
+  const MemoryLedger ledger = make_ledger();
+  PagePool pool(ledger, {.spare_bytes_max = 64 * kMiB});
+  const std::byte* last = nullptr;
+  {
+    Pages pages = pool.take(MemoryUse::kInput, 8 * kKiB, kPlace).value();
+    for (const std::uint64_t size : {64 * kKiB, 3 * kMiB, 9 * kMiB}) {
+      const std::size_t old_size = pages.bytes().size();
+      std::memset(pages.bytes().data(), 0x5a, old_size);
+      ASSERT_TRUE(pages.grow(size).ok());
+      ASSERT_EQ(pages.bytes().size(), page_class_bytes(size));
+      EXPECT_TRUE(std::ranges::all_of(pages.bytes().first(old_size),
+                                      [](std::byte byte) { return byte == std::byte{0x5a}; }));
+      EXPECT_EQ(pages.bytes().back(), std::byte{0});
+      const std::uint64_t alignment = size < 2 * kMiB ? 4 * kKiB : 2 * kMiB;
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pages.bytes().data()) % alignment, 0u);
+      EXPECT_EQ(ledger.usage().of(MemoryUse::kInput).used_bytes, page_class_bytes(size));
+    }
+    EXPECT_TRUE(pages.grow(kMiB).ok());  // There is more already.
+    last = pages.bytes().data();
+  }
+  EXPECT_EQ(pool.usage().spare_bytes, page_class_bytes(9 * kMiB));
+  EXPECT_EQ(pool.take(MemoryUse::kState, 9 * kMiB, kPlace)->bytes().data(), last);
+}
+
+TEST(Pages, StayAsTheyAreWhereTheyMayNotGrow) {
+  const MemoryLedger ledger = make_ledger(8 * kMiB);
+  PagePool pool(ledger, {});
+  Pages pages = pool.take(MemoryUse::kInput, 4 * kMiB, kPlace).value();
+  pages.bytes()[0] = std::byte{7};
+  for (const std::uint64_t size : {10 * kMiB, ~std::uint64_t{0}}) {
+    EXPECT_EQ(pages.grow(size).code(), ErrorCode::kResourceExhausted);
+    EXPECT_EQ(pages.bytes().size(), 4 * kMiB);
+    EXPECT_EQ(pages.bytes()[0], std::byte{7});
+    EXPECT_EQ(ledger.usage().of(MemoryUse::kInput).used_bytes, 4 * kMiB);
+  }
+}
+
+TEST(Pages, OfNoPoolAreZeroedAndGrowToo) {
+  Pages pages = Pages::map(5 * kKiB).value();
+  EXPECT_EQ(pages.bytes().size(), 8 * kKiB);
+  EXPECT_EQ(pages.bytes().back(), std::byte{0});
+  pages.bytes()[0] = std::byte{7};
+  ASSERT_TRUE(pages.grow(2 * kMiB).ok());
+  EXPECT_EQ(pages.bytes()[0], std::byte{7});
+  EXPECT_EQ(Pages::map(~std::uint64_t{0}).error().code(), ErrorCode::kResourceExhausted);
+}
+
 TEST(PagePool, NeverGivesTheSamePagesToTwoThreads) {
   const MemoryLedger ledger = make_ledger(40 * kMiB);
   PagePool pool(ledger, {.spare_bytes_max = 8 * kMiB});

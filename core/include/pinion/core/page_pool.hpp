@@ -49,12 +49,24 @@ class Pages {
   Pages& operator=(Pages&& other) noexcept;
   ~Pages();
 
+  /// Pages of no pool, zeroed, which go back to the system; nobody counts them.
+  /// Errors: kResourceExhausted when the system has no such memory.
+  [[nodiscard]] static Result<Pages> map(std::uint64_t size_bytes);
+
   /// All of it: at least what was asked for.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+
+  /// Makes it at least `size_bytes` with the content kept; the address may change. Bytes are not
+  /// copied: their pages move. What is new is fresh.
+  /// Precondition: there is memory.
+  /// Errors: as PagePool::take(); the memory is then as it was.
+  [[nodiscard]] Status grow(std::uint64_t size_bytes);
 
  private:
   friend class PagePool;
   struct Owner;
+
+  [[nodiscard]] Result<std::span<std::byte>> map_larger(std::uint64_t size_bytes) const;
 
   std::span<std::byte> bytes_;
   Place place_;
@@ -90,7 +102,6 @@ class PagePool {
 
  private:
   const MemoryLedger ledger_;
-  const BindMemory bind_memory_;
   const std::shared_ptr<Pages::Owner> owner_;
 };
 
