@@ -70,6 +70,20 @@ std::shared_ptr<const SealedBlob> BlobRegistry::find(std::uint32_t segment) cons
   return found == living_.end() ? nullptr : found->second.lock();
 }
 
+void BlobRegistry::discard(const SealedBlob& blob, std::uint64_t offset,
+                           std::uint64_t length_bytes) {
+  if (blob.memory_.memory_.bytes() == 0) {
+    return;  // It lies in a file.
+  }
+  const std::uint64_t freed_bytes = blob.mapping_.give_back(static_cast<std::size_t>(offset),
+                                                            static_cast<std::size_t>(length_bytes));
+  MutexLock lock(mutex_);
+  MemoryShare& memory = blob.memory_.memory_;
+  PINION_ASSERT(memory.bytes() >= freed_bytes);
+  usage_.memory_bytes -= freed_bytes;
+  PINION_ASSERT(memory.resize(memory.bytes() - freed_bytes).ok());
+}
+
 void BlobRegistry::forget(std::uint32_t segment) noexcept {
   MutexLock lock(mutex_);
   const auto found = living_.find(segment);

@@ -44,6 +44,10 @@ class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
   [[nodiscard]] std::shared_ptr<const SealedBlob> find(std::uint32_t segment) const
       PINION_EXCLUDES(mutex_);
 
+  /// Gives back memory of a blob that lies in private memory, see IBlobStore::discard().
+  void discard(const SealedBlob& blob, std::uint64_t offset, std::uint64_t length_bytes)
+      PINION_EXCLUDES(mutex_);
+
   /// For the end of a SealedBlob: removes the entry unless another blob has taken it.
   void forget(std::uint32_t segment) noexcept PINION_EXCLUDES(mutex_);
 
@@ -120,10 +124,14 @@ class SealedBlob {
   }
 
  private:
+  friend class BlobRegistry;
+
   BlobHandle handle_;
   Place home_;
   std::shared_ptr<BlobRegistry> registry_;
-  BlobShare memory_;  // Before the mapping, so that it is given back after the pages are.
+  // Before the mapping, so that it is given back after the pages are. Becomes smaller, under the
+  // registry's lock, when a part is discarded.
+  mutable BlobShare memory_;
   MemoryMapping mapping_;
 };
 

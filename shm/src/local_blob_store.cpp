@@ -148,6 +148,13 @@ Result<Blob> LocalBlobStore::open(const BlobHandle& handle) {
   return SealedBlob::share(*std::move(blob));
 }
 
+void LocalBlobStore::discard(const BlobHandle& handle, std::uint64_t offset,
+                             std::uint64_t length_bytes) {
+  if (const Result<std::shared_ptr<const SealedBlob>> blob = state_->find(handle)) {
+    state_->registry->discard(**blob, offset, length_bytes);
+  }
+}
+
 BlobStoreUsage LocalBlobStore::usage() const {
   return state_->registry->usage();
 }

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -12,6 +14,7 @@
 namespace pinion {
 namespace {
 
+constexpr std::size_t kPageBytes = std::size_t{4} << 10;
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 struct MapRequest {
@@ -29,22 +32,43 @@ Result<std::span<std::byte>> map_pages(std::size_t size_bytes, const MapRequest&
   return std::span<std::byte>(static_cast<std::byte*>(address), size_bytes);
 }
 
+void unmap(std::span<std::byte> pages) noexcept {
+  if (!pages.empty()) {
+    PINION_ASSERT(::munmap(pages.data(), pages.size()) == 0);
+  }
+}
+
+// How far behind `address` the next multiple of `unit` lies.
+std::size_t bytes_to_boundary(const std::byte* address, std::size_t unit) noexcept {
+  return (unit - reinterpret_cast<std::uintptr_t>(address) % unit) % unit;
+}
+
 }  // namespace
 
 Result<MemoryMapping> MemoryMapping::create_private(std::size_t size_bytes) {
   if (size_bytes == 0) {
     return MemoryMapping();
   }
-  Result<std::span<std::byte>> pages = map_pages(
-      size_bytes, {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
+  const std::size_t slack = size_bytes < kHugePageBytes ? 0 : kHugePageBytes;
+  Result<std::span<std::byte>> pages =
+      map_pages(size_bytes + slack,
+                {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
   if (!pages) {
     return std::move(pages).error();
   }
-  if (size_bytes >= kHugePageBytes) {
-    // Advice: a system without huge pages serves small ones.
-    ::madvise(pages->data(), pages->size(), MADV_HUGEPAGE);
+  if (slack == 0) {
+    return MemoryMapping(*pages);
   }
-  return MemoryMapping(*pages);
+  // Only an aligned part can be a huge page: what lies before and behind it goes back.
+  const std::size_t before = bytes_to_boundary(pages->data(), kHugePageBytes);
+  const std::span<std::byte> aligned = pages->subspan(before, size_bytes);
+  const std::size_t used =
+      before + size_bytes + bytes_to_boundary(aligned.data() + size_bytes, kPageBytes);
+  unmap(pages->first(before));
+  unmap(pages->subspan(std::min(used, pages->size())));
+  // Advice: a system without huge pages serves small ones.
+  ::madvise(aligned.data(), aligned.size(), MADV_HUGEPAGE);
+  return MemoryMapping(aligned);
 }
 
 Result<MemoryMapping> MemoryMapping::create_shared(int descriptor, std::size_t size_bytes) {
@@ -86,13 +110,13 @@ MemoryMapping& MemoryMapping::operator=(MemoryMapping&& other) noexcept {
 }
 
 MemoryMapping::~MemoryMapping() {
-  if (!bytes_.empty()) {
-    PINION_ASSERT(::munmap(bytes_.data(), bytes_.size()) == 0);
-  }
+  unmap(bytes_);
 }
 
 Status MemoryMapping::populate() {
-  while (!bytes_.empty() && ::madvise(bytes_.data(), bytes_.size(), MADV_POPULATE_WRITE) != 0) {
+  const std::span<std::byte> small =
+      bytes_.subspan(bytes_.size() / kHugePageBytes * kHugePageBytes);
+  while (!small.empty() && ::madvise(small.data(), small.size(), MADV_POPULATE_WRITE) != 0) {
     if (errno == EINVAL) {
       return {};  // Linux before 5.14 has no such advice: pages come when they are written.
     }
@@ -101,6 +125,17 @@ Status MemoryMapping::populate() {
     }
   }
   return {};
+}
+
+std::size_t MemoryMapping::give_back(std::size_t offset, std::size_t length_bytes) const noexcept {
+  PINION_ASSERT(offset <= bytes_.size() && length_bytes <= bytes_.size() - offset);
+  const std::span<std::byte> part = bytes_.subspan(offset, length_bytes);
+  const std::size_t before = bytes_to_boundary(part.data(), kPageBytes);
+  if (before >= part.size()) {
+    return 0;
+  }
+  const std::size_t whole = (part.size() - before) / kPageBytes * kPageBytes;
+  return whole > 0 && ::madvise(part.data() + before, whole, MADV_DONTNEED) == 0 ? whole : 0;
 }
 
 Status MemoryMapping::make_read_only() {

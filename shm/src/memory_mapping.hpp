@@ -13,7 +13,8 @@ class MemoryMapping {
   /// Maps nothing.
   MemoryMapping() noexcept = default;
 
-  /// Private, writable, zeroed memory. No pages are touched. `size_bytes` 0 maps nothing.
+  /// Private, writable, zeroed memory, from 2 MiB on aligned to it. No pages are touched.
+  /// `size_bytes` 0 maps nothing.
   static Result<MemoryMapping> create_private(std::size_t size_bytes);
 
   /// The first `size_bytes` of a file, writable and shared. Not inherited by fork.
@@ -28,9 +29,14 @@ class MemoryMapping {
 
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
 
-  /// Touches every page of a private mapping.
+  /// Touches every page of a private mapping but its huge ones: these come one by one just as
+  /// quickly, and are then in the cache when they are written.
   /// Errors: kResourceExhausted when the system has no such memory.
   Status populate();
+
+  /// Gives back the whole pages in `length_bytes` at `offset` of a private mapping.
+  /// Returns how many bytes these are.
+  std::size_t give_back(std::size_t offset, std::size_t length_bytes) const noexcept;
 
   /// Every write from here on faults.
   Status make_read_only();

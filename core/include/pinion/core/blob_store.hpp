@@ -36,6 +36,16 @@ class IBlobStore {
   ///   handle of another job, epoch, host or generation; kInvalidArgument when the length differs.
   [[nodiscard]] virtual Result<Blob> open(const BlobHandle& handle) = 0;
 
+  /// Says that nobody reads these bytes of a sealed blob again, so that the whole pages among them
+  /// can go back before the blob does. What is found there afterwards means nothing. A store that
+  /// cannot do that keeps them; a handle that it does not know is ignored.
+  /// Precondition: no byte is discarded twice.
+  virtual void discard(const BlobHandle& handle, std::uint64_t offset, std::uint64_t length_bytes) {
+    static_cast<void>(handle);
+    static_cast<void>(offset);
+    static_cast<void>(length_bytes);
+  }
+
   [[nodiscard]] virtual BlobStoreUsage usage() const = 0;
 };
 

@@ -28,6 +28,7 @@ class LocalBlobStore final : public IBlobStore {
 
   [[nodiscard]] Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override;
   [[nodiscard]] Result<Blob> open(const BlobHandle& handle) override;
+  void discard(const BlobHandle& handle, std::uint64_t offset, std::uint64_t length_bytes) override;
   [[nodiscard]] BlobStoreUsage usage() const override;
 
   /// The blob stays until release(), whoever drops it. Keeping it twice is keeping it once.
