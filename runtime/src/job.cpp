@@ -14,6 +14,7 @@
 #include <pinion/core/assert.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/core/executor.hpp>
+#include <pinion/core/memory_gauges.hpp>
 #include <pinion/core/trace.hpp>
 #include <pinion/numa/binding.hpp>
 #include <pinion/numa/placement.hpp>
@@ -48,6 +49,7 @@ struct Job::State {
   std::unique_ptr<LocalLink> local_link;
   std::unique_ptr<Trace> trace;
   std::unique_ptr<Metrics> metrics;
+  std::optional<MemoryGauges> memory_gauges;
   CounterId spilled_bytes = {};
   std::unique_ptr<Executor> executor;
   std::uint64_t step_count = 0;
@@ -206,18 +208,28 @@ Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
   trace = std::make_unique<Trace>(TraceOptions{.enabled = !settings.trace_directory.empty()},
                                   executor->worker_count());
   metrics = std::make_unique<Metrics>(executor->worker_count());
+  memory_gauges.emplace(*metrics);
   spilled_bytes = metrics->counter("spilled bytes");
   return {};
 }
 
 void Job::State::say_what_was_spilled() const {
   const std::uint64_t bytes = metrics ? metrics->total(spilled_bytes) : 0;
-  if (bytes > 0 && !settings.quiet) {
-    fmt::print(stderr,
-               "pinion: rank {} spilled {} MiB to {}, as {} MiB of memory did not do "
-               "(memory-bytes)\n",
-               info.rank, bytes >> 20, settings.spill_directory, memory->budget_bytes() >> 20);
+  if (bytes == 0 || settings.quiet) {
+    return;
   }
+  const MemoryUsage usage = memory->usage();
+  std::string peaks;
+  for (const MemoryUse use : {MemoryUse::kInput, MemoryUse::kState, MemoryUse::kBlobs}) {
+    peaks += fmt::format(", {} up to {} MiB", to_string(use), usage.of(use).peak_bytes >> 20);
+  }
+  const PagePoolUsage pages = page_pool->usage();
+  fmt::print(stderr,
+             "pinion: rank {} spilled {} MiB to {}, as {} MiB of memory did not do "
+             "(memory-bytes): {} MiB were used at most{}; {} of {} requests got pages again\n",
+             info.rank, bytes >> 20, settings.spill_directory, memory->budget_bytes() >> 20,
+             usage.total.peak_bytes >> 20, peaks, pages.reused_count,
+             pages.reused_count + pages.fresh_count);
 }
 
 void Job::State::finish() noexcept {
@@ -311,6 +323,7 @@ PagePool& Job::pages() noexcept {
   return *state_->page_pool;
 }
 Metrics& Job::metrics() noexcept {
+  state_->memory_gauges->set(state_->memory->usage(), state_->page_pool->usage());
   return *state_->metrics;
 }
 std::uint64_t Job::begin_step() noexcept {

@@ -13,12 +13,11 @@ constexpr std::size_t kLastChunkBytes = 1u << 20;
 
 void KeyArena::open_chunk(std::size_t key_bytes) {
   const std::size_t grown = std::clamp(chunk_bytes_ * 2, kFirstChunkBytes, kLastChunkBytes);
-  const std::size_t size = std::max(grown, key_bytes);
-  chunks_.push_back(std::unique_ptr<char[]>(new char[size]));
-  next_ = chunks_.back().get();
-  left_ = size;
+  const ZeroedPages& chunk = chunks_.emplace_back(std::max(grown, key_bytes));
+  next_ = reinterpret_cast<char*>(chunk.begin());
+  left_ = chunk.size_bytes();
   chunk_bytes_ = grown;
-  memory_bytes_ += size;
+  memory_bytes_ += chunk.size_bytes();
 }
 
 }  // namespace pinion

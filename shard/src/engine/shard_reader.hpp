@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include <pinion/core/page_scope.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/shard.hpp>
 
@@ -23,6 +24,9 @@ struct ShardReaderOptions {
   /// memory limit the system would otherwise stop readers to make room. A smaller input stays for
   /// the next step.
   std::uint64_t page_cache_bytes_max = std::numeric_limits<std::uint64_t>::max();
+
+  /// Where the memory for shards comes from.
+  PageSource pages = {.use = MemoryUse::kInput};
 };
 
 /// Brings shards into memory, one at a time, always the same memory. A shard that lies in one blob
@@ -32,7 +36,7 @@ struct ShardReaderOptions {
 class ShardReader {
  public:
   explicit ShardReader(const ShardReaderOptions& options = {}) noexcept
-      : options_(options), text_(options.shard_bytes_max) {}
+      : options_(options), text_(options.shard_bytes_max, options.pages) {}
 
   /// Reads shard `id` of the plan.
   /// Blocks: for the file system.

@@ -25,7 +25,7 @@ Status ShardText::begin(std::uint64_t size_bytes) {
   size_bytes_ = 0;
   if (is_far_too_large || size_bytes > memory_bytes) {
     // Before the next is asked for: a worker never holds both, and nothing is there to be kept.
-    pages_ = MappedPages();
+    pages_ = Pages();
   }
   return reserve(size_bytes);
 }
@@ -36,7 +36,16 @@ Status ShardText::reserve(std::uint64_t size_bytes) {
                                                std::to_string(size_bytes_max_) +
                                                " bytes that a worker may hold of the input"};
   }
-  return pages_.grow(size_bytes_ + size_bytes + kMarginBytes);
+  const std::uint64_t needed = size_bytes_ + size_bytes + kMarginBytes;
+  if (!pages_.bytes().empty()) {
+    return pages_.grow(needed);
+  }
+  Result<Pages> taken = source_.take(needed);
+  if (!taken) {
+    return std::move(taken).error();
+  }
+  pages_ = *std::move(taken);
+  return {};
 }
 
 std::span<std::byte> ShardText::room() const noexcept {

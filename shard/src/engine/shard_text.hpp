@@ -6,9 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include <pinion/core/page_scope.hpp>
 #include <pinion/core/status.hpp>
-
-#include "engine/mapped_pages.hpp"
 
 namespace pinion {
 
@@ -23,16 +22,16 @@ inline constexpr std::size_t kTailBytes = 64;
 class ShardText {
  public:
   /// Texts of more than `size_bytes_max` are refused.
-  explicit ShardText(std::uint64_t size_bytes_max) noexcept
-      : size_bytes_max_(std::min(size_bytes_max, std::uint64_t{1} << 62)) {}
+  explicit ShardText(std::uint64_t size_bytes_max, const PageSource& source = {}) noexcept
+      : source_(source), size_bytes_max_(std::min(size_bytes_max, std::uint64_t{1} << 46)) {}
 
   /// Begins an empty text that will have about `size_bytes`. Memory far beyond that goes back.
   /// Errors: kResourceExhausted.
   [[nodiscard]] Status begin(std::uint64_t size_bytes);
 
   /// Makes room for `size_bytes` more.
-  /// Errors: kResourceExhausted when the text would have more than the most, or the system has no
-  ///   such memory; what is there stays.
+  /// Errors: kResourceExhausted when the text would have more than the most, or the budget or the
+  ///   system has no such memory; what is there stays.
   [[nodiscard]] Status reserve(std::uint64_t size_bytes);
 
   /// Where the next bytes go, to be filled from its begin on; then add() says how many came. Valid
@@ -56,9 +55,10 @@ class ShardText {
  private:
   [[nodiscard]] std::byte* text() const noexcept { return pages_.bytes().data() + kLeadBytes; }
 
+  PageSource source_;
   std::uint64_t size_bytes_max_;
   std::uint64_t size_bytes_ = 0;
-  MappedPages pages_;
+  Pages pages_;
 };
 
 }  // namespace pinion

@@ -8,6 +8,9 @@
 
 #include <pinion/shard/key_hash.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/zeroed_pages.hpp>
+
+#include "engine/batch_bytes.hpp"
 
 namespace pinion::engine {
 namespace {
@@ -40,17 +43,24 @@ Failure to_failure(const Status& status) {
 // Half of the budget is for input: a worker holds one shard. The budget of all ranks together is
 // half of the memory that may be used, and a larger input than that memory does not stay in the
 // page cache whatever we do.
-ShardReaderOptions reader_options(IJobContext& job) {
+ShardReaderOptions reader_options(IJobContext& job, Place place) {
   const std::uint64_t budget_bytes = job.memory().budget_bytes();
   return {.shard_bytes_max = budget_bytes / 2 / job.executor().worker_count(),
-          .page_cache_bytes_max = budget_bytes * 2 * job.info().rank_count};
+          .page_cache_bytes_max = budget_bytes * 2 * job.info().rank_count,
+          .pages = {.pool = &job.pages(), .use = MemoryUse::kInput, .place = place}};
 }
 
-// The failure that `function` ends in, whichever way; kOk when it does not.
+// The failure that `function` ends in, whichever way; kOk when it does not. States take their
+// memory from `pages` meanwhile.
 template <class Function>
-Failure guarded(Function function) {
+Failure guarded(const PageSource& pages, Function function) {
+  const PageScope scope(pages);
   try {
-    return function();
+    Failure failure = function();
+    // A body that has caught the refusal goes on without what it emitted.
+    return failure.code == ErrorCode::kOk ? to_failure(scope.refusal()) : failure;
+  } catch (const StateRefused& refused) {
+    return to_failure(refused.status());
   } catch (const std::bad_alloc&) {
     return {ErrorCode::kResourceExhausted, "out of memory"};
   } catch (const std::exception& error) {
@@ -67,7 +77,9 @@ WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
       board_(board),
       place_(place),
       worker_(work.job.executor().current_worker()),
-      reader_(reader_options(work.job)) {}
+      state_pages_({.pool = &work.job.pages(), .use = MemoryUse::kState, .place = place}),
+      batch_bytes_(batch_bytes_of(work.job)),
+      reader_(reader_options(work.job, place)) {}
 
 void WorkerLoop::run() {
   while (true) {
@@ -109,7 +121,7 @@ void WorkerLoop::map(const Lease& lease) {
 }
 
 Failure WorkerLoop::run_body(const Lease& lease) {
-  Failure failure = guarded([&] { return load_and_run(lease); });
+  Failure failure = guarded(state_pages_, [&] { return load_and_run(lease); });
   if (failure.code != ErrorCode::kOk) {
     const std::string shard = work_.plan ? describe_shard(*work_.plan, lease.unit)
                                          : "shard " + std::to_string(lease.unit);
@@ -143,9 +155,8 @@ Failure WorkerLoop::load_and_run(const Lease& lease) {
 }
 
 bool WorkerLoop::is_full() const {
-  const JobInfo& info = work_.job.info();
   return batch_.leases.size() >= work_.batch_shard_count ||
-         batch_.state->memory_bytes() >= info.batch_bytes || clock_.now() >= batch_.deadline;
+         batch_.state->memory_bytes() >= batch_bytes_ || clock_.now() >= batch_.deadline;
 }
 
 void WorkerLoop::seal_batch() {
@@ -175,7 +186,7 @@ void WorkerLoop::drop_batch() {
 void WorkerLoop::merge(const Lease& lease, const Partials& partials) {
   const Instant begin = clock_.now();
   Blob output;
-  Failure failure = guarded([&]() -> Failure {
+  Failure failure = guarded(state_pages_, [&]() -> Failure {
     if (!partials) {
       return to_failure(partials.error());
     }
@@ -217,7 +228,7 @@ Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, std::span<cons
 Result<Blob> WorkerLoop::seal(IAggregator& state, std::uint32_t partition_count, std::uint64_t id) {
   const Instant begin = clock_.now();
   Blob blob;
-  const Failure failure = guarded([&]() -> Failure {
+  const Failure failure = guarded(state_pages_, [&]() -> Failure {
     Result<Blob> sealed = state.seal(work_.job.store(), place_, partition_count);
     if (!sealed) {
       return to_failure(sealed.error());

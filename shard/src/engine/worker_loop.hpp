@@ -9,6 +9,7 @@
 
 #include <pinion/core/clock.hpp>
 #include <pinion/core/job_context.hpp>
+#include <pinion/core/page_scope.hpp>
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/aggregator.hpp>
@@ -74,6 +75,8 @@ class WorkerLoop {
   StepBoard& board_;
   Place place_;
   std::size_t worker_;
+  PageSource state_pages_;
+  std::uint64_t batch_bytes_;  // Memory of a state at which its batch is sealed.
   SystemClock clock_;
   ShardReader reader_;
   Batch batch_;

@@ -60,6 +60,8 @@ class Job final : public IJobContext {
   [[nodiscard]] Trace& trace() noexcept override;
   [[nodiscard]] MemoryLedger& memory() noexcept override;
   [[nodiscard]] PagePool& pages() noexcept override;
+
+  /// Its gauges of memory (MemoryGauges) are those of the moment of the call.
   [[nodiscard]] Metrics& metrics() noexcept override;
   [[nodiscard]] std::uint64_t begin_step() noexcept override;
 

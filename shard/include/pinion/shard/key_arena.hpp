@@ -2,9 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string_view>
 #include <vector>
+
+#include <pinion/shard/zeroed_pages.hpp>
 
 namespace pinion {
 
@@ -13,7 +14,7 @@ namespace pinion {
 /// Thread safety: none for one object.
 class KeyArena {
  public:
-  /// A view of a copy of `key`.
+  /// A view of a copy of `key`. Throws StateRefused.
   [[nodiscard]] std::string_view keep(std::string_view key) {
     if (key.size() > left_) {
       open_chunk(key.size());
@@ -31,7 +32,7 @@ class KeyArena {
  private:
   void open_chunk(std::size_t key_bytes);
 
-  std::vector<std::unique_ptr<char[]>> chunks_;
+  std::vector<ZeroedPages> chunks_;
   char* next_ = nullptr;
   std::size_t left_ = 0;
   std::size_t chunk_bytes_ = 0;

@@ -1,0 +1,148 @@
+// The memory of states and of input comes from the pages of the job.
+
+#include <atomic>
+#include <cstdint>
+#include <new>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/shard/fold_by_key.hpp>
+#include <pinion/shard/map_reduce.hpp>
+
+#include "shard/engine/fake_job.hpp"
+#include "temporary_folder.hpp"
+
+namespace pinion {
+namespace {
+
+using test::FakeJob;
+using test::FakeRank;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+// A step whose only batch has `key_count` keys, which no array can hold.
+template <class Body>
+Status count_keys(FakeRank& rank, std::uint64_t key_count, Body body) {
+  const auto counts = map_reduce(
+      rank, indices(key_count), by_index_range(key_count),
+      [&](const Shard& shard, auto& emit) {
+        for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
+          body(emit, i * 0x9e3779b97f4a7c15u);
+        }
+      },
+      sum_by_key<std::uint64_t, std::uint64_t>());
+  return counts ? Status() : counts.error();
+}
+
+const auto emit_one = [](auto& emit, std::uint64_t key) { emit(key, 1); };
+
+TEST(StateMemory, IsChargedWhileThereAreStatesAndUsedAgain) {
+  FakeJob job({.worker_count = 1});
+  job.run([&](FakeRank& rank) {
+    for (int step = 0; step < 2; ++step) {
+      ASSERT_TRUE(count_keys(rank, 200'000, emit_one).ok());
+      const MemoryUsage usage = rank.memory().usage();
+      EXPECT_GT(usage.of(MemoryUse::kState).peak_bytes, 200'000u * 16);
+      EXPECT_EQ(usage.of(MemoryUse::kState).used_bytes, 0u);
+    }
+    const PagePoolUsage pool = rank.pages().usage();
+    EXPECT_GT(pool.reused_count, pool.fresh_count);
+  });
+}
+
+TEST(StateMemory, OfTextKeysIsChargedToo) {
+  FakeJob job({.worker_count = 1});
+  job.run([&](FakeRank& rank) {
+    const auto counts = map_reduce(
+        rank, indices(10'000), by_index_range(10'000),
+        [&](const Shard& shard, auto& emit) {
+          for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
+            emit("a long key that lies in an arena " + std::to_string(i), 1);
+          }
+        },
+        sum_by_key<std::string_view, std::uint64_t>());
+    ASSERT_TRUE(counts) << counts.error().to_string();
+    EXPECT_GT(rank.memory().usage().of(MemoryUse::kState).peak_bytes, 10'000u * 60);
+  });
+}
+
+TEST(StateMemory, ThatTheBudgetRefusesIsAnErrorInWords) {
+  FakeJob job({.worker_count = 1, .memory_bytes = 8 * kMiB});
+  job.run([&](FakeRank& rank) {
+    const Status status = count_keys(rank, 1'000'000, emit_one);
+    EXPECT_EQ(status.code(), ErrorCode::kResourceExhausted);
+    EXPECT_THAT(status.to_string(), HasSubstr("raise the budget"));
+    EXPECT_THAT(status.to_string(), HasSubstr("shard 0"));
+  });
+}
+
+TEST(StateMemory, ThatIsRefusedSpoilsTheBatchAlsoWhenTheBodyGoesOn) {
+  FakeJob job({.worker_count = 1, .memory_bytes = 8 * kMiB});
+  std::atomic<int> caught = 0;
+  job.run([&](FakeRank& rank) {
+    const Status status = count_keys(rank, 1'000'000, [&](auto& emit, std::uint64_t key) {
+      try {
+        emit(key, 1);
+      } catch (const std::bad_alloc&) {
+        ++caught;
+      }
+    });
+    EXPECT_EQ(status.code(), ErrorCode::kResourceExhausted);
+  });
+  EXPECT_GT(caught, 0);
+}
+
+TEST(StateMemory, OfSmallBudgetsSealsBatchesEarlyInsteadOfFailing) {
+  FakeJob job({.worker_count = 2, .batch_shard_count = 1000, .memory_bytes = 32 * kMiB});
+  job.run([&](FakeRank& rank) {
+    const auto counts = map_reduce(
+        rank, indices(4'000'000), by_index_range(20'000),
+        [&](const Shard& shard, auto& emit) {
+          for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
+            emit((i % 1'000'000) * 0x9e3779b97f4a7c15u, 1);
+          }
+        },
+        sum_by_key<std::uint64_t, std::uint64_t>());
+    ASSERT_TRUE(counts) << counts.error().to_string();
+    EXPECT_EQ(counts->size(), 1'000'000u);
+    EXPECT_LE(rank.memory().usage().total.peak_bytes, 32 * kMiB);
+  });
+}
+
+TEST(InputMemory, IsChargedAndUsedAgain) {
+  TemporaryFolder folder;
+  folder.write("text", std::string(3 * kMiB, 'x'));
+  FakeJob job({.worker_count = 1});
+  job.run([&](FakeRank& rank) {
+    for (int step = 0; step < 2; ++step) {
+      const Status status = for_each_shard(
+          rank, files({folder / "text"}), by_bytes(4 * kMiB), [&](const Shard& shard) {
+            EXPECT_GE(rank.memory().usage().of(MemoryUse::kInput).used_bytes, shard.bytes().size());
+          });
+      EXPECT_TRUE(status.ok()) << status.to_string();
+      EXPECT_EQ(rank.memory().usage().of(MemoryUse::kInput).used_bytes, 0u);
+    }
+    EXPECT_EQ(rank.pages().usage().fresh_count, 1u);
+    EXPECT_EQ(rank.pages().usage().reused_count, 1u);
+  });
+}
+
+TEST(InputMemory, ThatTheBudgetRefusesIsAnErrorInWords) {
+  TemporaryFolder folder;
+  folder.write("text", std::string(3 * kMiB, 'x'));
+  FakeJob job({.worker_count = 1, .memory_bytes = 8 * kMiB});
+  job.run([&](FakeRank& rank) {
+    const MemoryShare results = rank.memory().take(MemoryUse::kBlobs, 6 * kMiB).value();
+    const Status status = for_each_shard(rank, files({folder / "text"}), by_bytes(4 * kMiB),
+                                         [](const Shard&) { ADD_FAILURE(); });
+    EXPECT_EQ(status.code(), ErrorCode::kResourceExhausted);
+    EXPECT_THAT(status.to_string(), HasSubstr("make shards smaller"));
+    EXPECT_THAT(status.to_string(), HasSubstr("raise the budget"));
+  });
+}
+
+}  // namespace
+}  // namespace pinion
