@@ -10,6 +10,7 @@
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
 
+#include "engine/batch_bytes.hpp"
 #include "engine/sort_batch.hpp"
 #include "engine/sort_merge.hpp"
 #include "engine/sort_sample.hpp"
@@ -19,14 +20,20 @@ namespace pinion {
 namespace engine {
 namespace {
 
-// The entries and records of a range this large are sorted and gathered in the caches of one core.
-constexpr std::uint64_t kRangeBytes = std::uint64_t{8} << 20;
+// The records of a range this large are read, sorted and gathered in the caches of one core.
+constexpr std::uint64_t kRangeBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kRangeBytesMin = std::uint64_t{64} << 10;
 constexpr std::uint64_t kRangeCountMax = 2048;
 
 // Large enough for huge pages to pay, small enough that the rest that a batch leaves empty does not
 // matter.
 constexpr std::uint64_t kBatchBytes = std::uint64_t{64} << 20;
+
+// Of a job of one rank, whose batches give memory back while they are merged. For each of so many
+// groups a batch leaves half an extent unused, and one group in so many is there twice.
+constexpr std::uint64_t kLargeBatchBytes = std::uint64_t{256} << 20;
+constexpr std::uint64_t kBytesPerGroup = std::uint64_t{32} << 20;
+constexpr std::uint64_t kExtentBytes = std::uint64_t{2} << 20;  // A huge page.
 
 Place place_of_worker(const Executor& executor) {
   std::size_t worker = executor.current_worker();
@@ -43,7 +50,7 @@ Place place_of_worker(const Executor& executor) {
 // a merged state seals is the answer and is merged no further.
 class SortState final : public IAggregator {
  public:
-  explicit SortState(const SortWork& work) : work_(work), batch_(work), merge_(work.keys) {}
+  explicit SortState(const SortWork& work) : work_(work), batch_(work), merge_(work) {}
 
   [[nodiscard]] std::unique_ptr<IAggregator> fresh() const override {
     return std::make_unique<SortState>(work_);
@@ -137,9 +144,24 @@ SortWork make_work(IJobContext& job, const SortSample& sample, const RecordForm&
   return {.store = job.store(),
           .keys = std::move(keys),
           .ranges = SortRanges(std::move(prefixes), static_cast<std::uint32_t>(wanted)),
-          .batch_bytes = kBatchBytes,
+          .batch_bytes = std::min(kBatchBytes, batch_bytes_of(job)),
           .batch_shard_count = job.info().batch_shard_count,
-          .seal_bytes = job.info().batch_bytes};
+          .seal_bytes = batch_bytes_of(job)};
+}
+
+// Where no other rank reads batches, these give their memory back while they are merged.
+std::unique_ptr<SortDiscard> make_discard(IJobContext& job, std::uint64_t input_bytes,
+                                          SortWork& work) {
+  const std::uint64_t batch_bytes =
+      std::min({input_bytes / job.executor().worker_count(), kLargeBatchBytes, work.seal_bytes});
+  const auto group_count = static_cast<std::uint32_t>(batch_bytes / kBytesPerGroup);
+  if (job.info().rank_count > 1 || group_count < 2) {
+    return nullptr;
+  }
+  work.batch_bytes = batch_bytes + group_count * kExtentBytes;
+  work.extent_bytes = kExtentBytes;
+  return std::make_unique<SortDiscard>(work.store, work.ranges.count(),
+                                       std::min(group_count, work.ranges.count()));
 }
 
 }  // namespace
@@ -171,7 +193,9 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   if (!sample) {
     return Status(sample.error());
   }
-  const engine::SortWork work = engine::make_work(job, *sample, records);
+  engine::SortWork work = engine::make_work(job, *sample, records);
+  const auto discard = engine::make_discard(job, sample->input_bytes, work);
+  work.discard = discard.get();
   const engine::SortState prototype(work);
   StepSpec spec = detail::make_step("sort of " + records.describe(), std::move(input),
                                     std::move(partitioning), where);
@@ -180,6 +204,9 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   spec.body = [&job](const Shard& shard, IAggregator& state) {
     static_cast<engine::SortState&>(state).add(shard, engine::place_of_worker(job.executor()));
   };
+  if (discard) {
+    spec.on_merged = [&discard](std::uint32_t range) { discard->merged(range); };
+  }
   Result<StepOutcome> outcome = run_step(job, spec);
   if (!outcome) {
     return std::move(outcome).error();

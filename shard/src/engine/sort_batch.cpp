@@ -8,20 +8,9 @@
 
 #include <pinion/core/assert.hpp>
 
+#include "engine/copy_record.hpp"
+
 namespace pinion::engine {
-namespace {
-
-// Memory that entries and lines take beside the records, as a share of these: guessed, as the blob
-// is made before they are counted. A guess that is too low costs a copy of the batch.
-std::uint64_t with_entries(const RecordForm& form, std::uint64_t records_bytes) {
-  constexpr std::uint64_t kEntryBytes = 12;
-  constexpr std::uint64_t kLineBytes = 40;
-  const std::uint64_t record_count =
-      records_bytes / (form.is_lines() ? kLineBytes : form.record_bytes) + 1;
-  return records_bytes + record_count * (kEntryBytes + (form.is_lines() ? 8 : 0));
-}
-
-}  // namespace
 
 Status SortBatch::add(const Shard& shard, Place place) {
   const std::span<const std::byte> records = shard.bytes();
@@ -35,40 +24,55 @@ Status SortBatch::add(const Shard& shard, Place place) {
                       std::to_string(form.record_bytes) +
                       " bytes; cut by a multiple of that, and sort files of whole records");
   }
-  if (records.size() > std::numeric_limits<std::uint32_t>::max() - prefixes_.size()) {
+  if (records.size() > std::numeric_limits<std::uint32_t>::max()) {
     return Status(ErrorCode::kResourceExhausted,
-                  "a batch of a sort may hold 2^32 bytes of one shard; cut smaller shards");
+                  "a sort takes shards of up to 2^32 bytes, this one has " +
+                      std::to_string(records.size()) + "; cut smaller shards");
   }
-  counts_.resize(work_.ranges.count());
   // A line feed more, for a last line without one.
   PINION_RETURN_IF_ERROR(reserve(records.size() + 1, place));
-  runs_.push_back({.shard = shard.id(), .first_record = prefixes_.size()});
+  range_bytes_.assign(work_.ranges.count(), 0);
+  ranges_.clear();
+  sizes_.clear();
+  form.is_lines() ? find_lines(records) : find_fixed(records);
+  place_chunks(shard.id());
+  form.is_lines() ? copy_lines(records) : copy_fixed(records);
   last_shard_bytes_ = records.size();
-  std::memcpy(blob_.data() + begin_ + size_bytes_, records.data(), records.size());
-  if (form.is_lines()) {
-    add_lines(records);
-  } else {
-    add_fixed(records);
-  }
   return {};
 }
 
+std::uint32_t SortBatch::group_count() const noexcept {
+  return work_.discard == nullptr ? 1 : work_.discard->group_count();
+}
+
+// What a batch of one more shard takes at most: each group may leave the end of an extent unused.
+std::uint64_t SortBatch::bytes_for(std::uint64_t more_bytes) const noexcept {
+  return size_bytes_ + more_bytes + group_count() * (work_.extent_bytes - 1);
+}
+
 Status SortBatch::reserve(std::uint64_t more_bytes, Place place) {
-  const std::uint64_t needed = size_bytes_ + more_bytes;
-  if (writer_ && needed <= blob_.size() - begin_) {
+  const std::uint64_t needed = bytes_for(more_bytes);
+  if (writer_ && needed <= planned_bytes_) {
     return {};
   }
-  const RecordForm& form = work_.keys.form();
-  if (!writer_) {
-    begin_ = sort_records_offset(work_.ranges.count());
-    const std::uint64_t footers = std::uint64_t{3} * 64 * work_.ranges.count();
+  const std::uint32_t range_count = work_.ranges.count();
+  begin_ = sort_records_offset(range_count);
+  if (writer_) {
+    planned_bytes_ = 2 * needed;
+  } else {
+    rooms_.resize(group_count());
     const bool is_bounded = work_.batch_shard_count < work_.batch_bytes / needed;
     planned_bytes_ =
         std::max(needed, is_bounded ? needed * work_.batch_shard_count : work_.batch_bytes);
-    return move_to_writer(begin_ + with_entries(form, planned_bytes_) + footers, place);
   }
-  planned_bytes_ = 2 * needed;
-  return move_to_writer(begin_ + with_entries(form, planned_bytes_), place);
+  // The lists are guessed, as the blob is made before they are: that each shard is like this one
+  // and has records in all ranges, but no chunk is tiny. Too little costs a copy of the batch.
+  constexpr std::uint64_t kChunkBytes = 128;
+  const std::uint64_t shard_count = planned_bytes_ / more_bytes + 1;
+  const std::uint64_t chunk_count =
+      std::min(shard_count * range_count, planned_bytes_ / kChunkBytes);
+  return move_to_writer(begin_ + planned_bytes_ + sort_lists_bytes(range_count, chunk_count),
+                        place);
 }
 
 Status SortBatch::move_to_writer(std::uint64_t size_bytes, Place place) {
@@ -84,87 +88,116 @@ Status SortBatch::move_to_writer(std::uint64_t size_bytes, Place place) {
   return {};
 }
 
-void SortBatch::add_fixed(std::span<const std::byte> records) {
-  const std::size_t width = work_.keys.form().record_bytes;
-  const std::size_t count = records.size() / width;
-  if (prefixes_.capacity() == 0) {
-    prefixes_.reserve(planned_bytes_ / width);
-    ranges_.reserve(planned_bytes_ / width);
+void SortBatch::find_fixed(std::span<const std::byte> records) {
+  const std::uint32_t width = work_.keys.form().record_bytes;
+  ranges_.reserve(records.size() / width);
+  for (std::size_t at = 0; at < records.size(); at += width) {
+    add_record(records.subspan(at, width), width);
   }
-  for (std::size_t i = 0; i < count; ++i) {
-    add_entry(work_.keys.prefix(records.subspan(i * width, width)));
-  }
-  size_bytes_ += records.size();
 }
 
-void SortBatch::add_lines(std::span<const std::byte> records) {
+void SortBatch::find_lines(std::span<const std::byte> records) {
   for (std::size_t begin = 0; begin < records.size();) {
     const void* const feed = std::memchr(records.data() + begin, '\n', records.size() - begin);
     const std::size_t end =
         feed == nullptr
             ? records.size()
             : static_cast<std::size_t>(static_cast<const std::byte*>(feed) - records.data());
-    add_entry(work_.keys.prefix(records.subspan(begin, end - begin)));
-    size_bytes_ += end - begin + 1;
-    ends_.push_back(size_bytes_);
-    if (feed == nullptr) {
-      blob_[begin_ + size_bytes_ - 1] = std::byte('\n');
-    }
+    sizes_.push_back(static_cast<std::uint32_t>(end - begin));
+    add_record(records.subspan(begin, end - begin), sizes_.back() + 1);
     begin = end + 1;
   }
 }
 
-void SortBatch::add_entry(std::uint64_t prefix) {
-  const std::uint32_t range = work_.ranges.of(prefix);
-  prefixes_.push_back(prefix);
+void SortBatch::add_record(RecordBytes record, std::uint32_t size_bytes) {
+  const std::uint32_t range = work_.ranges.of(work_.keys.prefix(record));
   ranges_.push_back(range);
-  ++counts_[range];
+  range_bytes_[range] += size_bytes;
+}
+
+// Ranges of a group lie one behind the other.
+void SortBatch::place_chunks(std::uint64_t shard) {
+  next_.resize(range_bytes_.size());
+  for (std::uint32_t range = 0; range < range_bytes_.size(); ++range) {
+    const std::uint64_t chunk_bytes = range_bytes_[range];
+    if (chunk_bytes > 0) {
+      const std::uint32_t group = work_.discard == nullptr ? 0 : work_.discard->group_of(range);
+      const std::uint64_t offset = take_room(group, chunk_bytes);
+      next_[range] = blob_.data() + begin_ + offset;
+      chunks_.push_back({range, {.shard = shard, .offset = offset, .size_bytes = chunk_bytes}});
+    }
+  }
+}
+
+// Where a chunk of the group goes: into its last extent, or into as many new ones as it needs.
+std::uint64_t SortBatch::take_room(std::uint32_t group, std::uint64_t chunk_bytes) {
+  Room& room = rooms_[group];
+  if (room.end - room.begin < chunk_bytes) {
+    // Extents begin at multiples of their size in the blob.
+    const std::uint64_t begin = begin_ + size_bytes_;
+    const std::uint64_t end =
+        (begin + chunk_bytes + work_.extent_bytes - 1) / work_.extent_bytes * work_.extent_bytes;
+    room = {.begin = size_bytes_, .end = end - begin_};
+    size_bytes_ = room.end;
+    extents_.push_back({.group = group, .offset = begin, .length_bytes = end - begin});
+  }
+  const std::uint64_t offset = room.begin;
+  room.begin += chunk_bytes;
+  return offset;
+}
+
+void SortBatch::copy_fixed(std::span<const std::byte> records) noexcept {
+  const std::uint32_t width = work_.keys.form().record_bytes;
+  const std::byte* from = records.data();
+  for (const std::uint32_t range : ranges_) {
+    copy_record(next_[range], {from, width});
+    next_[range] += width;
+    from += width;
+  }
+}
+
+void SortBatch::copy_lines(std::span<const std::byte> records) noexcept {
+  const std::byte* from = records.data();
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    std::byte*& out = next_[ranges_[i]];
+    copy_record(out, {from, sizes_[i]});
+    out[sizes_[i]] = std::byte('\n');
+    out += sizes_[i] + 1;
+    from += sizes_[i] + 1;
+  }
 }
 
 Result<Blob> SortBatch::seal(Place place) {
-  counts_.resize(work_.ranges.count());
-  const SortPartialSizes sizes = {.record_count = prefixes_.size(),
-                                  .records_bytes = size_bytes_,
-                                  .run_count = runs_.size(),
-                                  .entry_counts = counts_,
-                                  .has_ends = work_.keys.form().is_lines()};
+  std::vector<std::uint32_t> counts(work_.ranges.count());
+  for (const RangeChunk& of : chunks_) {
+    ++counts[of.range];
+  }
+  const SortPartialSizes sizes = {.records_bytes = size_bytes_, .chunk_counts = counts};
   const SortPartialLayout layout = layout_sort_partial(sizes);
   begin_ = layout.records;
   if (!writer_ || blob_.size() < layout.table.size_bytes) {
     PINION_RETURN_IF_ERROR(move_to_writer(layout.table.size_bytes, place));
   }
-  std::ranges::copy(std::as_bytes(std::span(runs_)), blob_.begin() + std::ptrdiff_t(layout.runs));
-  std::ranges::copy(std::as_bytes(std::span(ends_)), blob_.begin() + std::ptrdiff_t(layout.ends));
-  write_entries(layout);
+  std::vector<std::uint64_t> next = layout.chunks;
+  for (const RangeChunk& of : chunks_) {
+    std::memcpy(blob_.data() + next[of.range], &of.chunk, sizeof(of.chunk));
+    next[of.range] += sizeof(of.chunk);
+  }
   write_sort_footers(blob_, layout, sizes, work_.keys.form().record_bytes);
-  return writer_->seal();
-}
-
-void SortBatch::write_entries(const SortPartialLayout& layout) const {
-  struct Columns {
-    std::uint64_t* prefixes;
-    std::uint32_t* indices;
-  };
-  std::vector<Columns> next;
-  next.reserve(counts_.size());
-  for (std::size_t range = 0; range < counts_.size(); ++range) {
-    auto* const prefixes = reinterpret_cast<std::uint64_t*>(blob_.data() + layout.prefixes[range]);
-    next.push_back({prefixes, reinterpret_cast<std::uint32_t*>(prefixes + counts_[range])});
+  Result<Blob> sealed = writer_->seal();
+  if (sealed && work_.discard != nullptr) {
+    work_.discard->add_batch(sealed->handle(), extents_);
   }
-  for (std::size_t i = 0; i < prefixes_.size(); ++i) {
-    Columns& columns = next[ranges_[i]];
-    *columns.prefixes++ = prefixes_[i];
-    *columns.indices++ = static_cast<std::uint32_t>(i);
-  }
+  return sealed;
 }
 
 std::uint64_t SortBatch::memory_bytes() const noexcept {
-  return blob_.size() + ends_.capacity() * sizeof(std::uint64_t) +
-         prefixes_.capacity() * (sizeof(std::uint64_t) + sizeof(std::uint32_t));
+  return chunks_.capacity() * sizeof(RangeChunk) +
+         (ranges_.capacity() + sizes_.capacity()) * sizeof(std::uint32_t);
 }
 
 bool SortBatch::is_full() const noexcept {
-  return writer_ && size_bytes_ + last_shard_bytes_ + 1 > planned_bytes_;
+  return writer_ && bytes_for(last_shard_bytes_ + 1) > planned_bytes_;
 }
 
 }  // namespace pinion::engine

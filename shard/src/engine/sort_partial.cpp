@@ -1,10 +1,12 @@
 #include "engine/sort_partial.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string>
 
 #include <pinion/core/assert.hpp>
+#include <pinion/shard/key_hash.hpp>
 
 namespace pinion::engine {
 namespace {
@@ -12,19 +14,23 @@ namespace {
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMagic = 0x5452'4f53'4e49'5031;  // "1PINSORT" in memory.
 
-// The last bytes of a partition. Offsets count from where the partition begins.
+// The last bytes of a partition. Offsets count from where the partition begins. `checksum` is that
+// of the chunks and of the footer before it.
 struct Footer {
   std::uint64_t magic;
   std::uint64_t records_bytes;
-  std::uint64_t record_count;
-  std::uint64_t run_count;
-  std::uint64_t runs;
-  std::uint64_t ends;
-  std::uint64_t prefixes;
-  std::uint32_t entry_count;
+  std::uint64_t chunks;
+  std::uint64_t chunk_count;
   std::uint32_t record_width;
+  std::uint32_t partition;
+  std::uint64_t checksum;
 };
-static_assert(sizeof(Footer) == 64);
+static_assert(sizeof(Footer) == 48);
+
+std::uint64_t checksum_of(std::span<const std::byte> chunks, const Footer& footer) {
+  const auto fields = std::as_bytes(std::span(&footer, 1)).first(offsetof(Footer, checksum));
+  return hash_bytes(chunks) + mix_bits(hash_bytes(fields));
+}
 
 constexpr std::uint64_t align_up(std::uint64_t offset) {
   return (offset + kAlignment - 1) / kAlignment * kAlignment;
@@ -42,14 +48,14 @@ bool take(std::span<const std::byte> bytes, std::uint64_t offset, std::uint64_t 
   return true;
 }
 
-bool are_runs(std::span<const SortRun> runs, std::uint64_t record_count) {
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    const std::uint64_t end = i + 1 < runs.size() ? runs[i + 1].first_record : record_count;
-    if (runs[i].first_record > end) {
-      return false;
-    }
+bool is_chunk(const SortChunk& chunk, std::span<const std::byte> records,
+              std::uint32_t record_width) {
+  if (chunk.size_bytes == 0 || chunk.offset > records.size() ||
+      chunk.size_bytes > records.size() - chunk.offset) {
+    return false;
   }
-  return runs.empty() ? record_count == 0 : runs.front().first_record == 0;
+  return record_width > 0 ? chunk.size_bytes % record_width == 0
+                          : records[chunk.offset + chunk.size_bytes - 1] == std::byte('\n');
 }
 
 }  // namespace
@@ -63,19 +69,18 @@ std::uint64_t sort_records_offset(std::uint32_t partition_count) {
   return layout_partitions(nothing).slots.front().offset;
 }
 
+std::uint64_t sort_lists_bytes(std::uint32_t partition_count, std::uint64_t chunk_count) {
+  return kAlignment + partition_count * sizeof(Footer) + chunk_count * sizeof(SortChunk);
+}
+
 SortPartialLayout layout_sort_partial(const SortPartialSizes& sizes) {
   SortPartialLayout layout;
-  const auto partition_count = static_cast<std::uint32_t>(sizes.entry_counts.size());
+  const auto partition_count = static_cast<std::uint32_t>(sizes.chunk_counts.size());
   layout.records = sort_records_offset(partition_count);
-  layout.runs = align_up(layout.records + sizes.records_bytes);
-  layout.ends = layout.runs + sizes.run_count * sizeof(SortRun);
-  const std::uint64_t end_count = sizes.has_ends ? sizes.record_count : 0;
-  std::uint64_t end = layout.ends + end_count * sizeof(std::uint64_t);
-  for (const std::uint32_t count : sizes.entry_counts) {
-    layout.prefixes.push_back(align_up(end));
-    end =
-        align_up(layout.prefixes.back() + count * (sizeof(std::uint64_t) + sizeof(std::uint32_t))) +
-        sizeof(Footer);
+  std::uint64_t end = align_up(layout.records + sizes.records_bytes);
+  for (const std::uint32_t count : sizes.chunk_counts) {
+    layout.chunks.push_back(end);
+    end += count * sizeof(SortChunk) + sizeof(Footer);
     layout.table.slots.push_back({.offset = layout.records, .length = end - layout.records});
   }
   layout.table.size_bytes = end;
@@ -88,16 +93,16 @@ void write_sort_footers(std::span<std::byte> blob, const SortPartialLayout& layo
   PartitionedLayout table = layout.table;
   table.size_bytes = blob.size();
   write_partition_table(blob, table);
-  for (std::size_t i = 0; i < layout.prefixes.size(); ++i) {
-    const Footer footer = {.magic = kMagic,
-                           .records_bytes = sizes.records_bytes,
-                           .record_count = sizes.record_count,
-                           .run_count = sizes.run_count,
-                           .runs = layout.runs - layout.records,
-                           .ends = layout.ends - layout.records,
-                           .prefixes = layout.prefixes[i] - layout.records,
-                           .entry_count = sizes.entry_counts[i],
-                           .record_width = record_width};
+  for (std::size_t i = 0; i < layout.chunks.size(); ++i) {
+    Footer footer = {.magic = kMagic,
+                     .records_bytes = sizes.records_bytes,
+                     .chunks = layout.chunks[i] - layout.records,
+                     .chunk_count = sizes.chunk_counts[i],
+                     .record_width = record_width,
+                     .partition = static_cast<std::uint32_t>(i),
+                     .checksum = 0};
+    footer.checksum =
+        checksum_of(blob.subspan(layout.chunks[i], footer.chunk_count * sizeof(SortChunk)), footer);
     const PartitionSlot& slot = layout.table.slots[i];
     std::memcpy(blob.data() + slot.offset + slot.length - sizeof(footer), &footer, sizeof(footer));
   }
@@ -118,26 +123,17 @@ Result<SortPartialView> SortPartialView::open(std::span<const std::byte> partiti
                           " bytes");
   }
   SortPartialView view;
-  view.record_count_ = footer.record_count;
-  view.record_width_ = record_width;
-  const std::uint64_t end_count = record_width == 0 ? footer.record_count : 0;
-  const std::uint64_t indices = footer.prefixes + footer.entry_count * sizeof(std::uint64_t);
-  const bool inside = take(body, 0, footer.records_bytes, view.records_) &&
-                      take(body, footer.runs, footer.run_count, view.runs_) &&
-                      take(body, footer.ends, end_count, view.ends_) &&
-                      take(body, footer.prefixes, footer.entry_count, view.prefixes_) &&
-                      take(body, indices, footer.entry_count, view.indices_);
-  if (!inside) {
-    return sort_data_loss("its footer leads outside its " + std::to_string(partition.size()) +
-                          " bytes");
-  }
-  const bool whole =
-      record_width == 0 || (footer.records_bytes % record_width == 0 &&
-                            footer.records_bytes / record_width == footer.record_count);
-  if (!whole || !are_runs(view.runs_, footer.record_count)) {
-    return sort_data_loss("its " + std::to_string(footer.record_count) +
-                          " records are not what its runs and its " +
-                          std::to_string(footer.records_bytes) + " bytes say");
+  view.partition_ = footer.partition;
+  const bool is_whole = take(body, 0, footer.records_bytes, view.records_) &&
+                        take(body, footer.chunks, footer.chunk_count, view.chunks_) &&
+                        footer.chunks + view.chunks_.size_bytes() == body.size() &&
+                        checksum_of(std::as_bytes(view.chunks_), footer) == footer.checksum &&
+                        std::ranges::all_of(view.chunks_, [&](const SortChunk& chunk) {
+                          return is_chunk(chunk, view.records_, record_width);
+                        });
+  if (!is_whole) {
+    return sort_data_loss("the list of chunks at the end of its " +
+                          std::to_string(partition.size()) + " bytes is not what was written");
   }
   return view;
 }

@@ -107,7 +107,8 @@ void StepRunner::take_finished() {
     const Instant now = clock_.now();
     if (auto* sealed = std::get_if<SealedBatch>(&finished)) {
       sealed->report.report = ++last_report_;
-      reported_.emplace(last_report_, std::move(sealed->output));
+      reported_.emplace(last_report_, Reported{.output = std::move(sealed->output),
+                                               .first_unit = sealed->report.batch.front().unit});
       machine_.batch_sealed(std::move(sealed->report), now, effects_);
     } else if (auto* failed = std::get_if<protocol::BatchFailed>(&finished)) {
       machine_.batch_failed(std::move(*failed), now, effects_);
@@ -189,7 +190,11 @@ void StepRunner::carry_out(const protocol::DropLeases& effect) {
 }
 
 void StepRunner::carry_out(const protocol::BatchSettled& effect) {
-  reported_.erase(effect.report);
+  const auto settled = reported_.extract(effect.report);
+  if (!settled.empty() && effect.stage == protocol::Stage::kMerge &&
+      effect.failure.code == ErrorCode::kOk && spec_.on_merged) {
+    spec_.on_merged(static_cast<std::uint32_t>(settled.mapped().first_unit));
+  }
 }
 
 void StepRunner::carry_out(const protocol::StepFinished& effect) {

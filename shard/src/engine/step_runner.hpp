@@ -59,7 +59,11 @@ class StepRunner {
   StepBoard board_;
   std::optional<StepWork> work_;
   std::optional<SealedPlan> plan_;  // Of the rank that planned: kept until the step is over.
-  std::map<std::uint64_t, Blob> reported_;
+  struct Reported {
+    Blob output;  // Kept until the coordinator has decided.
+    std::uint64_t first_unit;
+  };
+  std::map<std::uint64_t, Reported> reported_;
   std::uint64_t last_report_ = 0;
   std::optional<protocol::StepFinished> finished_;
   Status broken_;  // Why this rank cannot go on with the step by itself.

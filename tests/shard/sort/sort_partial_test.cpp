@@ -40,7 +40,7 @@ class SortPartialTest : public testing::Test {
 
   // Merges `piece` with that of the other batch; what goes wrong must be kDataLoss.
   bool merges(std::span<const std::byte> piece, const Blob& other) {
-    SortMerge merge(work_->keys);
+    SortMerge merge(*work_);
     Status status = merge.add(piece);
     if (status.ok()) {
       EXPECT_TRUE(merge.add(partition_of(other.bytes(), 1).value()).ok());

@@ -161,8 +161,8 @@ class SortedResult {
 /// stay in the order of the input, so the answer does not depend on who did what.
 ///
 /// `partitioning` must cut between records: by_bytes(..., align_to_line) for lines, and for fixed
-/// records by_bytes() with a multiple of their size. Needs memory for the records twice, and 16
-/// bytes for each of them.
+/// records by_bytes() with a multiple of their size. Needs memory for the records twice; a job of
+/// one rank, whose sorted part takes the place of the unsorted one, for a quarter more than once.
 ///
 ///     auto sorted = pinion::sort(job, pinion::files({path}), pinion::by_bytes(4'000'000),
 ///                                pinion::fixed_records(100, {.offset = 0, .length = 10}));

@@ -53,6 +53,10 @@ struct StepSpec {
   /// Makes the states. Borrowed for the step; null when partition_count is 0, and the state that
   /// the body then gets takes nothing.
   const IAggregator* prototype = nullptr;
+
+  /// May be empty. Called on the program's thread for each partition that this rank has merged,
+  /// once that is accepted: no rank merges it again.
+  std::function<void(std::uint32_t partition)> on_merged = {};
 };
 
 struct StepOutcome {
