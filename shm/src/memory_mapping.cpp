@@ -38,6 +38,15 @@ void unmap(std::span<std::byte> pages) noexcept {
   }
 }
 
+// As much as is mapped for a private blob. The last huge page of a large one is whole where the
+// blob has more than half of it: that is quicker to come by than small ones.
+std::size_t whole_page_bytes(std::size_t size_bytes) noexcept {
+  const std::size_t tail = size_bytes % kHugePageBytes;
+  const bool is_huge = size_bytes >= kHugePageBytes && tail > kHugePageBytes / 2;
+  const std::size_t unit = is_huge ? kHugePageBytes : kPageBytes;
+  return (size_bytes + unit - 1) / unit * unit;
+}
+
 // How far behind `address` the next multiple of `unit` lies.
 std::size_t bytes_to_boundary(const std::byte* address, std::size_t unit) noexcept {
   return (unit - reinterpret_cast<std::uintptr_t>(address) % unit) % unit;
@@ -49,26 +58,25 @@ Result<MemoryMapping> MemoryMapping::create_private(std::size_t size_bytes) {
   if (size_bytes == 0) {
     return MemoryMapping();
   }
-  const std::size_t slack = size_bytes < kHugePageBytes ? 0 : kHugePageBytes;
+  const bool is_large = size_bytes >= kHugePageBytes;
+  const std::size_t whole_bytes = whole_page_bytes(size_bytes);
   Result<std::span<std::byte>> pages =
-      map_pages(size_bytes + slack,
+      map_pages(whole_bytes + (is_large ? kHugePageBytes : 0),
                 {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
   if (!pages) {
     return std::move(pages).error();
   }
-  if (slack == 0) {
-    return MemoryMapping(*pages);
+  if (!is_large) {
+    return MemoryMapping(pages->first(size_bytes), whole_bytes);
   }
   // Only an aligned part can be a huge page: what lies before and behind it goes back.
   const std::size_t before = bytes_to_boundary(pages->data(), kHugePageBytes);
-  const std::span<std::byte> aligned = pages->subspan(before, size_bytes);
-  const std::size_t used =
-      before + size_bytes + bytes_to_boundary(aligned.data() + size_bytes, kPageBytes);
   unmap(pages->first(before));
-  unmap(pages->subspan(std::min(used, pages->size())));
+  unmap(pages->subspan(before + whole_bytes));
+  const std::span<std::byte> aligned = pages->subspan(before, whole_bytes);
   // Advice: a system without huge pages serves small ones.
   ::madvise(aligned.data(), aligned.size(), MADV_HUGEPAGE);
-  return MemoryMapping(aligned);
+  return MemoryMapping(aligned.first(size_bytes), whole_bytes);
 }
 
 Result<MemoryMapping> MemoryMapping::create_shared(int descriptor, std::size_t size_bytes) {
@@ -77,7 +85,7 @@ Result<MemoryMapping> MemoryMapping::create_shared(int descriptor, std::size_t s
   if (!pages) {
     return std::move(pages).error();
   }
-  MemoryMapping mapping(*pages);
+  MemoryMapping mapping(*pages, size_bytes);
   // A child that inherits a writable mapping would make the write seal impossible (EBUSY).
   if (::madvise(pages->data(), size_bytes, MADV_DONTFORK) != 0) {
     return Status::from_errno(errno, "madvise(MADV_DONTFORK)");
@@ -98,24 +106,27 @@ Result<MemoryMapping> MemoryMapping::create_read_only(int descriptor, std::size_
   if (!pages) {
     return std::move(pages).error();
   }
-  return MemoryMapping(*pages);
+  return MemoryMapping(*pages, size_bytes);
 }
 
 MemoryMapping::MemoryMapping(MemoryMapping&& other) noexcept
-    : bytes_(std::exchange(other.bytes_, {})) {}
+    : bytes_(std::exchange(other.bytes_, {})), mapped_bytes_(other.mapped_bytes_) {}
 
 MemoryMapping& MemoryMapping::operator=(MemoryMapping&& other) noexcept {
   std::swap(bytes_, other.bytes_);
+  std::swap(mapped_bytes_, other.mapped_bytes_);
   return *this;
 }
 
 MemoryMapping::~MemoryMapping() {
-  unmap(bytes_);
+  if (!bytes_.empty()) {
+    unmap({bytes_.data(), mapped_bytes_});
+  }
 }
 
 Status MemoryMapping::populate() {
   const std::span<std::byte> small =
-      bytes_.subspan(bytes_.size() / kHugePageBytes * kHugePageBytes);
+      bytes_.subspan(std::min(bytes_.size(), mapped_bytes_ / kHugePageBytes * kHugePageBytes));
   while (!small.empty() && ::madvise(small.data(), small.size(), MADV_POPULATE_WRITE) != 0) {
     if (errno == EINVAL) {
       return {};  // Linux before 5.14 has no such advice: pages come when they are written.
@@ -139,7 +150,7 @@ std::size_t MemoryMapping::give_back(std::size_t offset, std::size_t length_byte
 }
 
 Status MemoryMapping::make_read_only() {
-  if (!bytes_.empty() && ::mprotect(bytes_.data(), bytes_.size(), PROT_READ) != 0) {
+  if (!bytes_.empty() && ::mprotect(bytes_.data(), mapped_bytes_, PROT_READ) != 0) {
     return Status::from_errno(errno, "mprotect(PROT_READ)");
   }
   return {};

@@ -42,9 +42,11 @@ class MemoryMapping {
   Status make_read_only();
 
  private:
-  explicit MemoryMapping(std::span<std::byte> bytes) noexcept : bytes_(bytes) {}
+  MemoryMapping(std::span<std::byte> bytes, std::size_t mapped_bytes) noexcept
+      : bytes_(bytes), mapped_bytes_(mapped_bytes) {}
 
   std::span<std::byte> bytes_;
+  std::size_t mapped_bytes_ = 0;  // With what is mapped behind them.
 };
 
 }  // namespace pinion

@@ -9,6 +9,7 @@
 #include <pinion/core/assert.hpp>
 
 #include "engine/copy_record.hpp"
+#include "engine/record_table.hpp"
 
 namespace pinion::engine {
 
@@ -89,10 +90,10 @@ Status SortBatch::move_to_writer(std::uint64_t size_bytes, Place place) {
 }
 
 void SortBatch::find_fixed(std::span<const std::byte> records) {
-  const std::uint32_t width = work_.keys.form().record_bytes;
-  ranges_.reserve(records.size() / width);
-  for (std::size_t at = 0; at < records.size(); at += width) {
-    add_record(records.subspan(at, width), width);
+  const RecordTable table(records, work_.keys.form().record_bytes);
+  ranges_.resize(table.size());
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    ranges_[i] = range_of(table[i], table[i].size());
   }
 }
 
@@ -104,15 +105,16 @@ void SortBatch::find_lines(std::span<const std::byte> records) {
             ? records.size()
             : static_cast<std::size_t>(static_cast<const std::byte*>(feed) - records.data());
     sizes_.push_back(static_cast<std::uint32_t>(end - begin));
-    add_record(records.subspan(begin, end - begin), sizes_.back() + 1);
+    ranges_.push_back(range_of(records.subspan(begin, end - begin), end - begin + 1));
     begin = end + 1;
   }
 }
 
-void SortBatch::add_record(RecordBytes record, std::uint32_t size_bytes) {
+// The range of a record that takes so many bytes.
+std::uint32_t SortBatch::range_of(RecordBytes record, std::size_t size_bytes) {
   const std::uint32_t range = work_.ranges.of(work_.keys.prefix(record));
-  ranges_.push_back(range);
   range_bytes_[range] += size_bytes;
+  return range;
 }
 
 // Ranges of a group lie one behind the other.

@@ -54,7 +54,7 @@ class SortBatch {
   [[nodiscard]] Status move_to_writer(std::uint64_t size_bytes, Place place);
   void find_fixed(std::span<const std::byte> records);
   void find_lines(std::span<const std::byte> records);
-  void add_record(RecordBytes record, std::uint32_t size_bytes);
+  [[nodiscard]] std::uint32_t range_of(RecordBytes record, std::size_t size_bytes);
   void place_chunks(std::uint64_t shard);
   [[nodiscard]] std::uint64_t take_room(std::uint32_t group, std::uint64_t chunk_bytes);
   [[nodiscard]] std::uint64_t bytes_for(std::uint64_t more_bytes) const noexcept;

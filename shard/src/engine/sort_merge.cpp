@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include <pinion/core/page_scope.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
 
 #include "engine/copy_record.hpp"
@@ -24,6 +25,33 @@ void prefetch(RecordBytes record) {
   __builtin_prefetch(begin);
   if (record.size() > 64) {
     __builtin_prefetch(begin + 64);
+  }
+}
+
+void gather_fixed(std::span<const std::uint64_t> order, const RecordTable& records,
+                  std::byte* out) {
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i + kPrefetchDistance < order.size()) {
+      prefetch(records[order[i + kPrefetchDistance]]);
+    }
+    const RecordBytes record = records[order[i]];
+    copy_record(out, record);
+    out += record.size();
+  }
+}
+
+void gather_lines(std::span<const std::uint64_t> order, const RecordTable& records, std::byte* ends,
+                  std::byte* out) {
+  std::uint64_t end = 0;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i + kPrefetchDistance < order.size()) {
+      prefetch(records[order[i + kPrefetchDistance]]);
+    }
+    const RecordBytes record = records[order[i]];
+    copy_record(out + end, record);
+    out[end + record.size()] = std::byte('\n');
+    end += record.size() + 1;
+    std::memcpy(ends + i * sizeof(end), &end, sizeof(end));
   }
 }
 
@@ -75,39 +103,41 @@ Status SortMerge::order_chunks() {
   return {};
 }
 
-void SortMerge::find_records() {
-  if (const std::size_t width = work_.keys.form().record_bytes; width > 0) {
-    prefixes_.reserve(size_bytes_ / width);
-    records_.reserve(size_bytes_ / width);
-    for (const Chunk& chunk : chunks_) {
-      for (std::size_t at = 0; at < chunk.records.size(); at += width) {
-        add_record(chunk.records.subspan(at, width));
-      }
-    }
-    return;
+// Chunks are read from front to back, which memory likes, and once: what follows finds the records
+// in the cache.
+Status SortMerge::collect() {
+  if (size_bytes_ == 0) {
+    return {};
   }
+  Result<Pages> pages = PageScope::take(size_bytes_);
+  if (!pages) {
+    return std::move(pages).error();
+  }
+  pages_ = *std::move(pages);
+  std::byte* out = pages_.bytes().data();
   for (const Chunk& chunk : chunks_) {
-    const std::byte* begin = chunk.records.data();
-    const std::byte* const end = begin + chunk.records.size();
-    while (begin != end) {
-      // There is one: the last byte of a chunk is a line feed.
-      const auto* const feed = static_cast<const std::byte*>(
-          std::memchr(begin, '\n', static_cast<std::size_t>(end - begin)));
-      add_record({begin, feed});
-      begin = feed + 1;
-    }
+    std::memcpy(out, chunk.records.data(), chunk.records.size());
+    out += chunk.records.size();
+  }
+  return {};
+}
+
+void SortMerge::find_lines(std::span<const std::byte> bytes) {
+  const std::byte* begin = bytes.data();
+  const std::byte* const end = begin + bytes.size();
+  while (begin != end) {
+    // There is one: the last byte of a chunk is a line feed.
+    const auto* const feed = static_cast<const std::byte*>(
+        std::memchr(begin, '\n', static_cast<std::size_t>(end - begin)));
+    lines_.emplace_back(begin, feed);
+    begin = feed + 1;
   }
 }
 
-void SortMerge::add_record(RecordBytes record) {
-  prefixes_.push_back(work_.keys.prefix(record));
-  records_.push_back(record);
-}
-
-Status SortMerge::check_records() const {
-  if (records_.size() > std::uint64_t{1} << 32) {
+Status SortMerge::check(const RecordTable& records) const {
+  if (records.size() > std::uint64_t{1} << 32) {
     return Status(ErrorCode::kResourceExhausted, "one key, or keys that begin alike, have " +
-                                                     std::to_string(records_.size()) +
+                                                     std::to_string(records.size()) +
                                                      " records; a sort takes 2^32 of them");
   }
   if (!prefixes_.empty()) {
@@ -121,15 +151,25 @@ Status SortMerge::check_records() const {
 
 Result<Blob> SortMerge::seal(IBlobStore& store, Place place) {
   PINION_RETURN_IF_ERROR(order_chunks());
-  find_records();
-  PINION_RETURN_IF_ERROR(check_records());
-  SortOrder order(work_.keys, records_);
-  const std::vector<std::uint64_t> numbers = order.run(prefixes_);
-  return gather(numbers, store, place);
+  PINION_RETURN_IF_ERROR(collect());
+  const std::span<const std::byte> bytes = pages_.bytes().first(size_bytes_);
+  const RecordForm& form = work_.keys.form();
+  if (form.is_lines()) {
+    find_lines(bytes);
+  }
+  const RecordTable records =
+      form.is_lines() ? RecordTable(lines_) : RecordTable(bytes, form.record_bytes);
+  prefixes_.resize(records.size());
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    prefixes_[i] = work_.keys.prefix(records[i]);
+  }
+  PINION_RETURN_IF_ERROR(check(records));
+  SortOrder order(work_.keys, records);
+  return gather(order.run(prefixes_), records, store, place);
 }
 
-Result<Blob> SortMerge::gather(std::span<const std::uint64_t> order, IBlobStore& store,
-                               Place place) const {
+Result<Blob> SortMerge::gather(std::span<const std::uint64_t> order, const RecordTable& records,
+                               IBlobStore& store, Place place) const {
   const SortedHeader header = {.magic = kSortedMagic,
                                .record_count = order.size(),
                                .records_bytes = size_bytes_,
@@ -145,41 +185,16 @@ Result<Blob> SortMerge::gather(std::span<const std::uint64_t> order, IBlobStore&
   std::byte* const out = partition_of(writer->bytes(), layout, 0).data();
   std::memcpy(out, &header, sizeof(header));
   if (work_.keys.form().is_lines()) {
-    gather_lines(order, out + sizeof(header), out + records_offset);
+    gather_lines(order, records, out + sizeof(header), out + records_offset);
   } else {
-    gather_fixed(order, out + records_offset);
+    gather_fixed(order, records, out + records_offset);
   }
   return writer->seal();
 }
 
-void SortMerge::gather_fixed(std::span<const std::uint64_t> order, std::byte* out) const noexcept {
-  const std::size_t width = work_.keys.form().record_bytes;
-  for (std::size_t i = 0; i < order.size(); ++i, out += width) {
-    if (i + kPrefetchDistance < order.size()) {
-      prefetch(records_[order[i + kPrefetchDistance]]);
-    }
-    copy_record(out, records_[order[i]]);
-  }
-}
-
-void SortMerge::gather_lines(std::span<const std::uint64_t> order, std::byte* ends,
-                             std::byte* out) const noexcept {
-  std::uint64_t end = 0;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    if (i + kPrefetchDistance < order.size()) {
-      prefetch(records_[order[i + kPrefetchDistance]]);
-    }
-    const RecordBytes record = records_[order[i]];
-    copy_record(out + end, record);
-    out[end + record.size()] = std::byte('\n');
-    end += record.size() + 1;
-    std::memcpy(ends + i * sizeof(end), &end, sizeof(end));
-  }
-}
-
 std::uint64_t SortMerge::memory_bytes() const noexcept {
-  return prefixes_.capacity() * sizeof(std::uint64_t) + records_.capacity() * sizeof(RecordBytes) +
-         chunks_.capacity() * sizeof(Chunk);
+  return pages_.bytes().size() + prefixes_.capacity() * sizeof(std::uint64_t) +
+         lines_.capacity() * sizeof(RecordBytes) + chunks_.capacity() * sizeof(Chunk);
 }
 
 }  // namespace pinion::engine

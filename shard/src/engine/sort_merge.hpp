@@ -6,18 +6,20 @@
 #include <vector>
 
 #include <pinion/core/blob_store.hpp>
+#include <pinion/core/page_pool.hpp>
 #include <pinion/core/status.hpp>
 
+#include "engine/record_table.hpp"
 #include "engine/sort_key.hpp"
 #include "engine/sort_work.hpp"
 
 namespace pinion::engine {
 
-/// One range of keys of a sort: takes its chunks from all batches, and gathers the records in order
-/// from where the batches lie into the blob that is the answer.
+/// One range of keys of a sort: takes its chunks from all batches and puts their records in order,
+/// in the caches, into the blob that is the answer.
 ///
 /// Thread safety: none for one object.
-/// Lifetime: keeps views into the batches until the records are gathered.
+/// Lifetime: keeps views into the batches until it is sealed.
 class SortMerge {
  public:
   /// Borrows `work`.
@@ -43,23 +45,21 @@ class SortMerge {
 
   [[nodiscard]] Status enter(std::uint32_t partition);
   [[nodiscard]] Status order_chunks();
-  void find_records();
-  void add_record(RecordBytes record);
-  [[nodiscard]] Status check_records() const;
-  [[nodiscard]] Result<Blob> gather(std::span<const std::uint64_t> order, IBlobStore& store,
+  [[nodiscard]] Status collect();
+  void find_lines(std::span<const std::byte> bytes);
+  [[nodiscard]] Status check(const RecordTable& records) const;
+  [[nodiscard]] Result<Blob> gather(std::span<const std::uint64_t> order,
+                                    const RecordTable& records, IBlobStore& store,
                                     Place place) const;
-  void gather_fixed(std::span<const std::uint64_t> order, std::byte* out) const noexcept;
-  void gather_lines(std::span<const std::uint64_t> order, std::byte* ends,
-                    std::byte* out) const noexcept;
 
   const SortWork& work_;
   std::optional<std::uint32_t> partition_;
   std::vector<Chunk> chunks_;
   std::uint64_t size_bytes_ = 0;  // Of all chunks.
 
-  // Of all records, in the order of the input. Lines are without their line feeds.
-  std::vector<std::uint64_t> prefixes_;
-  std::vector<RecordBytes> records_;
+  Pages pages_;                          // All chunks in the order of the input.
+  std::vector<RecordBytes> lines_;       // In these, without their line feeds.
+  std::vector<std::uint64_t> prefixes_;  // Of all records.
 };
 
 }  // namespace pinion::engine

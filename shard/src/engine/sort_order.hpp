@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/record_table.hpp"
 #include "engine/sort_key.hpp"
 
 namespace pinion::engine {
@@ -17,9 +18,8 @@ namespace pinion::engine {
 /// Thread safety: none for one object.
 class SortOrder {
  public:
-  /// Borrows all. `records` hold the keys; lines are without their line feeds.
-  SortOrder(const KeyReader& keys, std::span<const RecordBytes> records)
-      : keys_(keys), records_(records) {}
+  /// Borrows `keys` and what `records` borrow.
+  SortOrder(const KeyReader& keys, const RecordTable& records) : keys_(keys), records_(records) {}
 
   /// The numbers of the records in ascending order of their keys, equal ones ascending.
   /// Precondition: prefixes[i] is the prefix of record i; at most 2^32 records.
@@ -41,7 +41,7 @@ class SortOrder {
                   std::uint64_t number_mask);
 
   const KeyReader& keys_;
-  std::span<const RecordBytes> records_;
+  const RecordTable records_;
   std::vector<std::uint64_t> numbers_;
   std::vector<std::uint64_t> values_;
   std::vector<std::uint64_t> words_;

@@ -2,8 +2,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <new>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -109,6 +112,37 @@ TEST(StateMemory, OfSmallBudgetsSealsBatchesEarlyInsteadOfFailing) {
     ASSERT_TRUE(counts) << counts.error().to_string();
     EXPECT_EQ(counts->size(), 1'000'000u);
     EXPECT_LE(rank.memory().usage().total.peak_bytes, 32 * kMiB);
+  });
+}
+
+TEST(StateMemory, OfAMillionKeysIsLittleMoreThanTheAnswerAndTheInput) {
+  TemporaryFolder folder;
+  constexpr std::uint64_t kKeys = 1'000'000;
+  std::vector<std::uint64_t> keys(4 * kKeys);
+  for (std::uint64_t i = 0; i < keys.size(); ++i) {
+    keys[i] = (i % kKeys) * 0x9e3779b97f4a7c15u;
+  }
+  folder.write("keys", {reinterpret_cast<const char*>(keys.data()), keys.size() * sizeof(keys[0])});
+  FakeJob job({.worker_count = 2, .batch_shard_count = 1000});
+  job.run([&](FakeRank& rank) {
+    constexpr std::uint64_t kShardBytes = 4 * kMiB;
+    const auto counts = map_reduce(
+        rank, files({folder / "keys"}), by_bytes(kShardBytes),
+        [](const Shard& shard, auto& emit) {
+          const std::span<const std::byte> bytes = shard.bytes();
+          for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint64_t)) {
+            std::uint64_t key = 0;
+            std::memcpy(&key, bytes.data() + at, sizeof(key));
+            emit(key, 1);
+          }
+        },
+        sum_by_key<std::uint64_t, std::uint64_t>());
+    ASSERT_TRUE(counts) << counts.error().to_string();
+    EXPECT_EQ(counts->size(), kKeys);
+    const MemoryUsage usage = rank.memory().usage();
+    const std::uint64_t input_bytes = 2 * page_class_bytes(kShardBytes + 128);
+    EXPECT_LE(usage.of(MemoryUse::kInput).peak_bytes, input_bytes);
+    EXPECT_LE(usage.total.peak_bytes, kKeys * 16 + input_bytes + 256 * kMiB);
   });
 }
 

@@ -27,7 +27,7 @@ std::vector<std::uint64_t> order_of(const KeyReader& keys,
   for (const RecordBytes& view : views) {
     prefixes.push_back(keys.prefix(view));
   }
-  return SortOrder(keys, views).run(prefixes);
+  return SortOrder(keys, RecordTable(views)).run(prefixes);
 }
 
 template <class Less>
