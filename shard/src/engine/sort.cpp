@@ -173,6 +173,8 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   }
   const engine::SortWork work = engine::make_work(job, *sample, records);
   const engine::SortState prototype(work);
+  // Equal keys stay in the order of the input whatever shares a batch.
+  partitioning.is_ordered = false;
   StepSpec spec = detail::make_step("sort of " + records.describe(), std::move(input),
                                     std::move(partitioning), where);
   spec.partition_count = work.ranges.count();
