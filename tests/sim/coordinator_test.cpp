@@ -60,9 +60,16 @@ class CoordinatorTest : public testing::Test {
     plan(0, weights, partition_count);
     effects_.clear();
   }
+  void start_ordered(const std::vector<std::uint64_t>& weights, std::uint32_t batch_shard_count) {
+    ordered_batch_shard_count_ = batch_shard_count;
+    start(weights, 1);
+  }
   void plan(std::uint32_t rank, const std::vector<std::uint64_t>& weights,
             std::uint32_t partition_count) {
-    PlanReady ready{.step = 1, .plan = blob(1000), .partition_count = partition_count};
+    PlanReady ready{.step = 1,
+                    .plan = blob(1000),
+                    .partition_count = partition_count,
+                    .ordered_batch_shard_count = ordered_batch_shard_count_};
     for (const std::uint64_t weight : weights) {
       ready.shards.push_back({.weight = weight});
     }
@@ -135,6 +142,7 @@ class CoordinatorTest : public testing::Test {
   }
 
   std::uint32_t rank_count_ = 0;
+  std::uint32_t ordered_batch_shard_count_ = 0;
   std::optional<Coordinator> coordinator_;
   std::vector<std::uint32_t> incarnations_;
   Instant now_{1s};
@@ -473,6 +481,44 @@ TEST_F(CoordinatorTest, RepeatsAFinishedStepWithoutFastForward) {
   enter(0);
   EXPECT_THAT(sent<StepDone>(0), IsEmpty());
   EXPECT_THAT(sent<MakePlan>(0), SizeIs(1));
+}
+
+TEST_F(CoordinatorTest, LeasesTheBatchesOfAnOrderedStepAndCountsTheirShards) {
+  make({.rank_count = 1});
+  start_ordered({1, 1, 5, 1, 3}, 2);
+  const std::vector<Lease> leases = claim(0, 9);
+  // By the weights of all their shards: 6, 3, 2.
+  EXPECT_THAT(units(leases), ElementsAre(1, 2, 0));
+  EXPECT_EQ(coordinator_->progress().shard_count, 5U);
+  EXPECT_EQ(report(0, 1, {leases[1]}), ErrorCode::kOk);
+  EXPECT_EQ(coordinator_->progress().shard_accepted_count, 1U);
+  EXPECT_EQ(coordinator_->progress().weight_accepted, 3U);
+  EXPECT_EQ(report(0, 2, {leases[0]}), ErrorCode::kOk);
+  EXPECT_EQ(report(0, 3, {leases[2]}), ErrorCode::kOk);
+  EXPECT_EQ(coordinator_->progress().shard_accepted_count, 5U);
+  const std::vector<Lease> partitions = claim(0, 1);
+  EXPECT_THAT(sent<MergeInputs>(0).front().partials, ElementsAre(blob(3), blob(2), blob(1)));
+  EXPECT_EQ(report(0, 4, partitions, Stage::kMerge), ErrorCode::kOk);
+  EXPECT_EQ(sent<StepDone>(0).front().shard_count, 5U);
+}
+
+TEST_F(CoordinatorTest, RefusesAReportOfTwoBatchesOfAnOrderedStep) {
+  make({.rank_count = 1});
+  start_ordered({1, 1, 1}, 1);
+  const std::vector<Lease> leases = claim(0, 3);
+  EXPECT_EQ(report(0, 1, {leases[0], leases[2]}), ErrorCode::kAborted);
+  EXPECT_THAT(blobs<Keep>(), IsEmpty());
+  // Both wait again, without a failure counted against them.
+  EXPECT_THAT(units(claim(0, 3)), ElementsAre(0, 2));
+  EXPECT_EQ(granted(0).front().attempt, 1U);
+}
+
+TEST_F(CoordinatorTest, NamesTheShardsOfABatchOfAnOrderedStepThatFails) {
+  make({.rank_count = 1, .attempt_count_max = 1});
+  start_ordered({1, 1, 1, 9, 9}, 3);
+  const std::vector<Lease> leases = claim(0, 1);
+  fail(0, leases, leases.front().unit, ErrorCode::kUnknown);
+  EXPECT_THAT(step_failure(0).text, HasSubstr("shards 3 to 4 failed on rank 0"));
 }
 
 TEST_F(CoordinatorTest, EndsTheJobWhenTheLastRankIsGone) {

@@ -100,5 +100,11 @@ TEST(ProtocolSimMutation, ForgettingTheLeasesOfALostRankIsNoticed) {
   EXPECT_THAT(first_violation({.forget_lost_leases = true}), testing::HasSubstr("the job"));
 }
 
+// In an ordered step only: elsewhere any order gives the same sums.
+TEST(ProtocolSimMutation, MergingInTheOrderOfReportsIsNoticed) {
+  EXPECT_THAT(first_violation({.merge_in_order_of_reports = true}),
+              testing::HasSubstr("has a wrong sum"));
+}
+
 }  // namespace
 }  // namespace pinion::sim

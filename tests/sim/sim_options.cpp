@@ -1,5 +1,8 @@
 #include "sim/sim_options.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace pinion::sim {
 
 using namespace std::chrono_literals;
@@ -39,14 +42,22 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
     bytes = random.below(4) * 1000;
   }
   shape.partition_count = static_cast<std::uint32_t>(random.between(0, 4));
+  if (random.chance(0.4)) {
+    shape.ordered_batch_shard_count = static_cast<std::uint32_t>(random.between(1, 5));
+  }
   return shape;
 }
 
 std::uint64_t SimOptions::oracle(std::uint64_t step, std::uint32_t partition) const {
+  const StepShape shape = shape_of(step);
+  const std::uint64_t batch_shard_count = std::max(1U, shape.ordered_batch_shard_count);
   std::uint64_t sum = 0;
-  const std::uint64_t shard_count = shape_of(step).shard_bytes.size();
-  for (std::uint64_t shard = 0; shard < shard_count; ++shard) {
-    sum += value_of(step, shard, partition);
+  std::uint64_t of_batch = 0;
+  for (std::uint64_t shard = 0; shard < shape.shard_bytes.size(); ++shard) {
+    of_batch = shape.join(of_batch, value_of(step, shard, partition));
+    if ((shard + 1) % batch_shard_count == 0 || shard + 1 == shape.shard_bytes.size()) {
+      sum = shape.join(sum, std::exchange(of_batch, 0));
+    }
   }
   return sum;
 }

@@ -9,10 +9,20 @@
 
 namespace pinion::sim {
 
-/// What the program computes in one step: for each partition, the sum of one value a shard.
+/// What the program computes in one step: for each partition, the sum of one value a shard. The
+/// sums of an ordered step depend on the order of joining and on which shards share a batch.
 struct StepShape {
   std::vector<std::uint64_t> shard_bytes = {};  ///< Index = shard.
   std::uint32_t partition_count = 0;
+  std::uint32_t ordered_batch_shard_count = 0;
+
+  [[nodiscard]] protocol::MapUnits map_units() const {
+    return {.shard_count = shard_bytes.size(),
+            .ordered_batch_shard_count = ordered_batch_shard_count};
+  }
+  [[nodiscard]] std::uint64_t join(std::uint64_t sum, std::uint64_t value) const {
+    return (map_units().ordered() ? mix(sum) : sum) + value;
+  }
 };
 
 /// One run, wholly derived from its seed.

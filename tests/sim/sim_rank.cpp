@@ -73,6 +73,7 @@ void SimRank::carry_out(const protocol::StartPlanning&) {
                   protocol::PlanReady plan;
                   plan.plan = self.world_.store().create({.kind = BlobKind::kPlan, .step = step});
                   plan.partition_count = self.shape_.partition_count;
+                  plan.ordered_batch_shard_count = self.shape_.ordered_batch_shard_count;
                   for (const std::uint64_t bytes : self.shape_.shard_bytes) {
                     plan.shards.push_back({.weight = bytes});
                   }
@@ -86,7 +87,9 @@ void SimRank::carry_out(const protocol::StartPlanning&) {
 }
 
 void SimRank::carry_out(const protocol::UsePlan& use) {
-  world_.expect(use.started.shard_count == shape_.shard_bytes.size(), "a plan of another step");
+  world_.expect(use.started.shard_count == shape_.shard_bytes.size() &&
+                    use.started.ordered_batch_shard_count == shape_.ordered_batch_shard_count,
+                "a plan of another step");
 }
 
 void SimRank::carry_out(const protocol::UsePartials& use) {
@@ -99,7 +102,7 @@ void SimRank::carry_out(const protocol::UsePartials& use) {
       return;
     }
     for (std::size_t partition = 0; partition < merged_->size(); ++partition) {
-      (*merged_)[partition] += partial->sums[partition];
+      (*merged_)[partition] = shape_.join((*merged_)[partition], partial->sums[partition]);
     }
   }
 }
@@ -214,7 +217,8 @@ void SimRank::end_run(std::size_t worker_index) {
     carry_out_effects();
   } else {
     worker.batch.push_back(lease);
-    if (stage_ == Stage::kMerge || worker.batch.size() >= options.batch_shard_max) {
+    if (stage_ == Stage::kMerge || shape_.map_units().ordered() ||
+        worker.batch.size() >= options.batch_shard_max) {
       seal(stage_, std::exchange(worker.batch, {}));
     }
   }
@@ -236,8 +240,8 @@ void SimRank::seal(Stage stage, std::vector<Lease> batch) {
                           .report = ++report_count_,
                           .output = make_output(stage, batch),
                           .batch = std::move(batch)};
-  for (const Lease& lease : report.batch) {
-    report.input_bytes += stage == Stage::kMap ? shape_.shard_bytes[lease.unit] : 0;
+  for (const std::uint64_t shard : shards_of(stage, report.batch)) {
+    report.input_bytes += shape_.shard_bytes[shard];
   }
   world_.post(*this, world_.random().between(Duration::zero(), Duration(2ms)),
               [step = step_, report = std::move(report)](SimRank& self) {
@@ -257,13 +261,26 @@ BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
   }
   BlobContent partial{.kind = BlobKind::kPartial, .step = step_};
   partial.sums.resize(shape_.partition_count);
-  for (const Lease& lease : batch) {
-    partial.shards.push_back(lease.unit);
+  partial.shards = shards_of(stage, batch);
+  for (const std::uint64_t shard : partial.shards) {
     for (std::uint32_t partition = 0; partition < shape_.partition_count; ++partition) {
-      partial.sums[partition] += world_.options().value_of(step_, lease.unit, partition);
+      std::uint64_t& sum = partial.sums[partition];
+      sum = shape_.join(sum, world_.options().value_of(step_, shard, partition));
     }
   }
   return world_.store().create(std::move(partial));
+}
+
+std::vector<std::uint64_t> SimRank::shards_of(Stage stage, const std::vector<Lease>& batch) const {
+  std::vector<std::uint64_t> shards;
+  for (const Lease& lease : batch) {
+    const auto span = stage == Stage::kMap ? shape_.map_units().shards_of(lease.unit)
+                                           : protocol::MapUnits::ShardSpan{};
+    for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
+      shards.push_back(shard);
+    }
+  }
+  return shards;
 }
 
 void SimRank::schedule_tick() {

@@ -56,6 +56,9 @@ class SimRank {
   void seal(protocol::Stage stage, std::vector<protocol::Lease> batch);
   [[nodiscard]] BlobHandle make_output(protocol::Stage stage,
                                        const std::vector<protocol::Lease>& batch);
+  /// In the order of the batch; none in the merge stage.
+  [[nodiscard]] std::vector<std::uint64_t> shards_of(
+      protocol::Stage stage, const std::vector<protocol::Lease>& batch) const;
   void schedule_tick();
   [[nodiscard]] Instant now() const;
 

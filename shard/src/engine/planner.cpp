@@ -1,5 +1,6 @@
 #include <pinion/shard/planner.hpp>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
@@ -141,6 +142,22 @@ std::string describe(std::string name, std::uint64_t target, const Alignment& al
 }
 
 }  // namespace
+
+Partitioning Partitioning::ordered(std::uint32_t shards_per_batch) const {
+  Partitioning same = *this;
+  same.is_ordered = true;
+  same.batch_shard_count = shards_per_batch;
+  same.description += ".ordered(";
+  same.description += shards_per_batch > 0 ? std::to_string(shards_per_batch) : "";
+  same.description += ')';
+  return same;
+}
+
+std::uint32_t choose_ordered_batch(std::uint64_t shard_count) noexcept {
+  constexpr std::uint64_t kBatchCount = kOrderedWorkerCount * kShardsPerWorker;
+  constexpr std::uint64_t kMost = 8;
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(shard_count / kBatchCount, 1, kMost));
+}
 
 Partitioning by_bytes(std::uint64_t target_bytes, Alignment alignment) {
   return {.planner = std::make_shared<const BytePlanner>(),

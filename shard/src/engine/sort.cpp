@@ -197,6 +197,8 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   const auto discard = engine::make_discard(job, sample->input_bytes, work);
   work.discard = discard.get();
   const engine::SortState prototype(work);
+  // Equal keys stay in the order of the input whatever shares a batch.
+  partitioning.is_ordered = false;
   StepSpec spec = detail::make_step("sort of " + records.describe(), std::move(input),
                                     std::move(partitioning), where);
   spec.partition_count = work.ranges.count();

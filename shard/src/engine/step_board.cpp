@@ -90,6 +90,11 @@ Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadl
   }
 }
 
+bool StepBoard::is_wanted(const protocol::Lease& lease) {
+  MutexLock lock(mutex_);
+  return !ended_ && !is_dropped(protocol::Stage::kMap, lease);
+}
+
 void StepBoard::finish(Finished finished) {
   {
     MutexLock lock(mutex_);

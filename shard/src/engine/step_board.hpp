@@ -76,6 +76,9 @@ class StepBoard {
   /// batch, which is of the map stage.
   [[nodiscard]] Next next(std::span<const protocol::Lease> batch, Instant batch_deadline);
 
+  /// Whether a lease of the map stage that a worker has in hand is worth going on with.
+  [[nodiscard]] bool is_wanted(const protocol::Lease& lease);
+
   void finish(Finished finished);
 
   /// The members of `batch` that are still ours. For a batch that is dropped.

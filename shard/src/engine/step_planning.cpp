@@ -9,12 +9,13 @@
 
 #include "engine/input_source.hpp"
 #include "engine/plan.hpp"
+#include "engine/planner_parts.hpp"
 
 namespace pinion::engine {
 namespace {
 
 // The policy with what the job knows and the program does not.
-PartitionPolicy policy_of(IJobContext& job, const Partitioning& partitioning) {
+PartitionPolicy job_policy(IJobContext& job, const Partitioning& partitioning) {
   PartitionPolicy policy = partitioning.policy;
   policy.places.clear();
   policy.place_worker_counts.clear();
@@ -25,6 +26,23 @@ PartitionPolicy policy_of(IJobContext& job, const Partitioning& partitioning) {
   // Ranks of one job are started alike, so each is taken to have as many workers as this one.
   policy.worker_count = std::uint64_t{job.info().rank_count} * job.executor().worker_count();
   return policy;
+}
+
+// The policy of an ordered step: nothing of it depends on the job.
+PartitionPolicy ordered_policy(const Partitioning& partitioning) {
+  PartitionPolicy policy = partitioning.policy;
+  policy.places = {Place{}};
+  policy.place_worker_counts.clear();
+  policy.worker_count = kOrderedWorkerCount;
+  return policy;
+}
+
+std::uint32_t ordered_batch_of(const Partitioning& partitioning, std::uint64_t shard_count) {
+  if (!partitioning.is_ordered) {
+    return 0;
+  }
+  return partitioning.batch_shard_count > 0 ? partitioning.batch_shard_count
+                                            : choose_ordered_batch(shard_count);
 }
 
 void tell(const InputListing& listing) {
@@ -47,7 +65,8 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
     return std::move(listing).error();
   }
   tell(*listing);
-  const PartitionPolicy policy = policy_of(job, spec.partitioning);
+  const PartitionPolicy policy = spec.partitioning.is_ordered ? ordered_policy(spec.partitioning)
+                                                              : job_policy(job, spec.partitioning);
   Result<std::vector<ShardRange>> shards = spec.partitioning.planner->partition(*listing, policy);
   if (!shards) {
     return std::move(shards).error();
@@ -59,6 +78,10 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
   plan.alignment = policy.alignment;
   if (const std::string flaw = find_flaw(plan); !flaw.empty()) {
     return Status(ErrorCode::kFailedPrecondition, "the planner broke its contract: " + flaw);
+  }
+  if (spec.partitioning.is_ordered) {
+    // Where shards would rather be worked on changes nothing but the speed.
+    deal(plan.shards, plan.listing, job_policy(job, spec.partitioning), weight_of);
   }
   return plan;
 }
@@ -83,10 +106,13 @@ Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std:
   if (!blob) {
     return std::move(blob).error().with_context("sealing the plan");
   }
-  SealedPlan sealed = {
-      .message = {.step = step, .plan = blob->handle(), .partition_count = spec.partition_count},
-      .blob = std::move(*blob),
-      .listing = {}};
+  SealedPlan sealed = {.message = {.step = step,
+                                   .plan = blob->handle(),
+                                   .partition_count = spec.partition_count,
+                                   .ordered_batch_shard_count =
+                                       ordered_batch_of(spec.partitioning, plan->shards.size())},
+                       .blob = std::move(*blob),
+                       .listing = {}};
   for (const ShardRange& shard : plan->shards) {
     sealed.message.shards.push_back({shard.weight, shard.place});
   }

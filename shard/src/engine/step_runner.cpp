@@ -20,9 +20,10 @@ std::uint32_t batch_shard_count(const JobInfo& info) {
 }
 
 // For each worker a batch that it fills and one that waits, so that it need not wait for a grant.
-std::uint32_t lease_count_max(IJobContext& job) {
-  return 2 * batch_shard_count(job.info()) *
-         static_cast<std::uint32_t>(job.executor().worker_count());
+std::uint32_t lease_count_max(IJobContext& job, const StepSpec& spec) {
+  const std::uint32_t batch_lease_count =
+      spec.partitioning.is_ordered ? 1 : batch_shard_count(job.info());
+  return 2 * batch_lease_count * static_cast<std::uint32_t>(job.executor().worker_count());
 }
 
 Result<StepPlan> open_plan(IBlobStore& store, const BlobHandle& handle) {
@@ -52,7 +53,7 @@ StepRunner::StepRunner(IJobContext& job, const StepSpec& spec)
     : job_(job),
       spec_(spec),
       step_(job.begin_step()),
-      machine_({.lease_count_max = lease_count_max(job)},
+      machine_({.lease_count_max = lease_count_max(job, spec)},
                {.step = step_, .fingerprint = spec.fingerprint, .description = spec.description}),
       board_(job.control()) {}
 
@@ -151,12 +152,15 @@ void StepRunner::carry_out(const protocol::UsePlan& effect) {
   if (work_) {
     return;
   }
-  work_.emplace(StepWork{.job = job_,
-                         .spec = spec_,
-                         .step = step_,
-                         .partition_count = effect.started.partition_count,
-                         .batch_shard_count = batch_shard_count(job_.info()),
-                         .plan = open_plan(job_.store(), effect.started.plan)});
+  work_.emplace(
+      StepWork{.job = job_,
+               .spec = spec_,
+               .step = step_,
+               .partition_count = effect.started.partition_count,
+               .map_units = {.shard_count = effect.started.shard_count,
+                             .ordered_batch_shard_count = effect.started.ordered_batch_shard_count},
+               .batch_shard_count = batch_shard_count(job_.info()),
+               .plan = open_plan(job_.store(), effect.started.plan)});
   start_workers();
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include <pinion/core/assert.hpp>
 #include <pinion/shard/key_hash.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
 #include <pinion/shard/zeroed_pages.hpp>
@@ -17,6 +18,7 @@ namespace {
 
 using protocol::Failure;
 using protocol::Lease;
+using protocol::MapUnits;
 using protocol::Stage;
 
 // What a body without an aggregator gets.
@@ -106,32 +108,58 @@ void WorkerLoop::run() {
 
 void WorkerLoop::map(const Lease& lease) {
   // A shard that failed before works alone, so that it cannot spoil its neighbours again.
-  const bool alone = lease.attempt > 1;
+  const bool alone = work_.map_units.ordered() || lease.attempt > 1;
   if (alone && !batch_.leases.empty()) {
     seal_batch();
   }
   batch_.leases.push_back(lease);
-  const Failure failure = run_body(lease);
-  if (failure.code != ErrorCode::kOk) {
-    std::vector<Lease> leases = std::exchange(batch_, {}).leases;
-    fail(Stage::kMap, lease.unit, failure, std::move(leases));
-  } else if (alone || is_full()) {
+  const MapUnits::ShardSpan shards = work_.map_units.shards_of(lease.unit);
+  PINION_ASSERT(shards.count() > 0);
+  for (std::uint64_t shard = shards.begin; shard < shards.end; ++shard) {
+    if (shard > shards.begin && !board_.is_wanted(lease)) {
+      drop_batch();
+      return;
+    }
+    Failure failure = run_body(shard, lease.attempt);
+    if (failure.code == ErrorCode::kOk && shard + 1 < shards.end) {
+      failure = check_room(shard);
+    }
+    if (failure.code != ErrorCode::kOk) {
+      std::vector<Lease> leases = std::exchange(batch_, {}).leases;
+      fail(Stage::kMap, lease.unit, std::move(failure), std::move(leases));
+      return;
+    }
+  }
+  if (alone || is_full()) {
     seal_batch();
   }
 }
 
-Failure WorkerLoop::run_body(const Lease& lease) {
-  Failure failure = guarded(state_pages_, [&] { return load_and_run(lease); });
+// Where a batch ends must not depend on how much memory there is, so one that is too large fails.
+Failure WorkerLoop::check_room(std::uint64_t last_shard) const {
+  const std::uint64_t room = work_.job.info().batch_bytes;
+  const std::uint64_t held = batch_.state->memory_bytes();
+  if (held < room) {
+    return {};
+  }
+  return {ErrorCode::kResourceExhausted,
+          "an ordered batch holds " + std::to_string(held) + " bytes after shard " +
+              std::to_string(last_shard) + ", batch-bytes is " + std::to_string(room) +
+              ", and its last shard is still to come; put fewer shards in a batch, as in "
+              "ordered(1), make shards smaller, or raise batch-bytes"};
+}
+
+Failure WorkerLoop::run_body(std::uint64_t shard, std::uint32_t attempt) {
+  Failure failure = guarded(state_pages_, [&] { return load_and_run(shard, attempt); });
   if (failure.code != ErrorCode::kOk) {
-    const std::string shard = work_.plan ? describe_shard(*work_.plan, lease.unit)
-                                         : "shard " + std::to_string(lease.unit);
-    failure.text =
-        shard + " on rank " + std::to_string(work_.job.info().rank) + ": " + failure.text;
+    const std::string name =
+        work_.plan ? describe_shard(*work_.plan, shard) : "shard " + std::to_string(shard);
+    failure.text = name + " on rank " + std::to_string(work_.job.info().rank) + ": " + failure.text;
   }
   return failure;
 }
 
-Failure WorkerLoop::load_and_run(const Lease& lease) {
+Failure WorkerLoop::load_and_run(std::uint64_t id, std::uint32_t attempt) {
   if (!work_.plan) {
     return to_failure(work_.plan.error());
   }
@@ -141,8 +169,7 @@ Failure WorkerLoop::load_and_run(const Lease& lease) {
     batch_.state = prototype != nullptr ? prototype->fresh() : std::make_unique<NoState>();
     batch_.deadline = begin + work_.job.info().batch_duration;
   }
-  const Result<Shard> shard =
-      reader_.load(*work_.plan, lease.unit, lease.attempt, work_.job.info().seed);
+  const Result<Shard> shard = reader_.load(*work_.plan, id, attempt, work_.job.info().seed);
   if (!shard) {
     return to_failure(shard.error());
   }
@@ -150,7 +177,7 @@ Failure WorkerLoop::load_and_run(const Lease& lease) {
   if (work_.plan->listing.kind() == InputKind::kBytes) {
     batch_.input_bytes += shard->end() - shard->begin();
   }
-  trace("shard", lease.unit, begin);
+  trace("shard", id, begin);
   return {};
 }
 
@@ -161,15 +188,16 @@ bool WorkerLoop::is_full() const {
 
 void WorkerLoop::seal_batch() {
   Batch batch = std::exchange(batch_, {});
-  const std::uint64_t first = batch.leases.front().unit;
+  const std::uint64_t first_unit = batch.leases.front().unit;
+  const std::uint64_t first_shard = work_.map_units.shards_of(first_unit).begin;
   Blob output;
   if (work_.partition_count > 0) {
-    Result<Blob> sealed = seal(*batch.state, work_.partition_count, first);
+    Result<Blob> sealed = seal(*batch.state, work_.partition_count, first_shard);
     if (!sealed) {
       const Status error = std::move(sealed).error().with_context(
-          "sealing the batch of shard " + std::to_string(first) + " on rank " +
+          "sealing the batch of shard " + std::to_string(first_shard) + " on rank " +
           std::to_string(work_.job.info().rank));
-      fail(Stage::kMap, first, to_failure(error), std::move(batch.leases));
+      fail(Stage::kMap, first_unit, to_failure(error), std::move(batch.leases));
       return;
     }
     output = std::move(*sealed);

@@ -28,7 +28,8 @@ struct StepWork {
   const StepSpec& spec;
   std::uint64_t step = 0;
   std::uint32_t partition_count = 0;
-  std::uint32_t batch_shard_count = 1;  ///< Most shards in a batch.
+  protocol::MapUnits map_units = {};
+  std::uint32_t batch_shard_count = 1;  ///< Most shards in a batch, unless the step is ordered.
   Result<StepPlan> plan;  ///< An error fails every shard that comes here, in its words.
 };
 
@@ -53,8 +54,9 @@ class WorkerLoop {
   };
 
   void map(const protocol::Lease& lease);
-  [[nodiscard]] protocol::Failure run_body(const protocol::Lease& lease);
-  [[nodiscard]] protocol::Failure load_and_run(const protocol::Lease& lease);
+  [[nodiscard]] protocol::Failure run_body(std::uint64_t shard, std::uint32_t attempt);
+  [[nodiscard]] protocol::Failure load_and_run(std::uint64_t id, std::uint32_t attempt);
+  [[nodiscard]] protocol::Failure check_room(std::uint64_t last_shard) const;
   [[nodiscard]] bool is_full() const;
   void seal_batch();
   void drop_batch();

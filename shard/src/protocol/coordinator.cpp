@@ -50,7 +50,7 @@ Progress Coordinator::progress() const noexcept {
   return {.step = step.number,
           .stage = mapped ? Stage::kMerge : Stage::kMap,
           .planned = step.phase != Phase::kPlanning,
-          .shard_count = step.shard_count,
+          .shard_count = step.map_units.shard_count,
           .shard_accepted_count = step.shard_accepted_count,
           .weight = step.weight,
           .weight_accepted = step.weight_accepted,
@@ -163,9 +163,11 @@ void Coordinator::State::lose_process(std::uint32_t rank, const std::string& rea
     step.failure_count += abandoned.size();
     for (const std::uint64_t unit : abandoned) {
       if (table.death_count(unit) >= options.death_count_max) {
-        const char* const kind = step.stage() == Stage::kMap ? "shard " : "partition ";
+        const std::string name = step.name_of(step.stage(), unit);
+        const bool several =
+            step.stage() == Stage::kMap && step.map_units.shards_of(unit).count() > 1;
         fail_step(step, {.code = ErrorCode::kUnknown,
-                         .text = kind + std::to_string(unit) + " was held by " +
+                         .text = name + (several ? " were" : " was") + " held by " +
                                  std::to_string(table.death_count(unit)) +
                                  " ranks when they died, the last of them rank " +
                                  std::to_string(rank) + " (" + reason + ")"});

@@ -105,11 +105,10 @@ void Coordinator::State::receive(Holder from, const BatchFailed& failed) {
   ++step->failure_count;
   if (attempt_count >= options.attempt_count_max || is_final(failed.failure.code)) {
     const bool ok = failed.failure.code == ErrorCode::kOk;
-    const char* const kind = failed.stage == Stage::kMap ? "shard " : "partition ";
     fail_step(
         *step,
         {.code = ok ? ErrorCode::kUnknown : failed.failure.code,
-         .text = kind + std::to_string(failed.bad_unit) + " failed on rank " +
+         .text = step->name_of(failed.stage, failed.bad_unit) + " failed on rank " +
                  std::to_string(from.rank) + " in attempt " + std::to_string(attempt_count) +
                  " of " + std::to_string(options.attempt_count_max) + ": " + failed.failure.text});
     return;
@@ -212,8 +211,9 @@ Failure Coordinator::State::judge(const StepRecord& step, Holder from, const Rep
   if (report.stage == Stage::kMap && step.phase == Phase::kMerge) {
     return {.code = ErrorCode::kAlreadyExists, .text = "every shard was accepted before"};
   }
+  const bool one_unit = report.stage == Stage::kMerge || step.map_units.ordered();
   if (!step.granting() || report.stage != step.stage() || report.batch.empty() ||
-      (report.stage == Stage::kMerge && report.batch.size() != 1)) {
+      (one_unit && report.batch.size() != 1)) {
     return {.code = ErrorCode::kAborted, .text = "the report does not fit the stage of the step"};
   }
   std::set<std::uint64_t> units;
@@ -246,13 +246,14 @@ void Coordinator::State::accept(StepRecord& step, const Report& report) {
     step.results[partition] = report.output;
     return;
   }
-  std::uint64_t smallest = report.batch.front().unit;
+  std::uint64_t smallest = step.map_units.shard_count;
   for (const Lease& lease : report.batch) {
-    smallest = std::min(smallest, lease.unit);
+    const MapUnits::ShardSpan shards = step.map_units.shards_of(lease.unit);
+    smallest = std::min(smallest, shards.begin);
     step.shards.accept(lease.unit);
     step.weight_accepted += step.shards.weight(lease.unit);
+    step.shard_accepted_count += shards.count();
   }
-  step.shard_accepted_count += report.batch.size();
   step.input_bytes += report.input_bytes;
   if (report.output != BlobHandle{}) {
     step.partials.push_back({.smallest_shard = smallest, .blob = report.output});

@@ -61,10 +61,10 @@ struct StepRecord {
 
   BlobHandle plan = {};
   std::vector<BlobHandle> streams = {};  ///< What the plan's input was read into.
-  std::uint64_t shard_count = 0;
+  MapUnits map_units = {};
   std::uint32_t partition_count = 0;
   std::uint64_t weight = 0;
-  LeaseTable shards = {};
+  LeaseTable shards = {};  ///< By unit of the map stage.
   LeaseTable partitions = {};
 
   /// (rank, incarnation, stage, report) of what was accepted, to answer it alike when it comes
@@ -92,6 +92,9 @@ struct StepRecord {
   [[nodiscard]] const LeaseTable& table() const noexcept {
     return phase == Phase::kMap ? shards : partitions;
   }
+
+  /// A unit in words: "shard 7", "shards 8 to 15", "partition 3".
+  [[nodiscard]] std::string name_of(Stage stage_of_unit, std::uint64_t unit) const;
 };
 
 struct Coordinator::State {

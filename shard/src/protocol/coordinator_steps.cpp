@@ -131,14 +131,14 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
   }
   step.plan = ready.plan;
   step.streams = ready.streams;
-  step.shard_count = ready.shards.size();
+  step.map_units = {.shard_count = ready.shards.size(),
+                    .ordered_batch_shard_count = ready.ordered_batch_shard_count};
   step.partition_count = ready.partition_count;
   step.results.resize(ready.partition_count);
-  std::vector<std::uint64_t> weights;
-  weights.reserve(ready.shards.size());
-  for (const ShardEntry& shard : ready.shards) {
-    weights.push_back(shard.weight);
-    step.weight += shard.weight;
+  std::vector<std::uint64_t> weights(step.map_units.unit_count());
+  for (std::uint64_t id = 0; id < ready.shards.size(); ++id) {
+    weights[id / step.map_units.shards_per_unit()] += ready.shards[id].weight;
+    step.weight += ready.shards[id].weight;
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
   step.shards = LeaseTable(std::move(weights), rank_count);
@@ -186,9 +186,10 @@ void Coordinator::State::receive(Holder from, const CancelJob& cancel) {
 void Coordinator::State::announce_start(const StepRecord& step, std::uint32_t rank) {
   send(rank, StepStarted{.step = step.number,
                          .plan = step.plan,
-                         .shard_count = step.shard_count,
+                         .shard_count = step.map_units.shard_count,
                          .partition_count = step.partition_count,
-                         .lease_duration = options.lease_duration});
+                         .lease_duration = options.lease_duration,
+                         .ordered_batch_shard_count = step.map_units.ordered_batch_shard_count});
 }
 
 void Coordinator::State::announce_end(const StepRecord& step, std::uint32_t rank) {
@@ -198,17 +199,19 @@ void Coordinator::State::announce_end(const StepRecord& step, std::uint32_t rank
   }
   send(rank, StepDone{.step = step.number,
                       .partitions = step.results,
-                      .shard_count = step.shard_count,
+                      .shard_count = step.map_units.shard_count,
                       .input_bytes = step.input_bytes});
 }
 
 /// Goes on to the merge stage, and to the end, when there is nothing left to accept.
 void Coordinator::State::advance_stage(StepRecord& step) {
   if (step.phase == Phase::kMap && step.shards.all_accepted()) {
-    std::stable_sort(step.partials.begin(), step.partials.end(),
-                     [](const PartialRecord& a, const PartialRecord& b) {
-                       return a.smallest_shard < b.smallest_shard;
-                     });
+    if (!options.mutations.merge_in_order_of_reports) {
+      std::stable_sort(step.partials.begin(), step.partials.end(),
+                       [](const PartialRecord& a, const PartialRecord& b) {
+                         return a.smallest_shard < b.smallest_shard;
+                       });
+    }
     step.phase = Phase::kMerge;
     for (Participant& participant : step.participants) {
       participant.told_to_wait = false;
@@ -257,6 +260,16 @@ void Coordinator::State::release_plan(const BlobHandle& plan,
   for (const BlobHandle& stream : streams) {
     release(stream);
   }
+}
+
+std::string StepRecord::name_of(Stage stage_of_unit, std::uint64_t unit) const {
+  if (stage_of_unit == Stage::kMerge) {
+    return "partition " + std::to_string(unit);
+  }
+  const MapUnits::ShardSpan span = map_units.shards_of(unit);
+  const std::string first = std::to_string(span.begin);
+  return span.count() > 1 ? "shards " + first + " to " + std::to_string(span.end - 1)
+                          : "shard " + first;
 }
 
 bool Coordinator::State::entered(const StepRecord& step, std::uint32_t rank) const {

@@ -53,7 +53,7 @@ auto write(FlatBufferBuilder& to, const EnterStep& from) {
 auto write(FlatBufferBuilder& to, const PlanReady& from) {
   const schema::BlobHandle plan = write(from.plan);
   return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
-                                 write(to, from.streams));
+                                 write(to, from.streams), from.ordered_batch_shard_count);
 }
 
 auto write(FlatBufferBuilder& to, const PlanFailed& from) {
@@ -95,7 +95,7 @@ auto write(FlatBufferBuilder& to, const MakePlan& from) {
 auto write(FlatBufferBuilder& to, const StepStarted& from) {
   const schema::BlobHandle plan = write(from.plan);
   return schema::CreateStepStarted(to, from.step, &plan, from.shard_count, from.partition_count,
-                                   from.lease_duration.count());
+                                   from.lease_duration.count(), from.ordered_batch_shard_count);
 }
 
 auto write(FlatBufferBuilder& to, const Grant& from) {
@@ -241,7 +241,8 @@ Message read(Reader& to, const schema::PlanReady& from) {
                    .plan = to.value(from.plan()),
                    .partition_count = to.partition_count(from.partition_count()),
                    .shards = to.values(from.shards()),
-                   .streams = to.values(from.streams())};
+                   .streams = to.values(from.streams()),
+                   .ordered_batch_shard_count = from.ordered_batch_shard_count()};
 }
 
 Message read(Reader& to, const schema::PlanFailed& from) {
@@ -296,7 +297,8 @@ Message read(Reader& to, const schema::StepStarted& from) {
                      .plan = to.value(from.plan()),
                      .shard_count = from.shard_count(),
                      .partition_count = to.partition_count(from.partition_count()),
-                     .lease_duration = to.duration(from.lease_duration_ns())};
+                     .lease_duration = to.duration(from.lease_duration_ns()),
+                     .ordered_batch_shard_count = from.ordered_batch_shard_count()};
 }
 
 Message read(Reader& to, const schema::Grant& from) {

@@ -82,8 +82,10 @@ class FakeLink final : public IControlLink {
 
 struct FakeJobOptions {
   std::uint32_t rank_count = 1;
-  std::size_t worker_count = 1;  ///< Of each rank.
+  std::size_t worker_count = 1;  ///< Of each rank, at each place.
+  std::size_t place_count = 1;   ///< NUMA nodes 0, 1 and so on; workers are not bound to them.
   std::size_t batch_shard_count = 64;
+  std::uint64_t batch_bytes = 256u << 20;
   std::uint64_t store_bytes = std::uint64_t{1} << 30;
   std::uint64_t memory_bytes = std::uint64_t{4} << 30;  ///< Of each rank, beside the store.
   bool trace = false;
@@ -96,8 +98,7 @@ class FakeRank final : public IJobContext {
            FakeLink::OnSend on_send)
       : store_(store),
         link_(std::move(on_send)),
-        executor_(std::move(
-            Executor::create({.groups = {{.worker_count = options.worker_count}}}).value())),
+        executor_(std::move(Executor::create({.groups = groups_of(options)}).value())),
         trace_({.enabled = options.trace}, executor_->worker_count()),
         memory_({.budget_bytes = options.memory_bytes}),
         pages_(memory_, {.spare_bytes_max = options.memory_bytes / 4}),
@@ -108,6 +109,7 @@ class FakeRank final : public IJobContext {
     info_.rank = rank;
     info_.rank_count = options.rank_count;
     info_.batch_shard_count = options.batch_shard_count;
+    info_.batch_bytes = options.batch_bytes;
   }
 
   [[nodiscard]] const JobInfo& info() const noexcept override { return info_; }
@@ -121,6 +123,15 @@ class FakeRank final : public IJobContext {
   [[nodiscard]] std::uint64_t begin_step() noexcept override { return ++step_; }
 
  private:
+  static std::vector<WorkerGroup> groups_of(const FakeJobOptions& options) {
+    std::vector<WorkerGroup> groups;
+    for (std::size_t place = 0; place < options.place_count; ++place) {
+      groups.push_back({.place = {.index = static_cast<std::uint16_t>(place)},
+                        .worker_count = options.worker_count});
+    }
+    return groups;
+  }
+
   JobInfo info_;
   IBlobStore& store_;
   FakeLink link_;

@@ -214,6 +214,58 @@ TEST(StepRunner, RunsAShardThatFailedBeforeInABatchOfItsOwn) {
   EXPECT_THAT(batches, ElementsAre(ElementsAre(0, 1), ElementsAre(2), ElementsAre(3, 4)));
 }
 
+// The lease of shards 0 to 3 is lost while shard 0 runs: the others are in vain.
+TEST(StepRunner, LeavesABatchOfAnOrderedStepBetweenShardsWhenItsLeaseIsLost) {
+  std::latch told(1);
+  std::atomic<int> claims = 0;
+  std::vector<std::uint64_t> bodies;
+  std::vector<Lease> reported;
+  std::unique_ptr<ScriptedRank> rank;
+  const auto grant = [&rank](const Lease& lease) {
+    rank->tell(protocol::Grant{.step = 1,
+                               .stage = Stage::kMap,
+                               .unit_count_left = 5,
+                               .lease_duration = std::chrono::hours(1),
+                               .leases = {lease}});
+  };
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* plan = std::get_if<protocol::PlanReady>(&message)) {
+      rank->tell(
+          protocol::StepStarted{.step = 1,
+                                .plan = plan->plan,
+                                .shard_count = plan->shards.size(),
+                                .partition_count = plan->partition_count,
+                                .lease_duration = std::chrono::hours(1),
+                                .ordered_batch_shard_count = plan->ordered_batch_shard_count});
+    } else if (std::holds_alternative<protocol::Claim>(message)) {
+      if (++claims == 1) {
+        grant(lease_of(0));
+      } else if (claims == 2) {
+        // The rank holds nothing, so it has heard of the loss.
+        told.count_down();
+        grant(lease_of(1));
+      }
+    } else if (const auto* report = std::get_if<protocol::Report>(&message)) {
+      reported.insert(reported.end(), report->batch.begin(), report->batch.end());
+      rank->tell(protocol::StepFailed{
+          .step = 1, .failure = {.code = ErrorCode::kCancelled, .text = "the script is over"}});
+    }
+  });
+  const Status status = for_each_shard(
+      rank->job(), indices(8), by_index_range(1).ordered(4), [&](const Shard& shard) {
+        bodies.push_back(shard.id());
+        if (shard.id() == 0) {
+          rank->tell(protocol::HeartbeatAck{.step = 1, .sent_ns = 0, .lost = {lease_of(0)}});
+          told.wait();
+        }
+      });
+  EXPECT_EQ(status.code(), ErrorCode::kCancelled);
+  EXPECT_THAT(bodies, ElementsAre(0, 4, 5, 6, 7));
+  EXPECT_THAT(reported, ElementsAre(lease_of(1)));
+}
+
 TEST(StepRunner, HearsNothingThatIsForAnotherLifeOfTheRank) {
   std::unique_ptr<ScriptedRank> rank;
   rank = std::make_unique<ScriptedRank>([&](const protocol::Message&) {

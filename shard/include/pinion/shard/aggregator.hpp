@@ -41,6 +41,9 @@ class Part {
 ///  - Order and grouping do not matter: any way of accumulating the same records into any number of
 ///    states and merging those gives the same sealed answer.
 ///  - What seal() writes can be merged from where it lies, by another process.
+///  - Where order matters after all, as to the last bits of sums of floating point, what is sealed
+///    depends only on what was accumulated and merged, and the order and blocks in which it came:
+///    not on addresses, time, or how much memory there is. Ordered steps rely on it.
 ///
 /// Thread safety: none for one object; the engine gives each to one thread at a time.
 class IAggregator {
@@ -53,8 +56,9 @@ class IAggregator {
   /// Adds a block of emitted records.
   virtual void accumulate(const Part& part) = 0;
 
-  /// Adds the same partition of what seal() of several other states wrote. May be called more than
-  /// once. The bytes stay until this state is sealed, so it may keep views of them until then.
+  /// Adds the same partition of what seal() of several other states wrote, ascending by the first
+  /// shard of each. May be called more than once. The bytes stay until this state is sealed, so it
+  /// may keep views of them until then.
   /// Errors: kDataLoss for bytes that seal() did not write; the state is then spoiled.
   [[nodiscard]] virtual Status merge(std::span<const std::span<const std::byte>> partials) = 0;
 

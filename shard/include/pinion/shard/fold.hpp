@@ -47,7 +47,8 @@ template <class F>
 requires(F::kStartsFromZero) inline constexpr bool kStartsFromZero<F> = true;
 
 /// Integers wrap around like unsigned ones. Sums of floating point depend in their last bits on the
-/// order of adding, which differs from run to run.
+/// order of adding, which differs from run to run unless the step is ordered: see
+/// Partitioning::ordered().
 template <Summable T>
 struct Sum {
   static constexpr bool kStartsFromZero = true;

@@ -90,10 +90,39 @@ struct Partitioning {
   std::shared_ptr<const IShardPlanner> planner;
   PartitionPolicy policy = {};
   std::string description = {};  ///< For the step's fingerprint; equal on all ranks.
+
+  bool is_ordered = false;              ///< See ordered().
+  std::uint32_t batch_shard_count = 0;  ///< Of an ordered step: shards in a batch; 0: chosen.
+
+  /// The same, ordered: `by_bytes(4'000'000, align_to_line).ordered()`. The answer is then equal to
+  /// the last bit in every run: with any number of ranks, workers and places, and whatever died or
+  /// was tried again. That matters where the order of joining does: for sums and means of floating
+  /// point. Bodies must do their part, and emit what depends on their shard alone. (sort() and the
+  /// aggregators of integers give equal answers without it.)
+  ///
+  /// How: the input is cut, and the shards are put in batches, as if for a fixed number of workers
+  /// at one place. A batch is a run of `shards_per_batch` shards that follow each other (0: one to
+  /// eight, chosen from how many shards there are). One worker takes them in their order, and
+  /// batches are merged in theirs. In which order values are added is then fixed, but need not be
+  /// that of the input.
+  ///
+  /// What it costs: more batches are sealed and merged than there need be. When a body throws or a
+  /// rank dies, the whole batch runs again, and Shard::attempt() counts the tries of the batch. A
+  /// batch cannot be sealed early: one that holds `batch-bytes` of state before its last shard
+  /// fails with kResourceExhausted.
+  [[nodiscard]] Partitioning ordered(std::uint32_t shards_per_batch = 0) const;
 };
 
+/// For how many workers an ordered step is cut where the program says no size: for more than most
+/// machines have, as too many shards cost less than workers without one.
+inline constexpr std::uint64_t kOrderedWorkerCount = 16;
+
+/// How many shards an ordered step of `shard_count` puts in a batch unless told: few enough that
+/// kOrderedWorkerCount workers have kShardsPerWorker batches each, and at most eight.
+[[nodiscard]] std::uint32_t choose_ordered_batch(std::uint64_t shard_count) noexcept;
+
 // Where the target is left out (or 0) in the functions below, the planner chooses it, and which
-// shards there are then depends on how many workers the job has.
+// shards there are then depends on how many workers the job has, unless the step is ordered.
 //
 // Places. Memory has a place; the pages of a file have none that a program may count on. So what
 // lies in blobs is dealt to the places of the blobs, and everything else so that each place gets

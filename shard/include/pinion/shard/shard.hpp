@@ -37,7 +37,7 @@ class Shard {
   /// A random seed that depends on the job's seed and the shard alone, never on who runs it.
   [[nodiscard]] std::uint64_t seed() const noexcept { return fields_.seed; }
 
-  /// 1, and one more each time this shard failed before.
+  /// 1, and one more each time this shard, or in an ordered step one of its batch, failed before.
   [[nodiscard]] std::uint32_t attempt() const noexcept { return fields_.attempt; }
 
   /// The input's bytes, inflated; empty for an index range. Where a shard spans several sources, a

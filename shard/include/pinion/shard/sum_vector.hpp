@@ -7,7 +7,8 @@
 namespace pinion {
 
 /// Sums vectors of a fixed length, element by element. Integers wrap around like unsigned ones.
-/// Sums of floating point depend in their last bits on the order of adding.
+/// Sums of floating point depend in their last bits on the order of adding: see
+/// Partitioning::ordered().
 template <Summable T>
 using SumVector = VectorReduce<T, VectorSum>;
 

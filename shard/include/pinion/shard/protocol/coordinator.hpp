@@ -15,9 +15,10 @@ namespace pinion::protocol {
 
 /// Rules to break, one each, in tests that prove that the simulation notices.
 struct CoordinatorMutations {
-  bool accept_stale_fence = false;  ///< Reports count whoever holds the units.
-  bool accept_twice = false;        ///< Reports of accepted units count again.
-  bool forget_lost_leases = false;  ///< What a lost rank held stays leased to it.
+  bool accept_stale_fence = false;         ///< Reports count whoever holds the units.
+  bool accept_twice = false;               ///< Reports of accepted units count again.
+  bool forget_lost_leases = false;         ///< What a lost rank held stays leased to it.
+  bool merge_in_order_of_reports = false;  ///< Partials are merged in the order of acceptance.
 };
 
 struct CoordinatorOptions {

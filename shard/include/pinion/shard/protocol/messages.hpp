@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -33,13 +34,51 @@ struct Fence {
   friend auto operator<=>(const Fence&, const Fence&) = default;
 };
 
-/// The right to work on one unit: a shard in the map stage, a partition in the merge stage.
+/// The right to work on one unit: in the map stage a shard, or several in an ordered step (see
+/// MapUnits); in the merge stage a partition.
 struct Lease {
   std::uint64_t unit = 0;
   Fence fence = {};
   std::uint32_t attempt = 1;  ///< 1, and one more after each failure of this unit.
 
   friend bool operator==(const Lease&, const Lease&) = default;
+};
+
+/// How the shards of a step are leased.
+///
+/// Usually each is a unit, and a rank reports whichever units it likes together, as one batch. In
+/// an ordered step the plan makes the batches: `ordered_batch_shard_count` shards that follow each
+/// other are one unit, which is reported alone. So which shards share a partial does not depend on
+/// who worked on what, and as partials are merged in the order of their shards, neither does the
+/// order in which anything is joined.
+struct MapUnits {
+  std::uint64_t shard_count = 0;
+  std::uint32_t ordered_batch_shard_count = 0;  ///< 0: not ordered.
+
+  /// Half-open.
+  struct ShardSpan {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+
+    [[nodiscard]] std::uint64_t count() const noexcept { return end - begin; }
+    friend bool operator==(const ShardSpan&, const ShardSpan&) = default;
+  };
+
+  [[nodiscard]] bool ordered() const noexcept { return ordered_batch_shard_count > 0; }
+  [[nodiscard]] std::uint64_t shards_per_unit() const noexcept {
+    return ordered() ? ordered_batch_shard_count : 1;
+  }
+  [[nodiscard]] std::uint64_t unit_count() const noexcept {
+    return shard_count / shards_per_unit() + (shard_count % shards_per_unit() == 0 ? 0 : 1);
+  }
+  /// The shards of a unit; none when there is no such unit.
+  [[nodiscard]] ShardSpan shards_of(std::uint64_t unit) const noexcept {
+    if (unit >= unit_count()) {
+      return {};
+    }
+    const std::uint64_t begin = unit * shards_per_unit();
+    return {begin, begin + std::min(shards_per_unit(), shard_count - begin)};
+  }
 };
 
 /// What the coordinator knows of a shard.
@@ -79,6 +118,8 @@ struct PlanReady {
   /// as long as the plan.
   std::vector<BlobHandle> streams = {};
 
+  std::uint32_t ordered_batch_shard_count = 0;  ///< 0, or that the step is ordered: see MapUnits.
+
   friend bool operator==(const PlanReady&, const PlanReady&) = default;
 };
 
@@ -116,7 +157,7 @@ struct Report {
   BlobHandle output = {};    ///< Map: the partial. Merge: the finished partition.
   std::uint64_t digest = 0;
   std::uint64_t input_bytes = 0;
-  std::vector<Lease> batch = {};  ///< Never empty; one lease in the merge stage.
+  std::vector<Lease> batch = {};  ///< Never empty; one lease in the merge stage, or when ordered.
 
   friend bool operator==(const Report&, const Report&) = default;
 };
@@ -163,6 +204,7 @@ struct StepStarted {
   std::uint64_t shard_count = 0;
   std::uint32_t partition_count = 1;
   Duration lease_duration = {};
+  std::uint32_t ordered_batch_shard_count = 0;  ///< As the plan has it.
 
   friend bool operator==(const StepStarted&, const StepStarted&) = default;
 };
