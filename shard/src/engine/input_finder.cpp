@@ -181,6 +181,23 @@ Status InputFinder::add_blob(std::string name, const BlobHandle& handle) {
                     std::move(*blob));
 }
 
+Status InputFinder::add_partition(std::string name, const BlobHandle& handle) {
+  const Result<Blob> blob = store_.open(handle);
+  if (!blob) {
+    return Status(blob.error()).with_context("cannot open input " + name);
+  }
+  if (blob->bytes().empty()) {
+    return {ErrorCode::kInvalidArgument,
+            "input " + name + " is an empty blob, and no partition of an answer"};
+  }
+  return add_source({.path = std::move(name),
+                     .blob = handle,
+                     .home = blob->home(),
+                     .size_bytes = blob->bytes().size(),
+                     .is_partition = true},
+                    Blob());
+}
+
 Status InputFinder::add_source(InputSource source, Blob blob) {
   if (source.size_bytes == 0) {
     return {};

@@ -36,6 +36,10 @@ class InputFinder {
   /// Blocks and errors: as IBlobStore::open.
   [[nodiscard]] Status add_blob(std::string name, const BlobHandle& handle);
 
+  /// The same for a partition of an answer, which is not held open.
+  /// Errors: beside those, kInvalidArgument for a blob without bytes, which no partition is.
+  [[nodiscard]] Status add_partition(std::string name, const BlobHandle& handle);
+
   [[nodiscard]] std::vector<InputSource>& sources() noexcept { return sources_; }
   [[nodiscard]] std::vector<Blob>& blobs() noexcept { return blobs_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }

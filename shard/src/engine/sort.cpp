@@ -164,8 +164,15 @@ RecordForm line_records() {
   return {};
 }
 
-Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioning,
-                          RecordForm records, CallSite where) {
+namespace {
+
+struct SortCall {
+  std::string_view operation;
+  bool opens_partitions = true;
+};
+
+Result<StepOutcome> run_sort(IJobContext& job, const SortCall& call, Input input,
+                             Partitioning partitioning, const RecordForm& records, CallSite where) {
   PINION_RETURN_IF_ERROR(engine::check(input, records));
   const Result<engine::SortSample> sample = engine::take_sort_sample(job, input, records, where);
   if (!sample) {
@@ -173,18 +180,38 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   }
   const engine::SortWork work = engine::make_work(job, *sample, records);
   const engine::SortState prototype(work);
-  StepSpec spec = detail::make_step("sort of " + records.describe(), std::move(input),
-                                    std::move(partitioning), where);
+  StepSpec spec = detail::make_step(std::string(call.operation) + records.describe(),
+                                    std::move(input), std::move(partitioning), where);
+  spec.opens_partitions = call.opens_partitions;
   spec.partition_count = work.ranges.count();
   spec.prototype = &prototype;
   spec.body = [&job](const Shard& shard, IAggregator& state) {
     static_cast<engine::SortState&>(state).add(shard, engine::place_of_worker(job.executor()));
   };
-  Result<StepOutcome> outcome = run_step(job, spec);
+  return run_step(job, spec);
+}
+
+}  // namespace
+
+Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioning,
+                          RecordForm records, CallSite where) {
+  Result<StepOutcome> outcome = run_sort(job, {.operation = "sort of "}, std::move(input),
+                                         std::move(partitioning), records, where);
   if (!outcome) {
     return std::move(outcome).error();
   }
   return SortedResult::create(std::move(outcome->partitions));
+}
+
+Result<Distributed<SortedResult>> sort(IJobContext& job, Input input, Partitioning partitioning,
+                                       DistributedRecords distributed, CallSite where) {
+  Result<StepOutcome> outcome =
+      run_sort(job, {.operation = "distributed sort of ", .opens_partitions = false},
+               std::move(input), std::move(partitioning), distributed.records, where);
+  if (!outcome) {
+    return std::move(outcome).error();
+  }
+  return Distributed<SortedResult>(job.store(), std::move(outcome->handles));
 }
 
 }  // namespace pinion

@@ -51,6 +51,8 @@ template <class Function>
 Failure guarded(Function function) {
   try {
     return function();
+  } catch (const ShardError& error) {
+    return to_failure(error.status());
   } catch (const std::bad_alloc&) {
     return {ErrorCode::kResourceExhausted, "out of memory"};
   } catch (const std::exception& error) {

@@ -86,6 +86,9 @@ class CollectedResult {
   [[nodiscard]] std::size_t size() const noexcept { return state_->size; }
   [[nodiscard]] bool empty() const noexcept { return state_->size == 0; }
 
+  /// One a partition, for partitions().
+  [[nodiscard]] std::span<const Blob> blobs() const noexcept { return state_->blobs; }
+
   [[nodiscard]] Iterator begin() const noexcept { return Iterator(state_->runs, 0); }
   [[nodiscard]] Iterator end() const noexcept {
     return Iterator(state_->runs, state_->runs.size());

@@ -117,6 +117,9 @@ class KeyedResult {
   [[nodiscard]] std::size_t size() const noexcept { return state_->size; }
   [[nodiscard]] bool empty() const noexcept { return state_->size == 0; }
 
+  /// One a partition, for partitions().
+  [[nodiscard]] std::span<const Blob> blobs() const noexcept { return state_->blobs; }
+
   /// How many records the bodies emitted.
   [[nodiscard]] std::uint64_t record_count() const noexcept { return state_->record_count; }
 

@@ -14,6 +14,7 @@
 #include <pinion/core/blob.hpp>
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/shard/distributed.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/step.hpp>
@@ -131,6 +132,9 @@ class SortedResult {
 
   [[nodiscard]] std::size_t partition_count() const noexcept { return state_->partitions.size(); }
 
+  /// One a partition, for partitions().
+  [[nodiscard]] std::span<const Blob> blobs() const noexcept { return state_->blobs; }
+
   /// The records of a partition one after the other, lines with their line feeds.
   /// Precondition: partition < partition_count().
   [[nodiscard]] std::span<const std::byte> bytes(std::size_t partition) const noexcept;
@@ -174,5 +178,20 @@ class SortedResult {
 ///   cannot be read twice, and where a shard cuts a record.
 [[nodiscard]] Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioning,
                                         RecordForm records, CallSite where = CallSite::current());
+
+/// Records whose sorted answer is to stay distributed. Made by distributed().
+struct DistributedRecords {
+  RecordForm records;
+};
+[[nodiscard]] inline DistributedRecords distributed(RecordForm records) {
+  return {records};
+}
+
+/// sort() whose answer stays distributed: ascending partitions, of which no rank opens one that it
+/// does not read. Otherwise the same.
+[[nodiscard]] Result<Distributed<SortedResult>> sort(IJobContext& job, Input input,
+                                                     Partitioning partitioning,
+                                                     DistributedRecords distributed,
+                                                     CallSite where = CallSite::current());
 
 }  // namespace pinion
