@@ -100,8 +100,7 @@ Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
   if (input.kind == InputKind::kIndices) {
     return InputListing(InputKind::kIndices, {}, input.index_count);
   }
-  InputFinder finder(
-      store, {.has_standard_input = has_standard_input, .detects_compression = input.inflate});
+  InputFinder finder(store, {.has_standard_input = has_standard_input, .inflates = input.inflate});
   for (const std::string& path : input.paths) {
     PINION_RETURN_IF_ERROR(finder.add(path));
   }

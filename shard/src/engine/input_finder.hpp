@@ -17,7 +17,7 @@ namespace pinion {
 
 struct InputFinderOptions {
   bool has_standard_input = false;
-  bool detects_compression = true;
+  bool inflates = true;  ///< What is compressed.
 };
 
 /// Finds the sources that the paths and handles of an input name, one add() after the other.
@@ -66,7 +66,6 @@ class InputFinder {
   IBlobStore& store_;
   InputFinderOptions options_;
   bool took_standard_input_ = false;
-  Compression standard_input_compression_ = Compression::kNone;
   std::vector<InputSource> sources_;
   std::vector<Blob> blobs_;
   std::uint64_t size_ = 0;

@@ -38,8 +38,9 @@ struct Input {
   bool are_partitions = false;
 
   /// kBytes: compressed files are inflated while they are read. Such a file cannot be cut, so it is
-  /// read by one worker, whole, and its inflated text must fit in that worker's memory. When this
-  /// is false, bodies get the bytes as they are stored.
+  /// read by one worker, whole, and its inflated text must fit in that worker's memory. Standard
+  /// input is inflated as it comes and cut like other text. When this is false, bodies get the
+  /// bytes as they are stored.
   bool inflate = true;
 
   /// kIndices: the step covers [0, index_count).
@@ -93,8 +94,8 @@ class InputListing {
   /// Blocks: for the file system, and until standard input ends.
   /// Errors: kNotFound, kPermissionDenied (names the path); kUnavailable when standard input is
   ///   asked for and `has_standard_input` is false; kResourceExhausted when the store has no room
-  ///   for it; kInvalidArgument when it is named twice, and for more than 2^63 - 1 bytes; for blobs
-  ///   those of IBlobStore::open.
+  ///   for it; kDataLoss when it is compressed, and damaged or cut short; kInvalidArgument when it
+  ///   is named twice, and for more than 2^63 - 1 bytes; for blobs those of IBlobStore::open.
   [[nodiscard]] static Result<InputListing> list(const Input& input, IBlobStore& store,
                                                  bool has_standard_input);
 
