@@ -113,6 +113,19 @@ TEST_P(Input, IsStandardInputBesideAFile) {
   expect_count(count({path("text"), "-"}, text_), "beside it\n" + text_);
 }
 
+TEST_P(Input, IsCompressedStandardInput) {
+  const std::string stored = run_command(folder_, {"gzip", "-c"}, {}, text_).output;
+  ASSERT_LT(stored.size(), text_.size());
+  expect_count(count({"-"}, stored), text_);
+}
+
+TEST_P(Input, ThatIsDamagedOnStandardInputIsDataLoss) {
+  std::string stored = run_command(folder_, {"gzip", "-c"}, {}, text_).output;
+  stored.resize(stored.size() / 2);
+  expect_error(count({"-"}, stored), 74,
+               AllOf(HasSubstr("DATA_LOSS"), HasSubstr("gzip standard input is cut short")));
+}
+
 TEST_P(Input, CountsTwiceWhatIsNamedTwice) {
   write_file(path("text"), text_);
   expect_count(count({path("text"), path("text")}), text_ + "\n" + text_);

@@ -6,7 +6,9 @@
 #include <pinion/runtime/job.hpp>
 #include <pinion/runtime/version.hpp>
 #include <pinion/shard/collect.hpp>
+#include <pinion/shard/distributed.hpp>
 #include <pinion/shard/fold_by_key.hpp>
+#include <pinion/shard/fold_objects_by_key.hpp>
 #include <pinion/shard/histogram.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/map_reduce.hpp>

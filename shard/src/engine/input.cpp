@@ -31,8 +31,8 @@ std::string describe_paths(const std::vector<std::string>& paths) {
 }
 
 // Each handle in full, as which blobs they are is the identity of the input.
-std::string describe_handles(const std::vector<BlobHandle>& handles) {
-  std::string words = "blobs(";
+std::string describe_handles(const std::vector<BlobHandle>& handles, bool are_partitions) {
+  std::string words = are_partitions ? "partitions(" : "blobs(";
   for (const BlobHandle& handle : handles) {
     words += words.back() == '(' ? "" : ", ";
     for (const std::uint64_t number :
@@ -53,7 +53,7 @@ std::string Input::describe() const {
   }
   std::string words = !paths.empty() || handles.empty() ? describe_paths(paths) : "";
   if (!handles.empty()) {
-    words += (words.empty() ? "" : " and ") + describe_handles(handles);
+    words += (words.empty() ? "" : " and ") + describe_handles(handles, are_partitions);
   }
   return inflate ? words : words + " as stored";
 }
@@ -80,9 +80,18 @@ Input indices(std::uint64_t count) {
 }
 
 InputListing::InputListing(InputKind kind, std::vector<InputSource> sources, std::uint64_t size,
-                           std::vector<Blob> blobs)
-    : kind_(kind), sources_(std::move(sources)), blobs_(std::move(blobs)), size_(size) {
+                           std::vector<Blob> blobs, IBlobStore* store)
+    : kind_(kind),
+      sources_(std::move(sources)),
+      blobs_(std::move(blobs)),
+      store_(store),
+      size_(size) {
   PINION_ASSERT(blobs_.size() <= sources_.size());
+  for (std::size_t index = 0; index < blobs_.size(); ++index) {
+    if (lies_in_blob(sources_[index]) && !sources_[index].is_partition) {
+      sources_[index].home = blobs_[index].home();
+    }
+  }
   blobs_.resize(sources_.size());
 }
 
@@ -91,25 +100,33 @@ Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
   if (input.kind == InputKind::kIndices) {
     return InputListing(InputKind::kIndices, {}, input.index_count);
   }
-  InputFinder finder(
-      store, {.has_standard_input = has_standard_input, .detects_compression = input.inflate});
+  InputFinder finder(store, {.has_standard_input = has_standard_input, .inflates = input.inflate});
   for (const std::string& path : input.paths) {
     PINION_RETURN_IF_ERROR(finder.add(path));
   }
   for (std::size_t index = 0; index < input.handles.size(); ++index) {
-    PINION_RETURN_IF_ERROR(finder.add_blob("blob " + std::to_string(index), input.handles[index]));
+    PINION_RETURN_IF_ERROR(
+        input.are_partitions
+            ? finder.add_partition("partition " + std::to_string(index), input.handles[index])
+            : finder.add_blob("blob " + std::to_string(index), input.handles[index]));
   }
   std::vector<std::string> notes = finder.notes();
   InputListing listing(InputKind::kBytes, std::move(finder.sources()), finder.size(),
-                       std::move(finder.blobs()));
+                       std::move(finder.blobs()), &store);
   listing.left_out_ = finder.left_out();
   listing.notes_ = std::move(notes);
   return listing;
 }
 
-const Blob& InputListing::blob(std::size_t source) const {
-  PINION_ASSERT(source < blobs_.size());
-  return blobs_[source];
+Result<Blob> InputListing::open_blob(std::size_t source) const {
+  PINION_ASSERT(source < blobs_.size() && lies_in_blob(sources_[source]));
+  if (!sources_[source].is_partition) {
+    return blobs_[source];
+  }
+  PINION_ASSERT(store_ != nullptr);
+  Result<Blob> blob = store_->open(sources_[source].blob);
+  return blob ? std::move(blob)
+              : std::move(blob).error().with_context("cannot open " + sources_[source].path);
 }
 
 Result<std::size_t> InputListing::read(std::size_t source, std::uint64_t offset,
@@ -122,9 +139,12 @@ Result<std::size_t> InputListing::read(std::size_t source, std::uint64_t offset,
   out = out.first(
       static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), from.size_bytes - offset)));
   if (lies_in_blob(from)) {
-    const std::span<const std::byte> bytes = blobs_[source].bytes();
-    PINION_ASSERT(bytes.size() == from.size_bytes);
-    std::memcpy(out.data(), bytes.data() + offset, out.size());
+    const Result<Blob> blob = open_blob(source);
+    if (!blob) {
+      return blob.error();
+    }
+    PINION_ASSERT(blob->bytes().size() == from.size_bytes);
+    std::memcpy(out.data(), blob->bytes().data() + offset, out.size());
     return out.size();
   }
   const Result<InputFile> file = InputFile::open(from.path);

@@ -73,12 +73,11 @@ Status InputFinder::add_standard_input() {
             "standard input (-) is asked for, but the rank that plans does not have it"};
   }
   took_standard_input_ = true;
-  Result<std::vector<Blob>> blocks = read_stream(STDIN_FILENO, kStreamBlockBytes, store_);
+  Result<std::vector<Blob>> blocks =
+      options_.inflates ? read_inflated_stream(STDIN_FILENO, kStreamBlockBytes, store_)
+                        : read_stream(STDIN_FILENO, kStreamBlockBytes, store_);
   if (!blocks) {
     return std::move(blocks).error();
-  }
-  if (options_.detects_compression && !blocks->empty()) {
-    standard_input_compression_ = compression_of(blocks->front().bytes());
   }
   for (Blob& block : *blocks) {
     InputSource source = {.path = "-", .blob = block.handle(), .size_bytes = block.bytes().size()};
@@ -164,7 +163,7 @@ Status InputFinder::add_file(const std::string& path) {
     return size.error();
   }
   InputSource source = {.path = path, .size_bytes = *size};
-  if (options_.detects_compression && *size >= kMagicBytes) {
+  if (options_.inflates && *size >= kMagicBytes) {
     std::array<std::byte, kMagicBytes> begin = {};
     PINION_RETURN_IF_ERROR(file->read(0, *size, begin));
     source.compression = compression_of(begin);
@@ -179,6 +178,23 @@ Status InputFinder::add_blob(std::string name, const BlobHandle& handle) {
   }
   return add_source({.path = std::move(name), .blob = handle, .size_bytes = blob->bytes().size()},
                     std::move(*blob));
+}
+
+Status InputFinder::add_partition(std::string name, const BlobHandle& handle) {
+  const Result<Blob> blob = store_.open(handle);
+  if (!blob) {
+    return Status(blob.error()).with_context("cannot open input " + name);
+  }
+  if (blob->bytes().empty()) {
+    return {ErrorCode::kInvalidArgument,
+            "input " + name + " is an empty blob, and no partition of an answer"};
+  }
+  return add_source({.path = std::move(name),
+                     .blob = handle,
+                     .home = blob->home(),
+                     .size_bytes = blob->bytes().size(),
+                     .is_partition = true},
+                    Blob());
 }
 
 Status InputFinder::add_source(InputSource source, Blob blob) {
@@ -220,11 +236,6 @@ std::vector<std::string> InputFinder::notes() const {
   if (!words.empty()) {
     notes.push_back(words +
                     ": a compressed file is not cut, one worker inflates and reads all of it");
-  }
-  if (standard_input_compression_ != Compression::kNone) {
-    const std::string name(name_of(standard_input_compression_));
-    notes.push_back("standard input looks like " + name +
-                    " and is read as it is; send it through " + name + " -dc");
   }
   return notes;
 }

@@ -17,7 +17,7 @@ namespace pinion {
 
 struct InputFinderOptions {
   bool has_standard_input = false;
-  bool detects_compression = true;
+  bool inflates = true;  ///< What is compressed.
 };
 
 /// Finds the sources that the paths and handles of an input name, one add() after the other.
@@ -35,6 +35,10 @@ class InputFinder {
   /// `name` is for words to people.
   /// Blocks and errors: as IBlobStore::open.
   [[nodiscard]] Status add_blob(std::string name, const BlobHandle& handle);
+
+  /// The same for a partition of an answer, which is not held open.
+  /// Errors: beside those, kInvalidArgument for a blob without bytes, which no partition is.
+  [[nodiscard]] Status add_partition(std::string name, const BlobHandle& handle);
 
   [[nodiscard]] std::vector<InputSource>& sources() noexcept { return sources_; }
   [[nodiscard]] std::vector<Blob>& blobs() noexcept { return blobs_; }
@@ -62,7 +66,6 @@ class InputFinder {
   IBlobStore& store_;
   InputFinderOptions options_;
   bool took_standard_input_ = false;
-  Compression standard_input_compression_ = Compression::kNone;
   std::vector<InputSource> sources_;
   std::vector<Blob> blobs_;
   std::uint64_t size_ = 0;

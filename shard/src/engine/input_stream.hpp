@@ -17,4 +17,11 @@ namespace pinion {
 [[nodiscard]] Result<std::vector<Blob>> read_stream(int descriptor, std::size_t block_bytes,
                                                     IBlobStore& store);
 
+/// The same, inflated where the stream begins like one that is compressed.
+/// Errors: beside those kDataLoss for a stream that is damaged or cut short, saying where; a zstd
+///   window beyond 128 MiB is kResourceExhausted.
+[[nodiscard]] Result<std::vector<Blob>> read_inflated_stream(int descriptor,
+                                                             std::size_t block_bytes,
+                                                             IBlobStore& store);
+
 }  // namespace pinion

@@ -1,5 +1,6 @@
 #include "engine/plan.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -42,6 +43,9 @@ std::string find_source_flaw(const InputListing& listing) {
     if (lies_in_blob(source) && source.compression != Compression::kNone) {
       return "source '" + source.path + "' lies in a blob and is compressed";
     }
+    if (source.is_partition && !lies_in_blob(source)) {
+      return "source '" + source.path + "' is a partition and lies in no blob";
+    }
     at += source.size_bytes;
     encoded_bytes += source.path.size() + kSourceOverheadBytes;
   }
@@ -77,10 +81,22 @@ std::string find_shard_flaw(const StepPlan& plan) {
   return "";
 }
 
-// Whether a cut at `offset` goes through a compressed source.
-bool cuts_compressed(std::span<const InputSource> sources, std::uint64_t offset) noexcept {
+// The source that a cut at `offset` goes through although it must stay whole; null if none.
+const InputSource* find_cut_source(std::span<const InputSource> sources,
+                                   std::uint64_t offset) noexcept {
   const InputSource& source = sources[source_at(sources, offset)];
-  return source.compression != Compression::kNone && source.begin != offset;
+  const bool stays_whole = source.compression != Compression::kNone || source.is_partition;
+  return stays_whole && source.begin != offset ? &source : nullptr;
+}
+
+// Whether it shares the shard with others.
+bool joins_partition(std::span<const InputSource> sources, const ShardRange& shard) noexcept {
+  const std::size_t first = source_at(sources, shard.begin);
+  const std::size_t last = source_at(sources, shard.end - 1);
+  return first != last &&
+         std::any_of(sources.begin() + static_cast<std::ptrdiff_t>(first),
+                     sources.begin() + static_cast<std::ptrdiff_t>(last) + 1,
+                     [](const InputSource& source) { return source.is_partition; });
 }
 
 std::string find_cut_flaw(const StepPlan& plan) {
@@ -88,11 +104,15 @@ std::string find_cut_flaw(const StepPlan& plan) {
     return "";
   }
   const std::span<const InputSource> sources = plan.listing.sources();
-  for (std::size_t id = 1; id < plan.shards.size(); ++id) {
-    const std::uint64_t begin = plan.shards[id].begin;
-    if (cuts_compressed(sources, begin)) {
-      return "shard " + std::to_string(id) + " begins inside '" +
-             sources[source_at(sources, begin)].path + "', which is compressed and cannot be cut";
+  for (std::size_t id = 0; id < plan.shards.size(); ++id) {
+    const ShardRange& shard = plan.shards[id];
+    if (const InputSource* cut = find_cut_source(sources, shard.begin); cut != nullptr) {
+      return "shard " + std::to_string(id) + " begins inside '" + cut->path + "', which is " +
+             (cut->is_partition ? "a partition" : "compressed") + " and cannot be cut";
+    }
+    if (joins_partition(sources, shard)) {
+      return "shard " + std::to_string(id) +
+             " holds more than one partition of an answer; cut them with by_partition()";
     }
   }
   return "";
@@ -146,7 +166,8 @@ Result<InputListing> read_listing(const engine::schema::StepPlan& wire) {
          .blob = source->blob() == nullptr ? BlobHandle{} : from_wire(aligned_copy(source->blob())),
          .begin = at,
          .size_bytes = source->size_bytes(),
-         .compression = static_cast<Compression>(source->compression())});
+         .compression = static_cast<Compression>(source->compression()),
+         .is_partition = source->is_partition()});
     at += source->size_bytes();
   }
   return InputListing(static_cast<InputKind>(wire.kind()), std::move(sources), wire.size());
@@ -192,12 +213,13 @@ Result<Alignment> read_alignment(const engine::schema::StepPlan& wire) {
   return alignment;
 }
 
-// The listing again, with the blobs that its sources lie in.
+// The listing again, with the blobs that its sources lie in, but for partitions: those are opened
+// by whoever reads them.
 Result<InputListing> open_blobs(const InputListing& listing, IBlobStore& store) {
   std::vector<Blob> blobs(listing.sources().size());
   for (std::size_t index = 0; index < blobs.size(); ++index) {
     const InputSource& source = listing.sources()[index];
-    if (!lies_in_blob(source)) {
+    if (!lies_in_blob(source) || source.is_partition) {
       continue;
     }
     Result<Blob> blob = store.open(source.blob);
@@ -210,7 +232,7 @@ Result<InputListing> open_blobs(const InputListing& listing, IBlobStore& store) 
     blobs[index] = std::move(blob).value();
   }
   return InputListing(listing.kind(), {listing.sources().begin(), listing.sources().end()},
-                      listing.size(), std::move(blobs));
+                      listing.size(), std::move(blobs), &store);
 }
 
 // FlatBuffers reads integers where they lie, so the bytes must lie at a multiple of eight.
@@ -287,7 +309,8 @@ std::vector<std::byte> encode(const StepPlan& plan) {
     const engine::schema::BlobHandle blob = to_wire(source.blob);
     sources.push_back(engine::schema::CreateSource(
         builder, builder.CreateString(source.path), source.size_bytes,
-        lies_in_blob(source) ? &blob : nullptr, static_cast<std::uint8_t>(source.compression)));
+        lies_in_blob(source) ? &blob : nullptr, static_cast<std::uint8_t>(source.compression),
+        source.is_partition));
   }
   std::vector<engine::schema::ShardRange> shards;
   shards.reserve(plan.shards.size());

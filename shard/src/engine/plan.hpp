@@ -22,17 +22,18 @@ struct StepPlan {
 };
 
 /// Why the plan cannot be run, in words: sources or shards with gaps, beyond the input, empty, too
-/// many, a compressed source that is cut, an alignment that is none. Empty when nothing is wrong.
-/// For plans of user planners and for those that decode() reads.
+/// many, a compressed source or a partition that is cut, partitions that share a shard, an
+/// alignment that is none. Empty when nothing is wrong. For plans of user planners and for those
+/// that decode() reads.
 [[nodiscard]] std::string find_flaw(const StepPlan& plan);
 
 /// The FlatBuffers form of a plan (shard/schema/plan.fbs).
 /// Precondition: find_flaw() has nothing to say.
 [[nodiscard]] std::vector<std::byte> encode(const StepPlan& plan);
 
-/// Verifies and translates, and opens the blobs that sources lie in; never reads outside `bytes`,
-/// whatever they hold. Blocks: as IBlobStore::open. Errors: kDataLoss for bytes that are not a plan
-/// without a flaw; those of the store.
+/// Verifies and translates, and opens the blobs that sources lie in, but for partitions; never
+/// reads outside `bytes`, whatever they hold. Borrows the store. Blocks: as IBlobStore::open.
+/// Errors: kDataLoss for bytes that are not a plan without a flaw; those of the store.
 [[nodiscard]] Result<StepPlan> decode(std::span<const std::byte> bytes, IBlobStore& store);
 
 /// A shard and its range of the input, for words to people: "shard 7 (bytes 0-16777216 of a.txt)",

@@ -181,6 +181,10 @@ Partitioning by_file(std::uint64_t target_bytes, Alignment alignment) {
           .description = describe("by_file", target_bytes, alignment)};
 }
 
+Partitioning by_partition() {
+  return {.planner = std::make_shared<const FilePlanner>(), .description = "by_partition()"};
+}
+
 Partitioning by_place(std::uint64_t target_bytes, Alignment alignment) {
   return {.planner = std::make_shared<const PlacePlanner>(),
           .policy = {.target_size = target_bytes, .alignment = alignment},

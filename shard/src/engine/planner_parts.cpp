@@ -36,7 +36,7 @@ std::optional<Place> home_of(const ShardRange& shard, const InputListing& input,
   if (!lies_in_blob(input.sources()[source]) || is_stream(input.sources()[source])) {
     return std::nullopt;
   }
-  const Place home = input.blob(source).home();
+  const Place home = input.sources()[source].home;
   const bool has_it =
       std::find(policy.places.begin(), policy.places.end(), home) != policy.places.end();
   return has_it ? std::optional(home) : std::nullopt;
@@ -200,6 +200,10 @@ Result<std::uint64_t> SourceCutter::align(std::uint64_t begin, std::uint64_t cut
 Status SourceCutter::cut(const InputSource& source, std::uint64_t target,
                          std::vector<ShardRange>& shards) {
   const std::uint64_t end = end_of(source);
+  if (source.is_partition) {
+    shards.push_back({.begin = source.begin, .end = end, .weight = source.size_bytes, .place = {}});
+    return {};
+  }
   if (source.compression != Compression::kNone) {
     const std::uint64_t most = std::numeric_limits<std::uint64_t>::max() / kCompressedWeight;
     shards.push_back({.begin = source.begin,

@@ -36,18 +36,15 @@ std::uint64_t bytes_of(const ShardRange& range, const InputSource& source) noexc
   return std::min(range.end, end_of(source)) - std::max(range.begin, source.begin);
 }
 
-// The shard as it is mapped, if it lies in one blob and the bytes that must follow it are there.
-// Empty if not.
-std::span<const std::byte> mapped_bytes(const StepPlan& plan, const ShardRange& range) noexcept {
-  const std::span<const InputSource> sources = plan.listing.sources();
-  const std::size_t index = source_at(sources, range.begin);
-  const InputSource& source = sources[index];
-  if (!lies_in_blob(source) || range.end > end_of(source)) {
-    return {};
-  }
+// The shard as it lies in `blob`, if the bytes that must follow it are there. Empty if not.
+std::span<const std::byte> mapped_bytes(const Blob& blob, const InputSource& source,
+                                        const ShardRange& range) noexcept {
   const auto offset = static_cast<std::size_t>(range.begin - source.begin);
   const auto count = static_cast<std::size_t>(range.end - range.begin);
-  const std::span<const std::byte> bytes = plan.listing.blob(index).bytes().subspan(offset, count);
+  const std::span<const std::byte> bytes = blob.bytes().subspan(offset, count);
+  if (source.is_partition) {
+    return bytes;  // No text: whoever reads it knows where it ends.
+  }
   // Behind the blob, the rest of its last page is readable, whatever the page holds.
   const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size());
   const std::uint64_t to_page_end = (kPageBytes - end % kPageBytes) % kPageBytes;
@@ -170,9 +167,21 @@ Result<Shard> ShardReader::load(const StepPlan& plan, std::uint64_t id, std::uin
     return Shard(fields);
   }
 
-  if (const std::span<const std::byte> mapped = mapped_bytes(plan, range); !mapped.empty()) {
-    fields.bytes = mapped;
-    return Shard(fields);
+  partition_ = Blob();
+  const std::size_t first = source_at(plan.listing.sources(), range.begin);
+  const InputSource& source = plan.listing.sources()[first];
+  if (lies_in_blob(source) && range.end <= end_of(source)) {
+    Result<Blob> blob = plan.listing.open_blob(first);
+    if (!blob) {
+      return std::move(blob).error();
+    }
+    fields.bytes = mapped_bytes(*blob, source, range);
+    if (source.is_partition) {
+      partition_ = std::move(*blob);
+    }
+    if (!fields.bytes.empty()) {
+      return Shard(fields);
+    }
   }
   PINION_RETURN_IF_ERROR(read(plan, range));
   fields.bytes = text_.finish();

@@ -30,7 +30,8 @@ struct ShardReaderOptions {
 };
 
 /// Brings shards into memory, one at a time, always the same memory. A shard that lies in one blob
-/// is not copied: it is given as it is mapped.
+/// is not copied: it is given as it is mapped. A partition is opened for its shard, and let go of
+/// with the next one.
 ///
 /// Thread safety: none; each worker has its own.
 class ShardReader {
@@ -59,6 +60,9 @@ class ShardReader {
 
   ShardReaderOptions options_;
   ShardText text_;
+
+  // The partition that was given last.
+  Blob partition_;
 
   // The file that was read last: most often the next shard lies in it too.
   std::optional<InputFile> file_;

@@ -186,8 +186,15 @@ RecordForm line_records() {
   return {};
 }
 
-Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioning,
-                          RecordForm records, CallSite where) {
+namespace {
+
+struct SortCall {
+  std::string_view operation;
+  bool opens_partitions = true;
+};
+
+Result<StepOutcome> run_sort(IJobContext& job, const SortCall& call, Input input,
+                             Partitioning partitioning, const RecordForm& records, CallSite where) {
   PINION_RETURN_IF_ERROR(engine::check(input, records));
   const Result<engine::SortSample> sample = engine::take_sort_sample(job, input, records, where);
   if (!sample) {
@@ -199,8 +206,9 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   const engine::SortState prototype(work);
   // Equal keys stay in the order of the input whatever shares a batch.
   partitioning.is_ordered = false;
-  StepSpec spec = detail::make_step("sort of " + records.describe(), std::move(input),
-                                    std::move(partitioning), where);
+  StepSpec spec = detail::make_step(std::string(call.operation) + records.describe(),
+                                    std::move(input), std::move(partitioning), where);
+  spec.opens_partitions = call.opens_partitions;
   spec.partition_count = work.ranges.count();
   spec.prototype = &prototype;
   spec.body = [&job](const Shard& shard, IAggregator& state) {
@@ -209,11 +217,30 @@ Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioni
   if (discard) {
     spec.on_merged = [&discard](std::uint32_t range) { discard->merged(range); };
   }
-  Result<StepOutcome> outcome = run_step(job, spec);
+  return run_step(job, spec);
+}
+
+}  // namespace
+
+Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioning,
+                          RecordForm records, CallSite where) {
+  Result<StepOutcome> outcome = run_sort(job, {.operation = "sort of "}, std::move(input),
+                                         std::move(partitioning), records, where);
   if (!outcome) {
     return std::move(outcome).error();
   }
   return SortedResult::create(std::move(outcome->partitions));
+}
+
+Result<Distributed<SortedResult>> sort(IJobContext& job, Input input, Partitioning partitioning,
+                                       DistributedRecords distributed, CallSite where) {
+  Result<StepOutcome> outcome =
+      run_sort(job, {.operation = "distributed sort of ", .opens_partitions = false},
+               std::move(input), std::move(partitioning), distributed.records, where);
+  if (!outcome) {
+    return std::move(outcome).error();
+  }
+  return Distributed<SortedResult>(job.store(), std::move(outcome->handles));
 }
 
 }  // namespace pinion

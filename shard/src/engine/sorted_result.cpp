@@ -81,12 +81,4 @@ std::string_view SortedResult::record_of(std::size_t partition,
   return {bytes + begin, static_cast<std::size_t>(from.ends[index] - 1 - begin)};
 }
 
-void SortedResult::Iterator::skip_ended_partitions() noexcept {
-  const auto& partitions = result_->state_->partitions;
-  while (partition_ < partitions.size() && index_ == partitions[partition_].record_count) {
-    ++partition_;
-    index_ = 0;
-  }
-}
-
 }  // namespace pinion

@@ -210,11 +210,15 @@ Result<StepOutcome> StepRunner::outcome() const {
   if (end.failure.code != ErrorCode::kOk) {
     return Status(end.failure.code, end.failure.text);
   }
-  Result<std::vector<Blob>> partitions = open_all(job_.store(), end.done.partitions);
+  Result<std::vector<Blob>> partitions = std::vector<Blob>();
+  if (spec_.opens_partitions) {
+    partitions = open_all(job_.store(), end.done.partitions);
+  }
   if (!partitions) {
     return std::move(partitions).error();
   }
-  return StepOutcome{.partitions = std::move(*partitions),
+  return StepOutcome{.handles = end.done.partitions,
+                     .partitions = std::move(*partitions),
                      .shard_count = end.done.shard_count,
                      .input_bytes = end.done.input_bytes};
 }

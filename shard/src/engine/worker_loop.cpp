@@ -63,6 +63,8 @@ Failure guarded(const PageSource& pages, Function function) {
     return failure.code == ErrorCode::kOk ? to_failure(scope.refusal()) : failure;
   } catch (const StateRefused& refused) {
     return to_failure(refused.status());
+  } catch (const ShardError& error) {
+    return to_failure(error.status());
   } catch (const std::bad_alloc&) {
     return {ErrorCode::kResourceExhausted, "out of memory"};
   } catch (const std::exception& error) {

@@ -333,6 +333,43 @@ struct Point {
   std::int64_t z;
 };
 
+struct LargestKey {
+  std::byte bytes[64];
+};
+struct TooLargeKey {
+  std::byte bytes[65];
+};
+struct PaddedKey {
+  std::uint8_t small;
+  std::uint64_t large;
+};
+
+// Whether a program with this key compiles.
+template <class Key>
+concept CanBeSummed = requires {
+  sum_by_key<Key, int>();
+};
+static_assert(CanBeSummed<LargestKey> && CanBeSummed<Point> && CanBeSummed<std::string_view>);
+static_assert(!CanBeSummed<TooLargeKey>);
+static_assert(!CanBeSummed<PaddedKey> && !CanBeSummed<std::string> && !CanBeSummed<double>);
+
+TEST_F(FoldByKeyTest, TakesStructsOfUpTo64BytesAsKeys) {
+  FoldByKey<LargestKey, Count> state;
+  FoldByKey<LargestKey, Count>::Emitter emit(state, Shard({}));
+  for (std::size_t i = 0; i < 640; ++i) {
+    LargestKey key = {};
+    key.bytes[i % 64] = std::byte{1};
+    emit(key);
+  }
+  emit.flush();
+  const auto answer =
+      KeyedResult<LargestKey, Count>::create({state.seal(*store_, Place{}, 1).value()}).value();
+  EXPECT_EQ(answer.size(), 64u);
+  LargestKey last = {};
+  last.bytes[63] = std::byte{1};
+  EXPECT_EQ(answer.find(last), 10u);
+}
+
 // The zero key is kept apart by tables, so it is one of those that are emitted.
 TEST_F(FoldByKeyTest, TakesStructsAsKeys) {
   FoldByKey<Point, Count> state;

@@ -74,6 +74,37 @@ TEST_F(BlobInput, HasReadableBytesBehindItWhateverItsSize) {
   }
 }
 
+// Whatever stands behind it, also where a text would be copied.
+TEST_F(BlobInput, ThatIsAPartitionIsAlwaysMapped) {
+  ShardReader reader;
+  for (std::size_t size = 4096 - 130; size <= 4096 + 1; ++size) {
+    const Blob blob = add(std::string(size, 'x'));
+    Input input = blobs({blob});
+    input.are_partitions = true;
+    const StepPlan whole = plan(input, by_partition());
+    ASSERT_EQ(reader.load(whole, 0, 1, 0)->bytes().data(), blob.bytes().data()) << size;
+  }
+  EXPECT_EQ(reader.memory_bytes(), 0u);
+}
+
+TEST_F(BlobInput, ThatIsAPartitionIsOpenOnlyWhileItIsRead) {
+  Input input = blobs({add(std::string(1000, 'a')), add(std::string(2000, 'b'))});
+  input.are_partitions = true;
+  ASSERT_TRUE(store_->keep(input.handles[0]).ok());
+  ASSERT_TRUE(store_->keep(input.handles[1]).ok());
+  input.kept.clear();
+  const StepPlan received = decode(encode(plan(input, by_partition())), *store_).value();
+  ShardReader reader;
+  EXPECT_EQ(reader.load(received, 1, 1, 0)->text(), std::string(2000, 'b'));
+  store_->release(input.handles[0]);
+  store_->release(input.handles[1]);
+  EXPECT_TRUE(store_->open(input.handles[1]).has_value()) << "it is the reader's";
+  const Result<Shard> gone = reader.load(received, 0, 1, 0);
+  EXPECT_EQ(gone.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(gone.error().message(), HasSubstr("cannot open partition 0"));
+  EXPECT_FALSE(store_->open(input.handles[1]).has_value()) << "the reader has let go of it";
+}
+
 TEST_F(BlobInput, JoinsSmallBlobsByCopyingThem) {
   const StepPlan joined =
       plan(blobs({add("one\n"), add(""), add("two"), add("three")}), by_bytes(100, align_to_line));
@@ -110,6 +141,9 @@ TEST_F(BlobInput, DescribesWhichBlobsItIs) {
   const Blob two = add("2");
   EXPECT_NE(blobs({one, two}).describe(), blobs({two, one}).describe());
   EXPECT_EQ(blobs({one}).describe(), blobs({one}).describe());
+  Input partition = blobs({one});
+  partition.are_partitions = true;
+  EXPECT_NE(partition.describe(), blobs({one}).describe());
   Input both = files({"a"});
   both.handles = {one.handle()};
   EXPECT_THAT(both.describe(), testing::StartsWith("files(\"a\") and blobs("));

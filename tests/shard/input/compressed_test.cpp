@@ -271,19 +271,36 @@ TEST(CompressedInput, ThatShrankIsDataLoss) {
   EXPECT_THAT(text.error().message(), HasSubstr("has become shorter"));
 }
 
-TEST(CompressedInput, OnStandardInputIsReadAsItIsAndSaysSo) {
+TEST(CompressedInput, OnStandardInputIsTextThatCanBeCut) {
   const TemporaryFolder folder;
-  const std::string path = folder.write("f", gzip("text"));
+  const std::string path = folder.write("f", gzip("first line\nsecond line\n"));
   EXPECT_TRUE(testing_input::holds_in_child([&] {
     if (std::freopen(path.c_str(), "r", stdin) == nullptr) {
       return false;
     }
     MemoryBlobStore store;
-    const InputListing listing = InputListing::list(files({"-"}), store, true).value();
-    return listing.notes().size() == 1 &&
-           listing.notes()[0] ==
-               "standard input looks like gzip and is read as it is; send it through gzip -dc" &&
-           listing.sources()[0].compression == Compression::kNone;
+    const Partitioning by = by_bytes(8, align_to_line);
+    StepPlan plan = {.listing = InputListing::list(files({"-"}), store, true).value()};
+    plan.shards = plan_shards(by, plan.listing, by.policy);
+    ShardReader reader;
+    return plan.listing.notes().empty() &&
+           plan.listing.sources()[0].compression == Compression::kNone && plan.shards.size() == 2 &&
+           reader.load(plan, 1, 1, 0)->text() == "second line\n";
+  }));
+}
+
+TEST(CompressedInput, OnStandardInputIsReadAsStoredWhereThatIsAskedFor) {
+  const TemporaryFolder folder;
+  const std::string stored = gzip("text");
+  const std::string path = folder.write("f", stored);
+  EXPECT_TRUE(testing_input::holds_in_child([&] {
+    if (std::freopen(path.c_str(), "r", stdin) == nullptr) {
+      return false;
+    }
+    MemoryBlobStore store;
+    Input input = files({"-"});
+    input.inflate = false;
+    return InputListing::list(input, store, true)->size() == stored.size();
   }));
 }
 

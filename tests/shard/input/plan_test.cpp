@@ -182,6 +182,36 @@ TEST(StepPlan, ShowsTheFlawsOfAPlanner) {
   EXPECT_THAT(flaw_after(cut_c), HasSubstr("shard 4 begins inside '/data/c.zst'"));
 }
 
+TEST(StepPlan, KeepsPartitionsWholeAndApart) {
+  MemoryBlobStore store;
+  const Blob first = store.add("01234567");
+  const Blob second = store.add("89");
+  const StepPlan plan = {
+      .listing = InputListing(
+          InputKind::kBytes,
+          {{.path = "a", .blob = first.handle(), .begin = 0, .size_bytes = 8, .is_partition = true},
+           {.path = "b",
+            .blob = second.handle(),
+            .begin = 8,
+            .size_bytes = 2,
+            .is_partition = true}},
+          10, {}, &store),
+      .shards = {{.begin = 0, .end = 8}, {.begin = 8, .end = 10}}};
+  ASSERT_EQ(find_flaw(plan), "");
+  const StepPlan received = decode(encode(plan), store).value();
+  EXPECT_TRUE(received.listing.sources()[1].is_partition);
+  std::string text(2, '?');
+  EXPECT_EQ(received.listing.read(1, 0, std::as_writable_bytes(std::span(text))).value(), 2u);
+  EXPECT_EQ(text, "89");
+
+  StepPlan joined = plan;
+  joined.shards = {{.begin = 0, .end = 10}};
+  EXPECT_THAT(find_flaw(joined), HasSubstr("shard 0 holds more than one partition"));
+  StepPlan cut = plan;
+  cut.shards = {{.begin = 0, .end = 4}, {.begin = 4, .end = 8}, {.begin = 8, .end = 10}};
+  EXPECT_THAT(find_flaw(cut), HasSubstr("shard 1 begins inside 'a', which is a partition"));
+}
+
 TEST(StepPlan, ShowsTheFlawsOfSources) {
   const auto flaw_of = [](InputKind kind, std::vector<InputSource> sources) {
     return find_flaw({.listing = InputListing(kind, std::move(sources), 10),

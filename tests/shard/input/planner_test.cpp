@@ -460,6 +460,31 @@ TEST(PlacePlanner, DealsBlobsToTheirHomes) {
   }
 }
 
+TEST(PartitionPlanner, MakesAShardOfEachPartitionAtItsHome) {
+  const Place zero = {.index = 0};
+  const Place one = {.index = 1};
+  std::vector<InputSource> sources;
+  for (const Place home : {one, zero, zero, one}) {
+    sources.push_back({.path = "partition " + std::to_string(sources.size()),
+                       .blob = {.generation = 1, .length_bytes = 10},
+                       .home = home,
+                       .begin = 10 * sources.size(),
+                       .size_bytes = 10,
+                       .is_partition = true});
+  }
+  const InputListing listing(InputKind::kBytes, sources, 40);
+  const PartitionPolicy policy = {.target_size = 3, .places = {zero, one}};
+  for (const Partitioning& by : {by_partition(), by_bytes(), by_weight({1, 1, 9, 1})}) {
+    SCOPED_TRACE(by.description);
+    const std::vector<ShardRange> shards = by.planner->partition(listing, policy).value();
+    EXPECT_EQ(ends(shards), (Ends{10, 20, 30, 40}));
+    EXPECT_EQ(shards[0].place, one);
+    EXPECT_EQ(shards[1].place, zero);
+    EXPECT_EQ(shards[3].place, one);
+  }
+  EXPECT_EQ(plan_shards(by_partition(), listing, by_partition().policy).size(), 4u);
+}
+
 TEST(Partitioning, DescribesItself) {
   EXPECT_EQ(by_bytes(16).description, "by_bytes(16)");
   EXPECT_EQ(by_bytes().description, "by_bytes()");
@@ -468,6 +493,7 @@ TEST(Partitioning, DescribesItself) {
   EXPECT_EQ(by_bytes(16, align_to_records(100)).description, "by_bytes(16, align_to_records(100))");
   EXPECT_EQ(by_index_range(7).description, "by_index_range(7)");
   EXPECT_EQ(by_file().description, "by_file()");
+  EXPECT_EQ(by_partition().description, "by_partition()");
   EXPECT_EQ(by_place(5).description, "by_place(5)");
   EXPECT_EQ(by_weight(weigh, 5).description, "by_weight(function of a source, 5)");
   EXPECT_NE(by_weight({1, 2}).description, by_weight({2, 1}).description);

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <iterator>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include <pinion/core/assert.hpp>
 #include <pinion/shard/aggregator.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/piece_iterator.hpp>
 #include <pinion/shard/shard.hpp>
 #include <pinion/shard/shard_runs.hpp>
 
@@ -33,50 +33,20 @@ concept CollectedRecord = std::same_as<T, std::string_view> ||
 /// Lifetime: records of text are views, valid while any copy of the result lives.
 template <CollectedRecord T>
 class CollectedResult {
- public:
-  class Iterator {
-   public:
-    // NOLINTBEGIN(readability-identifier-naming): the names that std::forward_iterator asks for.
-    using iterator_concept = std::forward_iterator_tag;
-    using iterator_category = std::input_iterator_tag;
-    using value_type = T;
-    using difference_type = std::ptrdiff_t;
-    // NOLINTEND(readability-identifier-naming)
+  struct Runs {
+    std::span<const ShardRun> runs = {};
 
-    Iterator() noexcept = default;
-
-    [[nodiscard]] T operator*() const noexcept { return record_of(runs_[run_], index_); }
-    Iterator& operator++() noexcept {
-      ++index_;
-      skip_ended_runs();
-      return *this;
+    [[nodiscard]] std::size_t count() const noexcept { return runs.size(); }
+    [[nodiscard]] std::size_t size(std::size_t run) const noexcept {
+      return runs[run].record_count;
     }
-    Iterator operator++(int) noexcept {
-      Iterator before = *this;
-      ++*this;
-      return before;
+    [[nodiscard]] T at(std::size_t run, std::size_t index) const noexcept {
+      return record_of(runs[run], index);
     }
-    friend bool operator==(const Iterator& left, const Iterator& right) noexcept {
-      return left.run_ == right.run_ && left.index_ == right.index_;
-    }
-
-   private:
-    friend class CollectedResult;
-    Iterator(std::span<const ShardRun> runs, std::size_t run) noexcept : runs_(runs), run_(run) {
-      skip_ended_runs();
-    }
-
-    void skip_ended_runs() noexcept {
-      while (run_ < runs_.size() && index_ == runs_[run_].record_count) {
-        ++run_;
-        index_ = 0;
-      }
-    }
-
-    std::span<const ShardRun> runs_;
-    std::size_t run_ = 0;
-    std::size_t index_ = 0;
   };
+
+ public:
+  using Iterator = PieceIterator<Runs, T>;
 
   /// For the engine: one blob a partition, each holding a sealed state of one partition.
   /// Errors: kDataLoss for blobs that are not that.
@@ -86,9 +56,12 @@ class CollectedResult {
   [[nodiscard]] std::size_t size() const noexcept { return state_->size; }
   [[nodiscard]] bool empty() const noexcept { return state_->size == 0; }
 
-  [[nodiscard]] Iterator begin() const noexcept { return Iterator(state_->runs, 0); }
+  /// One a partition, for partitions().
+  [[nodiscard]] std::span<const Blob> blobs() const noexcept { return state_->blobs; }
+
+  [[nodiscard]] Iterator begin() const noexcept { return Iterator({state_->runs}, 0); }
   [[nodiscard]] Iterator end() const noexcept {
-    return Iterator(state_->runs, state_->runs.size());
+    return Iterator({state_->runs}, state_->runs.size());
   }
 
   /// The record at a position, found in the logarithm of the number of shards.

@@ -4,6 +4,9 @@
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
+
+#include <pinion/shard/byte_stream.hpp>
 
 // How the values that a program emits for one key become one answer.
 
@@ -40,6 +43,51 @@ concept Fold = std::is_trivially_copyable_v<typename F::State> &&
   F::join(state, other);
   { F::answer(other) } -> std::convertible_to<typename F::Answer>;
 };
+
+/// A way to fold values into states that are objects and not just their bytes: a set, a list, a
+/// sketch. Beside the functions of a Fold it says how a state writes itself and is read again,
+/// which happens once a key and batch:
+///
+///     struct DistinctUsers {
+///       using Value = std::string_view;
+///       using State = std::set<std::string>;
+///       using Answer = std::size_t;
+///       static State first(Value user) { return {std::string(user)}; }
+///       static void add(State& users, Value user) { users.emplace(user); }
+///       static void join(State& users, State&& others) { users.merge(others); }
+///       static Answer answer(const State& users) { return users.size(); }
+///       static void write(const State& users, pinion::ByteWriter& out) {
+///         out.put(users.size());
+///         for (const std::string& user : users) out.put_text(user);
+///       }
+///       static State read(pinion::ByteReader& in) {
+///         State users;
+///         for (auto left = in.take_count(); left > 0; --left) users.emplace(in.take_text());
+///         return users;
+///       }
+///       static std::uint64_t bytes(const State& users) { return users.size() * 80; }
+///     };
+///
+/// What write() puts depends on the state alone: equal states give equal bytes, or an answer's
+/// bytes differ from run to run. read() takes just what write() put and may be given anything: what
+/// it finds damaged it says by fail(), and bytes that it leaves are damaged too. bytes() may be
+/// left out; it tells, in constant time, what a state holds beside its own size, so that batches
+/// are sealed before memory runs out.
+template <class F>
+concept ObjectFold =
+    !std::is_trivially_copyable_v<typename F::State> && std::movable<typename F::State> &&
+    requires(typename F::State & state, typename F::State&& other, const typename F::State& kept,
+             const typename F::Value& value, ByteWriter& out, ByteReader& in) {
+  { F::first(value) } -> std::same_as<typename F::State>;
+  F::add(state, value);
+  F::join(state, std::move(other));
+  { F::answer(kept) } -> std::convertible_to<typename F::Answer>;
+  F::write(kept, out);
+  { F::read(in) } -> std::same_as<typename F::State>;
+};
+
+template <class F>
+concept AnyFold = Fold<F> || ObjectFold<F>;
 
 template <class F>
 inline constexpr bool kStartsFromZero = false;

@@ -138,20 +138,6 @@ class FoldByKey final : public IAggregator {
     Section<LongText> third;
   };
 
-  // Takes the entries of one partition off the front.
-  template <class K>
-  static Section<K> take_partition(Section<K>& rest, std::uint32_t partition,
-                                   std::uint32_t partition_count) {
-    std::size_t count = 0;
-    while (count < rest.size() &&
-           partition_of_hash(rest[count].hash, partition_count) == partition) {
-      ++count;
-    }
-    const Section<K> taken = rest.first(count);
-    rest = rest.subspan(count);
-    return taken;
-  }
-
   template <class All>
   [[nodiscard]] pinion::Result<Blob> seal_sections(IBlobStore& store, Place place,
                                                    std::uint32_t partition_count, All rest) const {

@@ -34,9 +34,13 @@ struct Input {
   /// Blobs that are to live as long as this description does.
   std::vector<Blob> kept = {};
 
+  /// The blobs are partitions of an answer, each sealed on its own: see partitions().
+  bool are_partitions = false;
+
   /// kBytes: compressed files are inflated while they are read. Such a file cannot be cut, so it is
-  /// read by one worker, whole, and its inflated text must fit in that worker's memory. When this
-  /// is false, bodies get the bytes as they are stored.
+  /// read by one worker, whole, and its inflated text must fit in that worker's memory. Standard
+  /// input is inflated as it comes and cut like other text. When this is false, bodies get the
+  /// bytes as they are stored.
   bool inflate = true;
 
   /// kIndices: the step covers [0, index_count).
@@ -65,11 +69,15 @@ struct Input {
 struct InputSource {
   std::string path = {};         ///< For words to people; "-" for standard input.
   BlobHandle blob = {};          ///< Where the bytes lie when they are not in the file.
+  Place home = {};               ///< Of the blob. Known where the input is listed.
   std::uint64_t begin = 0;       ///< Where its bytes begin in the whole input.
   std::uint64_t size_bytes = 0;  ///< As stored, when it was listed. Empty sources are not listed.
 
   /// A compressed source lies whole in one shard. Offsets and sizes count its bytes as stored.
   Compression compression = Compression::kNone;
+
+  /// A partition of an answer is a shard of its own, and is opened by whoever reads it.
+  bool is_partition = false;
 };
 
 /// An input as it was found: what planners cut. The sources lie one after the other, without gaps,
@@ -81,12 +89,13 @@ class InputListing {
   /// a regular file is left out and counted. A path that is named twice counts twice. A path with
   /// * ? [ that does not exist as it stands is a glob. A glob that matches nothing and a named path
   /// that does not exist are kNotFound. Standard input is read to its end into blobs of `store`,
-  /// one source after the other; a line may cross them. Blobs are opened.
+  /// one source after the other; a line may cross them. Blobs are opened, and partitions closed
+  /// again once their place is known.
   /// Blocks: for the file system, and until standard input ends.
   /// Errors: kNotFound, kPermissionDenied (names the path); kUnavailable when standard input is
   ///   asked for and `has_standard_input` is false; kResourceExhausted when the store has no room
-  ///   for it; kInvalidArgument when it is named twice, and for more than 2^63 - 1 bytes; for blobs
-  ///   those of IBlobStore::open.
+  ///   for it; kDataLoss when it is compressed, and damaged or cut short; kInvalidArgument when it
+  ///   is named twice, and for more than 2^63 - 1 bytes; for blobs those of IBlobStore::open.
   [[nodiscard]] static Result<InputListing> list(const Input& input, IBlobStore& store,
                                                  bool has_standard_input);
 
@@ -103,24 +112,27 @@ class InputListing {
   /// cut because they are compressed.
   [[nodiscard]] const std::vector<std::string>& notes() const noexcept { return notes_; }
 
-  /// The blob that a source lies in; an empty one for files.
-  /// Precondition: the source is listed.
-  [[nodiscard]] const Blob& blob(std::size_t source) const;
+  /// The blob that a source lies in.
+  /// Blocks and errors: as IBlobStore::open, for a partition.
+  /// Precondition: the source is listed, and lies in a blob.
+  [[nodiscard]] Result<Blob> open_blob(std::size_t source) const;
 
   /// Reads up to `out.size()` bytes, as stored, at `offset` of one source, fewer at its end.
   /// Errors: kDataLoss when the file has become shorter than listed; those of the file system.
   [[nodiscard]] Result<std::size_t> read(std::size_t source, std::uint64_t offset,
                                          std::span<std::byte> out) const;
 
-  // For codecs and tests. `blobs` is parallel to `sources`, with empty ones for files.
+  // For codecs and tests. `blobs` is parallel to `sources`, with empty ones for files and
+  // partitions, which are opened from `store`, borrowed.
   InputListing() = default;
   InputListing(InputKind kind, std::vector<InputSource> sources, std::uint64_t size,
-               std::vector<Blob> blobs = {});
+               std::vector<Blob> blobs = {}, IBlobStore* store = nullptr);
 
  private:
   InputKind kind_ = InputKind::kIndices;
   std::vector<InputSource> sources_;
-  std::vector<Blob> blobs_;  // As many as sources_; empty ones for files.
+  std::vector<Blob> blobs_;  // As many as sources_; empty ones for files and partitions.
+  IBlobStore* store_ = nullptr;
   std::uint64_t size_ = 0;
   std::string left_out_;
   std::vector<std::string> notes_;

@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,7 +16,9 @@
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/key_hash.hpp>
 #include <pinion/shard/keyed_run.hpp>
+#include <pinion/shard/object_run.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/piece_iterator.hpp>
 #include <pinion/shard/table_key.hpp>
 
 namespace pinion {
@@ -30,64 +31,50 @@ struct KeyValue {
   friend bool operator==(const KeyValue&, const KeyValue&) = default;
 };
 
+namespace detail {
+
+// What reads a partition of an answer.
+template <AggregationKey Key, class F>
+struct PartitionView {
+  using Type = KeyedRunView<Key, F>;
+};
+template <AggregationKey Key, ObjectFold F>
+struct PartitionView<Key, F> {
+  using Type = ObjectRunView<Key, F>;
+};
+
+}  // namespace detail
+
 /// The answer of a keyed aggregation, read from where its partitions lie. Copying it copies a
 /// reference.
 ///
 /// Thread safety: immutable; may be read from several threads.
 /// Lifetime: keys are views into the mapped partitions, valid while any copy of the result lives.
-template <AggregationKey Key, Fold F>
+///   States that are objects are read anew for each look at a value.
+template <AggregationKey Key, AnyFold F>
 class KeyedResult {
+  // Reading an object may need memory.
+  static constexpr bool kIsPlain = Fold<F>;
+
+  using View = typename detail::PartitionView<Key, F>::Type;
+
  public:
   using Value = typename F::Answer;
   using Record = KeyValue<Key, Value>;
 
-  class Iterator {
-   public:
-    using iterator_concept = std::forward_iterator_tag;
-    using iterator_category = std::input_iterator_tag;
-    using value_type = Record;
-    using difference_type = std::ptrdiff_t;
-    using pointer = void;
-    using reference = Record;
+ private:
+  struct Runs {
+    std::span<const View> views = {};
 
-    Iterator() noexcept = default;
-
-    [[nodiscard]] Record operator*() const noexcept {
-      const auto& view = partitions_[partition_];
-      return {view.key(index_), F::answer(view.state(index_))};
+    [[nodiscard]] std::size_t count() const noexcept { return views.size(); }
+    [[nodiscard]] std::size_t size(std::size_t run) const noexcept { return views[run].size(); }
+    [[nodiscard]] Record at(std::size_t run, std::size_t index) const noexcept(kIsPlain) {
+      return {views[run].key(index), F::answer(views[run].state(index))};
     }
-    Iterator& operator++() noexcept {
-      ++index_;
-      skip_ended_partitions();
-      return *this;
-    }
-    Iterator operator++(int) noexcept {
-      Iterator before = *this;
-      ++*this;
-      return before;
-    }
-    friend bool operator==(const Iterator& left, const Iterator& right) noexcept {
-      return left.partition_ == right.partition_ && left.index_ == right.index_;
-    }
-
-   private:
-    friend class KeyedResult;
-    Iterator(std::span<const KeyedRunView<Key, F>> partitions, std::size_t partition) noexcept
-        : partitions_(partitions), partition_(partition) {
-      skip_ended_partitions();
-    }
-
-    void skip_ended_partitions() noexcept {
-      while (partition_ < partitions_.size() && index_ == partitions_[partition_].size()) {
-        ++partition_;
-        index_ = 0;
-      }
-    }
-
-    std::span<const KeyedRunView<Key, F>> partitions_;
-    std::size_t partition_ = 0;
-    std::size_t index_ = 0;
   };
+
+ public:
+  using Iterator = PieceIterator<Runs, Record>;
 
   /// Nothing.
   KeyedResult() : state_(std::make_shared<const State>()) {}
@@ -101,7 +88,7 @@ class KeyedResult {
       if (!partition) {
         return Status(partition.error());
       }
-      const auto view = KeyedRunView<Key, F>::open(*partition);
+      const auto view = View::open(*partition);
       if (!view) {
         return Status(view.error());
       }
@@ -117,17 +104,20 @@ class KeyedResult {
   [[nodiscard]] std::size_t size() const noexcept { return state_->size; }
   [[nodiscard]] bool empty() const noexcept { return state_->size == 0; }
 
+  /// One a partition, for partitions().
+  [[nodiscard]] std::span<const Blob> blobs() const noexcept { return state_->blobs; }
+
   /// How many records the bodies emitted.
   [[nodiscard]] std::uint64_t record_count() const noexcept { return state_->record_count; }
 
   /// All keys with their values, in an order that means nothing and is the same on every rank and
   /// in every run.
-  [[nodiscard]] Iterator begin() const noexcept { return Iterator(state_->partitions, 0); }
+  [[nodiscard]] Iterator begin() const noexcept { return Iterator({state_->partitions}, 0); }
   [[nodiscard]] Iterator end() const noexcept {
-    return Iterator(state_->partitions, state_->partitions.size());
+    return Iterator({state_->partitions}, state_->partitions.size());
   }
 
-  [[nodiscard]] std::optional<Value> find(const Key& key) const noexcept {
+  [[nodiscard]] std::optional<Value> find(const Key& key) const noexcept(kIsPlain) {
     if (state_->partitions.empty()) {
       return std::nullopt;
     }
@@ -138,7 +128,7 @@ class KeyedResult {
   }
 
   /// The sum of all values.
-  [[nodiscard]] Value total() const noexcept requires Summable<Value> {
+  [[nodiscard]] Value total() const noexcept(kIsPlain) requires Summable<Value> {
     Value sum = 0;
     for (const Record record : *this) {
       sum = wrapping_sum(sum, record.value);
@@ -170,7 +160,7 @@ class KeyedResult {
  private:
   struct State {
     std::vector<Blob> blobs;
-    std::vector<KeyedRunView<Key, F>> partitions;
+    std::vector<View> partitions;
     std::size_t size = 0;
     std::uint64_t record_count = 0;
   };

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <typeinfo>
 #include <vector>
 
@@ -62,8 +63,13 @@ struct KeyedRunLayout {
 /// Writes the header, with its checksum, in front of columns that are written.
 void finish_keyed_run(std::span<std::byte> run, KeyedRunHeader header);
 
+/// What a run needs to know of a fold: the state that it holds for a key, as its bytes.
+template <class F>
+concept RunFold = std::is_trivially_copyable_v<typename F::State> &&
+    std::is_default_constructible_v<typename F::State>;
+
 /// The header, but for the counts, of a run of these types.
-template <AggregationKey Key, Fold F>
+template <AggregationKey Key, RunFold F>
 [[nodiscard]] KeyedRunHeader keyed_run_types() {
   KeyedRunHeader header;
   header.type = hash_text(typeid(Key).name()) ^ mix_bits(hash_text(typeid(F).name()));
@@ -74,10 +80,11 @@ template <AggregationKey Key, Fold F>
   return header;
 }
 
-/// Writes one section but the bytes of its long texts, in the order of `entries`.
-template <TableKey K, class S>
+/// Writes one section but the bytes of its long texts, in the order of `entries`, with the states
+/// that `state_of(entry)` gives.
+template <TableKey K, class S, class StateOf>
 void write_keyed_section(std::span<std::byte> run, std::uint64_t keys, std::uint64_t states,
-                         std::span<const OrderedEntry<K, S>> entries) {
+                         std::span<const OrderedEntry<K, S>> entries, StateOf state_of) {
   std::byte* key_out = run.data() + keys;
   std::byte* state_out = run.data() + states;
   for (const OrderedEntry<K, S>& entry : entries) {
@@ -88,9 +95,16 @@ void write_keyed_section(std::span<std::byte> run, std::uint64_t keys, std::uint
       std::memcpy(key_out, &entry.slot->key, sizeof(K));
       key_out += sizeof(K);
     }
-    std::memcpy(state_out, &entry.slot->state, sizeof(S));
-    state_out += sizeof(S);
+    const auto& state = state_of(entry);
+    std::memcpy(state_out, &state, sizeof(state));
+    state_out += sizeof(state);
   }
+}
+template <TableKey K, class S>
+void write_keyed_section(std::span<std::byte> run, std::uint64_t keys, std::uint64_t states,
+                         std::span<const OrderedEntry<K, S>> entries) {
+  write_keyed_section(run, keys, states, entries,
+                      [](const auto& entry) -> const S& { return entry.slot->state; });
 }
 
 /// Writes the ends and the bytes of long texts.
@@ -110,7 +124,7 @@ void write_long_texts(std::span<std::byte> run, const KeyedRunLayout& layout,
 ///
 /// Thread safety: immutable.
 /// Lifetime: borrows the bytes, and so do texts.
-template <AggregationKey Key, Fold F>
+template <AggregationKey Key, RunFold F>
 class KeyedRunView {
  public:
   using S = typename F::State;

@@ -62,6 +62,26 @@ template <class A>
   return spec;
 }
 
+// Runs a step whose bodies emit into `aggregator`, up to its sealed partitions.
+template <class Body, class A>
+[[nodiscard]] Result<StepOutcome> run_map_reduce(IJobContext& job, StepSpec spec, const Body& body,
+                                                 const A& aggregator) {
+  static_assert(Aggregation<A>,
+                "the last argument must be an aggregator such as pinion::sum_by_key<Key, Value>(): "
+                "see the concept pinion::Aggregation");
+  static_assert(std::invocable<const Body&, const Shard&, typename A::Emitter&>,
+                "the body must be callable as body(const pinion::Shard&, auto& emit); it runs on "
+                "several threads at once, so it must not be mutable");
+  spec.partition_count = A::kPartitionCount;
+  spec.prototype = &aggregator;
+  spec.body = [&body](const Shard& shard, IAggregator& state) {
+    typename A::Emitter emit(state, shard);
+    body(shard, emit);
+    emit.flush();
+  };
+  return run_step(job, spec);
+}
+
 }  // namespace detail
 
 /// Calls `body(shard, emit)` for every shard of `input`, on all workers of all ranks, and joins
@@ -77,22 +97,11 @@ template <class Body, class A>
                                                     Partitioning partitioning, Body body,
                                                     A aggregator,
                                                     CallSite where = CallSite::current()) {
-  static_assert(Aggregation<A>,
-                "the last argument must be an aggregator such as pinion::sum_by_key<Key, Value>(): "
-                "see the concept pinion::Aggregation");
-  static_assert(std::invocable<const Body&, const Shard&, typename A::Emitter&>,
-                "the body must be callable as body(const pinion::Shard&, auto& emit); it runs on "
-                "several threads at once, so it must not be mutable");
-  StepSpec spec = detail::make_step("map_reduce into " + detail::describe_aggregation(aggregator),
-                                    std::move(input), std::move(partitioning), where);
-  spec.partition_count = A::kPartitionCount;
-  spec.prototype = &aggregator;
-  spec.body = [&body = std::as_const(body)](const Shard& shard, IAggregator& state) {
-    typename A::Emitter emit(state, shard);
-    body(shard, emit);
-    emit.flush();
-  };
-  Result<StepOutcome> outcome = run_step(job, spec);
+  Result<StepOutcome> outcome = detail::run_map_reduce(
+      job,
+      detail::make_step("map_reduce into " + detail::describe_aggregation(aggregator),
+                        std::move(input), std::move(partitioning), where),
+      body, aggregator);
   if (!outcome) {
     return std::move(outcome).error();
   }

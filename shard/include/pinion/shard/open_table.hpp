@@ -217,6 +217,21 @@ struct OrderedEntry {
   const typename OpenTable<K, S>::Slot* slot;
 };
 
+/// Takes the entries of one partition off the front of entries in the order of hashes.
+/// Precondition: those of the partitions before it were taken.
+template <class K, class S>
+[[nodiscard]] std::span<const OrderedEntry<K, S>> take_partition(
+    std::span<const OrderedEntry<K, S>>& rest, std::uint32_t partition,
+    std::uint32_t partition_count) {
+  std::size_t count = 0;
+  while (count < rest.size() && partition_of_hash(rest[count].hash, partition_count) == partition) {
+    ++count;
+  }
+  const std::span<const OrderedEntry<K, S>> taken = rest.first(count);
+  rest = rest.subspan(count);
+  return taken;
+}
+
 /// Appends an entry to entries that lie in the order of hashes and, where those are equal, of keys.
 template <class K, class S>
 void append_in_order(std::vector<OrderedEntry<K, S>>& entries, const OrderedEntry<K, S>& entry) {

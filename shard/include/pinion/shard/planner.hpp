@@ -140,6 +140,9 @@ inline constexpr std::uint64_t kOrderedWorkerCount = 16;
 /// target, shares one with its neighbours up to that many bytes. A shard must fit in memory.
 [[nodiscard]] Partitioning by_file(std::uint64_t target_bytes = 0, Alignment alignment = {});
 
+/// The partitions of an answer, each a shard of its own: the only cut that partitions() takes.
+[[nodiscard]] Partitioning by_partition();
+
 /// What a source weighs as a whole: the work it makes, in any unit; 0 counts as 1. Standard input
 /// is one source. A pure function.
 using SourceWeight = std::function<std::uint64_t(const InputSource&)>;

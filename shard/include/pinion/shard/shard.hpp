@@ -42,7 +42,8 @@ class Shard {
 
   /// The input's bytes, inflated; empty for an index range. Where a shard spans several sources, a
   /// line feed stands between them if one does not end with it; with align_to() that delimiter, and
-  /// nothing with align_to_records(). 64 readable bytes follow the end.
+  /// nothing with align_to_records(). 64 readable bytes follow the end. A partition of an answer is
+  /// as it was sealed, nothing readable follows it, and read_partition() reads it.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return fields_.bytes; }
   [[nodiscard]] std::string_view text() const noexcept {
     return {reinterpret_cast<const char*>(fields_.bytes.data()), fields_.bytes.size()};

@@ -3,7 +3,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <limits>
 #include <memory>
 #include <span>
@@ -14,7 +13,9 @@
 #include <pinion/core/blob.hpp>
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/shard/distributed.hpp>
 #include <pinion/shard/input.hpp>
+#include <pinion/shard/piece_iterator.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/step.hpp>
 
@@ -74,48 +75,21 @@ template <std::integral Key>
 /// Thread safety: immutable; may be read from several threads.
 /// Lifetime: records and bytes are views, valid while any copy of the result lives.
 class SortedResult {
- public:
-  class Iterator {
-   public:
-    // NOLINTBEGIN(readability-identifier-naming): the names that std::forward_iterator asks for.
-    using iterator_concept = std::forward_iterator_tag;
-    using iterator_category = std::input_iterator_tag;
-    using value_type = std::string_view;
-    using difference_type = std::ptrdiff_t;
-    // NOLINTEND(readability-identifier-naming)
+  struct Partitions {
+    const SortedResult* result = nullptr;
 
-    Iterator() noexcept = default;
-
-    /// The bytes of a record; of a line all but its line feed.
-    [[nodiscard]] std::string_view operator*() const noexcept {
-      return result_->record_of(partition_, index_);
+    [[nodiscard]] std::size_t count() const noexcept { return result->partition_count(); }
+    [[nodiscard]] std::size_t size(std::size_t partition) const noexcept {
+      return result->state_->partitions[partition].record_count;
     }
-    Iterator& operator++() noexcept {
-      ++index_;
-      skip_ended_partitions();
-      return *this;
+    [[nodiscard]] std::string_view at(std::size_t partition, std::size_t index) const noexcept {
+      return result->record_of(partition, index);
     }
-    Iterator operator++(int) noexcept {
-      Iterator before = *this;
-      ++*this;
-      return before;
-    }
-    friend bool operator==(const Iterator& left, const Iterator& right) noexcept {
-      return left.partition_ == right.partition_ && left.index_ == right.index_;
-    }
-
-   private:
-    friend class SortedResult;
-    Iterator(const SortedResult& result, std::size_t partition) noexcept
-        : result_(&result), partition_(partition) {
-      skip_ended_partitions();
-    }
-    void skip_ended_partitions() noexcept;
-
-    const SortedResult* result_ = nullptr;
-    std::size_t partition_ = 0;
-    std::uint64_t index_ = 0;
   };
+
+ public:
+  /// Gives the bytes of a record; of a line all but its line feed.
+  using Iterator = PieceIterator<Partitions, std::string_view>;
 
   /// For the engine: one blob a partition, as the merge step of a sort seals them.
   /// Errors: kDataLoss for blobs that are not that.
@@ -126,10 +100,13 @@ class SortedResult {
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
   /// All records in order. Lifetime: iterators borrow this result.
-  [[nodiscard]] Iterator begin() const noexcept { return Iterator(*this, 0); }
-  [[nodiscard]] Iterator end() const noexcept { return Iterator(*this, partition_count()); }
+  [[nodiscard]] Iterator begin() const noexcept { return Iterator({this}, 0); }
+  [[nodiscard]] Iterator end() const noexcept { return Iterator({this}, partition_count()); }
 
   [[nodiscard]] std::size_t partition_count() const noexcept { return state_->partitions.size(); }
+
+  /// One a partition, for partitions().
+  [[nodiscard]] std::span<const Blob> blobs() const noexcept { return state_->blobs; }
 
   /// The records of a partition one after the other, lines with their line feeds.
   /// Precondition: partition < partition_count().
@@ -174,5 +151,20 @@ class SortedResult {
 ///   cannot be read twice, and where a shard cuts a record.
 [[nodiscard]] Result<SortedResult> sort(IJobContext& job, Input input, Partitioning partitioning,
                                         RecordForm records, CallSite where = CallSite::current());
+
+/// Records whose sorted answer is to stay distributed. Made by distributed().
+struct DistributedRecords {
+  RecordForm records;
+};
+[[nodiscard]] inline DistributedRecords distributed(RecordForm records) {
+  return {records};
+}
+
+/// sort() whose answer stays distributed: ascending partitions, of which no rank opens one that it
+/// does not read. Otherwise the same.
+[[nodiscard]] Result<Distributed<SortedResult>> sort(IJobContext& job, Input input,
+                                                     Partitioning partitioning,
+                                                     DistributedRecords distributed,
+                                                     CallSite where = CallSite::current());
 
 }  // namespace pinion

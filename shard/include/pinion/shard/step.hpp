@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include <pinion/core/blob.hpp>
@@ -54,15 +56,34 @@ struct StepSpec {
   /// the body then gets takes nothing.
   const IAggregator* prototype = nullptr;
 
+  /// Whether this rank opens all partitions of the answer, or gets their handles only.
+  bool opens_partitions = true;
+
   /// May be empty. Called on the program's thread for each partition that this rank has merged,
   /// once that is accepted: no rank merges it again.
   std::function<void(std::uint32_t partition)> on_merged = {};
 };
 
 struct StepOutcome {
-  std::vector<Blob> partitions = {};  ///< Index = partition; each a sealed state of one partition.
+  /// Index = partition; each a sealed state of one partition, which the job keeps until it ends.
+  std::vector<BlobHandle> handles = {};
+  std::vector<Blob> partitions = {};  ///< The same opened; empty where that was not asked for.
   std::uint64_t shard_count = 0;
   std::uint64_t input_bytes = 0;
+};
+
+/// What a body throws to fail its shard with a code and words of its own choice. Whatever else it
+/// throws fails the shard as kUnknown.
+class ShardError : public std::runtime_error {
+ public:
+  /// Precondition: an error.
+  explicit ShardError(Status status)
+      : std::runtime_error(std::string(status.message())), status_(std::move(status)) {}
+
+  [[nodiscard]] const Status& status() const noexcept { return status_; }
+
+ private:
+  Status status_;
 };
 
 /// Runs the job's next step together with the other ranks, and answers with what all of them get.
