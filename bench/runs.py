@@ -1,6 +1,6 @@
 """Runs workload programs, one repetition at a time, and tells how quiet the machine was meanwhile.
 
-What bench/compare and bench/scaling share.
+What bench/compare, bench/scaling and bench/bounded share.
 """
 
 import json
@@ -19,7 +19,8 @@ FOREIGN_TICKS_MIN = 4
 RERUNS_MAX = 3
 
 RATES = {"word_count": ("GB/s", "bytes", 1e9), "sort": ("GB/s", "bytes", 1e9),
-         "group_by": ("Mrow/s", "rows", 1e6), "pi": ("Gsample/s", "rows", 1e9)}
+         "group_by": ("Mrow/s", "rows", 1e6), "bounded": ("Mrow/s", "rows", 1e6),
+         "pi": ("Gsample/s", "rows", 1e9)}
 
 DATA = {
     "word_count": [("word_count linux", "linux.txt")],
@@ -157,6 +158,8 @@ def summary(case, counted, attempts):
                 repetition["cpu_seconds"] for repetition in counted), "rate": rate,
             "rate_unit": unit,
             "peak_rss_bytes": max(repetition["peak_rss_bytes"] for repetition in counted),
+            **{field: max(repetition[field] for repetition in counted)
+               for field in ("memory_bytes", "memory_bytes_max") if field in counted[0]},
             "load_average_max": max(repetition["load_average"] for repetition in counted),
             "foreign_share_max": max(repetition["foreign_share"] for repetition in counted),
             "repetitions": len(counted),
@@ -167,7 +170,8 @@ def summary(case, counted, attempts):
 def compare(case, contenders, workers, repetitions, reruns=RERUNS_MAX, run=run_once):
     """Runs `contenders` ({name: path}) by turns; {name: (summary, attempts)}.
 
-    Raises Refused when the checksums of two repetitions differ.
+    Raises Refused when the checksums of two repetitions differ, and when a program needed more
+    memory than it says that it may.
     """
     names = list(contenders)
     counted = {name: [] for name in names}
@@ -185,6 +189,7 @@ def compare(case, contenders, workers, repetitions, reruns=RERUNS_MAX, run=run_o
                 + (f", disturbed: {best['foreign_share']:.0%} of the CPUs went to others"
                    if best["disturbed"] else ""))
             check_answers(case, attempts)
+            check_memory(case, name, best)
     return {name: (summary(case, counted[name], attempts[name]), attempts[name])
             for name in names}
 
@@ -195,6 +200,15 @@ def check_answers(case, attempts):
     if len(answers) > 1:
         said = ", ".join(f"{name} {checksum}" for checksum, name in sorted(answers.items()))
         raise Refused(1, f"{case.name}: the checksums differ ({said}); nothing is compared")
+
+
+def check_memory(case, name, repetition):
+    """Against the bound that the program states for itself, if it has one."""
+    had, bound = repetition.get("memory_bytes", 0), repetition.get("memory_bytes_max", 0)
+    if had > bound:
+        raise Refused(1, f"{case.name}: {name} had {had / 2**20:.0f} MiB of memory beside its "
+                         f"mapped input at once; at most {bound / 2**20:.0f} MiB are right (its "
+                         "answer, its input buffers and 256 MiB)")
 
 
 def _output_of(command):

@@ -24,5 +24,5 @@ int main(int argc, char** argv) {
   const pinion::Status printed = job->once([&] {
     std::printf("hello: the sum is %llu\n", static_cast<unsigned long long>(sum->values()[0]));
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

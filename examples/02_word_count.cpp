@@ -37,5 +37,5 @@ int main(int argc, char** argv) {
     }
     std::printf("%12zu different words\n", counts->size());
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

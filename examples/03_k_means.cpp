@@ -55,5 +55,5 @@ int main(int argc, char** argv) {
   const pinion::Status printed = job->once([&] {
     for (const Point centre : centres) std::printf("%.6f %.6f\n", centre.real(), centre.imag());
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -54,5 +54,5 @@ int main(int argc, char** argv) {
                   std::uintmax_t{all.count}, std::uintmax_t{all.sum}, std::uintmax_t{all.dearest});
     }
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

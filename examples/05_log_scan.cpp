@@ -37,5 +37,5 @@ int main(int argc, char** argv) {
       std::printf("%12" PRIu64 " %s\n", counts->values()[i], name.c_str());
     }
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

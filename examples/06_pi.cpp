@@ -50,5 +50,5 @@ int main(int argc, char** argv) {
     const auto count = static_cast<double>(inside->values()[0]);
     std::printf("pi is about %.6f\n", 4 * count / static_cast<double>(points));
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -52,5 +52,5 @@ int main(int argc, char** argv) {
   const pinion::Status printed = job->once([&] {
     for (const std::uint64_t size : *sizes) std::printf("a shard of %" PRIu64 "\n", size);
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -55,5 +55,5 @@ int main(int argc, char** argv) {
   const auto m = map_reduce(job, indices(3'000), by_index_range(100), body, MomentsOf());
   const double count = double(m->count), mean = double(m->sum) / count;
   const double variance = double(m->squares) / count - mean * mean;
-  return job->once([&] { std::printf("mean %.1f, variance %.1f\n", mean, variance); }).ok() ? 0 : 1;
+  return report(job->once([&] { std::printf("mean %.1f, variance %.1f\n", mean, variance); }));
 }

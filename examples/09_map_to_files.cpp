@@ -46,5 +46,5 @@ int main(int argc, char** argv) {
     std::printf("the sum is %" PRIu64 "\n", sum->values()[0]);
     std::filesystem::remove_all(directory);
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -22,5 +22,5 @@ int main(int argc, char** argv) {
       std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
     }
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

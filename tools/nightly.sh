@@ -17,8 +17,9 @@ Runs tools/test.sh, and then:
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
-  bench     the benchmarks built, and every workload's answer compared with that of the plain
-            programs on small data
+  bench     the benchmarks built, every workload's answer compared with that of the plain programs
+            on small data, and a job over 30 GB under a memory limit of 2 GB beside one over 3 GB;
+            prints why where no control group can be made
 
 Exit status 0 when everything passed.
 HELP
@@ -94,6 +95,17 @@ vm() {
   test_release --label-regex '^vm$'
 }
 
+# As vm().
+bounded() {
+  local status=0
+  "$root/bench/bounded" --build "$root/build/bench" || status=$?
+  if ((status == 77)); then
+    say "the job under a memory limit is skipped"
+    return 0
+  fi
+  return "$status"
+}
+
 export PINION_FUZZ_SECONDS=${PINION_FUZZ_SECONDS:-120}
 
 phase "the tests of a change" "$root/tools/test.sh"
@@ -112,5 +124,6 @@ phase "fuzz: the decoders" fuzz
 phase "bench: configure" configure bench --log-level=WARNING
 phase "bench: build" build bench bench_programs
 phase "bench: all contenders agree" "$root/bench/compare" --quick --build "$root/build/bench"
+phase "bench: bounded memory" bounded
 
 say "passed, in $((SECONDS - start)) s"

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -89,10 +90,16 @@ void print(const Program& program, const Options& options, const Repetition& rep
               static_cast<int>(program.workload.size()), program.workload.data(),
               static_cast<int>(program.contender.size()), program.contender.data(),
               options.workers);
+  const std::uint64_t peak = peak_rss_bytes();
   std::printf("\"seconds\": %.6f, \"cpu_seconds\": %.6f, \"bytes\": %" PRIu64 ", \"rows\": %" PRIu64
-              ", \"checksum\": \"%016" PRIx64 "\", \"peak_rss_bytes\": %" PRIu64 "}\n",
+              ", \"checksum\": \"%016" PRIx64 "\", \"peak_rss_bytes\": %" PRIu64,
               seconds_of(repetition.time.wall), seconds_of(repetition.time.cpu), repetition.bytes,
-              repetition.rows, repetition.checksum, peak_rss_bytes());
+              repetition.rows, repetition.checksum, peak);
+  if (repetition.memory_bytes_max > 0) {
+    std::printf(", \"memory_bytes\": %" PRIu64 ", \"memory_bytes_max\": %" PRIu64,
+                peak - std::min(peak, repetition.mapped_bytes), repetition.memory_bytes_max);
+  }
+  std::printf("}\n");
   std::fflush(stdout);
 }
 

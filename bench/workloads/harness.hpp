@@ -23,6 +23,9 @@ struct Elapsed {
   Duration cpu = {};  ///< Of all threads of this process, in it and in the system.
 };
 
+/// What a job of Pinion may need beside the files that it maps, its answer and its input buffers.
+inline constexpr std::uint64_t kOtherMemoryBytes = std::uint64_t{256} << 20;
+
 /// One repetition: the time from before the input is opened until the answer is complete in memory,
 /// and what the answer says. `checksum` is equal for equal answers, in whatever order they lie.
 struct Repetition {
@@ -30,6 +33,8 @@ struct Repetition {
   std::uint64_t bytes = 0;  ///< Read; 0 where rows count.
   std::uint64_t rows = 0;   ///< Rows, records or samples; 0 where bytes count.
   std::uint64_t checksum = 0;
+  std::uint64_t mapped_bytes = 0;      ///< Of files that were mapped: no memory of the program's.
+  std::uint64_t memory_bytes_max = 0;  ///< The bound of its peak beside them; 0: it has none.
 };
 
 struct Program {

@@ -73,6 +73,7 @@ ErrorCode code_of_errno(int native) noexcept {
     case ENOMEM:
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
     case EMFILE:
     case ENFILE:
     case EAGAIN:
@@ -165,10 +166,17 @@ Status Status::with_context(std::string_view context) && {
 
 void exit_with(const Status& error) noexcept {
   std::fflush(stdout);
-  std::fprintf(stderr, "pinion: %s\n", error.to_string().c_str());
+  const int exit_status = report(error);
   std::fflush(stderr);
   // Not exit(): other threads may still use what static destructors would take down.
-  std::_Exit(error_info(error.code()).exit_status);
+  std::_Exit(exit_status);
+}
+
+int report(const Status& status) noexcept {
+  if (!status.ok()) {
+    std::fprintf(stderr, "pinion: %s\n", status.to_string().c_str());
+  }
+  return error_info(status.code()).exit_status;
 }
 
 }  // namespace pinion

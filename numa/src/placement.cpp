@@ -273,7 +273,7 @@ Status too_few_cpus(const Topology& topology, const PlacementRequest& request, S
   if (topology.cpu_quota()) {
     text += ", the CPU quota is " + std::to_string(*topology.cpu_quota());
   }
-  text += "); ask for less, or let workers share CPUs with --oversubscribe";
+  text += "); ask for less, or let workers share CPUs with pinion run --oversubscribe";
   return {ErrorCode::kResourceExhausted, std::move(text)};
 }
 

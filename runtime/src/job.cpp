@@ -1,9 +1,13 @@
 #include <pinion/runtime/job.hpp>
 
+#include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <optional>
 #include <random>
 #include <system_error>
@@ -82,6 +86,21 @@ Result<std::optional<UniqueFd>> inherited_socket() {
   unsetenv("PINION_AGENT_FD");
   setenv("PINION_JOINED_BY", std::to_string(getpid()).c_str(), 1);
   return std::optional<UniqueFd>(UniqueFd(descriptor));
+}
+
+// What a program prints is part of its answer: a full disk must not pass unseen, nor may it be lost
+// with a process that dies after its step is done.
+Status flush_standard_output() {
+  errno = 0;
+  std::cout.flush();
+  std::fflush(stdout);
+  const int error = errno;
+  if (std::cout.good() && std::ferror(stdout) == 0) {
+    return {};
+  }
+  const std::string what = "writing to standard output";
+  return error != 0 ? Status::from_errno(error, what)
+                    : Status(ErrorCode::kDataLoss, what + " failed; not all of it is there");
 }
 
 }  // namespace
@@ -255,6 +274,11 @@ Result<Job> Job::create(int& argc, char** argv) {
   if (!settings) {
     return std::move(settings).error();
   }
+  // A limit on the size of files (ulimit -f) is an error of whoever writes, and no end.
+  if (struct sigaction old = {};
+      sigaction(SIGXFSZ, nullptr, &old) == 0 && old.sa_handler == SIG_DFL) {
+    signal(SIGXFSZ, SIG_IGN);
+  }
   const int argument_count = argc;
   PINION_RETURN_IF_ERROR(take_options(*settings, argc, argv));
   auto state = std::make_unique<State>();
@@ -297,7 +321,15 @@ Job::~Job() {
 }
 
 Status Job::once(const std::function<void()>& body, CallSite where) {
-  return pinion::once(*this, body, where);
+  Status flushed;
+  PINION_RETURN_IF_ERROR(pinion::once(
+      *this,
+      [&] {
+        body();
+        flushed = flush_standard_output();
+      },
+      where));
+  return flushed;
 }
 
 std::string Job::placement() {

@@ -29,7 +29,8 @@ Result<MemoryLedger> make_ledger(std::uint64_t budget_bytes, std::size_t worker_
   if (budget_bytes < least) {
     return Status(ErrorCode::kResourceExhausted,
                   "this rank has a memory budget of " + std::to_string(budget_bytes) + " bytes; " +
-                      std::to_string(worker_count) + " workers need at least " +
+                      std::to_string(worker_count) +
+                      (worker_count == 1 ? " worker needs" : " workers need") + " at least " +
                       std::to_string(least) + "; raise memory-bytes, or lower workers");
   }
   return MemoryLedger({.budget_bytes = budget_bytes,

@@ -97,7 +97,7 @@ constexpr Setting kSettings[] = {
      "how long a lease holds without a heartbeat [6]",
      [](Settings& s, std::string_view v) { return set_seconds(s.lease_duration, v); }},
     {"memory-bytes", "bytes, 0 or more",
-     "memory budget of a rank; 0 is its share of half of it [0]",
+     "memory budget of a rank; 0 is its share of half of what may be used [0]",
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.memory_bytes, v, 0);
      }},

@@ -1,4 +1,4 @@
-"""bench/compare and bench/scaling, with small scripts in place of workload programs."""
+"""bench/compare, bench/scaling and bench/bounded, with scripts in place of workload programs."""
 
 import contextlib
 import importlib.machinery
@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import xml.dom.minidom
 
 sys.dont_write_bytecode = True
 BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../bench")
 sys.path.insert(0, BENCH)
 
+import memory_group  # noqa: E402
 import runs  # noqa: E402
 
 
@@ -28,6 +30,7 @@ def load(name):
 
 
 scaling = load("scaling")
+bounded = load("bounded")
 
 PROGRAM = """#!/usr/bin/env python3
 import json, sys
@@ -92,6 +95,20 @@ class Compare(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("the checksums differ (plain beef, pinion cafe)", done.stderr)
         self.assertNotIn("x the speed", done.stdout)
+
+    def test_refuses_a_program_that_needs_more_memory_than_it_may(self):
+        bounded_program = program("pinion", 1).replace(
+            '"peak_rss_bytes"', '"memory_bytes": 400 << 20, "memory_bytes_max": {} << 20, '
+            '"peak_rss_bytes"')
+        with Build(pinion=bounded_program.replace("{}", "300")) as build:
+            done = compare(build, "-n", "1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("pinion had 400 MiB of memory beside its mapped input at once; at most 300 "
+                      "MiB are right", done.stderr)
+        with Build(pinion=bounded_program.replace("{}", "500")) as build:
+            done = compare(build, "-n", "1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("peak memory beside the mapped input 400 MiB, at most 500 MiB", done.stdout)
 
     def test_says_which_program_failed_and_how(self):
         failing = "#!/bin/sh\necho 'no such column' >&2\nexit 3\n"
@@ -191,6 +208,119 @@ class Scaling(unittest.TestCase):
             {"run_name": "bulk/pinion/64/real_time", "aggregate_name": "median", "p50": 1.0}]}
         self.assertEqual(scaling.parse_micro(report, [1, 2]),
                          {"bulk": {2: 100.0}, "submission": {}})
+
+
+def write(root, path, text):
+    path = os.path.join(root, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+class MemoryGroups(unittest.TestCase):
+    """Where a group with a limit is made, on systems that are folders of the test."""
+
+    MOUNT = "31 23 0:28 {top} {point} rw,relatime - {kind} none rw,{options}\n"
+
+    def parents(self, cgroup, *mounts):
+        with tempfile.TemporaryDirectory(prefix="pinion-bench-test-") as root:
+            write(root, "proc/self/cgroup", cgroup)
+            write(root, "proc/self/mountinfo", "".join(self.MOUNT.format(**mount)
+                                                       for mount in mounts))
+            return [(hierarchy.version, parent.removeprefix(root))
+                    for hierarchy in memory_group._hierarchies(root)
+                    for parent in hierarchy.parents()]
+
+    def test_version_1_our_own_group_first_then_those_around_it(self):
+        found = self.parents(
+            "5:cpu:/elsewhere\n4:memory:/service/ours\n0::/\n",
+            {"top": "/", "point": "/sys/cpu", "kind": "cgroup", "options": "cpu"},
+            {"top": "/", "point": "/sys/memory", "kind": "cgroup", "options": "memory"})
+        self.assertEqual(found, [(1, "/sys/memory/service/ours"), (1, "/sys/memory/service"),
+                                 (1, "/sys/memory")])
+
+    def test_version_2_of_a_container_that_sees_the_lower_end_of_its_path(self):
+        found = self.parents("0::/docker/abc/inner\n", {
+            "top": "/docker/abc", "point": "/sys/fs/cgroup", "kind": "cgroup2", "options": "x"})
+        self.assertEqual(found, [(2, "/sys/fs/cgroup/inner"), (2, "/sys/fs/cgroup")])
+
+    def test_refuses_in_words_where_no_group_can_be_made(self):
+        with tempfile.TemporaryDirectory(prefix="pinion-bench-test-") as root:
+            write(root, "proc/self/cgroup", "0::/ours\n")
+            with self.assertRaises(runs.Refused) as refused:
+                memory_group.MemoryGroup(1 << 30, root)
+            self.assertEqual(refused.exception.status, 77)
+            self.assertIn("none of version 1 or 2 is mounted", str(refused.exception))
+            write(root, "proc/self/mountinfo", self.MOUNT.format(
+                top="/", point="/groups", kind="cgroup2", options="x"))
+            write(root, "groups/cgroup.subtree_control", "memory\n")
+            with self.assertRaises(runs.Refused) as refused:
+                memory_group.MemoryGroup(1 << 30, root)
+            self.assertEqual(refused.exception.status, 77)
+            for words in ("groups/ours", "memory.max: No such file", "run as root"):
+                self.assertIn(words, str(refused.exception))
+            self.assertEqual(os.listdir(os.path.join(root, "groups")), ["cgroup.subtree_control"])
+
+    def test_limits_a_program_and_goes(self):
+        try:
+            group = memory_group.MemoryGroup(64 << 20)
+        except runs.Refused as refusal:
+            self.skipTest(str(refusal))
+        with group:
+            greedy = [sys.executable, "-c", "print(len(bytearray(1 << 30)))"]
+            self.assertEqual(subprocess.run(group.inside(["true"]), check=False).returncode, 0)
+            self.assertEqual(subprocess.run(group.inside(greedy), check=False).returncode, -9)
+            self.assertLessEqual(group.peak_bytes(), 64 << 20)
+        self.assertFalse(os.path.exists(group.folder))
+
+
+class Unlimited:
+    """In place of a control group."""
+
+    version = 2
+
+    def __init__(self, limit_bytes):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def inside(self, command):
+        return command
+
+    def peak_bytes(self):
+        return 7_000_000
+
+
+SIZED_PROGRAM = """#!/usr/bin/env python3
+import json, sys
+size = int(sys.argv[sys.argv.index("--size") + 1])
+print(json.dumps({{"seconds": size / 1e9 * (1 if size < 1e10 else {slowness}), "cpu_seconds": 1,
+                   "rows": size / 12, "bytes": 0, "checksum": "1", "peak_rss_bytes": 5000000}}))
+"""
+
+
+class Bounded(unittest.TestCase):
+    def ratio(self, slowness):
+        output = io.StringIO()
+        with Build(pinion=SIZED_PROGRAM.format(slowness=slowness)) as build, \
+                unittest.mock.patch("memory_group.MemoryGroup", Unlimited), \
+                contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
+            program = [os.path.join(build, "bench", "workloads", "pi", "pinion")]
+            ratio = bounded.compare_amounts(program, bounded.FULL, 3, 0)
+        return ratio, output.getvalue()
+
+    def test_prints_rates_their_ratio_and_peaks(self):
+        ratio, output = self.ratio(1)
+        self.assertAlmostEqual(ratio, 1)
+        self.assertRegex(output, r"(?m)^3 GB of rows .* 83.33 Mrow/s +5 MB +7 MB ")
+        self.assertRegex(output, r"(?m)^30 GB of rows .* 83.33 Mrow/s +1.00 +5 MB +7 MB ")
+
+    def test_sees_a_job_that_slows_down(self):
+        self.assertAlmostEqual(self.ratio(1.25)[0], 0.8)
 
 
 if __name__ == "__main__":

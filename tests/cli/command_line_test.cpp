@@ -52,11 +52,13 @@ TEST_F(CommandLine, HelpsWithEveryCommand) {
   EXPECT_EQ(top.status, 0);
   EXPECT_THAT(top.output, AllOf(HasSubstr("run"), HasSubstr("topo"),
                                 HasSubstr("66  What was named "
-                                          "does not exist.")));
+                                          "does not exist."),
+                                ContainsRegex("  0   Done.\n  64  .*\n  65  ")));
   const CommandResult run_help = pinion({"run", "--help"});
   EXPECT_EQ(run_help.status, 0);
   EXPECT_THAT(run_help.output, AllOf(HasSubstr("--oversubscribe"), HasSubstr("batch-shards"),
-                                     HasSubstr("Exit status: the program's own")));
+                                     HasSubstr("Exit status: the program's own"),
+                                     HasSubstr("Usage: pinion run [OPTIONS] [--] PROGRAM [ARG")));
   const CommandResult topo_help = pinion({"topo", "--help"});
   EXPECT_EQ(topo_help.status, 0);
   EXPECT_THAT(topo_help.output, HasSubstr("--json"));
@@ -142,6 +144,25 @@ TEST_F(CommandLine, RefusesSettingsThatDoNotFitAloneToo) {
       run_command(folder_, {HELLO}, environment({{"PINION_BATCH_SHARDS", "abc"}}));
   EXPECT_EQ(variable.status, 64);
   EXPECT_THAT(variable.errors, HasSubstr("variable PINION_BATCH_SHARDS"));
+}
+
+TEST_F(CommandLine, RefusesABudgetThatIsTooSmallForItsWorkers) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{HELLO, "--pinion-memory-bytes=1000000"},
+        on_ranks(2, {HELLO}, {"--set", "memory-bytes=1000000"})}) {
+    const CommandResult result = run(command);
+    EXPECT_EQ(result.status, 71);
+    EXPECT_EQ(result.output, "");
+    EXPECT_THAT(result.errors, AllOf(HasSubstr("has a memory budget of 1000000 bytes; "),
+                                     HasSubstr("at least "), HasSubstr("raise memory-bytes")));
+  }
+}
+
+TEST_F(CommandLine, RefusesMoreWorkersThanCpusAloneToo) {
+  const CommandResult result = run({HELLO, "--pinion-workers=30000"});
+  EXPECT_EQ(result.status, 71);
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("1 rank with 30000 workers needs 30000 CPUs; "),
+                                   HasSubstr("pinion run --oversubscribe")));
 }
 
 TEST_F(CommandLine, EndsWhenItsRanksRefuseAnOption) {

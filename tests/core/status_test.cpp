@@ -130,14 +130,24 @@ TEST(Status, OfAnErrnoHasItsCodeWordsAndNumber) {
             "NOT_FOUND: cannot open /data/a: No such file or directory [errno 2]");
 }
 
+TEST(Status, IsReportedAsTheExitStatusOfItsCode) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(report(Status()), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(report(Status(ErrorCode::kNotFound, "no such thing")), 66);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "pinion: NOT_FOUND: no such thing\n");
+}
+
 TEST(Status, OfAnErrnoHasTheCodeOfTheCallersNextMove) {
-  const std::array<std::pair<int, ErrorCode>, 14> expectations = {{
+  const std::array<std::pair<int, ErrorCode>, 15> expectations = {{
       {ENOENT, ErrorCode::kNotFound},
       {EACCES, ErrorCode::kPermissionDenied},
       {EPERM, ErrorCode::kPermissionDenied},
       {EEXIST, ErrorCode::kAlreadyExists},
       {ENOMEM, ErrorCode::kResourceExhausted},
       {ENOSPC, ErrorCode::kResourceExhausted},
+      {EFBIG, ErrorCode::kResourceExhausted},
       {EMFILE, ErrorCode::kResourceExhausted},
       {EINVAL, ErrorCode::kInvalidArgument},
       {EISDIR, ErrorCode::kInvalidArgument},

@@ -66,5 +66,5 @@ int main(int argc, char** argv) {
     std::printf("%" PRIu64 " words\n", total);
     std::fflush(stdout);
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

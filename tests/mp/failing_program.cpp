@@ -75,5 +75,5 @@ int main(int argc, char** argv) {
   }
   const auto answer = static_cast<unsigned long long>(sum->values()[0]);
   const pinion::Status printed = job->once([answer] { std::printf("the sum is %llu\n", answer); });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

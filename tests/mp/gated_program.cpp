@@ -60,5 +60,5 @@ int main(int argc, char** argv) {
     std::printf("the sum is %llu\n", answer);
     std::fflush(stdout);
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -136,6 +136,40 @@ TEST_P(Input, ThatIsMissingIsNotFound) {
                AllOf(HasSubstr("NOT_FOUND"), HasSubstr("nothing' does not exist; name a file")));
 }
 
+TEST_P(Input, ThatIsAPipeByNameIsAnErrorThatNamesStandardInput) {
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  for (const std::string& pipe : {path("pipe"), std::string("/dev/stdin")}) {
+    expect_error(count({pipe}, text_), 64,
+                 AllOf(HasSubstr("INVALID_ARGUMENT"), HasSubstr("'" + pipe + "' is a pipe"),
+                       HasSubstr("name - instead")));
+  }
+}
+
+TEST_P(Input, ThatIsDamagedIsDataLoss) {
+  const std::pair<std::string, std::string> magics[] = {{"gzip", std::string("\x1f\x8b\x08\0", 4)},
+                                                        {"zstd", "\x28\xb5\x2f\xfd"}};
+  for (const auto& [name, magic] : magics) {
+    write_file(path(name), magic + text_);
+    expect_error(count({path(name)}), 74,
+                 AllOf(HasSubstr("DATA_LOSS"), HasSubstr(name + " input file '" + path(name))));
+  }
+  write_file(path("text"), text_);
+  EXPECT_EQ(
+      run({"sh", "-c", "gzip <\"$0\" | head -c 1000 >\"$1\"", path("text"), path("cut")}).status,
+      0);
+  expect_error(
+      count({path("cut")}), 74,
+      AllOf(HasSubstr("cut' is cut short: it ends at byte 1000"), HasSubstr("copy it again")));
+}
+
+TEST_P(Input, ThatShrinksWhileItIsReadIsDataLoss) {
+  write_file(path("text"), std::string(1600, 's'));
+  expect_error(run(command({SHRINKING_PROGRAM, path("text")})), 74,
+               AllOf(HasSubstr("DATA_LOSS"),
+                     HasSubstr("text' has become shorter: it had 1600 bytes when the step was "
+                               "planned and has 0")));
+}
+
 TEST_P(Input, ThatNoGlobMatchesIsNotFound) {
   expect_error(count({path("*.nothing")}), 66, HasSubstr("*.nothing' matches nothing"));
 }

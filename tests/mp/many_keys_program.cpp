@@ -34,5 +34,5 @@ int main(int argc, char** argv) {
     std::printf("%llu keys, sum %llu\n", static_cast<unsigned long long>(found_count),
                 static_cast<unsigned long long>(total));
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

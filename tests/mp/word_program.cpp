@@ -51,5 +51,5 @@ int main(int argc, char** argv) {
     }
     std::filesystem::rename(part, out);
   });
-  return written.ok() ? 0 : 1;
+  return pinion::report(written);
 }

@@ -1,6 +1,4 @@
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -19,6 +17,7 @@
 #include <pinion/shm/local_blob_store.hpp>
 
 #include "shm_host.hpp"
+#include "small_disk.hpp"
 
 namespace pinion {
 namespace {
@@ -136,12 +135,7 @@ TEST(Spill, SaysThatTheDiskIsFullAndLeavesNothing) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     const char* const directory = "/mnt";
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount("tmpfs", directory, "tmpfs", 0, "size=4m") != 0) {
-      ::_exit(kCannotMount);
-    }
-    ::_exit(fill_a_small_disk(directory));
+    ::_exit(mount_small_disk(directory, "4m") ? fill_a_small_disk(directory) : kCannotMount);
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

@@ -16,7 +16,11 @@ namespace {
 
 std::string exit_status_table() {
   std::string text = "Exit statuses of Pinion's own:\n";
-  for (const pinion::ErrorInfo& row : pinion::error_table()) {
+  const auto table = pinion::error_table();
+  std::vector<pinion::ErrorInfo> rows(table.begin(), table.end());
+  std::sort(rows.begin(), rows.end(),
+            [](const auto& a, const auto& b) { return a.exit_status < b.exit_status; });
+  for (const pinion::ErrorInfo& row : rows) {
     text += "  " + std::to_string(row.exit_status) + (row.exit_status < 10 ? "   " : "  ") +
             std::string(row.meaning) + "\n";
   }
@@ -27,7 +31,7 @@ std::string exit_status_table() {
 
 int main(int argc, char** argv) {
   int exit_status = 0;
-  CLI::App app("pinion: batch jobs on NUMA machines, GPUs and clusters", "pinion");
+  CLI::App app("pinion: batch jobs on all cores of a machine", "pinion");
   app.footer(exit_status_table());
   std::vector<std::string> program;
   pinion::add_run_command(app, program, exit_status);

@@ -126,6 +126,15 @@ bool takes_next(const CLI::App& command, const std::string& argument) {
   return option != nullptr && option->get_items_expected_max() > 0;
 }
 
+// CLI11 is not told of the program, see take_program(), but who asks for help is.
+class UsageWithProgram final : public CLI::Formatter {
+ public:
+  [[nodiscard]] std::string make_usage(const CLI::App* /*app*/,
+                                       std::string /*name*/) const override {
+    return "Usage: pinion run [OPTIONS] [--] PROGRAM [ARGUMENTS...]\n";
+  }
+};
+
 }  // namespace
 
 std::vector<std::string> take_program(const CLI::App& app, std::vector<std::string>& arguments) {
@@ -147,9 +156,8 @@ std::vector<std::string> take_program(const CLI::App& app, std::vector<std::stri
 }
 
 void add_run_command(CLI::App& app, const std::vector<std::string>& program, int& exit_status) {
-  CLI::App* command = app.add_subcommand(
-      kRunCommand,
-      "Start a program as the ranks of a job: pinion run [OPTIONS] [--] PROGRAM [ARGUMENTS...]");
+  CLI::App* command = app.add_subcommand(kRunCommand, "Start a program as the ranks of a job");
+  command->formatter(std::make_shared<UsageWithProgram>());
   const auto options = std::make_shared<RunOptions>();
   command->add_option("-n,--ranks", options->rank_count, "Ranks to start")
       ->check(check_whole_number, "")
@@ -174,7 +182,7 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& program, int
   command->add_flag("--dry-run", options->dry_run, "Say where each rank would run; start nothing");
   command
       ->add_option("--respawn", options->respawn_count,
-                   "How often a rank that was killed is started again")
+                   "How often a rank that died is started again")
       ->check(check_whole_number, "")
       ->default_str("3");
   command->add_flag("-q,--quiet", options->quiet, "Print no progress and no summary");

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <pinion/core/status.hpp>
 #include <pinion/numa/memory_limits.hpp>
@@ -62,11 +63,17 @@ void add_topo_command(CLI::App& app, int& exit_status) {
       ->add_option("file", options->file,
                    "A machine recorded by `lstopo FILE.xml`, instead of this one")
       ->type_name("FILE.xml");
-  CLI::Option_group* const form = command->add_option_group("Form", "Instead of a tree");
-  form->add_flag("--table", options->table, "Print aligned tables");
-  form->add_flag("--json", options->json, "Print JSON");
-  form->add_flag("--svg", options->svg, "Print a picture; pinion topo --svg > machine.svg");
-  form->require_option(0, 1);
+  const std::vector<CLI::Option*> forms = {
+      command->add_flag("--table", options->table, "Print aligned tables instead of a tree"),
+      command->add_flag("--json", options->json, "Print JSON"),
+      command->add_flag("--svg", options->svg, "Print a picture: pinion topo --svg > machine.svg")};
+  for (CLI::Option* const form : forms) {
+    for (CLI::Option* const other : forms) {
+      if (other != form) {
+        form->excludes(other);
+      }
+    }
+  }
   command->callback([options, &exit_status] {
     const Status status = show_topology(*options);
     exit_status = error_info(status.code()).exit_status;

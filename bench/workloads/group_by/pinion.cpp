@@ -31,7 +31,12 @@ pinion::bench::Repetition run(pinion::Job& job, const pinion::bench::Options& op
       pinion::by_index_range(columns.rows() / (options.workers * 16) + 1),
       [&columns](const pinion::Shard& shard, auto& emit) { emit_rows(columns, shard, emit); },
       pinion::sum_by_key<std::uint32_t, double>());
-  pinion::bench::Repetition repetition = {.time = watch.elapsed(), .rows = columns.rows()};
+  constexpr std::uint64_t kRowBytes = sizeof(std::uint32_t) + sizeof(double);
+  pinion::bench::Repetition repetition = {
+      .time = watch.elapsed(),
+      .rows = columns.rows(),
+      .mapped_bytes = columns.rows() * kRowBytes,
+      .memory_bytes_max = sums->size() * kRowBytes + pinion::bench::kOtherMemoryBytes};
   for (const auto& [key, sum] : *sums) {
     repetition.checksum += pinion::bench::group_part(key, sum);
   }

@@ -14,10 +14,12 @@ namespace {
 
 using namespace pinion::literals;
 
+constexpr std::uint64_t kShardBytes = 4_MiB;
+
 pinion::bench::Repetition run(pinion::Job& job, const pinion::bench::Options& options) {
   const pinion::bench::Stopwatch watch;
   auto counts = pinion::map_reduce(
-      job, pinion::files(options.paths), pinion::by_bytes(4_MiB, pinion::align_to_line),
+      job, pinion::files(options.paths), pinion::by_bytes(kShardBytes, pinion::align_to_line),
       [](const pinion::Shard& shard, auto& emit) {
         for (const std::string_view word : pinion::words(shard.text())) {
           emit(word, 1);
@@ -25,8 +27,10 @@ pinion::bench::Repetition run(pinion::Job& job, const pinion::bench::Options& op
       },
       pinion::sum_by_key<std::string_view, std::uint64_t>());
   pinion::bench::Repetition repetition = {.time = watch.elapsed()};
+  repetition.memory_bytes_max = options.workers * kShardBytes + pinion::bench::kOtherMemoryBytes;
   for (const auto& [word, count] : *counts) {
     repetition.checksum += pinion::bench::word_part(word, count);
+    repetition.memory_bytes_max += word.size() + sizeof(count);
   }
   repetition.bytes = pinion::bench::total_bytes(pinion::bench::list_files(options.paths));
   return repetition;

@@ -46,6 +46,14 @@ Status InputFinder::add(const std::string& path) {
   entered_.clear();
   struct stat found = {};
   if (::stat(path.c_str(), &found) == 0) {
+    if (const char* const kind = S_ISFIFO(found.st_mode)   ? "a pipe"
+                                 : S_ISSOCK(found.st_mode) ? "a socket"
+                                                           : nullptr) {
+      return {ErrorCode::kInvalidArgument,
+              "input '" + path + "' is " + kind +
+                  ", which cannot be read in pieces; send what it gives to standard input, and "
+                  "name - instead"};
+    }
     return add_found(path, found);
   }
   const int error = errno;

@@ -30,6 +30,11 @@ std::string part_name(std::uint64_t index) {
   return name.data();
 }
 
+// What open(2) answers for O_TMPFILE where the file system, or the kernel, does not know it.
+bool lacks_nameless_files(int error) noexcept {
+  return error == EOPNOTSUPP || error == EISDIR || error == EINVAL;
+}
+
 // A name that is there is there for good only when its directory is on the disk too.
 Status flush_directory(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -77,15 +82,20 @@ class OutputState final : public IAggregator {
 Result<OutputFile> OutputFile::create(const std::string& directory, std::uint64_t index) {
   const std::string name = part_name(index);
   std::string path = directory + "/" + name;
-  // Several attempts may write the same part at once, on one host or on several.
-  std::string temporary = directory + "/." + name + ".XXXXXX";
-  const int descriptor = ::mkostemp(temporary.data(), O_CLOEXEC);
+  // Without a name it goes with its process, whatever ends that.
+  std::string temporary;
+  int descriptor = ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+  if (descriptor < 0 && lacks_nameless_files(errno)) {
+    // Several attempts may write the same part at once, on one host or on several.
+    temporary = directory + "/." + name + ".XXXXXX";
+    descriptor = ::mkostemp(temporary.data(), O_CLOEXEC);
+  }
   if (descriptor < 0) {
     return Status::from_errno(errno, "making a file for " + path);
   }
   OutputFile file(descriptor, std::move(path), std::move(temporary));
   if (::fchmod(descriptor, 0644) != 0) {
-    return Status::from_errno(errno, "setting the mode of " + file.temporary_);
+    return Status::from_errno(errno, "setting the mode of what becomes " + file.path_);
   }
   return file;
 }
@@ -100,7 +110,9 @@ OutputFile::OutputFile(OutputFile&& other) noexcept
 OutputFile::~OutputFile() {
   if (descriptor_ >= 0) {
     ::close(descriptor_);
-    ::unlink(temporary_.c_str());
+    if (!temporary_.empty()) {
+      ::unlink(temporary_.c_str());
+    }
   }
 }
 
@@ -137,13 +149,39 @@ Status OutputFile::commit() {
   if (failure_.ok() && ::fsync(descriptor_) != 0) {
     failure_ = Status::from_errno(errno, "flushing " + path_ + " to the disk");
   }
-  if (failure_.ok() && ::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    failure_ = Status::from_errno(errno, "renaming " + temporary_ + " to " + path_);
+  if (failure_.ok()) {
+    failure_ = give_name();
   }
   if (failure_.ok()) {
     ::close(std::exchange(descriptor_, -1));
   }
   return failure_;
+}
+
+Status OutputFile::give_name() {
+  if (temporary_.empty()) {
+    const std::string nameless = "/proc/self/fd/" + std::to_string(descriptor_);
+    const auto link_as = [&nameless](const std::string& name) {
+      return ::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+    };
+    if (link_as(path_)) {
+      return {};
+    }
+    if (errno != EEXIST) {
+      return Status::from_errno(errno, "naming " + path_);
+    }
+    // An earlier attempt has written this part. Only rename() puts a file in the place of another.
+    std::string name = path_;
+    name.insert(path_.rfind('/') + 1, 1, '.');
+    name += "." + std::to_string(::getpid()) + "." + std::to_string(descriptor_);
+    if (!link_as(name)) {
+      return Status::from_errno(errno, "naming " + name);
+    }
+    temporary_ = std::move(name);
+  }
+  return ::rename(temporary_.c_str(), path_.c_str()) == 0
+             ? Status()
+             : Status::from_errno(errno, "renaming " + temporary_ + " to " + path_);
 }
 
 Status prepare_output(const std::string& directory) {

@@ -14,5 +14,5 @@ int main(int argc, char** argv) {
   const std::uint64_t answer = sum->values()[0];
   const pinion::Status said =
       job->once([&] { std::printf("the stranger's answer is %" PRIu64 "\n", answer); });
-  return said.ok() ? 0 : 1;
+  return pinion::report(said);
 }

@@ -135,6 +135,18 @@ TEST(InputListing, SaysWhatItLeftOut) {
   EXPECT_EQ(listing.left_out(), "3 dangling links, 1 named pipe, 1 socket left out");
 }
 
+TEST(InputListing, RefusesAPipeThatIsNamedItself) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const Result<InputListing> listing = list({path});
+  ASSERT_FALSE(listing.has_value());
+  EXPECT_EQ(listing.error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(listing.error().message(), HasSubstr("'" + path + "' is a pipe"));
+  EXPECT_THAT(listing.error().message(), HasSubstr("standard input, and name - instead"));
+  EXPECT_EQ(list({folder / "p*"}).value().left_out(), "1 named pipe left out");
+}
+
 TEST(InputListing, LeavesADeviceOut) {
   EXPECT_EQ(list({"/dev/null"}).value().left_out(), "1 device left out");
 }

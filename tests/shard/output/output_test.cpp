@@ -1,14 +1,11 @@
 #include <pinion/shard/output.hpp>
 
-#include <sched.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -22,6 +19,7 @@
 #include <pinion/shard/sort.hpp>
 
 #include "shard/engine/fake_job.hpp"
+#include "small_disk.hpp"
 #include "temporary_folder.hpp"
 
 namespace pinion {
@@ -31,6 +29,7 @@ using test::FakeJob;
 using test::FakeRank;
 using testing::HasSubstr;
 using testing::Key;
+using testing::Pair;
 using testing::UnorderedElementsAre;
 
 // The files of a folder with their content, dot files too.
@@ -110,6 +109,31 @@ TEST(MapToFiles, LeavesNothingHalfWrittenWhenABodyFails) {
   EXPECT_TRUE(content_of(folder / "out").empty());
 }
 
+TEST(OutputFile, ShowsNothingBeforeItIsWhole) {
+  TemporaryFolder folder;
+  Result<OutputFile> file = OutputFile::create(folder.path(), 7);
+  ASSERT_TRUE(file.has_value()) << file.error().to_string();
+  file->write(std::string(1 << 20, 'x'));
+  const auto before = content_of(folder.path());
+  if (!before.empty()) {
+    GTEST_SKIP() << "the file system has no files without a name (O_TMPFILE)";
+  }
+  EXPECT_TRUE(file->commit().ok());
+  EXPECT_THAT(content_of(folder.path()), UnorderedElementsAre(Key("part-00007")));
+}
+
+TEST(OutputFile, TakesThePlaceOfAnEarlierOne) {
+  TemporaryFolder folder;
+  for (const char* const text : {"first", "second", "third"}) {
+    Result<OutputFile> file = OutputFile::create(folder.path(), 7);
+    ASSERT_TRUE(file.has_value()) << file.error().to_string();
+    file->write(text);
+    const Status status = file->commit();
+    EXPECT_TRUE(status.ok()) << status.to_string();
+    EXPECT_THAT(content_of(folder.path()), UnorderedElementsAre(Pair("part-00007", text)));
+  }
+}
+
 TEST(MapToFiles, RefusesADirectoryThatHoldsSomethingOrIsNone) {
   TemporaryFolder folder;
   folder.write("full/precious", "keep me");
@@ -159,25 +183,6 @@ TEST(WriteFiles, WritesRecordsAsTheProgramFormatsThem) {
             "0,1,2,3,4,5,6,7,8,9,");
 }
 
-// Mounts a file system of one megabyte at `path`, for this process alone.
-bool mount_small(const std::string& path, unsigned long flags = 0) {
-  return ::unshare(CLONE_NEWNS) == 0 &&
-         ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-         ::mount("none", path.c_str(), "tmpfs", flags, "size=1m") == 0;
-}
-
-// What keeps this process from mounting; empty when nothing does.
-std::string find_mount_obstacle() {
-  TemporaryFolder folder;
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::_exit(mount_small(folder.path()) ? 0 : errno);
-  }
-  int status = -1;
-  ::waitpid(child, &status, 0);
-  return status == 0 ? "" : std::strerror(WEXITSTATUS(status));
-}
-
 // A job that writes to a small file system; whether it fails as expected and leaves whole files.
 bool fails_cleanly(const std::string& path, std::size_t bytes_each, ErrorCode expected) {
   Status status;
@@ -198,8 +203,8 @@ void write_and_exit(std::size_t bytes_each, unsigned long flags, ErrorCode expec
   bool is_clean = false;
   {
     const TemporaryFolder folder;
-    is_clean =
-        mount_small(folder.path(), flags) && fails_cleanly(folder.path(), bytes_each, expected);
+    is_clean = mount_small_disk(folder.path(), "1m", flags) &&
+               fails_cleanly(folder.path(), bytes_each, expected);
     ::umount2(folder.path().c_str(), MNT_DETACH);
   }
   ::_exit(is_clean ? 0 : 1);

@@ -104,6 +104,10 @@ static_assert(sizeof(Status) == sizeof(void*));
 /// Ends the process with the error's words on standard error and the exit status of its code.
 [[noreturn]] void exit_with(const Status& error) noexcept;
 
+/// What main() returns at its end: 0 for success; for an error the exit status of its code, after
+/// its words on standard error.
+[[nodiscard]] int report(const Status& status) noexcept;
+
 /// A value, or the error that prevented it. Member names follow C++23 std::expected, which replaces
 /// this type once the compiler floor has it.
 ///

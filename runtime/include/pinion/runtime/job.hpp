@@ -28,7 +28,8 @@ namespace pinion {
 class Job final : public IJobContext {
  public:
   /// Joins the job that started this process, or makes one of its own. Takes the arguments of the
-  /// form --pinion-NAME=VALUE out of `argc` and `argv`.
+  /// form --pinion-NAME=VALUE out of `argc` and `argv`. Ignores SIGXFSZ, unless the program handles
+  /// it, so that a limit on the size of files is an error.
   /// Blocks: for the agent's answer.
   /// Errors: kInvalidArgument for a setting that does not fit, or that is given to a rank of
   ///   `pinion run`; kFailedPrecondition when a rank makes a second Job; kUnavailable when the
@@ -45,8 +46,10 @@ class Job final : public IJobContext {
   [[nodiscard]] std::uint32_t rank_count() const noexcept { return info().rank_count; }
 
   /// A step that one rank runs: printing, writing a file. At-least-once: when that rank dies before
-  /// the step is known to be done, another runs `body` again.
+  /// the step is known to be done, another runs `body` again. What `body` has printed, by stdio
+  /// or iostream, is flushed.
   /// Blocks: until it is done, on every rank.
+  /// Errors: those of run_step(); on the rank that ran it those of writing to standard output.
   [[nodiscard]] Status once(const std::function<void()>& body,
                             CallSite where = CallSite::current());
 

@@ -86,7 +86,8 @@ class InputListing {
  public:
   /// Finds the files. Directories are walked in sorted order, symbolic links are followed, each
   /// directory is entered once for each path that was named, whatever loops there are; what is not
-  /// a regular file is left out and counted. A path that is named twice counts twice. A path with
+  /// a regular file is left out and counted, but for a pipe or a socket that was named itself,
+  /// which is kInvalidArgument. A path that is named twice counts twice. A path with
   /// * ? [ that does not exist as it stands is a glob. A glob that matches nothing and a named path
   /// that does not exist are kNotFound. Standard input is read to its end into blobs of `store`,
   /// one source after the other; a line may cross them. Blobs are opened, and partitions closed

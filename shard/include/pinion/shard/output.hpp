@@ -20,10 +20,11 @@
 
 // Answers and the output of maps as files: one a partition or shard, named part-00000 and so on.
 //
-// A file is written under a name of its own that begins with a dot, flushed to the disk, and then
-// renamed: whoever sees part-00007 sees all of it. Work may run more than once, so a part may be
-// renamed more than once; each time it has the same content, as long as a body's output depends on
-// its shard alone.
+// A file is written without a name, flushed to the disk, and then given its name: whoever sees
+// part-00007 sees all of it, and whatever ends a rank, nothing half-written stays. (Where the file
+// system has no files without a name, as NFS, it has one that begins with a dot meanwhile.) Work
+// may run more than once, so a part may be written more than once; each time it has the same
+// content, as long as a body's output depends on its shard alone.
 
 namespace pinion {
 
@@ -54,9 +55,11 @@ class OutputFile {
   [[nodiscard]] Status commit();
 
  private:
+  // `temporary` is empty for a file without a name.
   OutputFile(int descriptor, std::string path, std::string temporary) noexcept
       : descriptor_(descriptor), path_(std::move(path)), temporary_(std::move(temporary)) {}
 
+  [[nodiscard]] Status give_name();
   void flush();
   void write_out(std::span<const std::byte> bytes);
 
@@ -86,8 +89,7 @@ namespace detail {
 /// The directory is made; one that holds something is refused. What a body writes may depend on its
 /// shard alone, as a shard may run more than once: its file is then replaced by an equal one.
 ///
-/// When the step fails, files of shards that were done stay, each whole; nothing half-written does,
-/// but for dot files of ranks that were killed.
+/// When the step fails, files of shards that were done stay, each whole; nothing half-written does.
 ///
 /// A collective operation like map_reduce(). Blocks and fails as run_step() does.
 /// Errors: beside these kAlreadyExists for a directory that is not empty, and those of the file
