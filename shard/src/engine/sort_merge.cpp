@@ -104,9 +104,10 @@ Status SortMerge::order_chunks() {
 }
 
 // Chunks are read from front to back, which memory likes, and once: what follows finds the records
-// in the cache.
+// in the cache. A range that is larger than that, of a key that many records have, stays where it
+// lies.
 Status SortMerge::collect() {
-  if (size_bytes_ == 0) {
+  if (size_bytes_ == 0 || size_bytes_ > work_.collected_bytes_max) {
     return {};
   }
   Result<Pages> pages = PageScope::take(size_bytes_);
@@ -119,19 +120,29 @@ Status SortMerge::collect() {
     std::memcpy(out, chunk.records.data(), chunk.records.size());
     out += chunk.records.size();
   }
+  chunks_ = {{.shard = 0, .records = pages_.bytes().first(size_bytes_)}};
   return {};
 }
 
-void SortMerge::find_lines(std::span<const std::byte> bytes) {
-  const std::byte* begin = bytes.data();
-  const std::byte* const end = begin + bytes.size();
-  while (begin != end) {
-    // There is one: the last byte of a chunk is a line feed.
-    const auto* const feed = static_cast<const std::byte*>(
-        std::memchr(begin, '\n', static_cast<std::size_t>(end - begin)));
-    lines_.emplace_back(begin, feed);
-    begin = feed + 1;
+RecordTable SortMerge::find_records() {
+  const std::uint32_t width = work_.keys.form().record_bytes;
+  if (width > 0 && chunks_.size() == 1) {
+    return RecordTable(chunks_.front().records, width);
   }
+  for (const Chunk& chunk : chunks_) {
+    const std::byte* begin = chunk.records.data();
+    const std::byte* const end = begin + chunk.records.size();
+    while (begin != end) {
+      // There is a line feed: it is the last byte of a chunk of lines.
+      const auto* const record_end = width > 0
+                                         ? begin + width
+                                         : static_cast<const std::byte*>(std::memchr(
+                                               begin, '\n', static_cast<std::size_t>(end - begin)));
+      views_.emplace_back(begin, record_end);
+      begin = record_end + (width > 0 ? 0 : 1);
+    }
+  }
+  return RecordTable(views_);
 }
 
 Status SortMerge::check(const RecordTable& records) const {
@@ -152,13 +163,7 @@ Status SortMerge::check(const RecordTable& records) const {
 Result<Blob> SortMerge::seal(IBlobStore& store, Place place) {
   PINION_RETURN_IF_ERROR(order_chunks());
   PINION_RETURN_IF_ERROR(collect());
-  const std::span<const std::byte> bytes = pages_.bytes().first(size_bytes_);
-  const RecordForm& form = work_.keys.form();
-  if (form.is_lines()) {
-    find_lines(bytes);
-  }
-  const RecordTable records =
-      form.is_lines() ? RecordTable(lines_) : RecordTable(bytes, form.record_bytes);
+  const RecordTable records = find_records();
   prefixes_.resize(records.size());
   for (std::size_t i = 0; i < records.size(); ++i) {
     prefixes_[i] = work_.keys.prefix(records[i]);
@@ -194,7 +199,7 @@ Result<Blob> SortMerge::gather(std::span<const std::uint64_t> order, const Recor
 
 std::uint64_t SortMerge::memory_bytes() const noexcept {
   return pages_.bytes().size() + prefixes_.capacity() * sizeof(std::uint64_t) +
-         lines_.capacity() * sizeof(RecordBytes) + chunks_.capacity() * sizeof(Chunk);
+         views_.capacity() * sizeof(RecordBytes) + chunks_.capacity() * sizeof(Chunk);
 }
 
 }  // namespace pinion::engine

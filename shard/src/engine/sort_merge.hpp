@@ -46,7 +46,7 @@ class SortMerge {
   [[nodiscard]] Status enter(std::uint32_t partition);
   [[nodiscard]] Status order_chunks();
   [[nodiscard]] Status collect();
-  void find_lines(std::span<const std::byte> bytes);
+  [[nodiscard]] RecordTable find_records();
   [[nodiscard]] Status check(const RecordTable& records) const;
   [[nodiscard]] Result<Blob> gather(std::span<const std::uint64_t> order,
                                     const RecordTable& records, IBlobStore& store,
@@ -57,8 +57,8 @@ class SortMerge {
   std::vector<Chunk> chunks_;
   std::uint64_t size_bytes_ = 0;  // Of all chunks.
 
-  Pages pages_;                          // All chunks in the order of the input.
-  std::vector<RecordBytes> lines_;       // In these, without their line feeds.
+  Pages pages_;                          // The records in the order of the input.
+  std::vector<RecordBytes> views_;       // Of records that are not side by side, or lines.
   std::vector<std::uint64_t> prefixes_;  // Of all records.
 };
 

@@ -19,7 +19,9 @@ struct SortWork {
   std::uint64_t extent_bytes = 1;       ///< Memory for a group of ranges is taken in such pieces.
   std::uint64_t batch_shard_count = 1;  ///< Most shards in a batch.
   std::uint64_t seal_bytes = 0;         ///< Memory at which the engine seals a batch.
-  SortDiscard* discard = nullptr;       ///< Null: batches stay whole until the step is over.
+  /// A larger range is sorted from where its chunks lie; no cache would hold it.
+  std::uint64_t collected_bytes_max = std::uint64_t{32} << 20;
+  SortDiscard* discard = nullptr;  ///< Null: batches stay whole until the step is over.
 };
 
 }  // namespace pinion::engine
