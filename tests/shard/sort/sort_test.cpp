@@ -170,6 +170,22 @@ TEST(Sort, TakesAKeyThatHalfOfTheRecordsHave) {
   });
 }
 
+// An ordered step would refuse batches beyond batch-bytes, and a sort need not have one.
+TEST(Sort, SealsBatchesEarlyThoughThePartitioningIsOrdered) {
+  TemporaryFolder folder;
+  const std::string records = make_records(20'000, 2, 9);
+  folder.write("records", records);
+  std::vector<std::string> expected = split(records, 20);
+  std::ranges::stable_sort(expected, {}, [](const auto& record) { return record.substr(0, 10); });
+  FakeJob job({.rank_count = 2, .worker_count = 2, .batch_bytes = 1000});
+  job.run([&](FakeRank& rank) {
+    const auto sorted = sort(rank, files({folder / "records"}), by_bytes(20 * 1000).ordered(8),
+                             fixed_records(20, {.offset = 0, .length = 10}));
+    ASSERT_TRUE(sorted) << sorted.error().to_string();
+    EXPECT_EQ(content_of(*sorted), expected);
+  });
+}
+
 TEST(Sort, TakesAnInputOfNothingAndOneRecord) {
   TemporaryFolder folder;
   folder.write("empty", "");
