@@ -99,6 +99,7 @@ Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
   for (std::size_t index = 0; index < input.handles.size(); ++index) {
     PINION_RETURN_IF_ERROR(finder.add_blob("blob " + std::to_string(index), input.handles[index]));
   }
+  PINION_RETURN_IF_ERROR(finder.finish());
   std::vector<std::string> notes = finder.notes();
   InputListing listing(InputKind::kBytes, std::move(finder.sources()), finder.size(),
                        std::move(finder.blobs()));

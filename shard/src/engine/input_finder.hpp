@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <set>
 #include <string>
 #include <utility>
@@ -13,6 +15,8 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shard/input.hpp>
 
+#include "engine/input_file.hpp"
+
 namespace pinion {
 
 struct InputFinderOptions {
@@ -20,7 +24,8 @@ struct InputFinderOptions {
   bool detects_compression = true;
 };
 
-/// Finds the sources that the paths and handles of an input name, one add() after the other.
+/// Finds the sources that the paths and handles of an input name, one add() after the other, and
+/// finish() behind the last.
 ///
 /// Thread safety: none.
 /// Lifetime: keeps a reference to the store.
@@ -35,6 +40,10 @@ class InputFinder {
   /// `name` is for words to people.
   /// Blocks and errors: as IBlobStore::open.
   [[nodiscard]] Status add_blob(std::string name, const BlobHandle& handle);
+
+  /// Looks into the files that no add() has looked into yet.
+  /// Blocks and errors: as InputListing::list.
+  [[nodiscard]] Status finish();
 
   [[nodiscard]] std::vector<InputSource>& sources() noexcept { return sources_; }
   [[nodiscard]] std::vector<Blob>& blobs() noexcept { return blobs_; }
@@ -58,6 +67,13 @@ class InputFinder {
   [[nodiscard]] Status add_directory(const std::string& path, const struct stat& found);
   [[nodiscard]] Status add_file(const std::string& path);
   [[nodiscard]] Status add_source(InputSource source, Blob blob);
+  [[nodiscard]] Status look_into_first();
+
+  // A file whose begin is on its way from the disk.
+  struct Peek {
+    std::size_t source;
+    InputFile file;
+  };
 
   IBlobStore& store_;
   InputFinderOptions options_;
@@ -65,6 +81,7 @@ class InputFinder {
   Compression standard_input_compression_ = Compression::kNone;
   std::vector<InputSource> sources_;
   std::vector<Blob> blobs_;
+  std::deque<Peek> peeks_;
   std::uint64_t size_ = 0;
   LeftOut left_out_;
 
