@@ -1,6 +1,8 @@
 #pragma once
 
-// The laws of IShardPlanner. A planner passes when this holds:
+// The laws of IShardPlanner, as properties: RapidCheck makes inputs and policies, and makes one
+// that breaks a law as small as it can (RC_PARAMS="reproduce=...", as it prints, runs that one
+// again). A planner passes when this holds:
 //
 //   INSTANTIATE_TEST_SUITE_P(MyPlanner, PlannerConformance, testing::Values(PlannerSubject{...}),
 //                            subject_name);
@@ -17,6 +19,8 @@
 #include <pinion/shard/planner.hpp>
 
 #include <gtest/gtest.h>
+
+#include "conformance/planner_trial_shape.hpp"
 
 namespace pinion {
 
@@ -35,9 +39,7 @@ struct PlannerSubject {
   std::string name = {};
   std::shared_ptr<const IShardPlanner> planner = nullptr;
 
-  /// Equal trials for equal seeds. Some should have an empty input, a target larger than the input,
-  /// and several places.
-  std::function<PlannerTrial(std::uint64_t seed)> make_trial = nullptr;
+  std::function<PlannerTrial(const TrialShape&)> make_trial = nullptr;
 
   /// How much of the policy's target a shard is: its bytes or indices, unless the planner counts
   /// something else.
@@ -50,32 +52,35 @@ struct PlannerSubject {
 
 class PlannerConformance : public testing::TestWithParam<PlannerSubject> {
  protected:
-  static constexpr std::uint64_t kTrialCount = 60;
-
-  // Calls `law(input, policy, fine)` for each trial, where `fine` is the answer of partition().
+  // Checks `law(trial, fine)`, which fails by RC_ASSERT, for many trials, where `fine` is the
+  // answer of partition().
   template <class Law>
-  static void for_each_trial(Law law) {
-    for (std::uint64_t seed = 0; seed < kTrialCount; ++seed) {
-      SCOPED_TRACE("seed " + std::to_string(seed));
-      const PlannerTrial trial = GetParam().make_trial(seed);
+  static void expect_law(Law law) {
+    const bool holds = rc::check([&law] {
+      const TrialShape shape = *arbitrary_trial_shape();
+      const PlannerTrial trial = GetParam().make_trial(shape);
       const Result<std::vector<ShardRange>> fine =
           GetParam().planner->partition(trial.input, trial.policy);
-      ASSERT_TRUE(fine.has_value()) << fine.error().to_string();
-      law(trial.input, trial.policy, *fine);
-      if (HasFatalFailure()) {
-        return;
-      }
-    }
+      RC_ASSERT(fine.has_value());
+      law(trial, *fine);
+    });
+    EXPECT_TRUE(holds) << "by the trial that is shown above";
   }
 
-  static void expect_cover(const std::vector<ShardRange>& shards, std::uint64_t size) {
+  static std::vector<ShardRange> coalesce(const PlannerTrial& trial,
+                                          const std::vector<ShardRange>& fine) {
+    return GetParam().planner->coalesce(fine, trial.policy);
+  }
+
+  // No gap, no overlap, in order, nothing empty, and nothing left.
+  static void assert_cover(const std::vector<ShardRange>& shards, std::uint64_t size) {
     std::uint64_t at = 0;
     for (const ShardRange& shard : shards) {
-      ASSERT_EQ(shard.begin, at) << "a gap, an overlap or the wrong order";
-      ASSERT_GT(shard.end, shard.begin) << "an empty shard at " << at;
+      RC_ASSERT(shard.begin == at);
+      RC_ASSERT(shard.end > shard.begin);
       at = shard.end;
     }
-    ASSERT_EQ(at, size);
+    RC_ASSERT(at == size);
   }
 
   static std::uint64_t weight_of(const std::vector<ShardRange>& shards) {
@@ -87,89 +92,80 @@ class PlannerConformance : public testing::TestWithParam<PlannerSubject> {
   }
 };
 
+using Shards = std::vector<ShardRange>;
+
 TEST_P(PlannerConformance, PartitionCoversTheInputOnce) {
-  for_each_trial([](const InputListing& input, const PartitionPolicy&,
-                    const std::vector<ShardRange>& fine) { expect_cover(fine, input.size()); });
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    assert_cover(fine, trial.input.size());
+  });
 }
 
 TEST_P(PlannerConformance, ShardsEndWhereTheAlignmentLetsThem) {
-  for (std::uint64_t seed = 0; seed < kTrialCount; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    const PlannerTrial trial = GetParam().make_trial(seed);
-    if (trial.may_end == nullptr) {
-      continue;
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    for (const ShardRange& shard : coalesce(trial, fine)) {
+      RC_ASSERT((trial.may_end == nullptr || trial.may_end(shard.end)));
     }
-    const std::vector<ShardRange> fine =
-        GetParam().planner->partition(trial.input, trial.policy).value();
-    for (const ShardRange& shard : GetParam().planner->coalesce(fine, trial.policy)) {
-      ASSERT_TRUE(trial.may_end(shard.end)) << shard.end;
-    }
-  }
+  });
 }
 
 TEST_P(PlannerConformance, PartitionUsesOnlyThePlacesOfThePolicy) {
-  for_each_trial(
-      [](const InputListing&, const PartitionPolicy& policy, const std::vector<ShardRange>& fine) {
-        for (const ShardRange& shard : fine) {
-          ASSERT_EQ(std::count(policy.places.begin(), policy.places.end(), shard.place), 1);
-        }
-      });
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    const std::vector<Place>& places = trial.policy.places;
+    for (const ShardRange& shard : fine) {
+      RC_ASSERT(std::count(places.begin(), places.end(), shard.place) == 1);
+    }
+  });
 }
 
 TEST_P(PlannerConformance, CoalesceLosesNothing) {
-  for_each_trial([](const InputListing& input, const PartitionPolicy& policy,
-                    const std::vector<ShardRange>& fine) {
-    const std::vector<ShardRange> joined = GetParam().planner->coalesce(fine, policy);
-    expect_cover(joined, input.size());
-    ASSERT_EQ(weight_of(joined), weight_of(fine));
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    const Shards joined = coalesce(trial, fine);
+    assert_cover(joined, trial.input.size());
+    RC_ASSERT(weight_of(joined) == weight_of(fine));
   });
 }
 
 // Each shard of the coalesced plan must be a run of shards of the fine one that all had its place.
 TEST_P(PlannerConformance, CoalesceJoinsOnlyNeighboursOfOnePlace) {
-  for_each_trial(
-      [](const InputListing&, const PartitionPolicy& policy, const std::vector<ShardRange>& fine) {
-        std::size_t next = 0;
-        for (const ShardRange& shard : GetParam().planner->coalesce(fine, policy)) {
-          ASSERT_LT(next, fine.size());
-          ASSERT_EQ(fine[next].begin, shard.begin);
-          while (next < fine.size() && fine[next].begin < shard.end) {
-            ASSERT_EQ(fine[next].place, shard.place);
-            ASSERT_LE(fine[next].end, shard.end);
-            ++next;
-          }
-        }
-        ASSERT_EQ(next, fine.size());
-      });
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    std::size_t next = 0;
+    for (const ShardRange& shard : coalesce(trial, fine)) {
+      RC_ASSERT(next < fine.size());
+      RC_ASSERT(fine[next].begin == shard.begin);
+      while (next < fine.size() && fine[next].begin < shard.end) {
+        RC_ASSERT(fine[next].place == shard.place);
+        RC_ASSERT(fine[next].end <= shard.end);
+        ++next;
+      }
+    }
+    RC_ASSERT(next == fine.size());
+  });
 }
 
 TEST_P(PlannerConformance, CoalesceNeverJoinsBeyondTheTarget) {
-  for_each_trial(
-      [](const InputListing&, const PartitionPolicy& policy, const std::vector<ShardRange>& fine) {
-        for (const ShardRange& shard : GetParam().planner->coalesce(fine, policy)) {
-          const bool was_there = std::find(fine.begin(), fine.end(), shard) != fine.end();
-          ASSERT_TRUE(was_there || GetParam().measure(shard) <= policy.target_size);
-        }
-      });
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    for (const ShardRange& shard : coalesce(trial, fine)) {
+      const bool was_there = std::find(fine.begin(), fine.end(), shard) != fine.end();
+      RC_ASSERT((was_there || GetParam().measure(shard) <= trial.policy.target_size));
+    }
+  });
 }
 
 TEST_P(PlannerConformance, CoalesceOfWhatItGaveChangesNothing) {
-  for_each_trial(
-      [](const InputListing&, const PartitionPolicy& policy, const std::vector<ShardRange>& fine) {
-        const std::vector<ShardRange> once = GetParam().planner->coalesce(fine, policy);
-        ASSERT_EQ(GetParam().planner->coalesce(once, policy), once);
-      });
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    const Shards once = coalesce(trial, fine);
+    RC_ASSERT(coalesce(trial, once) == once);
+  });
 }
 
 TEST_P(PlannerConformance, TheSameInputAndPolicyGiveTheSameShards) {
-  for_each_trial([](const InputListing& input, const PartitionPolicy& policy,
-                    const std::vector<ShardRange>& fine) {
-    ASSERT_EQ(GetParam().planner->partition(input, policy).value(), fine);
+  expect_law([](const PlannerTrial& trial, const Shards& fine) {
+    RC_ASSERT(GetParam().planner->partition(trial.input, trial.policy).value() == fine);
   });
 }
 
 TEST_P(PlannerConformance, AnEmptyInputHasNoShards) {
-  const PlannerTrial trial = GetParam().make_trial(1);
+  const PlannerTrial trial = GetParam().make_trial({});
   const InputListing empty(trial.input.kind(), {}, 0);
   const Result<std::vector<ShardRange>> shards = GetParam().planner->partition(empty, trial.policy);
   ASSERT_TRUE(shards.has_value()) << shards.error().to_string();
@@ -178,24 +174,20 @@ TEST_P(PlannerConformance, AnEmptyInputHasNoShards) {
 }
 
 TEST_P(PlannerConformance, ChoosesATargetWhereThePolicyHasNone) {
-  for (std::uint64_t seed = 0; seed < kTrialCount; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    PlannerTrial trial = GetParam().make_trial(seed);
+  expect_law([](PlannerTrial trial, const Shards&) {
     trial.policy.target_size = 0;
-    trial.policy.worker_count = 1 + seed % 5;
-    const Result<std::vector<ShardRange>> fine =
-        GetParam().planner->partition(trial.input, trial.policy);
-    ASSERT_TRUE(fine.has_value()) << fine.error().to_string();
-    expect_cover(*fine, trial.input.size());
-    const std::vector<ShardRange> joined = GetParam().planner->coalesce(*fine, trial.policy);
-    expect_cover(joined, trial.input.size());
-    ASSERT_EQ(weight_of(joined), weight_of(*fine));
-    ASSERT_EQ(GetParam().planner->coalesce(joined, trial.policy), joined);
-  }
+    trial.policy.worker_count = *rc::gen::inRange<std::uint64_t>(1, 6);
+    const Shards fine = GetParam().planner->partition(trial.input, trial.policy).value();
+    assert_cover(fine, trial.input.size());
+    const Shards joined = coalesce(trial, fine);
+    assert_cover(joined, trial.input.size());
+    RC_ASSERT(weight_of(joined) == weight_of(fine));
+    RC_ASSERT(coalesce(trial, joined) == joined);
+  });
 }
 
 TEST_P(PlannerConformance, RefusesAPolicyThatIsNone) {
-  const PlannerTrial trial = GetParam().make_trial(1);
+  const PlannerTrial trial = GetParam().make_trial({});
   PartitionPolicy no_places = trial.policy;
   no_places.places.clear();
   PartitionPolicy no_delimiter = trial.policy;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -26,16 +27,33 @@ std::string expected_answer() {
   return std::to_string(kKeys) + " keys, sum " + std::to_string(kShards * kKeys * (kKeys + 1) / 2);
 }
 
-// A control group of version 1 with a memory limit; goes with the object.
+// A control group of version 1 or 2 with a memory limit, below the top one; goes with the object.
 class MemoryGroup {
  public:
-  MemoryGroup() : folder_("/sys/fs/cgroup/memory/pinion-test-" + std::to_string(getpid())) {
-    std::error_code error;
-    std::filesystem::create_directory(folder_, error);
-    std::ofstream(folder_ / "memory.limit_in_bytes") << kLimit << std::flush;
-    std::uint64_t limit = 0;
-    std::ifstream(folder_ / "memory.limit_in_bytes") >> limit;
-    limits_ = limit == kLimit;
+  explicit MemoryGroup(std::uint64_t limit_bytes) {
+    const std::pair<const char*, const char*> versions[] = {
+        {"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}};
+    const std::string name =
+        "pinion-test-" + std::to_string(getpid()) + "-" + std::to_string(limit_bytes);
+    for (const auto& [top, limit_file] : versions) {
+      std::error_code error;
+      const std::filesystem::path folder = std::filesystem::path(top) / name;
+      if (!std::filesystem::create_directory(folder, error)) {
+        continue;
+      }
+      // The kernel makes the file with the group, where groups can limit memory.
+      if (std::filesystem::exists(folder / limit_file)) {
+        std::ofstream(folder / limit_file) << limit_bytes << std::flush;
+        std::uint64_t limit = 0;
+        std::ifstream(folder / limit_file) >> limit;
+        limits_ = limit == limit_bytes;
+      }
+      if (limits_) {
+        folder_ = folder;
+        return;
+      }
+      std::filesystem::remove(folder, error);
+    }
   }
   ~MemoryGroup() {
     std::error_code error;
@@ -64,7 +82,7 @@ class MemoryLimit : public JobTest {
  protected:
   void SetUp() override {
     if (!group_.limits()) {
-      GTEST_SKIP() << "no memory control group of version 1 that we may make a group in";
+      GTEST_SKIP() << "no memory control group of version 1 or 2 that we may make a group in";
     }
   }
 
@@ -75,7 +93,7 @@ class MemoryLimit : public JobTest {
     return command;
   }
 
-  MemoryGroup group_;
+  MemoryGroup group_{kLimit};
 };
 
 TEST_F(MemoryLimit, IsKeptByAJobWithMorePartialsThanMemory) {
@@ -96,6 +114,22 @@ TEST_F(MemoryLimit, IsKeptByTheRanksOfAJob) {
   EXPECT_EQ(result.status, 0) << result.errors;
   EXPECT_THAT(result.output, HasSubstr(expected_answer()));
   EXPECT_THAT(result.errors, HasSubstr("spilled"));
+}
+
+// The system counts what a job really has, and would end it beyond the limit. Beside its budget are
+// the program itself and the tables of the shards that are being worked on: a shard is not cut.
+TEST_F(MemoryLimit, IsTheBudgetAndWhatLiesBeside) {
+  constexpr std::uint64_t kBudget = 256 * kMiB;
+  constexpr std::uint64_t kBeside = 192 * kMiB;
+  const MemoryGroup group(kBudget + kBeside);
+  ASSERT_TRUE(group.limits());
+  const CommandResult result = run_command(
+      folder_,
+      group.inside(
+          program({"--pinion-batch-shards=1", "--pinion-memory-bytes=" + std::to_string(kBudget)})),
+      environment());
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_THAT(result.output, HasSubstr(expected_answer()));
 }
 
 TEST_F(MemoryLimit, IsAClearErrorWhenNothingMayBeSpilled) {

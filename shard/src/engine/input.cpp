@@ -110,6 +110,7 @@ Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
             ? finder.add_partition("partition " + std::to_string(index), input.handles[index])
             : finder.add_blob("blob " + std::to_string(index), input.handles[index]));
   }
+  PINION_RETURN_IF_ERROR(finder.finish());
   std::vector<std::string> notes = finder.notes();
   InputListing listing(InputKind::kBytes, std::move(finder.sources()), finder.size(),
                        std::move(finder.blobs()), &store);

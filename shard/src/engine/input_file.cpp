@@ -35,6 +35,7 @@ Result<InputFile> InputFile::open(const std::string& path) {
     return Status(ErrorCode::kFailedPrecondition,
                   "input '" + path + "' is not a regular file any more");
   }
+  file.opened_bytes_ = static_cast<std::uint64_t>(found.st_size);
   return file;
 }
 
@@ -85,6 +86,11 @@ Status InputFile::read(std::uint64_t offset, std::uint64_t listed_bytes,
     offset += static_cast<std::uint64_t>(count);
   }
   return {};
+}
+
+void InputFile::enter_page_cache(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                  POSIX_FADV_WILLNEED);
 }
 
 void InputFile::leave_page_cache(std::uint64_t offset, std::uint64_t size_bytes) const noexcept {

@@ -21,13 +21,20 @@ class InputFile {
 
   ~InputFile();
   InputFile(InputFile&& other) noexcept
-      : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+      : descriptor_(std::exchange(other.descriptor_, -1)),
+        opened_bytes_(other.opened_bytes_),
+        path_(std::move(other.path_)) {}
   InputFile& operator=(InputFile&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
+    std::swap(opened_bytes_, other.opened_bytes_);
     std::swap(path_, other.path_);
     return *this;
   }
 
+  /// What it had when it was opened.
+  [[nodiscard]] std::uint64_t opened_bytes() const noexcept { return opened_bytes_; }
+
+  /// What it has now.
   /// Errors: those of the file system.
   [[nodiscard]] Result<std::uint64_t> size_bytes() const;
 
@@ -39,6 +46,9 @@ class InputFile {
   [[nodiscard]] Status read(std::uint64_t offset, std::uint64_t listed_bytes,
                             std::span<std::byte> out) const;
 
+  /// Lets the system begin to read these bytes from the disk, without waiting. Only a wish.
+  void enter_page_cache(std::uint64_t offset, std::uint64_t size_bytes) const noexcept;
+
   /// Lets the system forget these bytes where nobody else uses them. Only a wish.
   void leave_page_cache(std::uint64_t offset, std::uint64_t size_bytes) const noexcept;
 
@@ -47,6 +57,7 @@ class InputFile {
       : descriptor_(descriptor), path_(std::move(path)) {}
 
   int descriptor_;
+  std::uint64_t opened_bytes_ = 0;
   std::string path_;
 };
 

@@ -1,5 +1,6 @@
 #include "engine/input_finder.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -21,6 +22,11 @@ constexpr std::uint64_t kSizeMax = std::numeric_limits<std::int64_t>::max();
 // One block of standard input. Large enough that blocks are few, small enough that the copy which
 // is read before the blob is made costs little memory.
 constexpr std::size_t kStreamBlockBytes = std::size_t{64} << 20;
+
+// So many files are on their way from the disk at once: one after the other, most of the time would
+// be waiting. Of each comes what a small file has, for whoever reads it next.
+constexpr std::size_t kPeeksMax = 64;
+constexpr std::uint64_t kPeekBytes = std::uint64_t{32} << 10;
 
 void count_in_words(std::uint64_t count, const char* thing, std::string& words) {
   if (count > 0) {
@@ -162,21 +168,34 @@ Status InputFinder::add_directory(const std::string& path, const struct stat& fo
 Status InputFinder::add_file(const std::string& path) {
   // Opened although only the size is wanted: whether it may be read comes out here, before any
   // shard of any file was worked on.
-  const Result<InputFile> file = InputFile::open(path);
+  Result<InputFile> file = InputFile::open(path);
   if (!file) {
-    return file.error();
+    return std::move(file).error();
   }
-  const Result<std::uint64_t> size = file->size_bytes();
-  if (!size) {
-    return size.error();
+  const std::uint64_t size = file->opened_bytes();
+  PINION_RETURN_IF_ERROR(add_source({.path = path, .size_bytes = size}, Blob()));
+  if (!options_.inflates || size < kMagicBytes) {
+    return {};
   }
-  InputSource source = {.path = path, .size_bytes = *size};
-  if (options_.inflates && *size >= kMagicBytes) {
-    std::array<std::byte, kMagicBytes> begin = {};
-    PINION_RETURN_IF_ERROR(file->read(0, *size, begin));
-    source.compression = compression_of(begin);
+  file->enter_page_cache(0, std::min(size, kPeekBytes));
+  peeks_.push_back({sources_.size() - 1, std::move(*file)});
+  return peeks_.size() < kPeeksMax ? Status() : look_into_first();
+}
+
+Status InputFinder::look_into_first() {
+  InputSource& source = sources_[peeks_.front().source];
+  std::array<std::byte, kMagicBytes> begin = {};
+  PINION_RETURN_IF_ERROR(peeks_.front().file.read(0, source.size_bytes, begin));
+  source.compression = compression_of(begin);
+  peeks_.pop_front();
+  return {};
+}
+
+Status InputFinder::finish() {
+  while (!peeks_.empty()) {
+    PINION_RETURN_IF_ERROR(look_into_first());
   }
-  return add_source(std::move(source), Blob());
+  return {};
 }
 
 Status InputFinder::add_blob(std::string name, const BlobHandle& handle) {

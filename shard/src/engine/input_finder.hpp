@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <set>
 #include <string>
 #include <utility>
@@ -13,6 +15,8 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shard/input.hpp>
 
+#include "engine/input_file.hpp"
+
 namespace pinion {
 
 struct InputFinderOptions {
@@ -20,7 +24,8 @@ struct InputFinderOptions {
   bool inflates = true;  ///< What is compressed.
 };
 
-/// Finds the sources that the paths and handles of an input name, one add() after the other.
+/// Finds the sources that the paths and handles of an input name, one add() after the other, and
+/// finish() behind the last.
 ///
 /// Thread safety: none.
 /// Lifetime: keeps a reference to the store.
@@ -39,6 +44,10 @@ class InputFinder {
   /// The same for a partition of an answer, which is not held open.
   /// Errors: beside those, kInvalidArgument for a blob without bytes, which no partition is.
   [[nodiscard]] Status add_partition(std::string name, const BlobHandle& handle);
+
+  /// Looks into the files that no add() has looked into yet.
+  /// Blocks and errors: as InputListing::list.
+  [[nodiscard]] Status finish();
 
   [[nodiscard]] std::vector<InputSource>& sources() noexcept { return sources_; }
   [[nodiscard]] std::vector<Blob>& blobs() noexcept { return blobs_; }
@@ -62,12 +71,20 @@ class InputFinder {
   [[nodiscard]] Status add_directory(const std::string& path, const struct stat& found);
   [[nodiscard]] Status add_file(const std::string& path);
   [[nodiscard]] Status add_source(InputSource source, Blob blob);
+  [[nodiscard]] Status look_into_first();
+
+  // A file whose begin is on its way from the disk.
+  struct Peek {
+    std::size_t source;
+    InputFile file;
+  };
 
   IBlobStore& store_;
   InputFinderOptions options_;
   bool took_standard_input_ = false;
   std::vector<InputSource> sources_;
   std::vector<Blob> blobs_;
+  std::deque<Peek> peeks_;
   std::uint64_t size_ = 0;
   LeftOut left_out_;
 

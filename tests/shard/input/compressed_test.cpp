@@ -94,6 +94,20 @@ TEST(CompressedInput, IsToldByItsContent) {
                                    "worker inflates and reads all of it"));
 }
 
+TEST(CompressedInput, IsToldAmongManyFiles) {
+  const TemporaryFolder folder;
+  for (int i = 100; i < 400; ++i) {
+    folder.write("f" + std::to_string(i), i % 3 == 0 ? gzip("text") : i % 3 == 1 ? "plain" : "");
+  }
+  const InputListing listing = list({folder.path()});
+  ASSERT_EQ(listing.sources().size(), 200u);
+  for (std::size_t i = 0; i < 200; ++i) {
+    EXPECT_EQ(listing.sources()[i].compression,
+              i % 2 == 0 ? Compression::kNone : Compression::kGzip)
+        << listing.sources()[i].path;
+  }
+}
+
 TEST(CompressedInput, IsReadAsStoredWhereThatIsAskedFor) {
   const TemporaryFolder folder;
   const std::string stored = gzip("text");

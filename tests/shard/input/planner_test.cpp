@@ -19,17 +19,51 @@ namespace {
 
 using testing::HasSubstr;
 using testing_input::FileTrial;
+using testing_input::find_ends;
 using testing_input::make_file_trial;
 using testing_input::MemoryBlobStore;
 using testing_input::plan_shards;
 using testing_input::Random;
 
-PlannerTrial file_trial(std::uint64_t seed, Alignment alignment) {
-  std::shared_ptr<FileTrial> trial = make_file_trial(seed, alignment);
-  return {.input = trial->listing,
-          .policy = trial->policy,
-          .may_end = [trial](std::uint64_t end) { return trial->may_end.at(end); },
-          .keep_alive = trial};
+PartitionPolicy policy_of(const TrialShape& shape) {
+  PartitionPolicy policy = {.target_size = shape.target_size, .places = shape.places()};
+  if (shape.tells_worker_counts) {
+    policy.place_worker_counts = shape.place_worker_counts;
+  }
+  return policy;
+}
+
+// The sources as blobs, each at home where the shape says.
+PlannerTrial source_trial(const TrialShape& shape, Alignment alignment) {
+  std::vector<InputSource> sources;
+  std::vector<Blob> blobs;
+  std::vector<std::string> contents;
+  std::uint64_t size = 0;
+  for (TrialShape::Source source : shape.sources) {
+    if (const std::uint64_t record_bytes = alignment.record_bytes(); record_bytes > 0) {
+      source.content.resize(source.content.size() / record_bytes * record_bytes);
+    }
+    if (source.content.empty()) {
+      continue;
+    }
+    const auto text = std::make_shared<const std::string>(source.content);
+    const BlobHandle handle = {
+        .job = 1, .generation = blobs.size() + 1, .length_bytes = text->size()};
+    blobs.emplace_back(handle, Place{.index = source.home}, std::as_bytes(std::span(*text)), text);
+    sources.push_back({.path = "blob " + std::to_string(blobs.size()),
+                       .blob = handle,
+                       .begin = size,
+                       .size_bytes = text->size()});
+    size += text->size();
+    contents.push_back(*text);
+  }
+  PlannerTrial trial = {.input = InputListing(InputKind::kBytes, sources, size, blobs),
+                        .policy = policy_of(shape)};
+  trial.policy.alignment = alignment;
+  trial.may_end = [ends = find_ends(contents, alignment)](std::uint64_t end) {
+    return ends.at(end);
+  };
+  return trial;
 }
 
 // A weight that has nothing to do with the size.
@@ -37,31 +71,25 @@ std::uint64_t weigh(const InputSource& source) {
   return static_cast<unsigned char>(source.path.back()) % 4u * 1000u + source.size_bytes % 7;
 }
 
-PlannerTrial index_trial(std::uint64_t seed) {
-  Random random(seed);
-  const std::uint64_t sizes[] = {0, 1, 999, 1000, 1'000'003, std::uint64_t{1} << 63};
-  const std::uint64_t size = sizes[random.below(6)];
-  PlannerTrial trial;
-  trial.input = InputListing(InputKind::kIndices, {}, size);
-  trial.policy.target_size = std::max<std::uint64_t>(1, size / (1 + random.below(50)));
-  trial.policy.places.resize(1 + random.below(3));
-  for (std::size_t place = 0; place < trial.policy.places.size(); ++place) {
-    trial.policy.places[place].index = static_cast<std::uint16_t>(place);
-  }
+PlannerTrial index_trial(const TrialShape& shape) {
+  PlannerTrial trial = {.input = InputListing(InputKind::kIndices, {}, shape.index_count),
+                        .policy = policy_of(shape)};
+  // A few thousand shards at most, of however many indices.
+  trial.policy.target_size = std::max(trial.policy.target_size, shape.index_count / 2000);
   return trial;
 }
 
-PlannerTrial small_index_trial(std::uint64_t seed) {
-  PlannerTrial trial = index_trial(seed);
-  trial.input = InputListing(InputKind::kIndices, {}, seed * 37 % 2000);
-  trial.policy.target_size = 1 + seed * 13 % 500;
-  return trial;
+PlannerTrial small_index_trial(TrialShape shape) {
+  shape.index_count %= 2000;
+  return index_trial(shape);
 }
 
-PlannerSubject over_files(std::string name, const Partitioning& by, Alignment alignment) {
+PlannerSubject over_sources(std::string name, const Partitioning& by, Alignment alignment) {
   return {.name = std::move(name),
           .planner = by.planner,
-          .make_trial = [alignment](std::uint64_t seed) { return file_trial(seed, alignment); }};
+          .make_trial = [alignment](const TrialShape& shape) {
+            return source_trial(shape, alignment);
+          }};
 }
 
 PlannerSubject by_weight_of(PlannerSubject subject) {
@@ -72,16 +100,16 @@ PlannerSubject by_weight_of(PlannerSubject subject) {
 INSTANTIATE_TEST_SUITE_P(
     Planners, PlannerConformance,
     testing::Values(
-        over_files("ByBytes", by_bytes(), {}),
-        over_files("ByBytesAlignedToLine", by_bytes(), align_to_line),
-        over_files("ByBytesAlignedToTwoBytes", by_bytes(), align_to("\r\n")),
-        over_files("ByBytesAlignedToParagraph", by_bytes(), align_to("\n\n")),
-        over_files("ByBytesAlignedToWhatOverlaps", by_bytes(), align_to("aba")),
-        over_files("ByBytesAlignedToRecords", by_bytes(), align_to_records(12)),
-        over_files("ByFile", by_file(), align_to_line), over_files("ByPlace", by_place(), {}),
-        over_files("ByPlaceAlignedToLine", by_place(), align_to_line),
-        by_weight_of(over_files("ByWeight", by_weight(weigh), {})),
-        by_weight_of(over_files("ByWeightAlignedToLine", by_weight(weigh), align_to_line)),
+        over_sources("ByBytes", by_bytes(), {}),
+        over_sources("ByBytesAlignedToLine", by_bytes(), align_to_line),
+        over_sources("ByBytesAlignedToTwoBytes", by_bytes(), align_to("\r\n")),
+        over_sources("ByBytesAlignedToParagraph", by_bytes(), align_to("\n\n")),
+        over_sources("ByBytesAlignedToWhatOverlaps", by_bytes(), align_to("aba")),
+        over_sources("ByBytesAlignedToRecords", by_bytes(), align_to_records(12)),
+        over_sources("ByFile", by_file(), align_to_line), over_sources("ByPlace", by_place(), {}),
+        over_sources("ByPlaceAlignedToLine", by_place(), align_to_line),
+        by_weight_of(over_sources("ByWeight", by_weight(weigh), {})),
+        by_weight_of(over_sources("ByWeightAlignedToLine", by_weight(weigh), align_to_line)),
         by_weight_of({"ByWeightOfAnIndex",
                       by_weight([](std::uint64_t index) { return index % 100; }).planner,
                       small_index_trial}),
@@ -189,17 +217,18 @@ TEST(BytePlanner, ALineMayCrossTheBlocksOfAStream) {
 TEST(BytePlanner, NoShardGoesOnWhereItCouldHaveEnded) {
   for (const Alignment& alignment :
        {Alignment(), align_to_line, align_to("\n\n"), align_to("aba"), align_to_records(12)}) {
-    for (std::uint64_t seed = 0; seed < 60; ++seed) {
-      SCOPED_TRACE(alignment.describe() + " seed " + std::to_string(seed));
-      const std::unique_ptr<FileTrial> trial = make_file_trial(seed, alignment);
+    const bool holds = rc::check([&alignment] {
+      const TrialShape shape = *arbitrary_trial_shape();
+      const PlannerTrial trial = source_trial(shape, alignment);
       const std::vector<ShardRange> shards =
-          by_bytes().planner->partition(trial->listing, trial->policy).value();
+          by_bytes().planner->partition(trial.input, trial.policy).value();
       for (const ShardRange& shard : shards) {
-        for (std::uint64_t end = shard.begin + trial->policy.target_size; end < shard.end; ++end) {
-          ASSERT_FALSE(trial->may_end[end]) << end << " in a shard up to " << shard.end;
+        for (std::uint64_t end = shard.begin + shape.target_size; end < shard.end; ++end) {
+          RC_ASSERT(!trial.may_end(end));
         }
       }
-    }
+    });
+    EXPECT_TRUE(holds) << alignment.describe();
   }
 }
 
