@@ -6,11 +6,13 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <type_traits>
 #include <vector>
 
 #include <pinion/shard/fold.hpp>
+#include <pinion/shard/hash_order.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/table_key.hpp>
 #include <pinion/shard/zeroed_pages.hpp>
@@ -34,7 +36,8 @@ class FixedKeyState {
   void add(std::span<const Key> keys, std::span<const Value> values) {
     PINION_ASSERT(keys.size() == values.size());
     for (std::size_t done = 0; done < keys.size();) {
-      const std::size_t count = std::min(kBlock, keys.size() - done);
+      const std::size_t block = dense_limit_ > 0 ? kDenseBlock : kBlock;
+      const std::size_t count = std::min(block, keys.size() - done);
       add_block(keys.data() + done, values.data() + done, count);
       done += count;
     }
@@ -45,6 +48,12 @@ class FixedKeyState {
 
   /// Joins a state that was sealed.
   void join(const K& key, const S& state) {
+    if constexpr (kMayBeDense) {
+      if (index_of(key.value) < dense_limit_) {
+        join_dense(index_of(key.value), state);
+        return;
+      }
+    }
     if (key.empty()) {
       join_zero(state);
       return;
@@ -60,7 +69,9 @@ class FixedKeyState {
   /// Everything, in the order of hashes. What is added afterwards makes the list invalid.
   [[nodiscard]] std::vector<Entry> in_order() {
     if constexpr (kMayBeDense) {
-      move_dense_keys_back();
+      if (dense_limit_ > 0) {
+        return dense_in_order();
+      }
     }
     std::vector<Entry> entries;
     if (has_zero_) {
@@ -77,7 +88,8 @@ class FixedKeyState {
   }
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
-    return table_.memory_bytes() + dense_states_.size_bytes() + dense_marks_.size_bytes();
+    return table_.memory_bytes() + dense_states_.size_bytes() + dense_marks_.size_bytes() +
+           ordered_.size_bytes();
   }
 
   /// For tests: how many keys index the array; 0 while there is none.
@@ -85,8 +97,11 @@ class FixedKeyState {
   [[nodiscard]] const OpenTable<K, S>& table() const noexcept { return table_; }
 
  private:
+  using Slot = typename OpenTable<K, S>::Slot;
+
   static constexpr bool kMayBeDense = std::integral<Key>;
   static constexpr std::size_t kBlock = 256;
+  static constexpr std::size_t kDenseBlock = 4096;
   static constexpr std::size_t kPrefetchDistance = 16;
 
   // Below this the table lies in a cache that is near enough.
@@ -100,6 +115,8 @@ class FixedKeyState {
   // Arrays of so few states are there several times.
   static constexpr std::uint64_t kCopiedLimit = 1024;
   static constexpr std::size_t kCopies = 4;
+
+  static constexpr std::size_t kDensePrefetchDistance = 64;
 
   [[nodiscard]] static std::uint64_t index_of(Key key) noexcept requires kMayBeDense {
     return static_cast<std::make_unsigned_t<Key>>(key);
@@ -183,29 +200,62 @@ class FixedKeyState {
   }
 
   void add_dense(const Key* keys, const Value* values, std::size_t count) {
-    std::size_t i = 0;
+    std::size_t done = 0;
     if constexpr (kStartsFromZero<F>) {
-      // Rows that follow each other use different copies, so that none waits for the one before it
-      // where few keys come again and again.
-      S* const states = dense_states();
-      std::uint8_t* const marks = dense_marks();
-      const std::size_t stride = dense_copies_ == 1 ? 0 : static_cast<std::size_t>(dense_limit_);
-      for (; i + 4 <= count; i += 4) {
-        const std::array<std::uint64_t, 4> at = {index_of(keys[i]), index_of(keys[i + 1]),
-                                                 index_of(keys[i + 2]), index_of(keys[i + 3])};
-        // The limit is a power of two.
-        if ((at[0] | at[1] | at[2] | at[3]) >= dense_limit_) {
-          add_dense_one_by_one(keys + i, values + i, 4);
-          continue;
+      if (dense_states_.size_bytes() > kNearBytes && has_frequent_keys(keys, count)) {
+        done = add_dense_rows<kDensePrefetchDistance>(keys, values, count);
+      }
+      done += add_dense_rows<0>(keys + done, values + done, count - done);
+    }
+    add_dense_one_by_one(keys + done, values + done, count - done);
+  }
+
+  // Whether some keys come so often that a processor takes the state it loads for one that it has
+  // just stored, waits for that store, and no longer loads ahead: then fetching ahead is worth its
+  // instructions. Looks at a sixteenth of the rows.
+  [[nodiscard]] static bool has_frequent_keys(const Key* keys, std::size_t count) noexcept {
+    std::size_t pair_count = 0;
+    for (std::size_t i = 1; i < count / 16; ++i) {
+      pair_count += keys[i] == keys[i - 1] ? 1 : 0;
+    }
+    return pair_count > 1;
+  }
+
+  // Adds rows, eight at a time, as long as `Distance` more follow; returns how many. Rows that
+  // follow each other use different copies, so that none waits for the one before it where few keys
+  // come again and again.
+  template <std::size_t Distance>
+  std::size_t add_dense_rows(const Key* keys, const Value* values, std::size_t count) {
+    constexpr std::size_t kStep = 8;
+    S* const states = dense_states();
+    std::uint8_t* const marks = dense_marks();
+    const std::uint64_t limit = dense_limit_;
+    const std::size_t stride = dense_copies_ == 1 ? 0 : static_cast<std::size_t>(limit);
+    std::size_t i = 0;
+    for (; i + kStep + Distance <= count; i += kStep) {
+      std::array<std::uint64_t, kStep> at;
+      std::uint64_t all = 0;
+      for (std::size_t row = 0; row < kStep; ++row) {
+        at[row] = index_of(keys[i + row]);
+        all |= at[row];
+        if constexpr (Distance > 0) {
+          __builtin_prefetch(states + (index_of(keys[i + row + Distance]) & (limit - 1)), 1);
         }
-        marks[at[0]] = marks[at[1]] = marks[at[2]] = marks[at[3]] = 1;
-        F::add(states[at[0]], values[i]);
-        F::add(states[at[1] + stride], values[i + 1]);
-        F::add(states[at[2] + 2 * stride], values[i + 2]);
-        F::add(states[at[3] + 3 * stride], values[i + 3]);
+      }
+      // The limit is a power of two.
+      if (all >= limit) {
+        add_dense_one_by_one(keys + i, values + i, kStep);
+        continue;
+      }
+      for (std::size_t row = 0; row < kStep; ++row) {
+        S& state = states[at[row] + row % kCopies * stride];
+        F::add(state, values[i + row]);
+        if (is_zero(state)) [[unlikely]] {
+          marks[at[row]] = 1;
+        }
       }
     }
-    add_dense_one_by_one(keys + i, values + i, count - i);
+    return i;
   }
 
   void add_dense_one_by_one(const Key* keys, const Value* values, std::size_t count) {
@@ -214,31 +264,56 @@ class FixedKeyState {
       if (index >= dense_limit_) {
         const K key = {keys[i]};
         add_one(key, key.hash(), values[i]);
-      } else if (dense_marks()[index] != 0) {
+      } else if (is_there(index)) {
         F::add(dense_states()[index], values[i]);
-      } else {
         dense_marks()[index] = 1;
+      } else {
         dense_states()[index] = F::first(values[i]);
+        dense_marks()[index] = 1;
       }
     }
   }
 
-  // How many keys index the array.
-  [[nodiscard]] std::uint64_t dense_count() const noexcept {
-    const std::uint8_t* const marks = dense_marks();
-    return static_cast<std::uint64_t>(
-        std::count(marks, marks + dense_limit_, static_cast<std::uint8_t>(1)));
+  [[nodiscard]] static bool is_zero(const S& state) noexcept {
+    constexpr std::array<std::byte, sizeof(S)> kZeros = {};
+    return std::memcmp(&state, kZeros.data(), sizeof(S)) == 0;
   }
 
-  // Joins the copies in the first.
+  // Whether a key was added, when copies are joined. Where folds start from zero, a state that is
+  // not zero says so by itself: a mark for each row would cost as much as the sum.
+  [[nodiscard]] bool is_there(std::uint64_t index) const noexcept {
+    return dense_marks()[index] != 0 || (kStartsFromZero<F> && !is_zero(dense_states()[index]));
+  }
+
+  // How many keys index the array, when copies are joined.
+  [[nodiscard]] std::uint64_t dense_count() const noexcept {
+    std::uint64_t count = 0;
+    for (std::uint64_t index = 0; index < dense_limit_; ++index) {
+      count += is_there(index) ? 1 : 0;
+    }
+    return count;
+  }
+
+  void join_dense(std::uint64_t index, const S& state) {
+    if (is_there(index)) {
+      F::join(dense_states()[index], state);
+    } else {
+      dense_states()[index] = state;
+    }
+    dense_marks()[index] = 1;
+  }
+
+  // Joins the copies in the first, and empties them.
   void join_dense_copies() {
     S* const states = dense_states();
     for (std::uint64_t copy = 1; copy < dense_copies_; ++copy) {
       for (std::uint64_t index = 0; index < dense_limit_; ++index) {
-        F::join(states[index], states[copy * dense_limit_ + index]);
+        if (S& other = states[copy * dense_limit_ + index]; !is_zero(other)) {
+          join_dense(index, other);
+          std::memset(static_cast<void*>(&other), 0, sizeof(S));
+        }
       }
     }
-    dense_copies_ = 1;
   }
 
   void add_zero(const Value& value) {
@@ -264,6 +339,7 @@ class FixedKeyState {
     table_.for_each(
         [&](const auto& slot) { greatest = std::max(greatest, index_of(slot.key.value)); });
     next_dense_check_ = table_.size() * 2;
+    join_dense_copies();
     const std::uint64_t key_count = table_.size() + dense_count();
     if (greatest >= kDenseElementsPerKey * key_count ||
         (greatest + 1) * sizeof(S) > kDenseBytesMax / 2) {
@@ -277,56 +353,47 @@ class FixedKeyState {
     const std::size_t copies = limit <= kCopiedLimit && kStartsFromZero<F> ? kCopies : 1;
     ZeroedPages states(static_cast<std::size_t>(limit) * copies * sizeof(S));
     ZeroedPages marks(static_cast<std::size_t>(limit));
-    S* const new_states = reinterpret_cast<S*>(states.begin());
-    auto* const new_marks = reinterpret_cast<std::uint8_t*>(marks.begin());
-    std::copy_n(dense_states(), dense_limit_, new_states);
-    std::copy_n(dense_marks(), dense_limit_, new_marks);
-    const auto move_in = [&](std::uint64_t index, const S& state) {
-      if (new_marks[index] != 0) {
-        F::join(new_states[index], state);
-      } else {
-        new_states[index] = state;
-        new_marks[index] = 1;
-      }
-    };
-    table_.for_each([&](const auto& slot) { move_in(index_of(slot.key.value), slot.state); });
-    if (has_zero_) {
-      move_in(0, zero_.state);
-      has_zero_ = false;
-    }
+    std::copy_n(dense_states(), dense_limit_, reinterpret_cast<S*>(states.begin()));
+    std::copy_n(dense_marks(), dense_limit_, reinterpret_cast<std::uint8_t*>(marks.begin()));
     dense_states_ = std::move(states);
     dense_marks_ = std::move(marks);
     dense_limit_ = limit;
     dense_copies_ = copies;
+    table_.for_each([&](const auto& slot) { join_dense(index_of(slot.key.value), slot.state); });
+    if (has_zero_) {
+      join_dense(0, zero_.state);
+      has_zero_ = false;
+    }
     table_ = {};
     next_dense_check_ = kFirstDenseCheck;
   }
 
-  void move_dense_keys_back() {
-    if (dense_limit_ == 0) {
-      return;
-    }
+  // Those of the array and, behind its end, those of the table.
+  [[nodiscard]] std::vector<Entry> dense_in_order() {
     join_dense_copies();
-    table_.reserve(table_.size() + static_cast<std::size_t>(dense_count()));
-    const S* const states = dense_states();
-    const std::uint8_t* const marks = dense_marks();
-    for (std::uint64_t index = 0; index < dense_limit_; ++index) {
-      const std::uint64_t ahead = std::min(index + kPrefetchDistance, dense_limit_ - 1);
-      table_.prefetch(K{static_cast<Key>(ahead)}.hash());
-      if (marks[index] != 0) {
-        join({static_cast<Key>(index)}, states[index]);
+    const std::size_t count = table_.size() + static_cast<std::size_t>(dense_count());
+    ordered_ = slots_by_hash<Slot>(count, [this](auto function) {
+      for (std::uint64_t index = 0; index < dense_limit_; ++index) {
+        if (is_there(index)) {
+          function(K{static_cast<Key>(index)}, dense_states()[index]);
+        }
       }
+      table_.for_each([&](const auto& slot) { function(slot.key, slot.state); });
+    });
+    std::vector<Entry> entries;
+    entries.reserve(count);
+    for (const Slot& slot : std::span(reinterpret_cast<const Slot*>(ordered_.begin()), count)) {
+      append_in_order<K, S>(entries, {slot.key.hash(), &slot});
     }
-    dense_limit_ = 0;
-    dense_states_ = {};
-    dense_marks_ = {};
+    return entries;
   }
 
   OpenTable<K, S> table_;
-  typename OpenTable<K, S>::Slot zero_ = {};  // The key of zero bytes, which no table can hold.
+  Slot zero_ = {};  // The key of zero bytes, which no table can hold.
   bool has_zero_ = false;
   ZeroedPages dense_states_;
   ZeroedPages dense_marks_;
+  ZeroedPages ordered_;  // Slots of the list that in_order() gave, when there is an array.
   std::uint64_t dense_limit_ = 0;
   std::uint64_t dense_copies_ = 1;
   std::size_t next_dense_check_ = kFirstDenseCheck;

@@ -197,8 +197,8 @@ class FoldByKey<Key, F>::Emitter {
   Emitter& operator=(const Emitter&) = delete;
 
   void operator()(const Key& key, const Value& value) {
-    ++record_count_;
     if constexpr (kText) {
+      ++record_counts_[reinterpret_cast<std::uintptr_t>(key.data()) % record_counts_.size()];
       if (lies_in_text(key)) [[likely]] {
         keys_.add_padded(key.data(), key.size(), value);
       } else {
@@ -217,7 +217,7 @@ class FoldByKey<Key, F>::Emitter {
 
   /// One value for each key. Precondition: as many values as keys.
   void operator()(std::span<const Key> keys, std::span<const Value> values) requires(!kText) {
-    record_count_ += keys.size();
+    state_.record_count_ += keys.size();
     keys_.add(keys, values);
   }
 
@@ -225,10 +225,12 @@ class FoldByKey<Key, F>::Emitter {
   void flush() {
     if constexpr (kText) {
       keys_.drain_borrowed();
+      for (std::uint64_t& count : record_counts_) {
+        state_.record_count_ += std::exchange(count, 0);
+      }
     } else {
       hand_over();
     }
-    state_.record_count_ += std::exchange(record_count_, 0);
   }
 
  private:
@@ -254,12 +256,14 @@ class FoldByKey<Key, F>::Emitter {
 
   void hand_over() {
     keys_.add(std::span(waiting_keys_).first(waiting_), std::span(waiting_values_).first(waiting_));
-    waiting_ = 0;
+    state_.record_count_ += std::exchange(waiting_, 0);
   }
 
   FoldByKey& state_;
   Keys& keys_;
-  std::uint64_t record_count_ = 0;
+  // Of texts, by where they lie: one count would be loaded right after it was stored, which takes
+  // as long as all the rest of adding a word.
+  std::array<std::uint64_t, 8> record_counts_ = {};
   std::uintptr_t text_begin_ = 0;
   std::size_t text_size_ = 0;
   std::size_t waiting_ = 0;

@@ -83,7 +83,9 @@ class OpenTable {
     }
   }
 
-  void prefetch(std::uint64_t hash) const noexcept {
+  // Inlined by force, here and below: gcc takes a function that only fetches ahead for one without
+  // effect, and drops calls of it that it has not inlined by then.
+  [[gnu::always_inline]] void prefetch(std::uint64_t hash) const noexcept {
     if (home_count_ > 0) {
       __builtin_prefetch(slots() + home(hash), 1);
     }
@@ -105,7 +107,9 @@ class OpenTable {
       }
       return slot;
     }
-    void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(slots_ + home(hash), 1); }
+    [[gnu::always_inline]] void prefetch(std::uint64_t hash) const noexcept {
+      __builtin_prefetch(slots_ + home(hash), 1);
+    }
 
    private:
     friend class OpenTable;
@@ -190,6 +194,7 @@ class OpenTable {
     }
     OpenTable larger;
     larger.pages_ = ZeroedPages((home_count + tail_count + 1) * sizeof(Slot));
+    write_each_page(larger.pages_);
     larger.home_count_ = home_count;
     larger.tail_count_ = tail_count;
     larger.first_hash_ = first_hash_;
@@ -199,6 +204,16 @@ class OpenTable {
       larger.find_or_add(slot.key, slot.key.hash()).first->state = slot.state;
     });
     *this = std::move(larger);
+  }
+
+  // Keys are spread over all pages, and a slot is read before it is written: the first read would
+  // map a page of zeros that all share, and the first write replace it, for which the system
+  // interrupts all other workers.
+  static void write_each_page(const ZeroedPages& pages) noexcept {
+    constexpr std::size_t kPageBytes = 4096;
+    for (std::size_t at = 0; at < pages.size_bytes(); at += kPageBytes) {
+      pages.begin()[at] = std::byte{0};
+    }
   }
 
   ZeroedPages pages_;

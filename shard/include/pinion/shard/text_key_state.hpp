@@ -1,26 +1,24 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/key_arena.hpp>
+#include <pinion/shard/key_front.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/table_key.hpp>
 
 namespace pinion {
 
 /// The states of text keys. Three tables, by the length of the key, and in front of those for short
-/// and medium keys small tables without collisions that stay in the second-level cache: a key that
-/// does not find its place there takes it, and what it drives out goes on a list. Lists are worked
-/// off in blocks, so that the slots of a block are fetched from memory together.
+/// and medium keys a KeyFront each, which stays in the second-level cache.
 ///
 /// Thread safety: none for one object.
 template <Fold F>
@@ -28,17 +26,17 @@ class TextKeyState {
  public:
   using S = typename F::State;
   using Value = typename F::Value;
+  using PassedValue = std::conditional_t<std::is_trivially_copyable_v<Value> && sizeof(Value) <= 16,
+                                         Value, const Value&>;
 
   /// Readable bytes behind the begin of a key that add_padded() relies on.
   static constexpr std::size_t kReadableBytes = 16;
 
-  /// Makes the lists and the front table. Call it before adding.
+  /// Makes what stands in front of the tables. Call it before adding.
   void prepare() {
-    if (front_ == nullptr) {
-      front_ = std::make_unique<FrontEntry[]>(kFrontCount);
-      medium_front_ = std::make_unique<MediumEntry[]>(kMediumFrontCount);
-      short_list_ = std::make_unique<FrontEntry[]>(kListCount);
-      medium_list_ = std::make_unique<MediumEntry[]>(kListCount);
+    if (long_list_ == nullptr) {
+      short_front_.prepare();
+      medium_front_.prepare();
       long_list_ = std::make_unique<LongEntry[]>(kListCount);
     }
   }
@@ -57,11 +55,13 @@ class TextKeyState {
         return;
       }
     }
-    add_long({key, size}, value);
+    add_long({key, size}, F::first(value));
   }
 
   /// Adds a value for a key that may be gone afterwards.
-  void add_copied(std::string_view key, const Value& value) {
+  // Not inlined, so that a loop whose keys lie in the text keeps what it needs in registers; for
+  // the same reason a small value does not come by reference.
+  [[gnu::noinline]] void add_copied(std::string_view key, PassedValue value) {
     switch (text_class_of(key)) {
       case TextClass::kShort:
         add_short(short_text(key).word, value);
@@ -113,43 +113,27 @@ class TextKeyState {
 
   /// Everything, in the order of hashes. What is added afterwards makes the lists invalid.
   [[nodiscard]] Ordered in_order() {
-    drain_fronts();
-    drain_short();
-    drain_medium();
+    short_front_.drain(short_);
+    medium_front_.drain(medium_);
     drain_borrowed();
     return {entries_in_order(short_), entries_in_order(medium_), entries_in_order(long_)};
   }
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
     return short_.memory_bytes() + medium_.memory_bytes() + long_.memory_bytes() +
-           arena_.memory_bytes() +
-           (front_ == nullptr
-                ? 0
-                : kFrontCount * sizeof(FrontEntry) + kMediumFrontCount * sizeof(MediumEntry));
+           arena_.memory_bytes() + short_front_.memory_bytes() + medium_front_.memory_bytes();
   }
 
  private:
-  struct FrontEntry {
-    std::uint64_t word = 0;  // 0: nothing here.
-    S state = {};
-  };
-  struct MediumEntry {
-    MediumText key = {};
-    S state = {};
-  };
   struct LongEntry {
     LongText key = {};
     S state = {};
   };
 
-  // Less than a quarter of a megabyte in all: with the block of input and the lists it fits into
-  // the second-level cache of the machines of the last ten years.
-  static constexpr std::size_t kFrontCount =
-      std::bit_floor((std::size_t{128} << 10) / sizeof(FrontEntry));
-  static constexpr int kFrontShift = 64 - std::countr_zero(kFrontCount);
-  static constexpr std::size_t kMediumFrontCount =
-      std::bit_floor((std::size_t{96} << 10) / sizeof(MediumEntry));
-  static constexpr int kMediumFrontShift = 64 - std::countr_zero(kMediumFrontCount);
+  // With the block of input and the lists both fit into a second-level cache of half a megabyte.
+  // Where it is smaller most keys are found there all the same, as the same ones come all the time.
+  static constexpr std::size_t kShortFrontBytes = std::size_t{256} << 10;
+  static constexpr std::size_t kMediumFrontBytes = std::size_t{96} << 10;
 
   // Odd, and without pattern: the high bits of a product with it depend on every bit of the word.
   static constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15u;
@@ -174,78 +158,19 @@ class TextKeyState {
   }
 
   void add_short(std::uint64_t word, const Value& value) {
-    FrontEntry& entry = front_[(word * kSpread) >> kFrontShift];
-    if (entry.word == word) [[likely]] {
-      F::add(entry.state, value);
-      return;
-    }
-    if (entry.word != 0) {
-      if (short_count_ == kListCount) {
-        drain_short();
-      }
-      short_list_[short_count_++] = entry;
-    }
-    entry.word = word;
-    entry.state = F::first(value);
+    short_front_.add({word}, word * kSpread, value, short_);
   }
 
   void add_medium(const MediumText& key, const Value& value) {
-    MediumEntry& entry =
-        medium_front_[((key.low ^ (key.high >> 1)) * kSpread + key.high) * kSpread >>
-                      kMediumFrontShift];
-    if (entry.key == key) [[likely]] {
-      F::add(entry.state, value);
-      return;
-    }
-    if (!entry.key.empty()) {
-      if (medium_count_ == kListCount) {
-        drain_medium();
-      }
-      medium_list_[medium_count_++] = entry;
-    }
-    entry = {key, F::first(value)};
+    const std::uint64_t spread = ((key.low ^ (key.high >> 1)) * kSpread + key.high) * kSpread;
+    medium_front_.add(key, spread, value, medium_);
   }
 
-  [[gnu::noinline]] void add_long(std::string_view key, const Value& value) {
+  [[gnu::noinline]] void add_long(std::string_view key, S state) {
     if (long_count_ == kListCount) {
       drain_borrowed();
     }
-    long_list_[long_count_++] = {LongText::of(key), F::first(value)};
-  }
-
-  [[gnu::noinline]] void drain_short() {
-    for (std::size_t i = 0; i < short_count_; ++i) {
-      short_.prefetch(ShortText{short_list_[i].word}.hash());
-    }
-    for (std::size_t i = 0; i < short_count_; ++i) {
-      join(ShortText{short_list_[i].word}, short_list_[i].state);
-    }
-    short_count_ = 0;
-  }
-
-  [[gnu::noinline]] void drain_medium() {
-    for (std::size_t i = 0; i < medium_count_; ++i) {
-      medium_.prefetch(medium_list_[i].key.hash());
-    }
-    for (std::size_t i = 0; i < medium_count_; ++i) {
-      join(medium_list_[i].key, medium_list_[i].state);
-    }
-    medium_count_ = 0;
-  }
-
-  void drain_fronts() {
-    for (std::size_t i = 0; front_ != nullptr && i < kFrontCount; ++i) {
-      if (front_[i].word != 0) {
-        join(ShortText{front_[i].word}, front_[i].state);
-        front_[i].word = 0;
-      }
-    }
-    for (std::size_t i = 0; medium_front_ != nullptr && i < kMediumFrontCount; ++i) {
-      if (!medium_front_[i].key.empty()) {
-        join(medium_front_[i].key, medium_front_[i].state);
-        medium_front_[i].key = {};
-      }
-    }
+    long_list_[long_count_++] = {LongText::of(key), state};
   }
 
   template <TableKey K>
@@ -263,13 +188,9 @@ class TextKeyState {
   OpenTable<LongText, S> long_;
   KeyArena arena_;
 
-  std::unique_ptr<FrontEntry[]> front_;
-  std::unique_ptr<MediumEntry[]> medium_front_;
-  std::unique_ptr<FrontEntry[]> short_list_;
-  std::unique_ptr<MediumEntry[]> medium_list_;
+  KeyFront<ShortText, F, kShortFrontBytes> short_front_;
+  KeyFront<MediumText, F, kMediumFrontBytes> medium_front_;
   std::unique_ptr<LongEntry[]> long_list_;
-  std::size_t short_count_ = 0;
-  std::size_t medium_count_ = 0;
   std::size_t long_count_ = 0;
 };
 
