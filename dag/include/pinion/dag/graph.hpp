@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <pinion/core/status.hpp>
+#include <pinion/dag/compiled_graph.hpp>
+#include <pinion/dag/detail/task_body.hpp>
+#include <pinion/dag/task.hpp>
+#include <pinion/dag/task_context.hpp>
+
+namespace pinion {
+
+/// Tasks, and which must end before which may begin.
+///
+///     Graph graph;
+///     const TaskId load = graph.add({.name = "load"}, [&] { table = read(path); });
+///     const TaskId count = graph.add([&]() -> Status { return count_rows(table); });
+///     graph.add_edge(load, count);
+///     CompiledGraph compiled = std::move(graph).compile().value();
+///     Status status = compiled.run(*executor)->wait();
+///
+/// A body is called without arguments, or with a TaskContext&. It returns nothing or a Status. What
+/// it throws is caught and is the task's error.
+///
+/// Thread safety: none. Bodies are called on the workers of an executor, several at once; the same
+/// body too, when several runs of the graph go on.
+class Graph {
+ public:
+  /// Of up to 16 bytes and trivially copyable, a body lies in the tables; others are allocated.
+  template <class F>
+  TaskId add(F&& body) {
+    return add_body(bodies_.make(std::forward<F>(body)));
+  }
+
+  template <class F>
+  TaskId add(TaskOptions options, F&& body) {
+    const TaskId task = add(std::forward<F>(body));
+    set_options(task, std::move(options));
+    return task;
+  }
+
+  /// `before` ends well before `after` begins. An edge that is there twice is one.
+  void add_edge(TaskId before, TaskId after) { edges_.push_back({before.index, after.index}); }
+
+  /// All of `before` end before any of `after` begins. Where both are many, a task without a body
+  /// is put between them, so that there are as many edges as tasks and not their product.
+  void add_edges(std::span<const TaskId> before, std::span<const TaskId> after);
+  void add_edges(TaskId before, std::span<const TaskId> after) { add_edges({&before, 1}, after); }
+  void add_edges(std::span<const TaskId> before, TaskId after) { add_edges(before, {&after, 1}); }
+
+  void reserve(std::size_t task_count, std::size_t edge_count);
+
+  [[nodiscard]] std::size_t task_count() const noexcept { return tasks_.size(); }
+
+  /// Checks the graph and brings it into the form that runs. Linear in tasks and edges.
+  /// Errors: kInvalidArgument for a cycle, with the names of its tasks, or an edge of a task that
+  /// is
+  ///   not there; kAlreadyExists for a name that two tasks have; kResourceExhausted for more than
+  ///   2^30 tasks or 2^32 edges.
+  [[nodiscard]] Result<CompiledGraph> compile() &&;
+
+ private:
+  friend class Compiler;
+  struct Edge {
+    std::uint32_t before;
+    std::uint32_t after;
+  };
+
+  TaskId add_body(const detail::TaskBody& body);
+  void set_options(TaskId task, TaskOptions options);
+
+  detail::BodyStore bodies_;
+  std::vector<detail::TaskBody> tasks_;
+  std::vector<Edge> edges_;
+  std::vector<TaskOptions> options_;
+  std::vector<std::uint32_t> options_of_;  // By task, 1 and more; shorter than tasks_, or empty.
+};
+
+}  // namespace pinion
