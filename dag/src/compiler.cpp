@@ -27,7 +27,10 @@ Result<CompiledGraph> Compiler::compile() {
   }
   tables_->options = std::move(graph_.options_);
   tables_->options_of = std::move(graph_.options_of_);
+  tables_->values = std::move(graph_.values_);
+  tables_->values_size = graph_.values_size_;
   PINION_RETURN_IF_ERROR(check_names());
+  PINION_RETURN_IF_ERROR(check_options());
   PINION_RETURN_IF_ERROR(collect_edges());
   PINION_RETURN_IF_ERROR(put_in_order());
   fill_tables();
@@ -49,6 +52,34 @@ Status Compiler::check_names() const {
                                                    tables_->options[index - 1].name +
                                                    "'; names are unique in a graph");
     }
+  }
+  return {};
+}
+
+// Refuses policies without sense, and finds out what runs of the graph need.
+Status Compiler::check_options() {
+  for (std::uint32_t task = 0; task < tables_->options_of.size(); ++task) {
+    if (tables_->options_of[task] == 0) {
+      continue;
+    }
+    const TaskOptions& options = tables_->options[tables_->options_of[task] - 1];
+    const RetryPolicy& retry = options.retry;
+    const Duration least =
+        std::min({retry.backoff, retry.backoff_max, retry.attempt_limit, retry.total_limit});
+    if (retry.attempt_count_max == 0 || least < Duration::zero()) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "the retry policy of '" + tables_->name_of(task) +
+                        "' has attempt_count_max 0 or a negative time; 1 attempt and no time are "
+                        "the least");
+    }
+    const bool is_limited =
+        retry.attempt_limit > Duration::zero() || retry.total_limit > Duration::zero();
+    tables_->has_places |= options.place.has_value();
+    tables_->has_priorities |= options.priority != TaskPriority::kNormal;
+    tables_->has_limits |= is_limited;
+    tables_->has_compensations |= static_cast<bool>(options.compensation);
+    tables_->needs_timer |=
+        is_limited || (retry.backoff > Duration::zero() && retry.attempt_count_max > 1);
   }
   return {};
 }
@@ -87,10 +118,21 @@ Status Compiler::collect_edges() {
   return {};
 }
 
-// Whether the only successor has no other predecessor: the two are one strand.
+bool Compiler::run_alike(std::uint32_t task, std::uint32_t other) const noexcept {
+  if (!tables_->has_places && !tables_->has_priorities) {
+    return true;
+  }
+  const TaskOptions& left = tables_->options_of_task(task);
+  const TaskOptions& right = tables_->options_of_task(other);
+  return left.place == right.place && left.priority == right.priority;
+}
+
+// Whether the only successor has no other predecessor, and runs where the task does: the two are
+// one strand.
 bool Compiler::is_chained(std::uint32_t task) const noexcept {
   const std::uint32_t first = first_successors_[task];
-  return first_successors_[task + 1] - first == 1 && predecessor_counts_[successors_[first]] == 1;
+  return first_successors_[task + 1] - first == 1 && predecessor_counts_[successors_[first]] == 1 &&
+         run_alike(task, successors_[first]);
 }
 
 void Compiler::place(std::uint32_t task) {

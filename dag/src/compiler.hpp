@@ -24,6 +24,8 @@ class Compiler {
     return static_cast<std::uint32_t>(graph_.tasks_.size());
   }
   Status check_names() const;
+  Status check_options();
+  [[nodiscard]] bool run_alike(std::uint32_t task, std::uint32_t other) const noexcept;
   Status collect_edges();
   Status put_in_order();
   void place(std::uint32_t task);

@@ -1,5 +1,6 @@
 #include <pinion/dag/graph.hpp>
 
+#include <algorithm>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
@@ -25,6 +26,28 @@ void Graph::add_edges(std::span<const TaskId> before, std::span<const TaskId> af
 void Graph::reserve(std::size_t task_count, std::size_t edge_count) {
   tasks_.reserve(task_count);
   edges_.reserve(edge_count);
+}
+
+// Values begin where no one else's line of the cache does only if they ask for that.
+std::uint32_t Graph::add_value(std::size_t size, std::size_t alignment,
+                               void (*destroy)(std::byte* at) noexcept) {
+  const std::size_t offset = (values_size_ + alignment - 1) / alignment * alignment;
+  // 4 GiB of values in one run are a mistake: what is large is held by pointer.
+  PINION_ASSERT(offset + size <= UINT32_MAX);
+  values_.push_back({.task = static_cast<std::uint32_t>(tasks_.size()),
+                     .offset = static_cast<std::uint32_t>(offset),
+                     .destroy = destroy});
+  values_size_ = static_cast<std::uint32_t>(offset + size);
+  return static_cast<std::uint32_t>(offset);
+}
+
+void Graph::check_input(TaskId task, std::uint32_t offset,
+                        void (*destroy)(std::byte* at) noexcept) const {
+  const auto slot = std::lower_bound(
+      values_.begin(), values_.end(), task.index,
+      [](const detail::ValueSlot& one, std::uint32_t index) { return one.task < index; });
+  PINION_ASSERT(slot != values_.end() && slot->task == task.index);
+  PINION_ASSERT(slot->offset == offset && slot->destroy == destroy);
 }
 
 TaskId Graph::add_body(const detail::TaskBody& body) {

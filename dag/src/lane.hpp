@@ -11,11 +11,14 @@
 
 namespace pinion {
 
-/// Tasks are known by their position in the compiled tables, in 31 bits. The top bit of the word
+/// Tasks are known by their position in the compiled tables, in 30 bits. The top bit of the word
 /// means, in an entry of a list of ready tasks: skip it, do not run it; in a list of successors:
 /// this task has no other predecessor, so nobody counts; in a counter: a predecessor did not end
 /// well, so skip the task when it is ready.
 inline constexpr std::uint32_t kMark = std::uint32_t{1} << 31;
+
+/// In an entry of a list of ready tasks: the task was begun, and what it waited for has ended.
+inline constexpr std::uint32_t kResumed = std::uint32_t{1} << 30;
 
 /// Takes one from the number of predecessors that a task waits for. True: it was the last one, and
 /// `entry` is the task's, marked if one of them did not end well.
@@ -74,6 +77,15 @@ class ReadyList {
       begin_ = end_ = 0;
     }
     return entry;
+  }
+
+  /// False: it is empty.
+  bool take_oldest(std::uint32_t& entry) noexcept {
+    if (empty()) {
+      return false;
+    }
+    entry = entries_[begin_++];
+    return true;
   }
 
   void push_all(const std::uint32_t* entries, std::uint32_t count) noexcept {

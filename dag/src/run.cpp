@@ -63,8 +63,7 @@ void Run::cancel(TaskId task) const {
 }
 
 RunProgress Run::progress() const noexcept {
-  const std::uint64_t count = state_->tables->task_count();
-  return {.task_count = count, .ended_count = count - state_->open_tasks.count()};
+  return state_->progress();
 }
 
 TaskState Run::state(TaskId task) const {
@@ -90,6 +89,17 @@ TaskId Run::cause(TaskId task) const {
 const std::vector<TaskError>& Run::errors() const noexcept {
   PINION_ASSERT(state_->completion->ready());
   return state_->errors;
+}
+
+const std::vector<CompensationRecord>& Run::compensations() const noexcept {
+  PINION_ASSERT(state_->completion->ready());
+  return state_->compensations;
+}
+
+std::byte* Run::value_memory(TaskId task) const noexcept {
+  // What a task that did not end well would have returned is not there.
+  PINION_ASSERT(state(task) == TaskState::kDone && state_->completion->ready());
+  return state_->values.get();
 }
 
 }  // namespace pinion

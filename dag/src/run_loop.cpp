@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <chrono>
 #include <exception>
-#include <new>
 
 #include "run_state.hpp"
 
@@ -45,15 +45,12 @@ constexpr std::uint32_t kPrefetchedEdgesMax = 4;
 
 }  // namespace
 
-// Has some worker visit a free lane. It counts as one that looks for work already.
-Status RunState::call_helper(bool wait_if_full) {
-  const std::uint32_t turn =
-      places.size() == 1 ? 0 : next_place.fetch_add(1, std::memory_order_relaxed);
-  const Place place = places[turn % places.size()];
+// Has some worker of the place visit a free lane. It counts as one that looks for work already.
+Status RunState::call_helper(bool wait_if_full, std::uint32_t place) {
   add_reference();
-  const auto visit_lane = [this] { visit(nullptr); };
-  Status status =
-      wait_if_full ? executor->submit(place, visit_lane) : executor->try_submit(place, visit_lane);
+  const auto visit_lane = [this, place] { visit(nullptr, place); };
+  Status status = wait_if_full ? executor->submit(places[place], visit_lane)
+                               : executor->try_submit(places[place], visit_lane);
   if (!status.ok()) {
     helper_calls.leave();
     drop_reference();
@@ -61,46 +58,75 @@ Status RunState::call_helper(bool wait_if_full) {
   return status;
 }
 
-void RunState::visit(Lane* lane) noexcept {
+void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
+  bool has_work = true;
   if (lane == nullptr) {
-    lane = enter_free_lane();
+    lane = enter_free_lane(place);
     if (lane == nullptr) {
       helper_calls.leave();
       return drop_reference();
     }
-    if (claim_roots(*lane)) {
-      helper_calls.leave();
-    } else if (!wait_for_offer(*lane)) {
-      lane->taken.store(false, std::memory_order_release);
-      return drop_reference();
-    }
+    has_work = find_first_work(*lane);
   }
   lane->begin = lane->looked = SystemClock().now();
+  lane->task_end = {};
   for (;;) {
-    const bool has_more = lanes.size() == 1 ? work<true>(*lane) : work<false>(*lane);
-    if (!has_more) {
-      lane->taken.store(false, std::memory_order_release);  // Pairs with enter_free_lane().
+    if (has_work && work_as_needed(*lane)) {
+      if (executor->try_submit(places[place], [this, lane, place] { visit(lane, place); }).ok()) {
+        return;  // The next visit has this one's reference.
+      }
+      lane->begin = lane->looked;
+    } else if (leave(*lane)) {
       return drop_reference();
+    } else {
+      has_work = find_work(*lane);
     }
-    if (executor->try_submit(places[0], [this, lane] { visit(lane); }).ok()) {
-      return;  // The next visit has this one's reference.
-    }
-    lane->begin = lane->looked;
   }
 }
 
-RunState::Lane* RunState::enter_free_lane() noexcept {
+// False: something came in between, and the lane is entered again.
+bool RunState::leave(Lane& lane) noexcept {
+  // Sequentially consistent, as the looks at the inbox are: either send() counts first, and is seen
+  // here, or its helper sees a free lane.
+  lane.taken.store(false, std::memory_order_seq_cst);
+  return inboxes[lane.place].count.load(std::memory_order_seq_cst) == 0 ||
+         lane.taken.exchange(true, std::memory_order_seq_cst);
+}
+
+RunState::Lane* RunState::enter_free_lane(std::uint32_t place) noexcept {
   // Its own first, whose memory is in this worker's cache.
   const std::size_t own = executor->current_worker();
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     Lane& lane = *lanes[(own + i) % lanes.size()];
-    // Pairs with the store when a visit leaves: what the lane holds is handed over.
-    if (!lane.taken.load(std::memory_order_relaxed) &&
-        !lane.taken.exchange(true, std::memory_order_acquire)) {
+    // Pairs with the store in leave(): what the lane holds is handed over.
+    if (lane.place == place && !lane.taken.load(std::memory_order_seq_cst) &&
+        !lane.taken.exchange(true, std::memory_order_seq_cst)) {
       return &lane;
     }
   }
   return nullptr;
+}
+
+// Precondition: the visit counts as one that looks.
+bool RunState::find_first_work(Lane& lane) noexcept {
+  if (take_inbox(lane) || claim_roots(lane)) {
+    helper_calls.leave();
+    sort_ready(lane);
+    return first_list(lane) != nullptr || find_work(lane);
+  }
+  if (!wait_for_offer(lane)) {
+    return false;
+  }
+  sort_ready(lane);
+  return true;
+}
+
+bool RunState::work_as_needed(Lane& lane) noexcept {
+  const bool is_alone = lanes.size() == 1;
+  if (tables->has_places || tables->has_priorities) {
+    return is_alone ? work<true, true>(lane) : work<false, true>(lane);
+  }
+  return is_alone ? work<true, false>(lane) : work<false, false>(lane);
 }
 
 BodyEnd RunState::run_task(Lane& lane, TaskRecord& record, std::uint32_t position) noexcept {
@@ -113,8 +139,8 @@ BodyEnd RunState::run_task(Lane& lane, TaskRecord& record, std::uint32_t positio
   }
 }
 
-// The next task to run, or kNone; the others that became ready are in the lane's list.
-template <bool kAlone>
+// The next task to run, or kNone; the others that became ready are in the lane's lists.
+template <bool kAlone, bool kSorted>
 inline std::uint32_t RunState::release_successors(const View& view, Lane& lane,
                                                   const TaskRecord& record,
                                                   std::uint32_t position) noexcept {
@@ -129,10 +155,14 @@ inline std::uint32_t RunState::release_successors(const View& view, Lane& lane,
     if (entry == *successor && !count_down<kAlone>(view.counters[entry], entry, entry)) {
       continue;
     }
-    if (next != kNone) {
-      lane.ready.push(next);
+    if constexpr (kSorted) {
+      deliver(lane, entry);
+    } else {
+      if (next != kNone) {
+        lane.ready.push(next);
+      }
+      next = entry;
     }
-    next = entry;
   }
   return next;
 }
@@ -146,63 +176,81 @@ inline void RunState::prefetch_successors(const View& view, const TaskRecord& re
 }
 
 // True: there is more to do, later. False: there is nothing to do for this lane.
-template <bool kAlone>
+// Precondition: the lane has a ready task.
+template <bool kAlone, bool kSorted>
 bool RunState::work(Lane& lane) noexcept {
   const View view = {.records = tables->records.data(),
                      .successors = tables->successors.data(),
                      .counters = counters.get()};
   std::uint32_t left = lane.tasks_per_look;
-  std::uint32_t entry = lane.ready.pop();
+  std::uint32_t next = kNone;
   for (;;) {
+    if (next == kNone) {
+      ReadyList* list = kSorted ? first_list(lane) : &lane.ready;
+      if (kSorted ? list == nullptr : list->empty()) {
+        const std::uint32_t ended = lane.tasks_per_look - left - std::exchange(lane.held_count, 0);
+        left = lane.tasks_per_look;
+        if (end_tasks(ended) || !find_work(lane)) {
+          return false;
+        }
+        list = kSorted ? first_list(lane) : &lane.ready;
+      }
+      next = list->pop();
+    }
     if constexpr (!kAlone) {
-      if (lane.slot.empty() && !lane.ready.empty()) {
-        offer(lane);
+      if (lane.slot.empty()) {
+        ReadyList* const list = kSorted ? first_list(lane) : &lane.ready;
+        if (kSorted ? list != nullptr : !list->empty()) {
+          offer(lane, *list);
+        }
       }
     }
-    const std::uint32_t position = entry & ~kMark;
+    const std::uint32_t position = next & ~(kMark | kResumed);
     TaskRecord& record = view.records[position];
-    prefetch_successors(view, record);
+    if constexpr (!kAlone) {
+      prefetch_successors(view, record);
+    }
     if (const std::uint32_t predecessors = record.predecessor_count(); predecessors > 1) {
       // Armed for the next run. Handed on with the state.
       view.counters[position].store(predecessors, std::memory_order_relaxed);
     }
     // Relaxed: a cancellation may be seen one task later; begin_rare() reads what belongs to it.
-    const bool is_rare = entry != position || flags.load(std::memory_order_relaxed) != 0;
-    const BodyEnd end =
-        is_rare ? begin_rare(lane, record, entry) : run_task(lane, record, position);
-    std::uint32_t next = kNone;
+    const bool is_rare = next != position || flags.load(std::memory_order_relaxed) != 0;
+    const BodyEnd end = is_rare ? begin_rare(lane, record, next) : run_task(lane, record, position);
     if (end == BodyEnd::kDone) [[likely]] {
-      next = release_successors<kAlone>(view, lane, record, position);
+      next = release_successors<kAlone, kSorted>(view, lane, record, position);
     } else {
+      next = kNone;
       end_rare(lane, position, end);
     }
-    if (--left == 0) {
+    if (--left == 0) [[unlikely]] {
       if (next != kNone) {
-        lane.ready.push(next);
+        lane.ready.push(next);  // The chained one, in a sorted lane: any list will do.
         next = kNone;
       }
-      const std::uint32_t ended = lane.tasks_per_look;
-      const bool is_over = time_is_over(lane);
-      if (end_tasks(ended)) {
-        return false;
+      if (const Look look = look_around(lane); look != Look::kGoOn) {
+        return look == Look::kTimeIsOver;
       }
       left = lane.tasks_per_look;
-      if (is_over && !lane.ready.empty()) {
-        return true;
-      }
     }
-    if (next == kNone) {
-      if (lane.ready.empty()) {
-        const std::uint32_t ended = lane.tasks_per_look - left;
-        left = lane.tasks_per_look;
-        if (end_tasks(ended) || !find_work(lane)) {
-          return false;
-        }
-      }
-      next = lane.ready.pop();
-    }
-    entry = next;
   }
+}
+
+// What a lane does now and then, whatever it has to do.
+RunState::Look RunState::look_around(Lane& lane) noexcept {
+  const std::uint32_t ended = lane.tasks_per_look - std::exchange(lane.held_count, 0);
+  const bool is_over = time_is_over(lane);
+  if (end_tasks(ended)) {
+    return Look::kRunHasEnded;
+  }
+  if (take_inbox(lane)) {
+    sort_ready(lane);
+  }
+  if (lane.slot.full()) {
+    // Who was called may have been refused, or be of a place that does not take it.
+    call_for_offer(lane);
+  }
+  return is_over && first_list(lane) != nullptr ? Look::kTimeIsOver : Look::kGoOn;
 }
 
 // True: the run has ended.
@@ -226,23 +274,40 @@ bool RunState::time_is_over(Lane& lane) noexcept {
   return now - lane.begin >= kVisitTime;
 }
 
-void RunState::offer(Lane& lane) noexcept {
-  lane.slot.offer(lane.ready);
-  if (helper_calls.call()) {
-    // Refused when the queue is full: the workers are busy then, and the offer waits.
-    static_cast<void>(call_helper(/*wait_if_full=*/false));
+void RunState::offer(Lane& lane, ReadyList& list) noexcept {
+  lane.slot.offer(list);
+  call_for_offer(lane);
+}
+
+void RunState::call_for_offer(const Lane& lane) noexcept {
+  if (!helper_calls.call()) {
+    return;
   }
+  const bool stays = tables->has_places || places.size() == 1;
+  const std::uint32_t turn = stays ? 0 : next_place.fetch_add(1, std::memory_order_relaxed);
+  // Refused when the queue is full: the workers are busy then, and the offer waits.
+  static_cast<void>(call_helper(
+      /*wait_if_full=*/false,
+      stays ? lane.place : turn % static_cast<std::uint32_t>(places.size())));
 }
 
 bool RunState::find_work(Lane& lane) noexcept {
-  if (lane.slot.take(lane.ready) || claim_roots(lane)) {
-    return true;
+  lane.task_end = {};
+  while (take_inbox(lane) || lane.slot.take(lane.ready) || claim_roots(lane)) {
+    sort_ready(lane);
+    if (first_list(lane) != nullptr) {
+      return true;
+    }
   }
   if (lanes.size() == 1) {
     return false;
   }
   helper_calls.enter();
-  return wait_for_offer(lane);
+  if (!wait_for_offer(lane)) {
+    return false;
+  }
+  sort_ready(lane);
+  return true;
 }
 
 bool RunState::claim_roots(Lane& lane) noexcept {
@@ -267,7 +332,8 @@ bool RunState::claim_roots(Lane& lane) noexcept {
 bool RunState::look_at_slots(Lane& lane) noexcept {
   for (std::size_t i = 1; i <= lanes.size(); ++i) {
     Lane& other = *lanes[(lane.index + i) % lanes.size()];
-    if (other.slot.full() && other.slot.take(lane.ready)) {
+    if (other.slot.full() && (!tables->has_places || other.place == lane.place) &&
+        other.slot.take(lane.ready)) {
       return true;
     }
   }

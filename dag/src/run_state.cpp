@@ -1,7 +1,7 @@
 #include "run_state.hpp"
 
 #include <algorithm>
-#include <exception>
+#include <cstring>
 #include <new>
 #include <string>
 #include <utility>
@@ -9,24 +9,20 @@
 namespace pinion {
 namespace {
 
-using detail::BodyEnd;
-
 // More names than this help nobody; errors() has them all.
 constexpr std::size_t kNamedErrorsMax = 8;
 
-Status status_of(const std::exception_ptr& exception) {
-  std::string what = "an exception that is not a std::exception";
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::exception& error) {
-    what = error.what();
-  } catch (...) {  // Its words are there already.
-  }
-  return Status(ErrorCode::kUnknown, std::move(what));
-}
+constexpr std::align_val_t kValueAlignment{64};
 
 std::string counted(std::uint64_t count, const char* words) {
   return std::to_string(count) + (count == 1 ? " task " : " tasks ") + words;
+}
+
+// Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators.
+std::uint64_t mix(std::uint64_t bits) noexcept {
+  bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9u;
+  bits = (bits ^ bits >> 27) * 0x94D049BB133111EBu;
+  return bits ^ bits >> 31;
 }
 
 }  // namespace
@@ -36,31 +32,32 @@ RunState::RunState(const Tables& of)
   for (std::uint32_t position = 0; position < of.task_count(); ++position) {
     counters[position].store(of.records[position].predecessor_count(), std::memory_order_relaxed);
   }
+  if (of.values_size > 0) {
+    values.reset(static_cast<std::byte*>(::operator new(of.values_size, kValueAlignment)));
+    std::memset(values.get(), 0, of.values_size);
+  }
 }
 
-Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOptions& with) {
+void RunState::FreeValues::operator()(std::byte* memory) const noexcept {
+  ::operator delete(memory, kValueAlignment);
+}
+
+Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOptions& with,
+                       RunState* parent) {
   tables = std::move(of);
   executor = &on;
+  root = parent != nullptr ? parent : this;
   options = with;
-  places.clear();
-  for (const WorkerGroup& group : on.groups()) {
-    places.push_back(group.place);
-  }
-  while (lanes.size() > on.worker_count()) {
-    lanes.pop_back();
-  }
-  while (lanes.size() < on.worker_count()) {
-    lanes.push_back(std::make_unique<Lane>());
-    lanes.back()->index = static_cast<std::uint32_t>(lanes.size() - 1);
-    lanes.back()->context.run_ = this;
-    lanes.back()->context.ending_ = &lanes.back()->ending;
-  }
+  references.store(1, std::memory_order_relaxed);
+  make_lanes();
+  PINION_RETURN_IF_ERROR(check_options());
   source.emplace();
   completion = source->completion();
   cancel_source.emplace();
-  flags.store(0, std::memory_order_relaxed);
+  const bool is_careful = tables->has_limits || tables->has_compensations ||
+                          options.trace != nullptr || options.record_states;
+  flags.store(is_careful ? kCareful : 0, std::memory_order_relaxed);
   next_root.store(0, std::memory_order_relaxed);
-  references.store(1, std::memory_order_relaxed);
   open_tasks.reset(tables->task_count());
   if (tables->task_count() == 0) {
     finish();
@@ -69,12 +66,56 @@ Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOption
   const std::size_t helper_count = std::min(lanes.size(), tables->roots.size());
   for (std::size_t i = 0; i < helper_count; ++i) {
     helper_calls.enter();
-    Status status = call_helper(/*wait_if_full=*/i == 0);
+    Status status = call_helper(/*wait_if_full=*/i == 0, lanes[i]->place);
     if (!status.ok() && i == 0) {
       return status;
     }
   }
   return {};
+}
+
+Status RunState::check_options() const {
+  if (tables->needs_timer && options.timer == nullptr) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "tasks of the graph have a back-off or a limit of time, and the options of the "
+                  "run have no timer; set RunOptions::timer");
+  }
+  if (tables->has_places) {
+    for (std::uint32_t position = 0; position < tables->task_count(); ++position) {
+      if (place_of(position, 0) == places.size()) {
+        return Status(ErrorCode::kInvalidArgument,
+                      "'" + tables->name_of(tables->task_of[position]) +
+                          "' has a place that the executor has no workers at; name a place of the "
+                          "executor's options");
+      }
+    }
+  }
+  return {};
+}
+
+// One lane a worker, in the order of the workers.
+void RunState::make_lanes() {
+  places.clear();
+  std::size_t count = 0;
+  for (const WorkerGroup& group : executor->groups()) {
+    for (std::size_t i = 0; i < group.worker_count; ++i, ++count) {
+      if (count == lanes.size()) {
+        lanes.push_back(std::make_unique<Lane>());
+      }
+      Lane& lane = *lanes[count];
+      lane.index = static_cast<std::uint32_t>(count);
+      lane.place = static_cast<std::uint32_t>(places.size());
+      lane.context.run_ = this;
+      lane.context.ending_ = &lane.ending;
+      lane.context.values_ = values.get();
+    }
+    places.push_back(group.place);
+  }
+  lanes.resize(count);
+  if (inbox_count != places.size()) {
+    inbox_count = places.size();
+    inboxes = std::make_unique<Inbox[]>(inbox_count);
+  }
 }
 
 // The last one arms the state for the next run and puts it where that finds it.
@@ -88,12 +129,22 @@ void RunState::drop_reference() noexcept {
 }
 
 void RunState::rearm() noexcept {
-  const MutexLock lock(mutex);
-  errors.clear();
-  outcomes_made.store(nullptr, std::memory_order_relaxed);
-  outcomes_owner.reset();
-  cancelled_made.store(nullptr, std::memory_order_relaxed);
-  cancelled_owner.reset();
+  std::vector<std::unique_ptr<Run>> children;
+  {
+    const MutexLock lock(mutex);
+    children.swap(appended);
+    errors.clear();
+    compensations.clear();
+    compensable.clear();
+    begun.clear();
+    outcomes_made.store(nullptr, std::memory_order_relaxed);
+    outcomes_owner.reset();
+    cancelled_made.store(nullptr, std::memory_order_relaxed);
+    cancelled_owner.reset();
+  }
+  for (const detail::ValueSlot& slot : tables->values) {
+    slot.destroy(values.get() + slot.offset);
+  }
   for (const std::unique_ptr<Lane>& lane : lanes) {
     lane->skipped_count = 0;
     lane->ending = {};
@@ -102,103 +153,43 @@ void RunState::rearm() noexcept {
   source.reset();
 }
 
-void RunState::cancel() noexcept {
-  cancel_source->cancel();
-  flags.fetch_or(kCancelled, std::memory_order_relaxed);
-}
-
-void RunState::cancel(std::uint32_t position) {
+RunProgress RunState::progress() noexcept {
+  const std::uint64_t count = tables->task_count();
+  RunProgress sum = {.task_count = count, .ended_count = count - open_tasks.count()};
   const MutexLock lock(mutex);
-  if (cancelled_owner == nullptr) {
-    cancelled_owner = std::make_unique<std::atomic<bool>[]>(tables->task_count());
-    cancelled_made.store(cancelled_owner.get(), std::memory_order_release);
+  for (const std::unique_ptr<Run>& child : appended) {
+    const RunProgress part = child->progress();
+    sum.task_count += part.task_count;
+    sum.ended_count += part.ended_count;
   }
-  cancelled_owner[position].store(true, std::memory_order_relaxed);
-  flags.fetch_or(kSomeCancelled, std::memory_order_release);  // Pairs with begin_rare().
+  return sum;
 }
 
-// Runs the task, unless something forbids it.
-BodyEnd RunState::begin_rare(Lane& lane, TaskRecord& record, std::uint32_t entry) noexcept {
-  const std::uint32_t position = entry & ~kMark;
-  // Pairs with cancel(): who sees the bit sees the list.
-  const std::uint32_t why = flags.load(std::memory_order_acquire);
-  TaskState state = TaskState::kCancelled;
-  if (entry != position) {
-    state = TaskState::kSkipped;
-  } else if ((why & kCancelled) == 0 &&
-             ((why & kSomeCancelled) == 0 ||
-              !cancelled_made.load(std::memory_order_relaxed)[position].load(
-                  std::memory_order_relaxed))) {
-    return run_task(lane, record, position);
-  }
-  outcomes().states[position].store(state, std::memory_order_relaxed);
-  ++lane.skipped_count;
-  return BodyEnd::kSkipped;
+// The same for the same seed, whatever else the run does.
+std::uint64_t RunState::draw(std::uint64_t number, std::uint64_t purpose) const noexcept {
+  return mix(mix(options.seed + purpose * 0x9E3779B97F4A7C15u) + number * 0x9E3779B97F4A7C15u);
 }
 
-void RunState::end_rare(Lane& lane, std::uint32_t position, BodyEnd end) noexcept {
-  if (end == BodyEnd::kFailed) {
-    fail(position, std::exchange(lane.ending, {}));
+Duration RunState::backoff(const RetryPolicy& policy, std::uint32_t position,
+                           std::uint32_t attempt_count) const noexcept {
+  Duration longest = policy.backoff;
+  for (std::uint32_t i = 1; i < attempt_count && longest < policy.backoff_max; ++i) {
+    longest *= 2;
   }
-  skip_successors(lane, position);
-}
-
-void RunState::fail(std::uint32_t position, Ending ending) noexcept {
-  if (ending.exception != nullptr) {
-    ending.status = status_of(ending.exception);
-  }
-  outcomes().states[position].store(TaskState::kFailed, std::memory_order_relaxed);
-  {
-    const MutexLock lock(mutex);
-    errors.push_back({.task = tables->name_of(tables->task_of[position]),
-                      .status = std::move(ending.status),
-                      .exception = std::move(ending.exception)});
-  }
-  if (options.on_failure == OnFailure::kStop) {
-    cancel();
-  }
-}
-
-void RunState::skip_successors(Lane& lane, std::uint32_t position) noexcept {
-  Outcomes& all = outcomes();
-  const std::uint32_t cause =
-      all.states[position].load(std::memory_order_relaxed) == TaskState::kSkipped
-          ? all.causes[position].load(std::memory_order_relaxed)
-          : position;
-  const TaskRecord* const record = &tables->records[position];
-  if (record->chained()) {
-    all.causes[position + 1].store(cause, std::memory_order_relaxed);
-    lane.ready.push((position + 1) | kMark);
-    return;
-  }
-  for (std::uint32_t i = record->first_successor; i < record[1].first_successor; ++i) {
-    const std::uint32_t successor = tables->successors[i];
-    std::uint32_t entry = successor | kMark;
-    // Handed on by the count. Any of several causes will do.
-    all.causes[successor & ~kMark].store(cause, std::memory_order_relaxed);
-    if (successor == entry || count_down_marking(counters[successor], successor, entry)) {
-      lane.ready.push(entry);
-    }
-  }
-}
-
-Outcomes& RunState::outcomes() noexcept {
-  // Pairs with the store below.
-  if (Outcomes* const made = outcomes_made.load(std::memory_order_acquire)) {
-    return *made;
-  }
-  const MutexLock lock(mutex);
-  if (outcomes_owner == nullptr) {
-    outcomes_owner = std::make_unique<Outcomes>(tables->task_count());
-    outcomes_made.store(outcomes_owner.get(), std::memory_order_release);
-  }
-  return *outcomes_owner;
+  longest = std::min(longest, policy.backoff_max);
+  const std::uint64_t bits =
+      draw(std::uint64_t{tables->task_of[position]} << 32 | attempt_count, kBackoffDraw);
+  return Duration(
+      static_cast<std::int64_t>(bits % (static_cast<std::uint64_t>(longest.count()) + 1)));
 }
 
 // Called once, by whoever ended the last task.
 void RunState::finish() noexcept {
-  Status status = final_status();
-  source->signal(std::move(status));
+  end_status = final_status();
+  if (root == this && !end_status.ok()) {
+    return compensate();
+  }
+  source->signal(std::move(end_status));
 }
 
 Status RunState::final_status() {
@@ -228,28 +219,50 @@ Status RunState::final_status() {
   return {};
 }
 
-TaskId TaskContext::task() const noexcept {
-  return {run_->tables->task_of[position_]};
+// One after the other, the task that ended last first. Goes on later after a back-off.
+void RunState::compensate() noexcept {
+  for (;;) {
+    Compensable next;
+    {
+      const MutexLock lock(mutex);
+      if (compensable.empty()) {
+        break;
+      }
+      next = compensable.back();
+    }
+    const std::uint32_t task = next.run->tables->task_of[next.position];
+    const TaskOptions& of = next.run->tables->options_at(next.position);
+    if (!std::exchange(compensates_again, false)) {
+      compensations.push_back({.task = {task},
+                               .name = next.run->tables->name_of(task),
+                               .attempt_id = next.run->draw(task, kAttemptIdDraw)});
+    }
+    CompensationRecord& record = compensations.back();
+    ++record.call_count;
+    try {
+      record.status = of.compensation({.task = {task}, .attempt_id = record.attempt_id});
+    } catch (const std::exception& error) {
+      record.status = Status(ErrorCode::kUnknown, error.what());
+    } catch (...) {
+      record.status = Status(ErrorCode::kUnknown, "an exception that is not a std::exception");
+    }
+    if (record.status.ok() || !error_info(record.status.code()).retryable ||
+        record.call_count >= of.retry.attempt_count_max) {
+      const MutexLock lock(mutex);
+      compensable.pop_back();
+      continue;
+    }
+    compensates_again = true;
+    const Duration delay = next.run->backoff(of.retry, next.position, record.call_count);
+    if (delay > Duration::zero()) {
+      return options.timer->call_at(now() + delay, [run = Reference(*this)] {
+        if (!run->executor->submit(run->places[0], [run] { run->compensate(); }).ok()) {
+          run->compensate();
+        }
+      });
+    }
+  }
+  source->signal(std::move(end_status));
 }
 
-bool TaskContext::cancelled() const noexcept {
-  return (run_->flags.load(std::memory_order_relaxed) & RunState::kCancelled) != 0;
-}
-
-CancelToken TaskContext::cancel_token() const noexcept {
-  return run_->cancel_source->token();
-}
-
-void TaskContext::cancel_run() noexcept {
-  run_->cancel();
-}
-
-namespace detail {
-
-BodyEnd end_with(TaskContext& context, Status status) {
-  context.ending_->status = std::move(status);
-  return BodyEnd::kFailed;
-}
-
-}  // namespace detail
 }  // namespace pinion

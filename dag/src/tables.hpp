@@ -42,6 +42,10 @@ struct Tables {
   }
   /// By TaskId.
   [[nodiscard]] std::string name_of(std::uint32_t task) const;
+  [[nodiscard]] const TaskOptions& options_of_task(std::uint32_t task) const noexcept;
+  [[nodiscard]] const TaskOptions& options_at(std::uint32_t position) const noexcept {
+    return options_of_task(task_of[position]);
+  }
 
   /// Armed for a run: counters are at the numbers of predecessors.
   std::unique_ptr<RunState> take_state() PINION_EXCLUDES(mutex);
@@ -56,6 +60,15 @@ struct Tables {
   detail::BodyStore bodies = {};
   std::vector<TaskOptions> options = {};
   std::vector<std::uint32_t> options_of = {};  ///< By TaskId, 1 and more; empty: none has any.
+
+  std::vector<detail::ValueSlot> values = {};
+  std::uint32_t values_size = 0;
+
+  bool has_places = false;
+  bool has_priorities = false;
+  bool has_limits = false;  ///< Of time, for some task.
+  bool has_compensations = false;
+  bool needs_timer = false;
 
   Mutex mutex;
   std::vector<std::unique_ptr<RunState>> spare PINION_GUARDED_BY(mutex);

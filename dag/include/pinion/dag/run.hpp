@@ -11,6 +11,7 @@
 #include <pinion/core/completion.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/task_group.hpp>
+#include <pinion/dag/detail/task_body.hpp>
 #include <pinion/dag/task.hpp>
 
 namespace pinion {
@@ -19,6 +20,7 @@ struct RunState;
 
 enum class TaskState : std::uint8_t {
   kOpen,       ///< It has not ended, as far as is known.
+  kRunning,    ///< Known only to runs that record states. It may wait for a Completion or a retry.
   kDone,       ///< It ended well.
   kFailed,     ///< errors() has its error.
   kSkipped,    ///< Something that must end well before it did not.
@@ -26,8 +28,17 @@ enum class TaskState : std::uint8_t {
 };
 
 struct RunProgress {
-  std::uint64_t task_count = 0;
+  std::uint64_t task_count = 0;   ///< With those of appended graphs, once they were appended.
   std::uint64_t ended_count = 0;  ///< Whatever the outcome. May lag while the run goes on.
+};
+
+/// What became of the compensation of one task.
+struct CompensationRecord {
+  TaskId task = {};
+  std::string name = {};
+  std::uint64_t attempt_id = 0;
+  std::uint32_t call_count = 0;
+  Status status = {};  ///< What the last call came to.
 };
 
 /// One execution of a CompiledGraph. Movable, not copyable.
@@ -54,16 +65,17 @@ class Run {
   /// Signalled with the status of wait() when the run has ended.
   [[nodiscard]] const Completion& completion() const noexcept;
 
-  /// No task begins any more; bodies that run are asked to stop by their context. The run ends when
-  /// they have.
+  /// No task begins any more, retries are given up, and bodies that run are asked to stop by their
+  /// context. The run ends when they have, and what Completions they wait for.
   void cancel() const noexcept;
 
-  /// This task and its descendants do not begin any more.
+  /// This task, if it has not begun, and its descendants do not begin any more.
   void cancel(TaskId task) const;
 
   [[nodiscard]] RunProgress progress() const noexcept;
 
-  /// Exact once the run has ended. Before that kDone is not known, and kOpen.
+  /// Exact once the run has ended, and always if RunOptions::record_states is set. Else kDone is
+  /// not known before the end, and kOpen.
   [[nodiscard]] TaskState state(TaskId task) const;
 
   /// For a skipped task, the failed or cancelled one that is the cause; the task itself otherwise.
@@ -72,10 +84,23 @@ class Run {
   /// All failures, in the order in which they happened. Precondition: the run has ended.
   [[nodiscard]] const std::vector<TaskError>& errors() const noexcept;
 
+  /// What was compensated, in the order of the calls; one entry a task. Empty when the run ended
+  /// well. Precondition: the run has ended.
+  [[nodiscard]] const std::vector<CompensationRecord>& compensations() const noexcept;
+
+  /// What the body returned. Lifetime: this object.
+  /// Precondition: the run has ended, and state(task) is kDone.
+  template <class T>
+  [[nodiscard]] const T& value(ValueTask<T> task) const noexcept {
+    return detail::Value<T>::at(value_memory(task.id) + task.offset).value;
+  }
+
  private:
   friend class CompiledGraph;
+  friend struct RunState;
   explicit Run(RunState* state) noexcept : state_(state) {}
   void end() noexcept;
+  [[nodiscard]] std::byte* value_memory(TaskId task) const noexcept;
 
   RunState* state_;
 };

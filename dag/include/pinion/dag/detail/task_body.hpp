@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <pinion/core/completion.hpp>
 #include <pinion/core/status.hpp>
 
 namespace pinion {
@@ -21,6 +22,7 @@ namespace detail {
 enum class BodyEnd : std::uint8_t {
   kDone,
   kFailed,   ///< The context holds the error.
+  kHeld,     ///< It ends when what the context holds has ended.
   kSkipped,  ///< It did not run.
 };
 
@@ -37,30 +39,51 @@ struct TaskBody {
 };
 static_assert(sizeof(TaskBody) == 24 && std::is_trivially_copyable_v<TaskBody>);
 
-// What the context does with the error that a body returned.
+// What the context does with what a body returned.
 BodyEnd end_with(TaskContext& context, Status status);
+BodyEnd end_with(TaskContext& context, Completion completion);
+BodyEnd end_well(TaskContext& context);
 
 template <class F>
-decltype(auto) call_body(F& body, TaskContext& context) {
-  if constexpr (std::invocable<F&, TaskContext&>) {
-    return body(context);
-  } else {
-    return body();
-  }
+requires(std::invocable<F&, TaskContext&>) decltype(auto) call_body(F& body, TaskContext& context) {
+  return body(context);
+}
+
+template <class F>
+requires(!std::invocable<F&, TaskContext&> && std::invocable<F&>) decltype(auto)
+    call_body(F& body, TaskContext& /*context*/) {
+  return body();
 }
 
 template <class F>
 using BodyResult = decltype(call_body(std::declval<F&>(), std::declval<TaskContext&>()));
 
+template <class R>
+inline constexpr bool IsOutcome =
+    std::is_void_v<R> || std::same_as<R, Status> || std::same_as<R, Completion>;
+
+/// Whether F is a body that neither takes nor gives a value.
+template <class F>
+concept IsBody = requires {
+  typename BodyResult<std::decay_t<F>>;
+  requires IsOutcome<BodyResult<std::decay_t<F>>>;
+};
+
 template <class F>
 BodyEnd run_body(F& body, TaskContext& context) {
+  // Only a body that gets the context can have appended something.
+  constexpr bool kMayAppend = std::invocable<F&, TaskContext&>;
   if constexpr (std::is_void_v<BodyResult<F>>) {
     call_body(body, context);
-    return BodyEnd::kDone;
-  } else {
-    static_assert(std::same_as<BodyResult<F>, Status>, "a body returns nothing or a Status");
+    return kMayAppend ? end_well(context) : BodyEnd::kDone;
+  } else if constexpr (std::same_as<BodyResult<F>, Status>) {
     Status status = call_body(body, context);
-    return status.ok() ? BodyEnd::kDone : end_with(context, std::move(status));
+    if (!status.ok()) {
+      return end_with(context, std::move(status));
+    }
+    return kMayAppend ? end_well(context) : BodyEnd::kDone;
+  } else {
+    return end_with(context, call_body(body, context));
   }
 }
 
@@ -101,6 +124,30 @@ class BodyStore {
   };
 
   std::vector<std::unique_ptr<AnyBox>> boxes_;
+};
+
+/// The place of one typed result inside the memory of a run.
+struct ValueSlot {
+  std::uint32_t task = 0;
+  std::uint32_t offset = 0;
+  void (*destroy)(std::byte* at) noexcept = nullptr;  ///< Tells the types apart, too.
+};
+
+/// A result that may not be there yet. Memory of zeros is one that is not.
+template <class T>
+struct Value {
+  bool present;
+  union {
+    T value;
+  };
+
+  static Value& at(std::byte* memory) noexcept { return *reinterpret_cast<Value*>(memory); }
+
+  static void destroy(std::byte* memory) noexcept {
+    if (Value& self = at(memory); std::exchange(self.present, false)) {
+      std::destroy_at(&self.value);
+    }
+  }
 };
 
 }  // namespace detail
