@@ -17,6 +17,7 @@ Runs tools/test.sh, and then:
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
+  dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default: 10^8)
   bench     the benchmarks built, every workload's answer compared with that of the plain programs
             on small data, and a job over 30 GB under a memory limit of 2 GB beside one over 3 GB;
             prints why where no control group can be made
@@ -121,6 +122,8 @@ phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
   --repeat "until-fail:${PINION_MP_REPEAT:-20}"
 phase "vm: several NUMA nodes in QEMU" vm
 phase "fuzz: the decoders" fuzz
+PINION_DAG_RUNS=${PINION_DAG_RUNS:-100000000} \
+  phase "dag: every task once" test_release --tests-regex '^ManyRuns' --timeout 3600
 phase "bench: configure" configure bench --log-level=WARNING
 phase "bench: build" build bench bench_programs
 phase "bench: all contenders agree" "$root/bench/compare" --quick --build "$root/build/bench"

@@ -1,0 +1,220 @@
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <pinion/dag/graph.hpp>
+
+#include "run_state.hpp"
+
+namespace pinion {
+namespace {
+
+// Waits for several completions; the first error that comes is that of all.
+class Joint {
+ public:
+  Joint(std::size_t count, Status status) : left_(count), status_(std::move(status)) {}
+
+  // True: it was the last one.
+  bool note(const Status& status) PINION_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    if (status_.ok() && !status.ok()) {
+      status_ = status;
+    }
+    return --left_ == 0;
+  }
+
+  [[nodiscard]] Status status() PINION_EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    return status_;
+  }
+
+ private:
+  Mutex mutex_;
+  std::size_t left_ PINION_GUARDED_BY(mutex_);
+  Status status_ PINION_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+// The task has ended when all that it waits for has.
+void RunState::hold(std::uint32_t position, Ending ending) noexcept {
+  const RetryPolicy& policy = tables->options_at(position).retry;
+  std::uint64_t ticket = 0;
+  Instant begin = {};
+  std::vector<Completion> completions = std::move(ending.completions);
+  const auto joint = std::make_shared<Joint>(completions.size(), std::move(ending.status));
+  {
+    const MutexLock lock(mutex);
+    BegunTask& task = begun[position];
+    ticket = task.ticket = ++last_ticket;
+    begin = task.begin;
+    task.ending = std::move(ending);
+  }
+  if (policy.attempt_limit > Duration::zero()) {
+    options.timer->call_at(
+        begin + policy.attempt_limit,
+        [run = Reference(*this), position, ticket] { run->pass_limit(position, ticket); });
+  }
+  for (const Completion& completion_of_part : completions) {
+    completion_of_part.on_ready(
+        [run = Reference(*this), position, ticket, joint](const Status& status) {
+          if (joint->note(status)) {
+            run->end_wait(position, ticket, joint->status());
+          }
+        });
+  }
+}
+
+// Ignored when the wait has ended already, by a limit for example.
+void RunState::end_wait(std::uint32_t position, std::uint64_t ticket, Status status) noexcept {
+  std::uint32_t entry = position;
+  {
+    const MutexLock lock(mutex);
+    const auto found = begun.find(position);
+    if (found == begun.end() || found->second.ticket != ticket) {
+      return;
+    }
+    found->second.ticket = 0;
+    if (!std::exchange(found->second.waits_for_retry, false)) {
+      found->second.ending.status = std::move(status);
+      entry |= kResumed;
+    }
+  }
+  send(place_of(position, position % static_cast<std::uint32_t>(places.size())), entry);
+}
+
+void RunState::pass_limit(std::uint32_t position, std::uint64_t ticket) noexcept {
+  std::vector<Run*> children;
+  {
+    const MutexLock lock(mutex);
+    const auto found = begun.find(position);
+    if (found == begun.end() || found->second.ticket != ticket) {
+      return;
+    }
+    children = found->second.ending.appended;
+  }
+  if (children.empty()) {
+    return end_wait(
+        position, ticket,
+        Status(ErrorCode::kDeadlineExceeded,
+               "what the task waits for did not come within " +
+                   std::to_string(tables->options_at(position).retry.attempt_limit.count()) +
+                   " ns, its limit"));
+  }
+  // They are part of this run, which cannot end before they do.
+  for (const Run* const child : children) {
+    child->cancel();
+  }
+}
+
+// True: the task will run again.
+bool RunState::retry_later(std::uint32_t position, Ending& ending) noexcept {
+  const RetryPolicy& policy = tables->options_at(position).retry;
+  const ErrorCode code = ending.exception != nullptr ? ErrorCode::kUnknown : ending.status.code();
+  if (policy.attempt_count_max <= 1 || !error_info(code).retryable ||
+      (flags.load(std::memory_order_relaxed) & kCancelled) != 0) {
+    return false;
+  }
+  Duration delay = {};
+  std::uint64_t ticket = 0;
+  Instant due = {};
+  {
+    const MutexLock lock(mutex);
+    BegunTask& task = begun[position];
+    if (++task.attempt_count >= policy.attempt_count_max) {
+      return false;
+    }
+    delay = backoff(policy, position, task.attempt_count);
+    if (delay > Duration::zero() || policy.total_limit > Duration::zero()) {
+      due = now() + delay;
+    }
+    if (policy.total_limit > Duration::zero() && due - task.first_begin > policy.total_limit) {
+      return false;
+    }
+    task.ending = std::exchange(ending, {});
+    task.waits_for_retry = true;
+    ticket = task.ticket = ++last_ticket;
+    flags.fetch_or(kSomeBegun, std::memory_order_seq_cst);
+  }
+  // A cancellation in between ends the wait itself, or is seen here.
+  if (delay <= Duration::zero() || (flags.load(std::memory_order_seq_cst) & kCancelled) != 0) {
+    end_wait(position, ticket, {});
+  } else {
+    options.timer->call_at(
+        due, [run = Reference(*this), position, ticket] { run->end_wait(position, ticket, {}); });
+  }
+  return true;
+}
+
+void RunState::end_all_retries() noexcept {
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> waiting;
+  {
+    const MutexLock lock(mutex);
+    for (const auto& [position, task] : begun) {
+      if (task.waits_for_retry) {
+        waiting.emplace_back(position, task.ticket);
+      }
+    }
+  }
+  for (const auto& [position, ticket] : waiting) {
+    end_wait(position, ticket, {});
+  }
+}
+
+// What the last attempt came to. True: to an error.
+bool RunState::take_ending(std::uint32_t position, Ending& ending) noexcept {
+  const MutexLock lock(mutex);
+  const auto found = begun.find(position);
+  if (found == begun.end()) {
+    return false;
+  }
+  ending = std::exchange(found->second.ending, {});
+  return !ending.status.ok() || ending.exception != nullptr;
+}
+
+void RunState::note_begin(std::uint32_t position, Instant now) noexcept {
+  const MutexLock lock(mutex);
+  BegunTask& task = begun[position];
+  task.begin = now;
+  if (task.attempt_count == 0) {
+    task.first_begin = now;
+  }
+}
+
+std::uint32_t RunState::attempt_of(std::uint32_t position) {
+  const MutexLock lock(mutex);
+  const auto found = begun.find(position);
+  return found == begun.end() ? 1 : found->second.attempt_count + 1;
+}
+
+Status RunState::append(std::uint32_t position, Graph graph, Ending& ending) {
+  Result<CompiledGraph> compiled = std::move(graph).compile();
+  if (!compiled) {
+    return std::move(compiled).error();
+  }
+  RunOptions child_options = options;
+  RunState* const state = compiled->tables_->take_state().release();
+  std::unique_ptr<Run> child(new Run(state));
+  Run* const part = child.get();
+  child_options.seed = draw(std::uint64_t{position} << 32 | ending.appended.size(), kAppendedDraw);
+  if (Status status = state->begin(compiled->tables_, *executor, child_options, root);
+      !status.ok()) {
+    child->state_ = nullptr;
+    state->drop_reference();
+    return status;
+  }
+  ending.completions.push_back(part->completion());
+  ending.appended.push_back(part);
+  {
+    const MutexLock lock(mutex);
+    appended.push_back(std::move(child));
+  }
+  if ((flags.load(std::memory_order_seq_cst) & kCancelled) != 0) {
+    part->cancel();
+  }
+  return {};
+}
+
+}  // namespace pinion

@@ -1,0 +1,246 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <pinion/core/cancel.hpp>
+#include <pinion/core/completion.hpp>
+#include <pinion/core/executor.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/task_group.hpp>
+#include <pinion/core/thread_annotations.hpp>
+#include <pinion/dag/compiled_graph.hpp>
+#include <pinion/dag/run.hpp>
+#include <pinion/dag/task_context.hpp>
+
+#include "lane.hpp"
+#include "tables.hpp"
+
+namespace pinion {
+
+/// What a body left behind that did not end well, or has not ended.
+struct Ending {
+  Status status = {};
+  std::exception_ptr exception = {};
+  std::vector<Completion> completions = {};  ///< The task ends when all are signalled.
+  std::vector<Run*> appended = {};           ///< Whose completions are among them.
+};
+
+/// What the tasks of a run came to, as far as it is known. By position.
+struct Outcomes {
+  explicit Outcomes(std::size_t task_count)
+      : states(std::make_unique<std::atomic<TaskState>[]>(task_count)),
+        causes(std::make_unique<std::atomic<std::uint32_t>[]>(task_count)) {}
+
+  std::unique_ptr<std::atomic<TaskState>[]> states;      ///< kOpen: nothing is known.
+  std::unique_ptr<std::atomic<std::uint32_t>[]> causes;  ///< For kSkipped.
+};
+
+/// A task that was begun before, or whose end does not depend on a worker.
+struct BegunTask {
+  std::uint32_t attempt_count = 0;
+  Instant first_begin = {};
+  Instant begin = {};        ///< Of this attempt.
+  std::uint64_t ticket = 0;  ///< Not 0: what ends the wait must show it.
+  bool waits_for_retry = false;
+  Ending ending = {};  ///< Of the last attempt, once it has ended.
+};
+
+/// One execution. It belongs to the Run, to each of its visits to the executor, and to whatever
+/// will call back; the last one of them gives it back to the tables, armed.
+///
+/// A lane is one strand of the execution: a list of ready tasks, and a slot in which it offers the
+/// older half of them. A worker enters a free lane (a visit), and leaves it when no lane has work,
+/// or after a time, so that other tasks of the executor have their turn; then the visit goes on
+/// later, on any worker.
+struct RunState {
+  struct alignas(64) Lane {
+    std::atomic<bool> taken = false;  ///< A visit is in it, or will go on in it.
+    std::uint32_t index = 0;
+    std::uint32_t place = 0;  ///< Of the visit, by its index in `places`.
+    ReadyList ready;
+    ReadyList urgent;  ///< Of high and of low priority.
+    ReadyList idle;
+    TaskContext context;
+    Ending ending;
+    std::uint64_t skipped_count = 0;    ///< Of kSkipped and kCancelled.
+    std::uint32_t tasks_per_look = 16;  ///< Tasks between two looks at the clock.
+    std::uint32_t held_count = 0;       ///< Tasks since the last look whose end comes later.
+    Instant begin = {};                 ///< Of the visit.
+    Instant looked = {};                ///< The last look at the clock.
+    Instant task_end = {};              ///< Of the task before, if nothing came between.
+    OfferSlot<> slot;
+  };
+
+  /// What the loop reads, without a way round.
+  struct View {
+    TaskRecord* records;
+    const std::uint32_t* successors;
+    std::atomic<std::uint32_t>* counters;
+  };
+
+  enum class Look { kGoOn, kTimeIsOver, kRunHasEnded };
+
+  /// Ready tasks from outside of the lanes of their place.
+  struct Inbox {
+    std::atomic<std::uint32_t> count = 0;
+    std::vector<std::uint32_t> entries;  // Under the mutex of the run.
+  };
+
+  /// Keeps the state while something will call back.
+  class Reference {
+   public:
+    explicit Reference(RunState& state) noexcept : state_(&state) { state.add_reference(); }
+    Reference(const Reference& other) noexcept : Reference(*other.state_) {}
+    Reference& operator=(const Reference&) = delete;
+    ~Reference() { state_->drop_reference(); }
+    RunState* operator->() const noexcept { return state_; }
+
+   private:
+    RunState* state_;
+  };
+
+  // What draw() is asked for.
+  static constexpr std::uint64_t kAppendedDraw = 1;
+  static constexpr std::uint64_t kBackoffDraw = 2;
+  static constexpr std::uint64_t kAttemptIdDraw = 3;
+
+  // Bits of `flags`: why a task may not just be run.
+  static constexpr std::uint32_t kCancelled = 1;
+  static constexpr std::uint32_t kSomeCancelled = 2;
+  static constexpr std::uint32_t kSomeBegun = 4;  ///< Something waited for a retry.
+  static constexpr std::uint32_t kCareful = 8;    ///< Each task is timed, traced or recorded.
+
+  explicit RunState(const Tables& tables);
+
+  // The begin and the end, in run_state.cpp. Precondition of begin(): nothing else uses it.
+  Status begin(std::shared_ptr<Tables> tables, Executor& executor, const RunOptions& options,
+               RunState* parent);
+  Status check_options() const;
+  void make_lanes();
+  void add_reference() noexcept { references.fetch_add(1, std::memory_order_relaxed); }
+  void drop_reference() noexcept;
+  void rearm() noexcept PINION_EXCLUDES(mutex);
+  void finish() noexcept PINION_EXCLUDES(mutex);
+  Status final_status() PINION_EXCLUDES(mutex);
+  void compensate() noexcept PINION_EXCLUDES(mutex);
+  [[nodiscard]] bool on_worker() const noexcept {
+    return executor->current_worker() != executor->worker_count();
+  }
+  [[nodiscard]] Instant now() const noexcept {
+    return options.timer != nullptr ? options.timer->clock().now() : SystemClock().now();
+  }
+  [[nodiscard]] std::uint64_t draw(std::uint64_t number, std::uint64_t purpose) const noexcept;
+  [[nodiscard]] Duration backoff(const RetryPolicy& policy, std::uint32_t position,
+                                 std::uint32_t attempt_count) const noexcept;
+  [[nodiscard]] RunProgress progress() noexcept PINION_EXCLUDES(mutex);
+
+  // The loop, in run_loop.cpp.
+  Status call_helper(bool wait_if_full, std::uint32_t place);
+  void visit(Lane* lane, std::uint32_t place) noexcept;
+  bool find_first_work(Lane& lane) noexcept;
+  bool leave(Lane& lane) noexcept;
+  template <bool kAlone, bool kSorted>
+  bool work(Lane& lane) noexcept;
+  bool work_as_needed(Lane& lane) noexcept;
+  template <bool kAlone, bool kSorted>
+  std::uint32_t release_successors(const View& view, Lane& lane, const TaskRecord& record,
+                                   std::uint32_t position) noexcept;
+  static void prefetch_successors(const View& view, const TaskRecord& record) noexcept;
+  detail::BodyEnd run_task(Lane& lane, TaskRecord& record, std::uint32_t position) noexcept;
+  bool find_work(Lane& lane) noexcept;
+  bool claim_roots(Lane& lane) noexcept;
+  bool look_at_slots(Lane& lane) noexcept;
+  bool wait_for_offer(Lane& lane) noexcept;
+  Look look_around(Lane& lane) noexcept;
+  bool end_tasks(std::uint64_t count) noexcept;
+  bool time_is_over(Lane& lane) noexcept;
+  void offer(Lane& lane, ReadyList& list) noexcept;
+  void call_for_offer(const Lane& lane) noexcept;
+  Lane* enter_free_lane(std::uint32_t place) noexcept;
+
+  // Places, priorities, and what comes from outside, in run_places.cpp.
+  [[nodiscard]] std::uint32_t place_of(std::uint32_t position,
+                                       std::uint32_t otherwise) const noexcept;
+  void deliver(Lane& lane, std::uint32_t entry) noexcept;
+  void sort_ready(Lane& lane) noexcept;
+  static ReadyList* first_list(Lane& lane) noexcept;
+  void send(std::uint32_t place, std::uint32_t entry) noexcept PINION_EXCLUDES(mutex);
+  bool take_inbox(Lane& lane) noexcept PINION_EXCLUDES(mutex);
+
+  // What is rare, in run_rare.cpp.
+  detail::BodyEnd begin_rare(Lane& lane, TaskRecord& record, std::uint32_t entry) noexcept;
+  detail::BodyEnd run_carefully(Lane& lane, TaskRecord& record, std::uint32_t position) noexcept;
+  void end_rare(Lane& lane, std::uint32_t position, detail::BodyEnd end) noexcept;
+  void fail(std::uint32_t position, Ending ending) noexcept PINION_EXCLUDES(mutex);
+  void skip_successors(Lane& lane, std::uint32_t position) noexcept;
+  void note_done(std::uint32_t position) noexcept PINION_EXCLUDES(mutex);
+  Outcomes& outcomes() noexcept PINION_EXCLUDES(mutex);
+  void cancel() noexcept PINION_EXCLUDES(mutex);
+  void cancel(std::uint32_t position) PINION_EXCLUDES(mutex);
+
+  // Tasks that are held, and retries, in run_held.cpp.
+  void hold(std::uint32_t position, Ending ending) noexcept PINION_EXCLUDES(mutex);
+  bool retry_later(std::uint32_t position, Ending& ending) noexcept PINION_EXCLUDES(mutex);
+  void end_wait(std::uint32_t position, std::uint64_t ticket, Status status) noexcept
+      PINION_EXCLUDES(mutex);
+  void pass_limit(std::uint32_t position, std::uint64_t ticket) noexcept PINION_EXCLUDES(mutex);
+  void end_all_retries() noexcept PINION_EXCLUDES(mutex);
+  bool take_ending(std::uint32_t position, Ending& ending) noexcept PINION_EXCLUDES(mutex);
+  void note_begin(std::uint32_t position, Instant now) noexcept PINION_EXCLUDES(mutex);
+  [[nodiscard]] std::uint32_t attempt_of(std::uint32_t position) PINION_EXCLUDES(mutex);
+  Status append(std::uint32_t position, Graph graph, Ending& ending) PINION_EXCLUDES(mutex);
+
+  std::shared_ptr<Tables> tables = {};  ///< While in use, else null.
+  Executor* executor = nullptr;
+  RunState* root = nullptr;  ///< That of the run which this one was appended to, or itself.
+  RunOptions options = {};
+  std::vector<Place> places = {};
+  std::vector<std::unique_ptr<Lane>> lanes = {};
+  std::unique_ptr<Inbox[]> inboxes = {};  ///< One a place.
+  std::size_t inbox_count = 0;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> counters;
+  struct FreeValues {
+    void operator()(std::byte* memory) const noexcept;
+  };
+  std::unique_ptr<std::byte, FreeValues> values = {};
+  std::optional<CompletionSource> source = {};
+  std::optional<Completion> completion = {};
+  std::optional<CancelSource> cancel_source = {};
+
+  alignas(64) std::atomic<std::uint32_t> flags = 0;
+  alignas(64) std::atomic<std::uint32_t> references = 0;
+  alignas(64) std::atomic<std::uint32_t> next_root = 0;
+  std::atomic<std::uint32_t> next_place = 0;
+  HelperCalls<> helper_calls;
+  OpenTasks<> open_tasks;
+
+  Mutex mutex;
+  std::vector<TaskError> errors;                  // Written under the mutex,
+  std::vector<CompensationRecord> compensations;  // read after the end.
+  struct Compensable {
+    RunState* run = nullptr;
+    std::uint32_t position = 0;
+  };
+  // In the order of ending, with those of appended graphs. Of the root only.
+  std::vector<Compensable> compensable PINION_GUARDED_BY(mutex);
+  bool compensates_again = false;  // The last record goes on.
+  std::unordered_map<std::uint32_t, BegunTask> begun PINION_GUARDED_BY(mutex);
+  std::uint64_t last_ticket PINION_GUARDED_BY(mutex) = 0;
+  std::vector<std::unique_ptr<Run>> appended PINION_GUARDED_BY(mutex);
+  std::atomic<Outcomes*> outcomes_made = nullptr;
+  std::unique_ptr<Outcomes> outcomes_owner PINION_GUARDED_BY(mutex) = {};
+  std::atomic<std::atomic<bool>*> cancelled_made = nullptr;
+  std::unique_ptr<std::atomic<bool>[]> cancelled_owner PINION_GUARDED_BY(mutex) = {};
+  Status end_status;  // While compensations run.
+};
+
+}  // namespace pinion
