@@ -1,5 +1,6 @@
-// Sort with Pinion: records are copied once into the blobs of their batches, with entries of prefix
-// and number in ranges of keys; each range is sorted in cache and gathered into its own blob.
+// Sort with Pinion: records are copied once into the blobs of their batches, range of keys by range;
+// each range is brought together, sorted in cache and written into its own blob, and what it was
+// merged from is given back.
 
 #include <cstdint>
 #include <cstring>

@@ -17,6 +17,8 @@ ZeroedPages::ZeroedPages(std::size_t size_bytes) {
     throw StateRefused(std::move(pages).error());
   }
   pages_ = *std::move(pages);
+  constexpr std::size_t kPageBytes = 4096;
+  size_bytes_ = (size_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
 }  // namespace pinion

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <new>
 #include <string>
+#include <utility>
 
 #include <pinion/core/page_pool.hpp>
 #include <pinion/core/status.hpp>
@@ -34,12 +35,23 @@ class ZeroedPages {
   /// Throws StateRefused when the budget or the system has no such memory.
   explicit ZeroedPages(std::size_t size_bytes);
 
+  ZeroedPages(ZeroedPages&& other) noexcept
+      : pages_(std::move(other.pages_)), size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+  ZeroedPages& operator=(ZeroedPages&& other) noexcept {
+    pages_ = std::move(other.pages_);
+    size_bytes_ = std::exchange(other.size_bytes_, 0);
+    return *this;
+  }
+
   /// Aligned to a page; null when there is no memory.
   [[nodiscard]] std::byte* begin() const noexcept { return pages_.bytes().data(); }
-  [[nodiscard]] std::size_t size_bytes() const noexcept { return pages_.bytes().size(); }
+
+  /// What was asked for, in whole pages of 4 KiB. The pool may give more, which stays untouched.
+  [[nodiscard]] std::size_t size_bytes() const noexcept { return size_bytes_; }
 
  private:
   Pages pages_;
+  std::size_t size_bytes_ = 0;
 };
 
 }  // namespace pinion
