@@ -132,6 +132,36 @@ TEST_F(FoldByKeyTest, SealsEqualContentToEqualBytes) {
   EXPECT_TRUE(std::ranges::equal(forward.bytes(), backward.bytes()));
 }
 
+// One partial is the answer as it is, unless something comes after it.
+TEST_F(FoldByKeyTest, TakesOnePartialAsItIs) {
+  const WordRecords records = random_records(3000, 4);
+  const auto half = records.begin() + 1000;
+  const Blob one = sealed(*accumulated(records));
+  const std::vector<Blob> halves = {sealed(*accumulated(WordRecords(records.begin(), half))),
+                                    sealed(*accumulated(WordRecords(half, records.end())))};
+  for (std::uint32_t i = 0; i < kPartitions; ++i) {
+    const std::unique_ptr<IAggregator> alone = WordSums().fresh();
+    ASSERT_TRUE(merge(*alone, {one}, i).ok());
+    const std::unique_ptr<IAggregator> together = WordSums().fresh();
+    ASSERT_TRUE(merge(*together, halves, i).ok());
+    const std::unique_ptr<IAggregator> after_each_other = WordSums().fresh();
+    ASSERT_TRUE(merge(*after_each_other, {halves[0]}, i).ok());
+    ASSERT_TRUE(merge(*after_each_other, {halves[1]}, i).ok());
+    const Blob expected = sealed(*together, 1);
+    EXPECT_TRUE(std::ranges::equal(sealed(*alone, 1).bytes(), expected.bytes()));
+    EXPECT_TRUE(std::ranges::equal(sealed(*after_each_other, 1).bytes(), expected.bytes()));
+  }
+}
+
+TEST_F(FoldByKeyTest, CutsOnePartialIntoPartitions) {
+  const WordRecords records = random_records(3000, 5);
+  const Blob expected = sealed(*accumulated(records));
+  const Blob whole = sealed(*accumulated(records), 1);
+  const std::unique_ptr<IAggregator> state = WordSums().fresh();
+  ASSERT_TRUE(merge(*state, {whole}, 0).ok());
+  EXPECT_TRUE(std::ranges::equal(sealed(*state).bytes(), expected.bytes()));
+}
+
 TEST_F(FoldByKeyTest, KeepsEmptyKeysLongKeysAndKeysOfAnyBytes) {
   const std::string nul("a\0b", 3);
   const std::string high("\xff\xfe", 2);

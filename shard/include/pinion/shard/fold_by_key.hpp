@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -55,6 +57,7 @@ class FoldByKey final : public IAggregator {
   }
 
   void accumulate(const Part& part) override {
+    join_only_run();
     const std::span<const Record> records = part.records<Record>();
     record_count_ += records.size();
     if constexpr (kText) {
@@ -70,31 +73,26 @@ class FoldByKey final : public IAggregator {
   }
 
   [[nodiscard]] Status merge(std::span<const std::span<const std::byte>> partials) override {
-    std::vector<KeyedRunView<Key, F>> runs;
-    std::array<std::size_t, 3> counts = {};
+    const bool is_first = !merged_ && record_count_ == 0;
+    merged_ = true;
+    std::vector<Run> runs;
     HashRange range = {};
     for (const std::span<const std::byte> partial : partials) {
-      const auto run = KeyedRunView<Key, F>::open(partial);
+      const auto run = Run::open(partial);
       if (!run) {
         return Status(run.error());
       }
       runs.push_back(*run);
       record_count_ += run->header().record_count;
       range = run->header().range;
-      for (std::size_t i = 0; i < counts.size(); ++i) {
-        counts[i] += run->header().counts[i];
-      }
     }
     range_ = range;
-    // Runs come in the order of hashes: see OpenTable for what happens without room.
-    if constexpr (kText) {
-      keys_.reserve(counts, range);
-    } else {
-      keys_.reserve(counts[0], range);
+    if (is_first && runs.size() == 1) {
+      only_run_ = OnlyRun{runs.front(), partials.front()};
+      return {};
     }
-    for (const KeyedRunView<Key, F>& run : runs) {
-      run.for_each([this](const auto& key, const auto& state) { keys_.join(key, state); });
-    }
+    join_only_run();
+    join_runs(runs);
     return {};
   }
 
@@ -103,6 +101,10 @@ class FoldByKey final : public IAggregator {
   [[nodiscard]] pinion::Result<Blob> seal(IBlobStore& store, Place place,
                                           std::uint32_t partition_count) override {
     PINION_ASSERT(partition_count > 0);
+    if (only_run_ && partition_count == 1) {
+      return seal_copy(store, place, only_run_->bytes);
+    }
+    join_only_run();
     if constexpr (kText) {
       const auto ordered = keys_.in_order();
       return seal_sections(store, place, partition_count,
@@ -124,6 +126,7 @@ class FoldByKey final : public IAggregator {
 
  private:
   using S = typename F::State;
+  using Run = KeyedRunView<Key, F>;
   template <class K>
   using Section = std::span<const OrderedEntry<K, S>>;
 
@@ -137,6 +140,50 @@ class FoldByKey final : public IAggregator {
     Section<MediumText> second;
     Section<LongText> third;
   };
+
+  // The first run that was merged, while it is the only one: its bytes are then the answer.
+  struct OnlyRun {
+    Run view;
+    std::span<const std::byte> bytes;
+  };
+
+  void join_only_run() {
+    if (only_run_) {
+      join_runs({&only_run_->view, 1});
+      only_run_.reset();
+    }
+  }
+
+  // Runs come in the order of hashes: see OpenTable for what happens without room.
+  void join_runs(std::span<const Run> runs) {
+    std::array<std::size_t, 3> counts = {};
+    for (const Run& run : runs) {
+      for (std::size_t i = 0; i < counts.size(); ++i) {
+        counts[i] += run.header().counts[i];
+      }
+    }
+    if constexpr (kText) {
+      keys_.reserve(counts, range_);
+    } else {
+      keys_.reserve(counts[0], range_);
+    }
+    for (const Run& run : runs) {
+      run.for_each([this](const auto& key, const auto& state) { keys_.join(key, state); });
+    }
+  }
+
+  [[nodiscard]] static pinion::Result<Blob> seal_copy(IBlobStore& store, Place place,
+                                                      std::span<const std::byte> run) {
+    const std::array<std::uint64_t, 1> lengths = {run.size()};
+    const PartitionedLayout layout = layout_partitions(lengths);
+    pinion::Result<BlobWriter> writer = store.create(layout.size_bytes, place);
+    if (!writer) {
+      return std::move(writer).error();
+    }
+    write_partition_table(writer->bytes(), layout);
+    std::ranges::copy(run, partition_of(writer->bytes(), layout, 0).begin());
+    return writer->seal();
+  }
 
   template <class All>
   [[nodiscard]] pinion::Result<Blob> seal_sections(IBlobStore& store, Place place,
@@ -180,6 +227,8 @@ class FoldByKey final : public IAggregator {
   Keys keys_;
   std::uint64_t record_count_ = 0;
   HashRange range_;  // What was merged; all hashes in a state that bodies emitted into.
+  bool merged_ = false;
+  std::optional<OnlyRun> only_run_;
 };
 
 /// What a body emits into: emit(key, value), emit(key) where the fold takes no value, and for
@@ -242,6 +291,7 @@ class FoldByKey<Key, F>::Emitter {
   }
 
   Emitter(FoldByKey& state, std::string_view text) : state_(state), keys_(state.keys_) {
+    state_.join_only_run();
     if constexpr (kText) {
       keys_.prepare();
       text_begin_ = reinterpret_cast<std::uintptr_t>(text.data());
