@@ -106,10 +106,11 @@ struct Partitioning {
   /// batches are merged in theirs. In which order values are added is then fixed, but need not be
   /// that of the input.
   ///
-  /// What it costs: more batches are sealed and merged than there need be. When a body throws or a
-  /// rank dies, the whole batch runs again, and Shard::attempt() counts the tries of the batch. A
-  /// batch cannot be sealed early: one that holds `batch-bytes` of state before its last shard
-  /// fails with kResourceExhausted.
+  /// What it costs: more batches are sealed and merged than there need be, each with a state of its
+  /// own. With many keys fewer and larger batches are much quicker: a batch should have many more
+  /// values than keys. When a body throws or a rank dies, the whole batch runs again, and
+  /// Shard::attempt() counts the tries of the batch. A batch cannot be sealed early: one that holds
+  /// `batch-bytes` of state before its last shard fails with kResourceExhausted.
   [[nodiscard]] Partitioning ordered(std::uint32_t shards_per_batch = 0) const;
 };
 
