@@ -1,6 +1,6 @@
-// Sort with Pinion: records are copied once into the blobs of their batches, range of keys by range;
-// each range is brought together, sorted in cache and written into its own blob, and what it was
-// merged from is given back.
+// Sort with Pinion: records are copied once into the blobs of their batches, range of keys after
+// range; each range is brought together, sorted in cache and written into its own blob, and what it
+// was merged from is given back.
 
 #include <cstdint>
 #include <cstring>

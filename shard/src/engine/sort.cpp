@@ -158,7 +158,8 @@ std::unique_ptr<SortDiscard> make_discard(IJobContext& job, std::uint64_t input_
   if (job.info().rank_count > 1 || group_count < 2) {
     return nullptr;
   }
-  work.batch_bytes = batch_bytes + group_count * kExtentBytes;
+  // A batch that has room for all is not to end before it, for fear of another extent a group.
+  work.batch_bytes = batch_bytes + std::uint64_t{2} * group_count * kExtentBytes;
   work.extent_bytes = kExtentBytes;
   return std::make_unique<SortDiscard>(work.store, work.ranges.count(),
                                        std::min(group_count, work.ranges.count()));

@@ -12,6 +12,12 @@
 #include "engine/record_table.hpp"
 
 namespace pinion::engine {
+namespace {
+
+// Far enough for the lines that a record goes to to come, and to be ours alone.
+constexpr std::size_t kPrefetchDistance = 8;
+
+}  // namespace
 
 Status SortBatch::add(const Shard& shard, Place place) {
   const std::span<const std::byte> records = shard.bytes();
@@ -151,9 +157,15 @@ std::uint64_t SortBatch::take_room(std::uint32_t group, std::uint64_t chunk_byte
 void SortBatch::copy_fixed(std::span<const std::byte> records) noexcept {
   const std::uint32_t width = work_.keys.form().record_bytes;
   const std::byte* from = records.data();
-  for (const std::uint32_t range : ranges_) {
-    copy_record(next_[range], {from, width});
-    next_[range] += width;
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    if (i + kPrefetchDistance < ranges_.size()) {
+      const std::byte* const ahead = next_[ranges_[i + kPrefetchDistance]];
+      __builtin_prefetch(ahead, 1);
+      __builtin_prefetch(ahead + 64, 1);
+    }
+    std::byte*& out = next_[ranges_[i]];
+    copy_record(out, {from, width});
+    out += width;
     from += width;
   }
 }
@@ -188,6 +200,8 @@ Result<Blob> SortBatch::seal(Place place) {
   write_sort_footers(blob_, layout, sizes, work_.keys.form().record_bytes);
   Result<Blob> sealed = writer_->seal();
   if (sealed && work_.discard != nullptr) {
+    const std::uint64_t used_bytes = layout.table.size_bytes;
+    work_.store.discard(sealed->handle(), used_bytes, sealed->handle().length_bytes - used_bytes);
     work_.discard->add_batch(sealed->handle(), extents_);
   }
   return sealed;
