@@ -7,10 +7,13 @@
 // 0.1 to 0.2 us.
 //
 // The contenders run by turns in this program: repetitions are shuffled. Each iteration is one
-// sample; the counters are quantiles over the samples of a repetition, in nanoseconds an item. On a
-// machine that others use, p10 is what the program takes and p50 what is left of it.
+// sample. Without arguments, the program prints a table of what is asked of the executor: medians
+// over the repetitions of the median of each, and the lowest and highest repetition. Repetitions in
+// which other programs had more than 6 % of the CPUs are left out. With --benchmark_out=FILE the
+// quantiles of each repetition, in nanoseconds an item, are in the file.
 
 #include <sched.h>
+#include <sys/times.h>
 
 #include <algorithm>
 #include <atomic>
@@ -18,10 +21,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <cstdio>
+#include <fstream>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -57,6 +63,31 @@ void require_ok(const Status& status) {
   }
 }
 
+// The CPU time of the machine and of this process, in ticks of 10 ms.
+struct CpuTimes {
+  double all = 0;
+  double busy = 0;
+  double own = 0;
+
+  static CpuTimes now() {
+    std::ifstream stat("/proc/stat");
+    std::string cpu;
+    stat >> cpu;
+    CpuTimes times;
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    for (int field = 0; field < 8; ++field) {
+      double ticks = 0;
+      stat >> ticks;
+      times.all += ticks;
+      times.busy += field == 3 || field == 4 ? 0 : ticks;
+    }
+    tms own{};
+    ::times(&own);
+    times.own = static_cast<double>(own.tms_utime + own.tms_stime);
+    return times;
+  }
+};
+
 // How long each iteration took, an item.
 class Samples {
  public:
@@ -74,11 +105,15 @@ class Samples {
       state.counters["p" + std::to_string(percent)] =
           nanoseconds_[nanoseconds_.size() * percent / 100];
     }
+    const CpuTimes now = CpuTimes::now();
+    state.counters["others"] = ((now.busy - before_.busy) - (now.own - before_.own)) /
+                               std::max(now.all - before_.all, 1.0);
   }
 
  private:
   const SystemClock clock_;
   const double item_count_;
+  const CpuTimes before_ = CpuTimes::now();
   Instant begin_{};
   std::vector<double> nanoseconds_;
 };
@@ -178,7 +213,7 @@ void submit_taskflow(benchmark::State& state) {
 
 // About 20 ns, of which little overlaps with the next index.
 std::uint64_t body(std::uint64_t seed) noexcept {
-  for (int i = 0; i < 64; ++i) {
+  for (int i = 0; i < 25; ++i) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
   }
   return seed;
@@ -270,15 +305,18 @@ void bulk_beside_submissions(benchmark::State& state) {
   samples.report(state);
 }
 
-// From submit() to the first instruction of the task, after a pause of range(0) microseconds in
-// which the submitter spins.
+// From submit() to the first instruction of the task, after a pause of range(0) microseconds and a
+// little, in which the submitter spins. The little differs, so as not to keep step with the looks
+// of the worker.
 void wake_up(benchmark::State& state, IdlePolicy policy) {
   const SystemClock clock;
   const std::unique_ptr<Executor> executor = make_executor(1, policy);
   const Duration pause = std::chrono::microseconds(state.range(0));
   Samples samples(1);
+  Duration little{};
   for (auto _ : state) {
-    for (const Instant until = clock.now() + pause; clock.now() < until;) {
+    little = (little + std::chrono::nanoseconds(787)) % std::chrono::microseconds(2);
+    for (const Instant until = clock.now() + pause + little; clock.now() < until;) {
     }
     std::atomic<bool> started = false;
     Instant begin{};
@@ -315,21 +353,103 @@ void register_all() {
   add("bulk_1_worker/flood", bulk_beside_submissions, {0, 1});
   for (const auto& [name, policy] : {std::pair("wake_up/spin_then_park", IdlePolicy::kSpinThenPark),
                                      std::pair("wake_up/spin", IdlePolicy::kSpin)}) {
-    benchmark::RegisterBenchmark(name, wake_up, policy)
-        ->Arg(10)
-        ->Arg(1000)
-        ->UseRealTime()
-        ->Iterations(1000);
+    for (const std::int64_t microseconds : {10, 1000}) {
+      benchmark::RegisterBenchmark(name, wake_up, policy)
+          ->Arg(microseconds)
+          ->UseRealTime()
+          ->Iterations(microseconds == 10 ? 10'000 : 100);
+    }
   }
 }
+
+// One line of the table: a median of ours, in nanoseconds, and what it is compared with.
+struct TableLine {
+  const char* words;
+  const char* subject;
+  const char* contender;  // Null: the median itself is what is asked for.
+  const char* asked;
+};
+constexpr TableLine kTable[] = {
+    {"submit 24 bytes, 1 worker", "submit/pinion_24_bytes/1", "submit/tbb_enqueue/1", "<= 30 ns"},
+    {"submit 24 bytes, 2 workers", "submit/pinion_24_bytes/2", "submit/tbb_enqueue/2", "<= 30 ns"},
+    {"submit 48 bytes, 1 worker", "submit/pinion_48_bytes/1", "submit/tbb_enqueue/1", "<= 30 ns"},
+    {"submit 48 bytes, 2 workers", "submit/pinion_48_bytes/2", "submit/tbb_enqueue/2", "<= 30 ns"},
+    {"loop, 1 worker: plain thread", "bulk/pinion/1", "bulk/plain_threads/1", "ratio <= 1.03"},
+    {"loop, 2 workers: plain threads", "bulk/pinion/2", "bulk/plain_threads/2", "ratio <= 1.03"},
+    {"loop beside a flood: quiet", "bulk_1_worker/flood/1", "bulk_1_worker/flood/0",
+     "ratio <= 1.05"},
+    {"wake-up, idle for 10 us", "wake_up/spin_then_park/10", nullptr, "<= 300 ns"},
+    {"wake-up, idle for 10 us, kSpin", "wake_up/spin/10", nullptr, "<= 300 ns"},
+    {"wake-up, idle for 1 ms", "wake_up/spin_then_park/1000", nullptr, "-"},
+    {"wake-up, idle for 1 ms, kSpin", "wake_up/spin/1000", nullptr, "<= 1000 ns"},
+};
+
+// Prints the table when all has run; nothing for lines that were filtered out or always disturbed.
+class TableReporter final : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context& /*context*/) override { return true; }
+
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.run_type != Run::RT_Iteration) {
+        continue;
+      }
+      ++run_count_;
+      if (run.counters.at("others").value > kOthersMax) {
+        ++disturbed_count_;
+      } else {
+        medians_[run.run_name.function_name + "/" + run.run_name.args].push_back(
+            run.counters.at("p50").value);
+      }
+    }
+  }
+
+  void Finalize() override {
+    std::printf("%-31s %10s %22s %11s %7s  %s\n", "nanoseconds an item", "median",
+                "lowest .. highest", "beside it", "ratio", "asked for");
+    for (const TableLine& line : kTable) {
+      const std::vector<double> subject = sorted(line.subject);
+      if (subject.empty()) {
+        continue;
+      }
+      std::printf("%-31s %10.2f %10.2f .. %8.2f", line.words, median(subject), subject.front(),
+                  subject.back());
+      const std::vector<double> contender = sorted(line.contender);
+      if (contender.empty()) {
+        std::printf(" %11s %7s", "", "");
+      } else {
+        std::printf(" %11.2f %7.3f", median(contender), median(subject) / median(contender));
+      }
+      std::printf("  %s\n", line.asked);
+    }
+    std::printf("%d of %d repetitions are left out: others had more than %.0f %% of the CPUs\n",
+                disturbed_count_, run_count_, 100 * kOthersMax);
+  }
+
+ private:
+  [[nodiscard]] std::vector<double> sorted(const char* name) const {
+    const auto found = medians_.find(name == nullptr ? "" : name);
+    std::vector<double> values = found == medians_.end() ? std::vector<double>() : found->second;
+    std::sort(values.begin(), values.end());
+    return values;
+  }
+  static double median(const std::vector<double>& sorted_values) {
+    return sorted_values[sorted_values.size() / 2];
+  }
+
+  static constexpr double kOthersMax = 0.06;
+
+  std::map<std::string, std::vector<double>> medians_;
+  int run_count_ = 0;
+  int disturbed_count_ = 0;
+};
 
 }  // namespace
 }  // namespace pinion
 
 int main(int argc, char** argv) {
-  std::vector<std::string> defaults = {
-      argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=9",
-      "--benchmark_report_aggregates_only=true", "--benchmark_min_time=0.05"};
+  std::vector<std::string> defaults = {argv[0], "--benchmark_enable_random_interleaving=true",
+                                       "--benchmark_repetitions=11", "--benchmark_min_time=0.2"};
   std::vector<char*> arguments;
   for (std::string& argument : defaults) {
     arguments.push_back(argument.data());
@@ -341,7 +461,8 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) {
     return 1;
   }
-  benchmark::RunSpecifiedBenchmarks();
+  pinion::TableReporter reporter;
+  benchmark::RunSpecifiedBenchmarks(&reporter);
   benchmark::Shutdown();
   return 0;
 }

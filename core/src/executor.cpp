@@ -160,7 +160,7 @@ struct Executor::State {
   PlaceArena* find(Place place) const noexcept;
   // That of the calling worker, or null on a thread that is none of this executor.
   PlaceArena* own_arena() const noexcept;
-  Status push_when_possible(PlaceArena& arena, detail::Task task);
+  Status push_when_possible(PlaceArena& arena, detail::TaskSource task);
   Status run_everywhere(IndexRange range, const detail::BulkBody& body, const BulkOptions& options,
                         const std::vector<PlaceArena*>& targets);
 
@@ -285,13 +285,13 @@ PlaceArena* Executor::State::own_arena() const noexcept {
 
 // A worker that only waited could wait for itself. It empties the ring of its own place instead: if
 // every worker of two places waits for the other's ring, each makes the room that another needs.
-Status Executor::State::push_when_possible(PlaceArena& arena, detail::Task task) {
+Status Executor::State::push_when_possible(PlaceArena& arena, detail::TaskSource task) {
   control.full_count.fetch_add(1, std::memory_order_relaxed);
   PlaceArena* const own = own_arena();
   Backoff backoff;
-  // A push that fails leaves the task whole. NOLINTNEXTLINE(bugprone-use-after-move)
-  while (!arena.try_push(std::move(task))) {
+  while (!arena.try_push(task)) {
     if (own != nullptr && detail::this_thread.nested_tasks >= kNestedTasksMax) {
+      task.discard();
       return Status(ErrorCode::kResourceExhausted,
                     "the queue is full, and this worker already runs " +
                         std::to_string(kNestedTasksMax) +
@@ -358,21 +358,23 @@ Executor::~Executor() {
   PINION_ASSERT(current_worker() == worker_count());
 }
 
-Status Executor::submit_task(Place place, detail::Task task, FullQueue full) {
+// Whatever the answer is, the callable is gone.
+Status Executor::submit_task(Place place, detail::TaskSource task, FullQueue full) {
   PlaceArena* const arena = state_->find(place);
   if (arena == nullptr) [[unlikely]] {
+    task.discard();
     return unknown_place(place);
   }
-  if (arena->try_push(std::move(task))) [[likely]] {
+  if (arena->try_push(task)) [[likely]] {
     return {};
   }
   if (full == FullQueue::kRefuse) {
+    task.discard();
     state_->control.full_count.fetch_add(1, std::memory_order_relaxed);
     return Status(ErrorCode::kResourceExhausted,
                   "the queue of " + to_text(place) + " is full; let some of its tasks finish");
   }
-  // The push that failed left the task whole. NOLINTNEXTLINE(bugprone-use-after-move)
-  return state_->push_when_possible(*arena, std::move(task));
+  return state_->push_when_possible(*arena, task);
 }
 
 Status Executor::run_bulk(const Place* place, IndexRange range, detail::BulkBody body,

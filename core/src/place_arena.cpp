@@ -1,5 +1,6 @@
 #include "place_arena.hpp"
 
+#include <chrono>
 #include <new>
 #include <optional>
 #include <thread>
@@ -10,38 +11,53 @@
 namespace pinion {
 namespace {
 
-// How long one drainer goes on looking at an empty ring.
+// How one drainer waits at an empty ring.
 class IdleWatch {
  public:
   explicit IdleWatch(const ArenaControl& control) : control_(control) {}
 
-  void found_task() noexcept { look_count_ = 0; }
+  void found_task() noexcept { idle_since_ = kBusy; }
 
-  // False: leave. A look takes about 20 ns, so it reads the clock once in a microsecond or so, and
-  // offers the CPU to others as often: the producer may be waiting for this very CPU.
+  // Called after each look that found nothing, comes back when it is time for the next one. False:
+  // leave.
   [[nodiscard]] bool goes_on() noexcept {
     const IdlePolicy policy = control_.idle_policy.load(std::memory_order_relaxed);
     if (policy == IdlePolicy::kPark || control_.stopping.load(std::memory_order_relaxed)) {
       return false;
     }
-    if (++look_count_ % kLooksBetweenYields != 0) {
-      pause_cpu();
+    const SystemClock clock;
+    const Instant now = clock.now();
+    if (idle_since_ == kBusy) {
+      idle_since_ = now;
+      offered_at_ = now;
+    }
+    if (policy == IdlePolicy::kSpinThenPark && now - idle_since_ >= control_.spin_window) {
+      return false;
+    }
+    if (now - offered_at_ >= kBetweenOffers) {
+      std::this_thread::yield();
+      offered_at_ = clock.now();
       return true;
     }
-    std::this_thread::yield();
-    const Instant now = SystemClock().now();
-    if (look_count_ == kLooksBetweenYields) {
-      since_ = now;
-    }
-    return policy == IdlePolicy::kSpin || now - since_ < control_.spin_window;
+    do {
+      pause_cpu();
+    } while (clock.now() - now < kBetweenLooks);
+    return true;
   }
 
  private:
-  static constexpr std::uint32_t kLooksBetweenYields = 64;
+  // A look takes the line of the next cell from the producer that is about to fill it, so a drainer
+  // that looked all the time would hold up every push. Meanwhile the producer gets some cells
+  // ahead.
+  static constexpr Duration kBetweenLooks = std::chrono::nanoseconds(150);
+  // The producer may be waiting for this very CPU. An offer that nobody takes costs half a
+  // microsecond, in which a task waits.
+  static constexpr Duration kBetweenOffers = std::chrono::microseconds(2);
+  static constexpr Instant kBusy = Instant::min();
 
   const ArenaControl& control_;
-  std::uint32_t look_count_ = 0;
-  Instant since_ = {};
+  Instant idle_since_ = kBusy;
+  Instant offered_at_ = kBusy;
 };
 
 void count(std::atomic<std::uint64_t>& counter) noexcept {

@@ -47,9 +47,9 @@ class PlaceArena {
   void make_ring(std::size_t capacity) noexcept;
   [[nodiscard]] bool has_ring() const noexcept { return ring_ != nullptr; }
 
-  /// False when the ring is full: `task` is untouched.
-  [[nodiscard]] bool try_push(detail::Task&& task) noexcept {
-    if (!ring_->try_push(std::move(task))) {
+  /// False when the ring is full: the task is not made.
+  [[nodiscard]] bool try_push(detail::TaskSource task) noexcept {
+    if (!ring_->try_push_made([&task](detail::Task* at) noexcept { task.make_at(at); })) {
       return false;
     }
     if (gate_.enter()) [[unlikely]] {

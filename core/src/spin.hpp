@@ -19,7 +19,8 @@ inline void pause_cpu() noexcept {
 }
 
 /// Waits a little longer each time, for what another thread does soon or not so soon: first it
-/// polls, then it offers the CPU, then it sleeps.
+/// pauses for about a microsecond, then it offers the CPU, then it sleeps. It begins with so long a
+/// pause because whoever looks takes the cache line from the thread that is about to change it.
 class Backoff {
  public:
   void wait() noexcept {
@@ -27,9 +28,11 @@ class Backoff {
     constexpr unsigned kYields = 64;
     constexpr std::chrono::microseconds kSleep(50);
     ++count_;
-    if (count_ <= kPauses) {
-      pause_cpu();
-    } else if (count_ <= kPauses + kYields) {
+    if (count_ == 1) {
+      for (unsigned i = 0; i < kPauses; ++i) {
+        pause_cpu();
+      }
+    } else if (count_ <= 1 + kYields) {
       std::this_thread::yield();
     } else {
       std::this_thread::sleep_for(kSleep);

@@ -163,6 +163,40 @@ TEST(ExecutorQueue, TryToSubmitAnswersAtOnceWhenItIsFull) {
   EXPECT_TRUE(executor->try_submit(kFirst, [] {}).ok());
 }
 
+TEST(ExecutorQueue, ACallableThatIsRefusedIsGone) {
+  const auto owned = std::make_shared<int>(0);
+  auto small = [held = owned] {};
+  auto large = [held = owned, padding = std::array<char, 100>()] { static_cast<void>(padding); };
+  const std::unique_ptr<Executor> executor = make_executor(1, 2);
+  EXPECT_EQ(executor->submit(kSecond, std::move(small)).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(owned.use_count(), 2);
+
+  Blocker blocker(*executor, kFirst);
+  ASSERT_TRUE(executor->submit(kFirst, [] {}).ok());
+  ASSERT_TRUE(executor->submit(kFirst, [] {}).ok());
+  EXPECT_EQ(executor->try_submit(kFirst, std::move(large)).code(), ErrorCode::kResourceExhausted);
+  EXPECT_EQ(owned.use_count(), 1);
+  blocker.open();
+}
+
+std::atomic<bool> function_ran = false;
+void set_function_ran() {
+  function_ran = true;
+}
+
+TEST(ExecutorQueue, TakesFunctionsAndCallablesThatStayWithTheCaller) {
+  std::atomic<int> ran = 0;
+  const auto step = [&ran] { ++ran; };
+  {
+    const std::unique_ptr<Executor> executor = make_executor(1, 4);
+    ASSERT_TRUE(executor->submit(kFirst, set_function_ran).ok());
+    ASSERT_TRUE(executor->submit(kFirst, step).ok());
+    ASSERT_TRUE(executor->try_submit(kFirst, step).ok());
+  }
+  EXPECT_TRUE(function_ran);
+  EXPECT_EQ(ran, 2);
+}
+
 TEST(ExecutorQueue, SubmitFromOutsideBlocksUntilThereIsRoom) {
   std::atomic<int> ran = 0;
   const std::unique_ptr<Executor> executor = make_executor(1, 2);

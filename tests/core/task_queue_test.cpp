@@ -5,6 +5,7 @@
 #include <pinion/core/detail/task.hpp>
 #include <pinion/core/detail/task_ring.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -50,6 +51,63 @@ TEST(TaskDeathTest, DiesWhenItIsRunTwice) {
         task.run();
       },
       "actions_ != nullptr");
+}
+
+TEST(TaskSource, MakesTheTaskOnceOfACallableThatLiesElsewhere) {
+  const auto owned = std::make_shared<int>(0);
+  auto callable = [held = owned] { ++*held; };
+  EXPECT_EQ(owned.use_count(), 2);
+  {
+    Task first([] {});
+    std::destroy_at(&first);
+    TaskSource::of(std::move(callable)).make_at(&first);
+    EXPECT_EQ(owned.use_count(), 2);  // It was moved, not copied.
+    first.run();
+  }
+  EXPECT_EQ(*owned, 1);
+  EXPECT_EQ(owned.use_count(), 1);
+}
+
+TEST(TaskSource, CopiesACallableThatStaysWithTheCaller) {
+  struct Step {
+    int* count;
+    void operator()() const { ++*count; }
+  };
+  int count = 0;
+  const Step step{&count};
+  static_assert(TaskSource::kTakes<const Step&>);
+  Task task([] {});
+  std::destroy_at(&task);
+  TaskSource::of(step).make_at(&task);
+  task.run();
+  step();
+  EXPECT_EQ(count, 2);
+}
+
+TEST(TaskSource, DiscardsTheCallable) {
+  const auto owned = std::make_shared<int>(0);
+  auto small = [held = owned] {};
+  TaskSource::of(std::move(small)).discard();
+  EXPECT_EQ(owned.use_count(), 1);
+
+  auto large = [held = owned, padding = std::array<char, 100>()] { static_cast<void>(padding); };
+  Task task(std::move(large));
+  EXPECT_EQ(owned.use_count(), 2);
+  TaskSource::of(std::move(task)).discard();
+  EXPECT_EQ(owned.use_count(), 1);
+}
+
+TEST(TaskSource, TakesOnlyWhatCannotFail) {
+  struct ThrowsOnCopy {
+    ThrowsOnCopy() = default;
+    ThrowsOnCopy(const ThrowsOnCopy&) noexcept(false) {}
+    ThrowsOnCopy(ThrowsOnCopy&&) noexcept {}
+    void operator()() const {}
+  };
+  static_assert(TaskSource::kTakes<ThrowsOnCopy> && !TaskSource::kTakes<const ThrowsOnCopy&>);
+  const auto large = [padding = std::array<char, 100>()] { static_cast<void>(padding); };
+  static_assert(!TaskSource::kTakes<decltype(large)>);
+  static_assert(!TaskSource::kTakes<void (&)()> && TaskSource::kTakes<void (*)()>);
 }
 
 TEST(TaskRing, IsFullAtItsCapacityAndDestroysWhatIsLeft) {

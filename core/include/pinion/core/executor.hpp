@@ -129,13 +129,13 @@ class Executor {
   ///   queue is full and the calling worker is 64 deep in others' tasks. The callable is gone then.
   template <std::invocable F>
   [[nodiscard]] Status submit(Place place, F&& callable) {
-    return submit_task(place, detail::Task(std::forward<F>(callable)), FullQueue::kWait);
+    return submit_callable(place, std::forward<F>(callable), FullQueue::kWait);
   }
 
   /// As submit(), but answers kResourceExhausted at once when the queue is full.
   template <std::invocable F>
   [[nodiscard]] Status try_submit(Place place, F&& callable) {
-    return submit_task(place, detail::Task(std::forward<F>(callable)), FullQueue::kRefuse);
+    return submit_callable(place, std::forward<F>(callable), FullQueue::kRefuse);
   }
 
   /// Calls `body(i)` for each index of the range, or `body(IndexRange)` for pieces that cover it,
@@ -181,7 +181,9 @@ class Executor {
   enum class FullQueue : std::uint8_t { kWait, kRefuse };
 
   explicit Executor(std::unique_ptr<State> state) noexcept;
-  Status submit_task(Place place, detail::Task task, FullQueue full);
+  template <class F>
+  Status submit_callable(Place place, F&& callable, FullQueue full);
+  Status submit_task(Place place, detail::TaskSource task, FullQueue full);
   Status run_bulk(const Place* place, IndexRange range, detail::BulkBody body,
                   const BulkOptions& options);
 
@@ -190,6 +192,16 @@ class Executor {
 
   std::unique_ptr<State> state_;
 };
+
+template <class F>
+Status Executor::submit_callable(Place place, F&& callable, FullQueue full) {
+  if constexpr (detail::TaskSource::kTakes<F>) {
+    return submit_task(place, detail::TaskSource::of(std::forward<F>(callable)), full);
+  } else {
+    detail::Task task(std::forward<F>(callable));
+    return submit_task(place, detail::TaskSource::of(std::move(task)), full);
+  }
+}
 
 template <class Body>
 detail::BulkBody Executor::erase(Body& body) {

@@ -112,4 +112,47 @@ class Task {
 };
 static_assert(sizeof(Task) == 56);
 
+/// A task that is not made yet: where its callable lies, and how to make a Task of it elsewhere. So
+/// a callable is copied once on its way into a queue. A second copy would cost more than the first:
+/// it would wait for bytes that were just written in smaller pieces than it reads.
+///
+/// Thread safety: none. Lifetime: borrows the callable, which it moves from once, in make_at().
+class TaskSource {
+ public:
+  /// Whether a callable that is passed as F&& can become a task without a chance to fail. Of others
+  /// a Task is made first, which then is the callable here.
+  template <class F>
+  static constexpr bool kTakes = std::is_object_v<std::remove_reference_t<F>>&&
+      Task::kFitsInline<std::decay_t<F>>&& std::is_nothrow_constructible_v<std::decay_t<F>, F>;
+
+  template <class F>
+  requires(std::same_as<F, Task> || kTakes<F>) [[nodiscard]] static TaskSource
+      of(F&& callable) noexcept {
+    using Callable = std::remove_reference_t<F>;
+    return TaskSource(const_cast<void*>(static_cast<const void*>(std::addressof(callable))),
+                      [](void* from, Task* to) noexcept {
+                        std::construct_at(to, std::forward<F>(*static_cast<Callable*>(from)));
+                      });
+  }
+
+  /// Makes the task in memory that holds none.
+  void make_at(Task* to) const noexcept { make_(callable_, to); }
+
+  /// Destroys the task that it could have made.
+  void discard() const noexcept {
+    alignas(Task) std::byte storage[sizeof(Task)];
+    Task* const task = reinterpret_cast<Task*>(storage);
+    make_at(task);
+    std::destroy_at(task);
+  }
+
+ private:
+  using Make = void (*)(void* from, Task* to) noexcept;
+
+  TaskSource(void* callable, Make make) noexcept : callable_(callable), make_(make) {}
+
+  void* callable_;
+  Make make_;
+};
+
 }  // namespace pinion::detail

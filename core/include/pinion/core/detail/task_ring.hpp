@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -50,6 +51,14 @@ class TaskRing {
 
   /// False when the ring is full: `item` is untouched.
   [[nodiscard]] bool try_push(T&& item) noexcept {
+    return try_push_made([&item](T* at) noexcept { std::construct_at(at, std::move(item)); });
+  }
+
+  /// The same for an item that `make` constructs where it is told, in the cell. It is not called
+  /// when the ring is full.
+  template <std::invocable<T*> Make>
+  [[nodiscard]] bool try_push_made(const Make& make) noexcept {
+    static_assert(std::is_nothrow_invocable_v<const Make&, T*>);  // The position is taken already.
     std::uint64_t position = tail_.load(std::memory_order_relaxed);
     for (;;) {
       Cell& cell = cells_[position & mask_];
@@ -59,7 +68,7 @@ class TaskRing {
         // Sequentially consistent for size(): see DrainGate. The item is published below.
         if (tail_.compare_exchange_weak(position, position + 1, std::memory_order_seq_cst,
                                         std::memory_order_relaxed)) {
-          std::construct_at(cell.item(), std::move(item));
+          make(cell.item());
           // Release pairs with the acquire in try_pop(), which reads the item.
           cell.turn.store(position + 1, std::memory_order_release);
           return true;
