@@ -311,8 +311,7 @@ class FoldByKey<Key, F>::Emitter {
 
   FoldByKey& state_;
   Keys& keys_;
-  // Of texts, by where they lie: one count would be loaded right after it was stored, which takes
-  // as long as all the rest of adding a word.
+  // Of texts, by where they lie: one count would be loaded right after it was stored, word by word.
   std::array<std::uint64_t, 8> record_counts_ = {};
   std::uintptr_t text_begin_ = 0;
   std::size_t text_size_ = 0;
