@@ -85,14 +85,12 @@ class PlainRun {
         find_work(lane);
         continue;
       }
-      if (lanes_[lane].slot.empty()) {
+      const std::uint32_t task = ready.pop();
+      if (!ready.empty() && lanes_[lane].slot.empty()) {
         lanes_[lane].slot.offer(ready);
         static_cast<void>(calls_.call());
-        if (ready.empty()) {
-          continue;
-        }
       }
-      run(ready, ready.pop());
+      run(ready, task);
       ++ended;
     }
   }
