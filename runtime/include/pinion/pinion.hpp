@@ -3,6 +3,7 @@
 /// Everything that a program of Pinion needs.
 
 #include <pinion/core/bytes.hpp>
+#include <pinion/dag/graph.hpp>
 #include <pinion/runtime/job.hpp>
 #include <pinion/runtime/version.hpp>
 #include <pinion/shard/collect.hpp>
