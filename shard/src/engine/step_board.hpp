@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <set>
+#include <shared_mutex>
 #include <span>
 #include <utility>
 #include <variant>
@@ -87,6 +88,9 @@ class StepBoard {
   /// The calling loop is over; it touches the board no more.
   void loop_ended();
 
+  /// Held shared by each merge, and alone by one that was refused memory beside the others.
+  [[nodiscard]] std::shared_mutex& merging() noexcept { return merging_; }
+
  private:
   using DroppedKey = std::pair<protocol::Stage, protocol::Fence>;
   struct Unit {
@@ -99,6 +103,7 @@ class StepBoard {
 
   IControlLink& control_;
   SystemClock clock_;
+  std::shared_mutex merging_;
 
   Mutex mutex_;
   std::condition_variable_any changed_;

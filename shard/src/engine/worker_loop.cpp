@@ -1,7 +1,9 @@
 #include "engine/worker_loop.hpp"
 
 #include <exception>
+#include <mutex>
 #include <new>
+#include <shared_mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -216,17 +218,7 @@ void WorkerLoop::drop_batch() {
 void WorkerLoop::merge(const Lease& lease, const Partials& partials) {
   const Instant begin = clock_.now();
   Blob output;
-  Failure failure = guarded(state_pages_, [&]() -> Failure {
-    if (!partials) {
-      return to_failure(partials.error());
-    }
-    Result<Blob> merged = merge_partition(static_cast<std::uint32_t>(lease.unit), *partials);
-    if (!merged) {
-      return to_failure(merged.error());
-    }
-    output = std::move(*merged);
-    return {};
-  });
+  Failure failure = try_merge(lease, partials, output);
   if (failure.code != ErrorCode::kOk) {
     failure.text = "merging partition " + std::to_string(lease.unit) + " on rank " +
                    std::to_string(work_.job.info().rank) + ": " + failure.text;
@@ -235,6 +227,32 @@ void WorkerLoop::merge(const Lease& lease, const Partials& partials) {
   }
   trace("merge", lease.unit, begin);
   report(Stage::kMerge, {lease}, 0, std::move(output));
+}
+
+// What does not fit beside the merges of other workers may fit alone.
+Failure WorkerLoop::try_merge(const Lease& lease, const Partials& partials, Blob& output) {
+  const auto merge_once = [&] {
+    return guarded(state_pages_, [&]() -> Failure {
+      if (!partials) {
+        return to_failure(partials.error());
+      }
+      Result<Blob> merged = merge_partition(static_cast<std::uint32_t>(lease.unit), *partials);
+      if (!merged) {
+        return to_failure(merged.error());
+      }
+      output = std::move(*merged);
+      return {};
+    });
+  };
+  {
+    const std::shared_lock together(board_.merging());
+    Failure failure = merge_once();
+    if (failure.code != ErrorCode::kResourceExhausted) {
+      return failure;
+    }
+  }
+  const std::unique_lock alone(board_.merging());
+  return merge_once();
 }
 
 Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, std::span<const Blob> partials) {

@@ -62,6 +62,8 @@ class WorkerLoop {
   void drop_batch();
 
   void merge(const protocol::Lease& lease, const Partials& partials);
+  [[nodiscard]] protocol::Failure try_merge(const protocol::Lease& lease, const Partials& partials,
+                                            Blob& output);
   [[nodiscard]] Result<Blob> merge_partition(std::uint32_t partition,
                                              std::span<const Blob> partials);
 

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <latch>
+#include <memory>
 #include <new>
 #include <span>
 #include <string>
@@ -13,6 +15,8 @@
 
 #include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/map_reduce.hpp>
+#include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/zeroed_pages.hpp>
 
 #include "shard/engine/fake_job.hpp"
 #include "temporary_folder.hpp"
@@ -117,6 +121,73 @@ TEST(StateMemory, OfSmallBudgetsSealsBatchesEarlyInsteadOfFailing) {
     EXPECT_EQ(counts->size(), 1'000'000u);
     EXPECT_LE(rank.memory().usage().total.peak_bytes, 32 * kMiB);
   });
+}
+
+// Takes more than half of the budget to merge. The first that gets it keeps it until another was
+// refused, so that two merges always meet.
+class HungryState final : public IAggregator {
+ public:
+  static constexpr std::uint64_t kBudgetBytes = 64 * kMiB;
+
+  struct Meeting {
+    std::atomic<bool> is_kept = false;
+    std::atomic<int> refused_count = 0;
+    std::latch refused{1};
+  };
+
+  explicit HungryState(Meeting& meeting) : meeting_(meeting) {}
+
+  [[nodiscard]] std::unique_ptr<IAggregator> fresh() const override {
+    return std::make_unique<HungryState>(meeting_);
+  }
+  void accumulate(const Part&) override {}
+  [[nodiscard]] Status merge(std::span<const std::span<const std::byte>>) override {
+    try {
+      pages_ = ZeroedPages(kBudgetBytes / 8 * 5);
+    } catch (const StateRefused&) {
+      if (++meeting_.refused_count == 1) {
+        meeting_.refused.count_down();
+      }
+      throw;
+    }
+    if (!meeting_.is_kept.exchange(true)) {
+      meeting_.refused.wait();
+    }
+    return {};
+  }
+  void finalize() override {}
+  [[nodiscard]] Result<Blob> seal(IBlobStore& store, Place place,
+                                  std::uint32_t partition_count) override {
+    const PartitionedLayout layout =
+        layout_partitions(std::vector<std::uint64_t>(partition_count, 1));
+    Result<BlobWriter> writer = store.create(layout.size_bytes, place);
+    if (!writer) {
+      return std::move(writer).error();
+    }
+    write_partition_table(writer->bytes(), layout);
+    return writer->seal();
+  }
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept override { return 0; }
+
+ private:
+  Meeting& meeting_;
+  ZeroedPages pages_;
+};
+
+TEST(StateMemory, ThatTwoMergesDoNotFindTogetherTheyFindOneAfterTheOther) {
+  FakeJob job({.worker_count = 2, .memory_bytes = HungryState::kBudgetBytes});
+  HungryState::Meeting meeting;
+  const HungryState prototype(meeting);
+  job.run([&](FakeRank& rank) {
+    StepSpec spec = detail::make_step("hungry merges", indices(1), by_index_range(1), {});
+    spec.partition_count = 2;
+    spec.prototype = &prototype;
+    spec.body = [](const Shard&, IAggregator&) {};
+    const Result<StepOutcome> outcome = run_step(rank, spec);
+    ASSERT_TRUE(outcome) << outcome.error().to_string();
+    EXPECT_EQ(outcome->partitions.size(), 2u);
+  });
+  EXPECT_EQ(meeting.refused_count, 1);
 }
 
 TEST(StateMemory, OfAMillionKeysIsLittleMoreThanTheAnswerAndTheInput) {
