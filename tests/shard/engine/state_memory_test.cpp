@@ -94,7 +94,7 @@ TEST(StateMemory, ThatIsRefusedSpoilsTheBatchAlsoWhenTheBodyGoesOn) {
   FakeJob job({.worker_count = 1, .memory_bytes = 8 * kMiB});
   std::atomic<int> caught = 0;
   job.run([&](FakeRank& rank) {
-    const Status status = count_keys(rank, 1'000'000, [&](auto& emit, std::uint64_t key) {
+    const Status status = count_keys(rank, 200'000, [&](auto& emit, std::uint64_t key) {
       try {
         emit(key, 1);
       } catch (const std::bad_alloc&) {
