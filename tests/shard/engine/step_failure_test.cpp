@@ -1,4 +1,6 @@
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <filesystem>
 #include <mutex>
@@ -35,11 +37,20 @@ class Answers {
   void add(const Status& status) {
     const std::lock_guard lock(mutex_);
     answers_.push_back(status);
+    answered_.notify_all();
   }
+
+  // Blocks until some rank was answered; false when the time is over.
+  [[nodiscard]] bool wait_for_one(std::chrono::seconds time) {
+    std::unique_lock lock(mutex_);
+    return answered_.wait_for(lock, time, [this] { return !answers_.empty(); });
+  }
+
   [[nodiscard]] const std::vector<Status>& all() const { return answers_; }
 
  private:
   std::mutex mutex_;
+  std::condition_variable answered_;
   std::vector<Status> answers_;
 };
 
@@ -117,7 +128,12 @@ TEST(StepFailure, NamesBothStepsWhenRanksDiffer) {
   Answers answers;
   job.run([&](FakeRank& rank) {
     const std::uint64_t count = rank.info().rank == 0 ? 17 : 18;
-    answers.add(for_each_shard(rank, indices(count), by_index_range(1), [](const Shard&) {}));
+    // The rank that is first would otherwise be through before the other comes.
+    const auto until_the_other_was_answered = [&](const Shard&) {
+      EXPECT_TRUE(answers.wait_for_one(std::chrono::seconds(20)));
+    };
+    answers.add(
+        for_each_shard(rank, indices(count), by_index_range(1), until_the_other_was_answered));
   });
   ASSERT_EQ(answers.all().size(), 2u);
   for (const Status& answer : answers.all()) {
@@ -125,6 +141,23 @@ TEST(StepFailure, NamesBothStepsWhenRanksDiffer) {
     EXPECT_THAT(answer.to_string(), AllOf(HasSubstr("17"), HasSubstr("18"),
                                           HasSubstr("for_each_shard"), HasSubstr(".cpp:")));
   }
+}
+
+TEST(StepFailure, NamesBothStepsToARankThatComesWhenTheOtherIsDone) {
+  FakeJob job({.rank_count = 2});
+  Answers answers;
+  job.run([&](FakeRank& rank) {
+    if (rank.info().rank == 1) {
+      ASSERT_TRUE(answers.wait_for_one(std::chrono::seconds(20)));
+    }
+    const std::uint64_t count = rank.info().rank == 0 ? 17 : 18;
+    answers.add(for_each_shard(rank, indices(count), by_index_range(1), [](const Shard&) {}));
+  });
+  ASSERT_EQ(answers.all().size(), 2u);
+  EXPECT_TRUE(answers.all()[0].ok()) << answers.all()[0].to_string();
+  EXPECT_EQ(answers.all()[1].code(), ErrorCode::kFailedPrecondition);
+  EXPECT_THAT(answers.all()[1].to_string(), AllOf(HasSubstr("17"), HasSubstr("18"),
+                                                  HasSubstr("for_each_shard"), HasSubstr(".cpp:")));
 }
 
 TEST(StepFailure, TellsEveryRankThatTheInputIsMissing) {
