@@ -1,5 +1,6 @@
 #include "place_arena.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 #include <optional>
@@ -10,6 +11,55 @@
 
 namespace pinion {
 namespace {
+
+// A look takes the line of the next cell, or that of the tail, from the producer that is about to
+// write it, so a drainer that looked all the time would hold up every push. Meanwhile the producer
+// gets some cells ahead.
+void pause_between_looks() noexcept {
+  constexpr Duration kBetweenLooks = std::chrono::nanoseconds(150);
+  const SystemClock clock;
+  const Instant begin = clock.now();
+  do {
+    pause_cpu();
+  } while (clock.now() - begin < kBetweenLooks);
+}
+
+// Keeps a drainer some cells behind the producers. One that is at their heels takes each line while
+// they write it or the next: both sides then wait for a transfer between the CPUs at every task,
+// and stay like that, as they are equally fast.
+class FollowingDistance {
+ public:
+  // False: producers are just ahead and at work, look again after a pause.
+  [[nodiscard]] bool may_take(const detail::TaskRing<detail::Task>& ring) noexcept {
+    if (take_count_ > 0) {
+      --take_count_;
+      return true;
+    }
+    const std::size_t size = ring.size();
+    if (size < kFar && size > size_before_ && look_count_ < kLookCountMax) {
+      size_before_ = size;
+      ++look_count_;
+      return false;
+    }
+    take_count_ = size < kFar ? size : size - kNear;
+    size_before_ = 0;
+    look_count_ = 0;
+    take_count_ -= std::min<std::size_t>(take_count_, 1);
+    return true;
+  }
+
+  void found_none() noexcept { take_count_ = 1; }  // Who comes to an idle drainer does not wait.
+
+ private:
+  static constexpr std::size_t kNear = 128;
+  static constexpr std::size_t kFar = 256;
+  // 16 pauses, 2.4 us, are the most that a task waits for more of them to come.
+  static constexpr unsigned kLookCountMax = 16;
+
+  std::size_t take_count_ = 0;  // Tasks until the next look at the size.
+  std::size_t size_before_ = 0;
+  unsigned look_count_ = 0;
+};
 
 // How one drainer waits at an empty ring.
 class IdleWatch {
@@ -39,17 +89,11 @@ class IdleWatch {
       offered_at_ = clock.now();
       return true;
     }
-    do {
-      pause_cpu();
-    } while (clock.now() - now < kBetweenLooks);
+    pause_between_looks();
     return true;
   }
 
  private:
-  // A look takes the line of the next cell from the producer that is about to fill it, so a drainer
-  // that looked all the time would hold up every push. Meanwhile the producer gets some cells
-  // ahead.
-  static constexpr Duration kBetweenLooks = std::chrono::nanoseconds(150);
   // The producer may be waiting for this very CPU. An offer that nobody takes costs half a
   // microsecond, in which a task waits.
   static constexpr Duration kBetweenOffers = std::chrono::microseconds(2);
@@ -110,19 +154,25 @@ bool PlaceArena::try_run_one() noexcept {
 void PlaceArena::drain() noexcept {
   const detail::InsideTask inside;
   IdleWatch idle(control_);
+  FollowingDistance distance;
   for (;;) {
     if (gate_.bulk_waits()) {
       if (gate_.leave_to_bulk()) {
         return count(control_.yield_count);
       }
+    } else if (!distance.may_take(*ring_)) {
+      pause_between_looks();
     } else if (std::optional<detail::Task> task = ring_->try_pop()) {
       task->run();
       idle.found_task();
-    } else if (!idle.goes_on()) {
-      if (gate_.leave(*ring_)) {
-        return count(control_.leave_count);
+    } else {
+      distance.found_none();
+      if (!idle.goes_on()) {
+        if (gate_.leave(*ring_)) {
+          return count(control_.leave_count);
+        }
+        std::this_thread::yield();  // A producer is between taking its cell and filling it.
       }
-      std::this_thread::yield();  // A producer is between taking its cell and filling it.
     }
   }
 }
