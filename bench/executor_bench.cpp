@@ -9,8 +9,10 @@
 // The contenders run by turns in this program: repetitions are shuffled. Each iteration is one
 // sample. Without arguments, the program prints a table of what is asked of the executor: medians
 // over the repetitions of the median of each, and the lowest and highest repetition. Repetitions in
-// which other programs had more than 6 % of the CPUs are left out. With --benchmark_out=FILE the
-// quantiles of each repetition, in nanoseconds an item, are in the file.
+// which other programs had more than 6 % of the CPUs are left out. Submissions stand in lines of
+// their own where the two CPUs were far from each other: each task is a line of the cache or two
+// that goes from one to the other, and what that costs changes on a virtual machine. With
+// --benchmark_out=FILE the quantiles of each repetition, in nanoseconds an item, are in the file.
 
 #include <sched.h>
 #include <sys/times.h>
@@ -40,6 +42,8 @@
 #endif
 
 #include <pinion/core/executor.hpp>
+
+#include "line_round_trip.hpp"
 
 namespace pinion {
 namespace {
@@ -118,6 +122,18 @@ class Samples {
   std::vector<double> nanoseconds_;
 };
 
+// How far the first two CPUs are from each other, at the worst of before and after what is
+// measured.
+class LineWatch {
+ public:
+  void report(benchmark::State& state) const { state.counters["line"] = std::max(before_, trip()); }
+
+ private:
+  static double trip() { return bench::line_round_trip_nanoseconds(0, 1); }
+
+  const double before_ = trip();
+};
+
 // Counts what the workers did, each in a line of its own, so that counting costs them nothing.
 class Tally {
  public:
@@ -160,6 +176,7 @@ static_assert(sizeof(Payload<48>) == 48);
 template <std::size_t kSize>
 void submit_pinion(benchmark::State& state) {
   const auto worker_count = static_cast<std::size_t>(state.range(0));
+  const LineWatch line;
   const std::unique_ptr<Executor> executor = make_executor(worker_count, IdlePolicy::kSpinThenPark);
   Samples samples(kTaskCount);
   for (auto _ : state) {
@@ -172,12 +189,14 @@ void submit_pinion(benchmark::State& state) {
     samples.end();
   }
   samples.report(state);
+  line.report(state);
 }
 
 void submit_tbb_enqueue(benchmark::State& state) {
   const auto worker_count = static_cast<std::size_t>(state.range(0));
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, worker_count + 1);
   tbb::task_arena arena(static_cast<int>(worker_count), /*reserved_for_masters=*/0);
+  const LineWatch line;
   Samples samples(kTaskCount);
   for (auto _ : state) {
     samples.begin();
@@ -191,6 +210,7 @@ void submit_tbb_enqueue(benchmark::State& state) {
     samples.end();
   }
   samples.report(state);
+  line.report(state);
 }
 
 #ifdef PINION_HAS_TASKFLOW
@@ -208,6 +228,7 @@ void submit_taskflow(benchmark::State& state) {
     samples.end();
   }
   samples.report(state);
+  line.report(state);
 }
 #endif
 
@@ -374,6 +395,10 @@ constexpr TableLine kTable[] = {
     {"submit 24 bytes, 2 workers", "submit/pinion_24_bytes/2", "submit/tbb_enqueue/2", "<= 30 ns"},
     {"submit 48 bytes, 1 worker", "submit/pinion_48_bytes/1", "submit/tbb_enqueue/1", "<= 30 ns"},
     {"submit 48 bytes, 2 workers", "submit/pinion_48_bytes/2", "submit/tbb_enqueue/2", "<= 30 ns"},
+    {"the same, 1 worker, CPUs far", "submit/pinion_48_bytes/1/far", "submit/tbb_enqueue/1/far",
+     "-"},
+    {"the same, 2 workers, CPUs far", "submit/pinion_48_bytes/2/far", "submit/tbb_enqueue/2/far",
+     "-"},
     {"loop, 1 worker: plain thread", "bulk/pinion/1", "bulk/plain_threads/1", "ratio <= 1.03"},
     {"loop, 2 workers: plain threads", "bulk/pinion/2", "bulk/plain_threads/2", "ratio <= 1.03"},
     {"loop beside a flood: quiet", "bulk_1_worker/flood/1", "bulk_1_worker/flood/0",
@@ -398,8 +423,11 @@ class TableReporter final : public benchmark::BenchmarkReporter {
       if (run.counters.at("others").value > kOthersMax) {
         ++disturbed_count_;
       } else {
-        medians_[run.run_name.function_name + "/" + run.run_name.args].push_back(
-            run.counters.at("p50").value);
+        const auto line = run.counters.find("line");
+        const bool far =
+            line != run.counters.end() && line->second.value > bench::kLineIsFarNanoseconds;
+        medians_[run.run_name.function_name + "/" + run.run_name.args + (far ? "/far" : "")]
+            .push_back(run.counters.at("p50").value);
       }
     }
   }
@@ -422,8 +450,11 @@ class TableReporter final : public benchmark::BenchmarkReporter {
       }
       std::printf("  %s\n", line.asked);
     }
-    std::printf("%d of %d repetitions are left out: others had more than %.0f %% of the CPUs\n",
-                disturbed_count_, run_count_, 100 * kOthersMax);
+    std::printf(
+        "%d of %d repetitions are left out: others had more than %.0f %% of the CPUs\n"
+        "far: a line of the cache took more than %.0f ns from the first CPU to the second and "
+        "back\n",
+        disturbed_count_, run_count_, 100 * kOthersMax, bench::kLineIsFarNanoseconds);
   }
 
  private:
