@@ -137,6 +137,19 @@ def run_once(command):
     return repetition
 
 
+def after_warming(build, byte_count):
+    """run_once(), each time just after so much memory was used."""
+    program = os.path.join(build, "bench", "warm_memory")
+
+    def run(command):
+        warmed = subprocess.run([program, str(byte_count)], check=False, capture_output=True, text=True)
+        if warmed.returncode != 0:
+            raise Refused(71, warmed.stderr.strip() or f"{program} ended with {warmed.returncode}")
+        return run_once(command)
+
+    return run
+
+
 def measure(command, reruns=RERUNS_MAX, run=run_once):
     """A repetition, again while it is disturbed: (the one that counts, all of them)."""
     attempts = [run(command)]
