@@ -297,7 +297,9 @@ void WorkerLoop::report(Stage stage, std::vector<Lease> leases, std::uint64_t in
   sealed.report.step = work_.step;
   sealed.report.stage = stage;
   sealed.report.output = output.handle();
-  sealed.report.digest = hash_bytes(output.bytes());
+  if (work_.job.info().rank_count > 1) {
+    sealed.report.digest = hash_bytes(output.bytes());
+  }
   sealed.report.input_bytes = input_bytes;
   sealed.report.batch = std::move(leases);
   sealed.output = std::move(output);

@@ -155,7 +155,7 @@ struct Report {
   Stage stage = Stage::kMap;
   std::uint64_t report = 0;  ///< The rank's own number for it, returned in Verdict.
   BlobHandle output = {};    ///< Map: the partial. Merge: the finished partition.
-  std::uint64_t digest = 0;
+  std::uint64_t digest = 0;  ///< Of the output; 0 from a lone rank, who reports nothing twice.
   std::uint64_t input_bytes = 0;
   std::vector<Lease> batch = {};  ///< Never empty; one lease in the merge stage, or when ordered.
 
