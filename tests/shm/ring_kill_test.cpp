@@ -230,6 +230,7 @@ void die_at_each(std::initializer_list<RingStore> stores, const Outlive& outlive
         SCOPED_TRACE(testing::Message() << (is_before ? "before" : "after") << " store "
                                         << static_cast<int>(store) << ", time " << occurrence);
         outlive({store, is_before, occurrence}, {});
+        ASSERT_FALSE(testing::Test::HasFailure());  // One stuck waiter is enough to wait for.
       }
     }
   }
