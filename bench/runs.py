@@ -31,6 +31,8 @@ DATA = {
 }
 PI_SAMPLES = 4_000_000_000
 
+MPI = "openmpi"
+
 
 class Refused(Exception):
     """Ends a script with `status` and the words of the exception."""
@@ -74,13 +76,17 @@ def cases(workloads, folder, pi_samples=PI_SAMPLES):
     return found
 
 
-def programs(build, workload):
-    """{contender: path} of what was built for a workload, Pinion's program first."""
+def programs(build, workload, several_processes=False):
+    """{contender: path} of what was built for a workload, Pinion's program first.
+
+    Programs of MPI are among them only where there are to be several processes.
+    """
     folder = os.path.join(build, "bench", "workloads", workload)
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     found = {name: os.path.join(folder, name) for name in names
              if os.access(os.path.join(folder, name), os.X_OK)
-             and os.path.isfile(os.path.join(folder, name))}
+             and os.path.isfile(os.path.join(folder, name))
+             and (several_processes or name != MPI)}
     if not found:
         raise Refused(66, f"no program in {folder}; build the target bench_programs first")
     return dict(sorted(found.items(), key=lambda item: (item[0] != "pinion", item[0])))
@@ -180,8 +186,37 @@ def summary(case, counted, attempts):
             "reruns": len(attempts) - len(counted)}
 
 
-def compare(case, contenders, workers, repetitions, reruns=RERUNS_MAX, run=run_once):
-    """Runs `contenders` ({name: path}) by turns; {name: (summary, attempts)}.
+def ranked_programs(build, workload, ranks):
+    """{contender: command} for jobs of several processes with one worker each.
+
+    Pinion on that many ranks first, then on one rank with as many workers, then MPI by hand.
+    """
+    found = programs(build, workload, several_processes=True)
+    if "pinion" not in found:
+        raise Refused(66, f"Pinion has no program for {workload}")
+    command = os.path.join(build, "tools", "pinion")
+    if not os.path.exists(command):
+        raise Refused(66, f"{command} is not there; build the target bench_programs first")
+    ranked = {"pinion": [command, "run", "-n", str(ranks), "--workers-per-rank", "1", "--quiet",
+                         "--", found["pinion"], "--workers", "1"],
+              "pinion, one rank": [found["pinion"], "--workers", str(ranks)]}
+    if MPI in found:
+        ranked[MPI] = ["mpirun", "-n", str(ranks), "--allow-run-as-root", "--bind-to", "core",
+                       found[MPI], "--workers", "1"]
+    else:
+        say(f"{workload}: no program of MPI was built; is libopenmpi-dev installed?")
+    return ranked
+
+
+def command_of(contender, workers, case):
+    """`contender` is the path of a program, or a whole command before its input."""
+    words = [contender, "--workers", str(workers)] if isinstance(contender, str) else contender
+    return [*words, *case.arguments]
+
+
+def compare(case, contenders, workers, repetitions, reruns=RERUNS_MAX, run=run_once,
+            checks_memory=True):
+    """Runs `contenders` ({name: path or command}) by turns; {name: (summary, attempts)}.
 
     Raises Refused when the checksums of two repetitions differ, and when a program needed more
     memory than it says that it may.
@@ -193,7 +228,7 @@ def compare(case, contenders, workers, repetitions, reruns=RERUNS_MAX, run=run_o
         # Whoever comes first meets what the repetition before left behind.
         shift = repetition % len(names)
         for name in names[shift:] + names[:shift]:
-            command = [contenders[name], "--workers", str(workers), *case.arguments]
+            command = command_of(contenders[name], workers, case)
             best, made = measure(command, reruns, run)
             counted[name].append(best)
             attempts[name] += made
@@ -202,7 +237,11 @@ def compare(case, contenders, workers, repetitions, reruns=RERUNS_MAX, run=run_o
                 + (f", disturbed: {best['foreign_share']:.0%} of the CPUs went to others"
                    if best["disturbed"] else ""))
             check_answers(case, attempts)
-            check_memory(case, name, best)
+            if checks_memory:
+                check_memory(case, name, best)
+            else:
+                for field in ("memory_bytes", "memory_bytes_max"):
+                    best.pop(field, None)
     return {name: (summary(case, counted[name], attempts[name]), attempts[name])
             for name in names}
 

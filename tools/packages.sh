@@ -16,7 +16,9 @@ pinion_build_packages=(
 pinion_check_packages=(clang clang-format-14 doxygen shellcheck)
 
 # What only the nightly run needs.
-pinion_nightly_packages=(clang-tidy libbenchmark-dev libstarpu-dev)
+pinion_nightly_packages=(
+  clang-tidy libbenchmark-dev libopenmpi-dev libstarpu-dev libzmq3-dev openmpi-bin
+)
 
 # What only the tests in virtual machines need; tests/vm/prepare.sh fetches their kernel too.
 pinion_vm_packages=(busybox-static cpio qemu-system-x86)

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdio>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include <pinion/pinion.hpp>
@@ -23,11 +25,14 @@ namespace pinion::bench {
 }
 
 /// run_program() for a program of Pinion: its job starts before the first repetition is measured,
-/// and all of them are steps of it.
+/// and all of them are steps of it. Of several ranks the first one prints.
 inline int run_job(const Program& program, int argc, char** argv,
                    const std::function<Repetition(Job&, const Options&)>& run) {
   return run_prepared(program, argc, argv, [&run](const Options& options) {
     auto job = std::make_shared<Job>(make_job(options.workers));
+    if (job->info().rank != 0 && std::freopen("/dev/null", "w", stdout) == nullptr) {
+      throw std::runtime_error("opening /dev/null");  // One rank prints for all of them.
+    }
     return [job, &run](const Options& asked) { return run(*job, asked); };
   });
 }

@@ -3,20 +3,9 @@
 #include <chrono>
 #include <thread>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include <pinion/core/detail/pause_cpu.hpp>
 
 namespace pinion {
-
-/// Tells the processor that the calling thread polls.
-inline void pause_cpu() noexcept {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm __volatile__("isb");
-#endif
-}
 
 /// Waits a little longer each time, for what another thread does soon or not so soon: first it
 /// pauses for about a microsecond, then it offers the CPU, then it sleeps. It begins with so long a

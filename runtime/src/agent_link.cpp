@@ -1,5 +1,6 @@
 #include "agent_link.hpp"
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 
@@ -137,6 +138,31 @@ Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
                                             " descriptors for a blob; it must send 1");
   }
   return std::pair(std::move(answer->descriptors[0]), reference->home);
+}
+
+Result<RingEnd> AgentLink::ring_with(std::uint32_t rank) {
+  Result<Frame> answer = request(FrameKind::kRing, {BlobHandle{.index = rank}, {}}, {});
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (answer->kind == number(FrameKind::kDone)) {
+    Status refused = decode_status(answer->payload);
+    return refused.ok() ? Status(ErrorCode::kInternal, "the agent gave nothing for a ring")
+                        : std::move(refused);
+  }
+  const Result<RingAddress> address = decode_ring_address(answer->payload);
+  if (!address) {
+    return address.error();
+  }
+  std::vector<UniqueFd>& descriptors = answer->descriptors;
+  if (descriptors.size() != kRingDescriptorCount + 1) {
+    return Status(ErrorCode::kInternal, "the agent sent " + std::to_string(descriptors.size()) +
+                                            " descriptors for a ring; it must send " +
+                                            std::to_string(kRingDescriptorCount + 1));
+  }
+  RingTicket ticket{.address = *address, .descriptors = {}};
+  std::move(descriptors.begin(), descriptors.end() - 1, ticket.descriptors.begin());
+  return RingEnd::attach(std::move(ticket), std::move(descriptors.back()));
 }
 
 void AgentLink::leave(std::uint32_t rank) noexcept {

@@ -19,6 +19,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shm/channel.hpp>
+#include <pinion/shm/ring.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
 #include "frames.hpp"
@@ -28,7 +29,8 @@ namespace pinion {
 /// A rank's end of the socket to its agent. A thread of its own reads, so that the agent's end is
 /// noticed whatever the program does: the process then ends, as its work can no longer count.
 ///
-/// Thread safety: as IControlLink says; publish(), fetch() and leave() from any thread.
+/// Thread safety: as IControlLink says; publish(), fetch(), ring_with() and leave() from any
+/// thread.
 class AgentLink final : public IControlLink {
  public:
   /// Joins the job. Blocks: for the agent's answer.
@@ -51,6 +53,13 @@ class AgentLink final : public IControlLink {
 
   /// The segment behind a handle. Blocks: for the agent's answer.
   [[nodiscard]] Result<std::pair<UniqueFd, Place>> fetch(const BlobHandle& handle);
+
+  /// This rank's end of its ring with another one, which asks for the other end. There is one ring
+  /// for each two lives of ranks: after the other one's death, ask again for that with its next.
+  /// Blocks: for the agent's answer.
+  /// Errors: kUnavailable while the other rank has not joined the job, or is gone; kAlreadyExists
+  ///   when this end was given out before; kInvalidArgument for a number that is no other rank's.
+  [[nodiscard]] Result<RingEnd> ring_with(std::uint32_t rank);
 
   /// Tells the agent that the program is done with the job; its end is in good order from here on.
   void leave(std::uint32_t rank) noexcept;

@@ -133,6 +133,23 @@ Result<BlobReference> decode_reference(std::span<const std::byte> payload) {
   return reference;
 }
 
+std::vector<std::byte> encode_ring_address(const RingAddress& address) {
+  std::vector<std::byte> bytes(sizeof(RingAddress));
+  std::memcpy(bytes.data(), &address, sizeof(RingAddress));
+  return bytes;
+}
+
+Result<RingAddress> decode_ring_address(std::span<const std::byte> payload) {
+  RingAddress address;
+  if (payload.size() != sizeof(RingAddress)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "the address of a ring has " + std::to_string(payload.size()) +
+                      " bytes; it must have " + std::to_string(sizeof(RingAddress)));
+  }
+  std::memcpy(&address, payload.data(), sizeof(RingAddress));
+  return address;
+}
+
 std::vector<std::byte> encode_held(std::uint64_t bytes) {
   std::vector<std::byte> payload(sizeof(bytes));
   std::memcpy(payload.data(), &bytes, sizeof(bytes));

@@ -10,6 +10,7 @@
 #include <pinion/core/executor.hpp>
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/shm/ring.hpp>
 
 namespace pinion {
 
@@ -25,6 +26,8 @@ enum class FrameKind : std::uint16_t {
   kDone = 7,        ///< Agent: the Status of a request.
   kGoodbye = 8,     ///< Rank: the program is done with the job; answered by kDone.
   kPublished = 9,   ///< Agent: a kPublish was taken, and the bytes that its segments hold.
+  kRing = 10,  ///< Rank: wants a ring with the rank `index`; answered by kRingTicket, or kDone.
+  kRingTicket = 11,  ///< Agent: a RingAddress; its descriptors, and the other rank's pidfd.
 };
 
 struct Hello {
@@ -55,6 +58,8 @@ struct BlobReference {
 [[nodiscard]] Result<Welcome> decode_welcome(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_reference(const BlobReference& reference);
 [[nodiscard]] Result<BlobReference> decode_reference(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_ring_address(const RingAddress& address);
+[[nodiscard]] Result<RingAddress> decode_ring_address(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_held(std::uint64_t bytes);
 [[nodiscard]] Result<std::uint64_t> decode_held(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_status(const Status& status);

@@ -89,6 +89,38 @@ class Compare(unittest.TestCase):
         self.assertEqual(written["build_type"], "Release")
         self.assertGreater(written["machine"]["cpus"], 0)
 
+    def test_runs_jobs_of_several_processes(self):
+        with Build(pinion=program("pinion", 1), plain=program("plain", 9),
+                   openmpi=program("openmpi", 3)) as build:
+            tools = os.path.join(build, "tools")
+            os.makedirs(tools)
+            launcher = os.path.join(tools, "pinion")
+            for name in (launcher, os.path.join(tools, "mpirun")):
+                with open(name, "w", encoding="utf-8") as file:
+                    # What follows the options is the program.
+                    file.write('#!/bin/sh\nwhile [ ! -f "$1" ]; do shift; done\nexec "$@"\n')
+                os.chmod(name, stat.S_IRWXU)
+            with unittest.mock.patch.dict(os.environ,
+                                          {"PATH": tools + ":" + os.environ["PATH"]}):
+                done = compare(build, "-n", "1", "--ranks", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("pi 4e9, 2 workers: 0.50 x the speed of the best, pinion, one rank",
+                      done.stdout)
+        self.assertIn("openmpi", done.stdout)
+        self.assertNotIn("plain", done.stdout)
+
+    def test_leaves_programs_of_mpi_out_where_there_is_one_process(self):
+        with Build(pinion=program("pinion", 1), openmpi=program("openmpi", 3)) as build:
+            done = compare(build, "-n", "1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("openmpi", done.stdout)
+
+    def test_refuses_ranks_without_the_command(self):
+        with Build(pinion=program("pinion", 1)) as build:
+            done = compare(build, "-n", "1", "--ranks", "2")
+        self.assertEqual(done.returncode, 66)
+        self.assertIn("tools/pinion is not there", done.stderr)
+
     def test_refuses_when_answers_differ(self):
         with Build(pinion=program("pinion", 1), plain=program("plain", 1, "beef")) as build:
             done = compare(build, "-n", "1")

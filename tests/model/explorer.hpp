@@ -63,11 +63,20 @@ class Explorer {
     return explorer;
   }
 
+  /// The body that runs, by its number in the program.
+  [[nodiscard]] std::size_t current_body() const noexcept { return current_; }
+
   /// The point before each shared operation of a body, where another body may go first.
   void yield() {
     if (inside_body_) {
       switch_to(choose());
     }
+  }
+
+  /// One of `option_count` numbers from 0; each in some schedule.
+  [[nodiscard]] std::size_t pick(std::size_t option_count) {
+    PINION_ASSERT(inside_body_);
+    return take(option_count);
   }
 
   void block_until(std::function<bool()> condition) {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <latch>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -208,6 +209,59 @@ TEST(AgentLink, RefusesAnswersToAFetchThatBringNoMemory) {
   EXPECT_EQ(link->fetch(handle_of(5)).error().code(), ErrorCode::kInternal);
   EXPECT_EQ(link->fetch(handle_of(5)).error().code(), ErrorCode::kInternal);
   EXPECT_EQ(link->fetch(handle_of(5)).error().code(), ErrorCode::kInvalidArgument);
+}
+
+TEST(AgentLink, HasARingWithAnotherRank) {
+  std::uint32_t asked = 0;
+  std::optional<RingEnd> other_end;
+  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
+    EXPECT_EQ(frame.kind, number_of(FrameKind::kRing));
+    asked = decode_reference(frame.payload)->handle.index;
+    auto [ours, theirs] = *make_ring(77, 5, 4);
+    std::array<int, 2> watches = {};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, watches.data()), 0);
+    const UniqueFd watch(watches[1]);
+    std::vector<int> descriptors;
+    for (const UniqueFd& descriptor : theirs.descriptors) {
+      descriptors.push_back(descriptor.get());
+    }
+    descriptors.push_back(watch.get());
+    other_end.emplace(*RingEnd::attach(std::move(ours), UniqueFd(watches[0])));
+    return channel
+        .send(number_of(FrameKind::kRingTicket), frame.request, encode_ring_address(theirs.address),
+              descriptors)
+        .ok();
+  }));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  Result<RingEnd> ring = link->ring_with(3);
+  ASSERT_TRUE(ring.has_value()) << ring.error().to_string();
+  EXPECT_EQ(asked, 3u);
+  ASSERT_TRUE(ring->try_push({.request = 9}));
+  RingMessage message;
+  ASSERT_TRUE(other_end->try_pop(message));
+  EXPECT_EQ(message.request, 9u);
+}
+
+TEST(AgentLink, RefusesAnswersThatBringNoRing) {
+  int ask_count = 0;
+  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
+    const std::uint16_t kind = number_of(FrameKind::kRingTicket);
+    switch (++ask_count) {
+      case 1:
+        return send_status(channel, frame.request, Status());
+      case 2:
+        return send_status(channel, frame.request, Status(ErrorCode::kUnavailable, "not yet"));
+      case 3:
+        return channel.send(kind, frame.request, encode_ring_address({})).ok();
+      default:
+        return channel.send(kind, frame.request, {}).ok();
+    }
+  }));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kInternal);
+  EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kInternal);
+  EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kInvalidArgument);
 }
 
 // The agent answers only once all have asked, the last one first.

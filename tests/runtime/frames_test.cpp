@@ -207,6 +207,22 @@ TEST(BlobReferenceFrame, IsRefusedInAnyOtherSize) {
   }
 }
 
+TEST(RingAddressFrame, ArrivesAsItWasSentAndIsRefusedInAnyOtherSize) {
+  const RingAddress sent = {.job = 1, .number = 2, .capacity = 64, .side = 1};
+  Bytes longer = encode_ring_address(sent);
+  longer.push_back(std::byte{0});
+  for (std::size_t size = 0; size <= longer.size(); ++size) {
+    const Result<RingAddress> address = decode_ring_address(std::span(longer).first(size));
+    ASSERT_EQ(address.has_value(), size == sizeof(RingAddress)) << size;
+    if (address) {
+      EXPECT_EQ(address->job, sent.job);
+      EXPECT_EQ(address->number, sent.number);
+      EXPECT_EQ(address->capacity, sent.capacity);
+      EXPECT_EQ(address->side, sent.side);
+    }
+  }
+}
+
 TEST(StatusFrame, ArrivesAsItWasSent) {
   EXPECT_TRUE(decode_status(encode_status(Status())).ok());
   for (const ErrorInfo& info : error_table()) {

@@ -15,158 +15,29 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "checksums.hpp"
 #include "harness.hpp"
 #include "mapped_file.hpp"
-#include "pages.hpp"
 #include "word_count/corpus.hpp"
 #include "word_count/word_scanner.hpp"
+#include "word_count/word_table.hpp"
 
 namespace {
 
 using pinion::bench::CorpusFile;
+using pinion::bench::LongWord;
 using pinion::bench::MappedFile;
-using pinion::bench::Pages;
 using pinion::bench::ShortWord;
+using pinion::bench::Table;
+using pinion::bench::WordCounts;
 
 constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 constexpr unsigned kBucketBits = 6;
 constexpr std::size_t kBuckets = std::size_t{1} << kBucketBits;
 
-__extension__ using Wide = unsigned __int128;
-
-std::uint64_t fold(std::uint64_t left, std::uint64_t right) noexcept {
-  const Wide product = static_cast<Wide>(left) * right;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
-
-std::uint64_t hash_of(const ShortWord& word) noexcept {
-  return fold(word.low ^ 0x9E3779B97F4A7C15u, word.high ^ 0xC2B2AE3D27D4EB4Fu);
-}
-
-struct LongWord {
-  const char* begin = nullptr;
-  std::size_t size = 0;
-  std::uint64_t hash = 0;
-
-  friend bool operator==(const LongWord& left, const LongWord& right) noexcept {
-    return left.hash == right.hash && left.size == right.size &&
-           std::memcmp(left.begin, right.begin, left.size) == 0;
-  }
-};
-
-LongWord make_long_word(const char* begin, std::size_t size) noexcept {
-  const ShortWord first = pinion::bench::load_short_word(begin, 16);
-  std::uint64_t hash = hash_of(first) + size;
-  for (std::size_t i = 16; i < size; i += 16) {
-    // The last piece overlaps the one before.
-    const std::size_t at = size - i < 16 ? size - 16 : i;
-    const ShortWord piece = pinion::bench::load_short_word(begin + at, 16);
-    hash = fold(hash ^ piece.low ^ 0x9E3779B97F4A7C15u, piece.high ^ 0xC2B2AE3D27D4EB4Fu);
-  }
-  return {begin, size, hash};
-}
-
-std::uint64_t hash_of(const LongWord& word) noexcept {
-  return word.hash;
-}
-
-// Open addressing with linear probing, at most half full. The top bits of the hash choose the
-// bucket of the merge, the low ones the slot.
-template <class Word>
-class Table {
- public:
-  struct Entry {
-    Word word;
-    std::uint64_t count;  // 0: empty.
-  };
-
-  void reserve(std::size_t words) {
-    std::size_t slots = 1024;
-    while (slots < 2 * words) {
-      slots *= 2;
-    }
-    if (slots > entries_.size()) {
-      rehash(slots);
-    }
-  }
-
-  void add(const Word& word, std::uint64_t hash, std::uint64_t count) {
-    for (std::size_t i = hash & mask_;; i = (i + 1) & mask_) {
-      Entry& entry = entries_[i];
-      if (entry.count == 0) {
-        entry = {word, count};
-        if (++used_ > entries_.size() / 2) {
-          rehash(2 * entries_.size());
-        }
-        return;
-      }
-      if (entry.word == word) {
-        entry.count += count;
-        return;
-      }
-    }
-  }
-
-  [[nodiscard]] std::size_t size() const noexcept { return used_; }
-
-  template <class Visit>
-  void for_each(Visit visit) const {
-    for (const Entry& entry : entries_) {
-      if (entry.count != 0) {
-        visit(entry);
-      }
-    }
-  }
-
- private:
-  void rehash(std::size_t slots) {
-    const Pages<Entry> old = std::exchange(entries_, Pages<Entry>(slots));
-    mask_ = slots - 1;
-    for (const Entry& entry : old) {
-      if (entry.count != 0) {
-        std::size_t i = hash_of(entry.word) & mask_;
-        while (entries_[i].count != 0) {
-          i = (i + 1) & mask_;
-        }
-        entries_[i] = entry;
-      }
-    }
-  }
-
-  Pages<Entry> entries_;
-  std::size_t mask_ = 0;
-  std::size_t used_ = 0;
-};
-
-struct Counts {
-  Table<ShortWord> short_words;
-  Table<LongWord> long_words;
-
-  Counts() {
-    short_words.reserve(std::size_t{1} << 15);
-    long_words.reserve(std::size_t{1} << 10);
-  }
-
-  void count(std::string_view text) {
-    pinion::bench::for_each_word(
-        text.data(), text.data() + text.size(), [this](const char* begin, const char* end) {
-          const auto size = static_cast<std::size_t>(end - begin);
-          if (size <= 16) {
-            const ShortWord word = pinion::bench::load_short_word(begin, size);
-            short_words.add(word, hash_of(word), 1);
-          } else {
-            const LongWord word = make_long_word(begin, size);
-            long_words.add(word, word.hash, 1);
-          }
-        });
-  }
-};
-
-using ThreadCounts = tbb::enumerable_thread_specific<Counts>;
+using ThreadCounts = tbb::enumerable_thread_specific<WordCounts>;
 
 // Every thread's entries by bucket, then one task a bucket that owns its final table.
 template <class Word>
@@ -265,7 +136,7 @@ pinion::bench::Repetition run(const pinion::bench::Options& options) {
   }
   std::vector<const Table<ShortWord>*> short_tables;
   std::vector<const Table<LongWord>*> long_tables;
-  for (const Counts& local : counts) {
+  for (const WordCounts& local : counts) {
     short_tables.push_back(&local.short_words);
     long_tables.push_back(&local.long_words);
   }

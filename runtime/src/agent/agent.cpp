@@ -114,6 +114,7 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
       signals_(std::move(signals)),
       job_(random_number()),
       segments_({job_, kEpoch, 0}, kSegmentsPerClient),
+      rings_(job_, kRingCapacity),
       driver_({.job = job_,
                .epoch = kEpoch,
                .rank_count = spec.rank_count,
@@ -232,6 +233,7 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
   }
   if (it.joined) {
     segments_.client_gone(it.client);
+    rings_.client_gone(it.client);
   }
   if (!failed || exit_status_) {
     return;

@@ -13,6 +13,7 @@
 #include <pinion/numa/placement.hpp>
 #include <pinion/runtime/launch.hpp>
 #include <pinion/shm/channel.hpp>
+#include <pinion/shm/ring_broker.hpp>
 #include <pinion/shm/segment_table.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
@@ -43,6 +44,7 @@ class Agent {
   // How many blobs one life of a rank may make; 65 536 lives fit into the numbers of segments.
   static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
   static constexpr std::uint32_t kEpoch = 1;
+  static constexpr std::uint32_t kRingCapacity = 256;  // 33 KB a pair of ranks.
 
   struct Rank {
     RankPlacement placement = {};
@@ -74,6 +76,7 @@ class Agent {
   void handle_hello(std::uint32_t rank, const Frame& frame);
   void handle_publish(std::uint32_t rank, Frame frame);
   void handle_fetch(std::uint32_t rank, const Frame& frame);
+  void handle_ring(std::uint32_t rank, const Frame& frame);
   void answer(std::uint32_t rank, std::uint64_t request, const Status& status);
   void answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
               const std::vector<std::byte>& payload, std::span<const int> descriptors = {});
@@ -104,6 +107,7 @@ class Agent {
   std::vector<Rank> ranks_;
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
+  RingBroker rings_;
   CoordinatorDriver driver_;
   ProgressDisplay display_;
   std::optional<int> exit_status_;     // Set once the job is ending.
