@@ -16,6 +16,21 @@ std::uint16_t number(FrameKind kind) {
   return static_cast<std::uint16_t>(kind);
 }
 
+// Whether the agent has answered with what was asked for; else why not.
+Status check_answer(const Frame& answer, FrameKind expected, std::size_t descriptor_count) {
+  if (answer.kind == number(FrameKind::kDone)) {
+    Status refused = decode_status(answer.payload);
+    return refused.ok() ? Status(ErrorCode::kInternal, "the agent answered a request with nothing")
+                        : refused;
+  }
+  if (answer.kind != number(expected) || answer.descriptors.size() != descriptor_count) {
+    return Status(ErrorCode::kInternal,
+                  "the agent answered with a frame of kind " + std::to_string(answer.kind) +
+                      " and " + std::to_string(answer.descriptors.size()) + " descriptors");
+  }
+  return {};
+}
+
 }  // namespace
 
 AgentLink::AgentLink(Channel channel) : channel_(std::move(channel)) {}
@@ -34,7 +49,7 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
   if (!answer->has_value()) {
     return gone();
   }
-  const Frame& frame = **answer;
+  Frame& frame = **answer;
   if (frame.kind != number(FrameKind::kWelcome)) {
     Status refused =
         frame.kind == number(FrameKind::kDone) ? decode_status(frame.payload) : Status();
@@ -48,6 +63,9 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
     return std::move(welcome).error();
   }
   std::unique_ptr<AgentLink> link(new AgentLink(std::move(channel).value()));
+  if (!frame.descriptors.empty()) {
+    link->row_ = std::move(frame.descriptors[0]);
+  }
   try {
     link->reader_ = std::thread([self = link.get()] { self->read_frames(); });
   } catch (const std::system_error& error) {
@@ -101,7 +119,8 @@ void AgentLink::wake() noexcept {
 }
 
 Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) {
-  Result<Frame> answer = request(FrameKind::kPublish, {handle, home}, {&descriptor, 1});
+  Result<Frame> answer =
+      request(FrameKind::kPublish, encode_reference({handle, home}), {&descriptor, 1});
   if (!answer) {
     return std::move(answer).error();
   }
@@ -118,7 +137,7 @@ Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) 
 }
 
 Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
-  Result<Frame> answer = request(FrameKind::kFetch, {handle, Place{}}, {});
+  Result<Frame> answer = request(FrameKind::kFetch, encode_reference({handle, Place{}}));
   if (!answer) {
     return std::move(answer).error();
   }
@@ -139,16 +158,59 @@ Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
   return std::pair(std::move(answer->descriptors[0]), reference->home);
 }
 
+Result<SlabGrant> AgentLink::make_slab(const SlabRequest& wanted) {
+  return request_slab(FrameKind::kMakeSlab, encode_slab_request(wanted));
+}
+
+Result<SlabGrant> AgentLink::fetch_slab(const BlobHandle& handle) {
+  return request_slab(FrameKind::kFetchSlab, encode_reference({handle, Place{}}));
+}
+
+Result<SlabGrant> AgentLink::request_slab(FrameKind kind, std::span<const std::byte> payload) {
+  Result<Frame> answer = request(kind, payload);
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (Status refused = check_answer(*answer, FrameKind::kSlab, 1); !refused.ok()) {
+    return refused;
+  }
+  const Result<SlabReply> reply = decode_slab_reply(answer->payload);
+  if (!reply) {
+    return reply.error();
+  }
+  held_bytes_.store(reply->held_bytes, std::memory_order_relaxed);
+  return SlabGrant{std::move(answer->descriptors[0]), reply->home, reply->slot};
+}
+
+Result<UniqueFd> AgentLink::fetch_row(std::uint32_t client) {
+  Result<Frame> answer =
+      request(FrameKind::kFetchRow, encode_reference({BlobHandle{.segment = client}, {}}));
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (Status refused = check_answer(*answer, FrameKind::kRow, 1); !refused.ok()) {
+    return refused;
+  }
+  return std::move(answer->descriptors[0]);
+}
+
+void AgentLink::give_back_slab(std::uint32_t segment) noexcept {
+  const Status sent = channel_.send(number(FrameKind::kGiveBackSlab), 0,
+                                    encode_reference({BlobHandle{.segment = segment}, {}}));
+  static_cast<void>(sent.ok());  // Without the agent it is gone all the same.
+}
+
 void AgentLink::leave(std::uint32_t rank) noexcept {
   {
     MutexLock lock(mutex_);
     leaving_ = true;
   }
-  const Result<Frame> answered = request(FrameKind::kGoodbye, {BlobHandle{.index = rank}, {}}, {});
+  const Result<Frame> answered =
+      request(FrameKind::kGoodbye, encode_reference({BlobHandle{.index = rank}, {}}));
   static_cast<void>(answered.has_value());  // Gone or not, there is nothing left to do.
 }
 
-Result<Frame> AgentLink::request(FrameKind kind, const BlobReference& reference,
+Result<Frame> AgentLink::request(FrameKind kind, std::span<const std::byte> payload,
                                  std::span<const int> descriptors) {
   std::uint64_t id = 0;
   {
@@ -159,7 +221,7 @@ Result<Frame> AgentLink::request(FrameKind kind, const BlobReference& reference,
     id = ++request_count_;
     requests_[id];
   }
-  Status sent = channel_.send(number(kind), id, encode_reference(reference), descriptors);
+  Status sent = channel_.send(number(kind), id, payload, descriptors);
   MutexLock lock(mutex_);
   while (sent.ok() && !requests_[id] && !closed_) {
     arrived_.wait(mutex_);
