@@ -17,6 +17,21 @@ std::uint16_t number(FrameKind kind) {
   return static_cast<std::uint16_t>(kind);
 }
 
+// Whether the agent has answered with what was asked for; else why not.
+Status check_answer(const Frame& answer, FrameKind expected, std::size_t descriptor_count) {
+  if (answer.kind == number(FrameKind::kDone)) {
+    Status refused = decode_status(answer.payload);
+    return refused.ok() ? Status(ErrorCode::kInternal, "the agent answered a request with nothing")
+                        : refused;
+  }
+  if (answer.kind != number(expected) || answer.descriptors.size() != descriptor_count) {
+    return Status(ErrorCode::kInternal,
+                  "the agent answered with a frame of kind " + std::to_string(answer.kind) +
+                      " and " + std::to_string(answer.descriptors.size()) + " descriptors");
+  }
+  return {};
+}
+
 }  // namespace
 
 AgentLink::AgentLink(Channel channel) : channel_(std::move(channel)) {}
@@ -35,7 +50,7 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
   if (!answer->has_value()) {
     return gone();
   }
-  const Frame& frame = **answer;
+  Frame& frame = **answer;
   if (frame.kind != number(FrameKind::kWelcome)) {
     Status refused =
         frame.kind == number(FrameKind::kDone) ? decode_status(frame.payload) : Status();
@@ -49,6 +64,9 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
     return std::move(welcome).error();
   }
   std::unique_ptr<AgentLink> link(new AgentLink(std::move(channel).value()));
+  if (!frame.descriptors.empty()) {
+    link->row_ = std::move(frame.descriptors[0]);
+  }
   try {
     link->reader_ = std::thread([self = link.get()] { self->read_frames(); });
   } catch (const std::system_error& error) {
@@ -102,7 +120,8 @@ void AgentLink::wake() noexcept {
 }
 
 Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) {
-  Result<Frame> answer = request(FrameKind::kPublish, {handle, home}, {&descriptor, 1});
+  Result<Frame> answer =
+      request(FrameKind::kPublish, encode_reference({handle, home}), {&descriptor, 1});
   if (!answer) {
     return std::move(answer).error();
   }
@@ -119,7 +138,7 @@ Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) 
 }
 
 Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
-  Result<Frame> answer = request(FrameKind::kFetch, {handle, Place{}}, {});
+  Result<Frame> answer = request(FrameKind::kFetch, encode_reference({handle, Place{}}));
   if (!answer) {
     return std::move(answer).error();
   }
@@ -141,28 +160,65 @@ Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
 }
 
 Result<RingEnd> AgentLink::ring_with(std::uint32_t rank) {
-  Result<Frame> answer = request(FrameKind::kRing, {BlobHandle{.index = rank}, {}}, {});
+  Result<Frame> answer =
+      request(FrameKind::kRing, encode_reference({BlobHandle{.index = rank}, {}}));
   if (!answer) {
     return std::move(answer).error();
   }
-  if (answer->kind == number(FrameKind::kDone)) {
-    Status refused = decode_status(answer->payload);
-    return refused.ok() ? Status(ErrorCode::kInternal, "the agent gave nothing for a ring")
-                        : std::move(refused);
+  if (Status refused = check_answer(*answer, FrameKind::kRingTicket, kRingDescriptorCount + 1);
+      !refused.ok()) {
+    return refused;
   }
   const Result<RingAddress> address = decode_ring_address(answer->payload);
   if (!address) {
     return address.error();
   }
   std::vector<UniqueFd>& descriptors = answer->descriptors;
-  if (descriptors.size() != kRingDescriptorCount + 1) {
-    return Status(ErrorCode::kInternal, "the agent sent " + std::to_string(descriptors.size()) +
-                                            " descriptors for a ring; it must send " +
-                                            std::to_string(kRingDescriptorCount + 1));
-  }
   RingTicket ticket{.address = *address, .descriptors = {}};
   std::move(descriptors.begin(), descriptors.end() - 1, ticket.descriptors.begin());
   return RingEnd::attach(std::move(ticket), std::move(descriptors.back()));
+}
+
+Result<SlabGrant> AgentLink::make_slab(const SlabRequest& wanted) {
+  return request_slab(FrameKind::kMakeSlab, encode_slab_request(wanted));
+}
+
+Result<SlabGrant> AgentLink::fetch_slab(const BlobHandle& handle) {
+  return request_slab(FrameKind::kFetchSlab, encode_reference({handle, Place{}}));
+}
+
+Result<SlabGrant> AgentLink::request_slab(FrameKind kind, std::span<const std::byte> payload) {
+  Result<Frame> answer = request(kind, payload);
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (Status refused = check_answer(*answer, FrameKind::kSlab, 1); !refused.ok()) {
+    return refused;
+  }
+  const Result<SlabReply> reply = decode_slab_reply(answer->payload);
+  if (!reply) {
+    return reply.error();
+  }
+  held_bytes_.store(reply->held_bytes, std::memory_order_relaxed);
+  return SlabGrant{std::move(answer->descriptors[0]), reply->home, reply->slot};
+}
+
+Result<UniqueFd> AgentLink::fetch_row(std::uint32_t client) {
+  Result<Frame> answer =
+      request(FrameKind::kFetchRow, encode_reference({BlobHandle{.segment = client}, {}}));
+  if (!answer) {
+    return std::move(answer).error();
+  }
+  if (Status refused = check_answer(*answer, FrameKind::kRow, 1); !refused.ok()) {
+    return refused;
+  }
+  return std::move(answer->descriptors[0]);
+}
+
+void AgentLink::give_back_slab(std::uint32_t segment) noexcept {
+  const Status sent = channel_.send(number(FrameKind::kGiveBackSlab), 0,
+                                    encode_reference({BlobHandle{.segment = segment}, {}}));
+  static_cast<void>(sent.ok());  // Without the agent it is gone all the same.
 }
 
 void AgentLink::leave(std::uint32_t rank) noexcept {
@@ -170,11 +226,12 @@ void AgentLink::leave(std::uint32_t rank) noexcept {
     MutexLock lock(mutex_);
     leaving_ = true;
   }
-  const Result<Frame> answered = request(FrameKind::kGoodbye, {BlobHandle{.index = rank}, {}}, {});
+  const Result<Frame> answered =
+      request(FrameKind::kGoodbye, encode_reference({BlobHandle{.index = rank}, {}}));
   static_cast<void>(answered.has_value());  // Gone or not, there is nothing left to do.
 }
 
-Result<Frame> AgentLink::request(FrameKind kind, const BlobReference& reference,
+Result<Frame> AgentLink::request(FrameKind kind, std::span<const std::byte> payload,
                                  std::span<const int> descriptors) {
   std::uint64_t id = 0;
   {
@@ -185,7 +242,7 @@ Result<Frame> AgentLink::request(FrameKind kind, const BlobReference& reference,
     id = ++request_count_;
     requests_[id];
   }
-  Status sent = channel_.send(number(kind), id, encode_reference(reference), descriptors);
+  Status sent = channel_.send(number(kind), id, payload, descriptors);
   MutexLock lock(mutex_);
   while (sent.ok() && !requests_[id] && !closed_) {
     arrived_.wait(mutex_);

@@ -20,6 +20,7 @@
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shm/channel.hpp>
 #include <pinion/shm/ring.hpp>
+#include <pinion/shm/shared_blob_store.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
 #include "frames.hpp"
@@ -61,6 +62,15 @@ class AgentLink final : public IControlLink {
   ///   when this end was given out before; kInvalidArgument for a number that is no other rank's.
   [[nodiscard]] Result<RingEnd> ring_with(std::uint32_t rank);
 
+  /// See SlabExchange. All but give_back_slab() block for the agent's answer.
+  [[nodiscard]] Result<SlabGrant> make_slab(const SlabRequest& wanted);
+  [[nodiscard]] Result<SlabGrant> fetch_slab(const BlobHandle& handle);
+  [[nodiscard]] Result<UniqueFd> fetch_row(std::uint32_t client);
+  void give_back_slab(std::uint32_t segment) noexcept;
+
+  /// The file of this process's references, or -1.
+  [[nodiscard]] int row_descriptor() const noexcept { return row_.get(); }
+
   /// Tells the agent that the program is done with the job; its end is in good order from here on.
   void leave(std::uint32_t rank) noexcept;
 
@@ -68,10 +78,12 @@ class AgentLink final : public IControlLink {
   explicit AgentLink(Channel channel);
   void read_frames();
   void sort_in(Frame frame);
-  [[nodiscard]] Result<Frame> request(FrameKind kind, const BlobReference& reference,
-                                      std::span<const int> descriptors);
+  [[nodiscard]] Result<Frame> request(FrameKind kind, std::span<const std::byte> payload,
+                                      std::span<const int> descriptors = {});
+  [[nodiscard]] Result<SlabGrant> request_slab(FrameKind kind, std::span<const std::byte> payload);
 
   Channel channel_;
+  UniqueFd row_;
   Mutex mutex_;
   std::condition_variable_any arrived_;
   std::deque<std::vector<std::byte>> inbox_ PINION_GUARDED_BY(mutex_);

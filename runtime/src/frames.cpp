@@ -39,6 +39,27 @@ Place place_of(const json& value) {
                value.at(1).get<std::uint16_t>(), value.at(2).get<std::uint32_t>()};
 }
 
+// Both ends are of one build, on one machine.
+template <class T>
+std::vector<std::byte> image_of(const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  std::vector<std::byte> bytes(sizeof(T));
+  std::memcpy(bytes.data(), &value, sizeof(T));
+  return bytes;
+}
+
+template <class T>
+Result<T> from_image(const char* what, std::span<const std::byte> payload) {
+  if (payload.size() != sizeof(T)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  std::string("a ") + what + " has " + std::to_string(payload.size()) +
+                      " bytes; it must have " + std::to_string(sizeof(T)));
+  }
+  T value;
+  std::memcpy(&value, payload.data(), sizeof(T));
+  return value;
+}
+
 }  // namespace
 
 std::vector<std::byte> encode_hello(const Hello& hello) {
@@ -116,21 +137,28 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
 }
 
 std::vector<std::byte> encode_reference(const BlobReference& reference) {
-  static_assert(std::is_trivially_copyable_v<BlobReference> && sizeof(BlobReference) == 48);
-  std::vector<std::byte> bytes(sizeof(BlobReference));
-  std::memcpy(bytes.data(), &reference, sizeof(BlobReference));
-  return bytes;
+  static_assert(sizeof(BlobReference) == 48);
+  return image_of(reference);
 }
 
 Result<BlobReference> decode_reference(std::span<const std::byte> payload) {
-  if (payload.size() != sizeof(BlobReference)) {
-    return Status(ErrorCode::kInvalidArgument,
-                  "a blob reference has " + std::to_string(payload.size()) +
-                      " bytes; it must have " + std::to_string(sizeof(BlobReference)));
-  }
-  BlobReference reference;
-  std::memcpy(&reference, payload.data(), sizeof(BlobReference));
-  return reference;
+  return from_image<BlobReference>("blob reference", payload);
+}
+
+std::vector<std::byte> encode_slab_request(const SlabRequest& request) {
+  return image_of(request);
+}
+
+Result<SlabRequest> decode_slab_request(std::span<const std::byte> payload) {
+  return from_image<SlabRequest>("request for a slab", payload);
+}
+
+std::vector<std::byte> encode_slab_reply(const SlabReply& reply) {
+  return image_of(reply);
+}
+
+Result<SlabReply> decode_slab_reply(std::span<const std::byte> payload) {
+  return from_image<SlabReply>("reply with a slab", payload);
 }
 
 std::vector<std::byte> encode_ring_address(const RingAddress& address) {

@@ -18,16 +18,23 @@ namespace pinion {
 /// Hello carries the version and the agent refuses another.
 enum class FrameKind : std::uint16_t {
   kHello = 1,    ///< Rank: "I have joined". JSON.
-  kWelcome = 2,  ///< Agent: the answer to kHello. CBOR.
+  kWelcome = 2,  ///< Agent: the answer to kHello, CBOR, with the descriptor of the rank's row of
+                 ///< references where it has one.
   kControl = 3,  ///< Both: a protocol message.
   kPublish = 4,  ///< Rank: a BlobReference with its descriptor; answered by kPublished, or kDone.
   kFetch = 5,    ///< Rank: a BlobReference; answered by kDescriptor or kDone with an error.
-  kDescriptor = 6,  ///< Agent: a BlobReference with its descriptor.
-  kDone = 7,        ///< Agent: the Status of a request.
-  kGoodbye = 8,     ///< Rank: the program is done with the job; answered by kDone.
-  kPublished = 9,   ///< Agent: a kPublish was taken, and the bytes that its segments hold.
-  kRing = 10,  ///< Rank: wants a ring with the rank `index`; answered by kRingTicket, or kDone.
-  kRingTicket = 11,  ///< Agent: a RingAddress; its descriptors, and the other rank's pidfd.
+  kDescriptor = 6,     ///< Agent: a BlobReference with its descriptor.
+  kDone = 7,           ///< Agent: the Status of a request.
+  kGoodbye = 8,        ///< Rank: the program is done with the job; answered by kDone.
+  kPublished = 9,      ///< Agent: a kPublish was taken, and the bytes that its segments hold.
+  kMakeSlab = 10,      ///< Rank: a SlabRequest; answered by kSlab, or kDone with an error.
+  kFetchSlab = 11,     ///< Rank: a BlobReference; answered by kSlab or kDone.
+  kSlab = 12,          ///< Agent: a SlabReply with the slab's descriptor.
+  kFetchRow = 13,      ///< Rank: a BlobReference, its segment a client; answered by kRow or kDone.
+  kRow = 14,           ///< Agent: the descriptor of a client's references.
+  kGiveBackSlab = 15,  ///< Rank: a BlobReference, its segment an empty slab. Not answered.
+  kRing = 16,  ///< Rank: wants a ring with the rank `index`; answered by kRingTicket, or kDone.
+  kRingTicket = 17,  ///< Agent: a RingAddress; its descriptors, and the other rank's pidfd.
 };
 
 struct Hello {
@@ -52,6 +59,20 @@ struct BlobReference {
   Place home;
 };
 
+/// What a rank asks for in kMakeSlab: the number that the slab is to have, and its size.
+struct SlabRequest {
+  Place home;
+  std::uint64_t size_bytes = 0;
+  std::uint32_t segment = 0;
+};
+
+/// What the agent says of a slab, and the memory that its segments and slabs hold.
+struct SlabReply {
+  Place home;
+  std::uint64_t held_bytes = 0;
+  std::uint32_t slot = 0;
+};
+
 [[nodiscard]] std::vector<std::byte> encode_hello(const Hello& hello);
 [[nodiscard]] Result<Hello> decode_hello(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_welcome(const Welcome& welcome);
@@ -60,6 +81,10 @@ struct BlobReference {
 [[nodiscard]] Result<BlobReference> decode_reference(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_ring_address(const RingAddress& address);
 [[nodiscard]] Result<RingAddress> decode_ring_address(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_slab_request(const SlabRequest& request);
+[[nodiscard]] Result<SlabRequest> decode_slab_request(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_slab_reply(const SlabReply& reply);
+[[nodiscard]] Result<SlabReply> decode_slab_reply(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_held(std::uint64_t bytes);
 [[nodiscard]] Result<std::uint64_t> decode_held(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_status(const Status& status);

@@ -134,11 +134,20 @@ Status Job::State::become_rank(UniqueFd socket) {
        .spill = spill_options(),
        // The other half is for what the ranks are working on.
        .held_bytes_max = welcome.memory_bytes / 2 * info.rank_count,
-       .bind_memory = memory_binder()},
+       .bind_memory = memory_binder(),
+       .row_descriptor = link.row_descriptor()},
       {.publish = [&link](const BlobHandle& handle, Place home,
                           int descriptor) { return link.publish(handle, home, descriptor); },
        .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); },
-       .held_bytes = [&link] { return link.held_bytes(); }});
+       .held_bytes = [&link] { return link.held_bytes(); },
+       .slabs = {.make =
+                     [&link](std::uint32_t segment, Place home, std::uint64_t size_bytes) {
+                       return link.make_slab(
+                           {.home = home, .size_bytes = size_bytes, .segment = segment});
+                     },
+                 .fetch = [&link](const BlobHandle& handle) { return link.fetch_slab(handle); },
+                 .fetch_row = [&link](std::uint32_t client) { return link.fetch_row(client); },
+                 .give_back = [&link](std::uint32_t segment) { link.give_back_slab(segment); }}});
   return start_workers(welcome.groups);
 }
 

@@ -138,6 +138,11 @@ Status MemoryMapping::populate() {
   return {};
 }
 
+void MemoryMapping::prefault(std::size_t offset, bool to_write) const noexcept {
+  const std::span<std::byte> part = bytes_.subspan(offset);
+  ::madvise(part.data(), part.size(), to_write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
 std::size_t MemoryMapping::give_back(std::size_t offset, std::size_t length_bytes) const noexcept {
   PINION_ASSERT(offset <= bytes_.size() && length_bytes <= bytes_.size() - offset);
   const std::span<std::byte> part = bytes_.subspan(offset, length_bytes);

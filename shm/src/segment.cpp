@@ -53,11 +53,11 @@ std::string name_of(const BlobHandle& handle) {
 
 }  // namespace
 
-Result<UniqueFd> create_segment(std::uint64_t size_bytes) {
+Result<UniqueFd> create_segment(std::uint64_t size_bytes, const char* label) {
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  int descriptor = ::memfd_create("pinion-blob", kFlags | kNoExecSeal);
+  int descriptor = ::memfd_create(label, kFlags | kNoExecSeal);
   if (descriptor < 0 && errno == EINVAL) {
-    descriptor = ::memfd_create("pinion-blob", kFlags);
+    descriptor = ::memfd_create(label, kFlags);
   }
   UniqueFd segment(descriptor);
   if (!segment.valid()) {
@@ -145,7 +145,7 @@ Status check_segment(int descriptor, const BlobHandle& handle, Place home) {
   return {};
 }
 
-Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle) {
+Status check_identity(const BlobStoreIdentity& identity, const BlobHandle& handle) {
   if (handle.job != identity.job) {
     return wrong_identity("job", identity.job, handle.job);
   }
@@ -155,6 +155,11 @@ Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle)
   if (handle.host != identity.host) {
     return wrong_identity("host", identity.host, handle.host);
   }
+  return {};
+}
+
+Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle) {
+  PINION_RETURN_IF_ERROR(check_identity(identity, handle));
   if (handle.generation != kOnlyGeneration) {
     return wrong_identity("generation", kOnlyGeneration, handle.generation);
   }

@@ -46,8 +46,9 @@ inline constexpr std::uint32_t kOnlyIndex = 0;
   return sizeof(SegmentHeader) + length_bytes;
 }
 
-/// A nameless file of `size_bytes` that can be sealed. No memory is reserved.
-Result<UniqueFd> create_segment(std::uint64_t size_bytes);
+/// A nameless file of `size_bytes` that can be sealed. No memory is reserved. `label` is what
+/// /proc calls it.
+Result<UniqueFd> create_segment(std::uint64_t size_bytes, const char* label = "pinion-blob");
 
 /// Takes all the memory (or disk space) of the file, so that writing to a mapping never fails.
 /// Errors: kResourceExhausted when the system has no such memory.
@@ -65,7 +66,10 @@ Status seal_segment(int descriptor, const BlobHandle& handle, Place home);
 ///   kDataLoss when its header names another blob.
 Status check_segment(int descriptor, const BlobHandle& handle, Place home);
 
-/// Whether a handle can name a blob of this store.
+/// Errors: kFailedPrecondition for a handle of another job, epoch or host.
+Status check_identity(const BlobStoreIdentity& identity, const BlobHandle& handle);
+
+/// Whether a handle can name a blob that has a segment of its own.
 /// Errors: kFailedPrecondition for another job, epoch, host or generation, kNotFound for an index
 ///   that no segment has.
 Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle);

@@ -1,17 +1,23 @@
 #include <pinion/shm/segment_table.hpp>
 
-#include <limits>
+#include <algorithm>
 #include <string>
 
 #include "segment.hpp"
+#include "slab_table.hpp"
 #include "spill_file.hpp"
 
 namespace pinion {
 
-SegmentTable::SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client)
-    : identity_(identity), segments_per_client_(segments_per_client) {
+SegmentTable::SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client,
+                           std::uint64_t slab_bytes_per_client_max)
+    : identity_(identity),
+      segments_per_client_(segments_per_client),
+      slabs_(std::make_unique<SlabTable>(identity, slab_bytes_per_client_max)) {
   PINION_ASSERT(segments_per_client >= 1);
 }
+
+SegmentTable::~SegmentTable() = default;
 
 std::uint64_t SegmentTable::client_count_max() const noexcept {
   return (std::uint64_t{1} << 32) / segments_per_client_;
@@ -30,10 +36,13 @@ Status SegmentTable::check_claim(std::uint32_t client, const BlobHandle& handle,
   }
   PINION_RETURN_IF_ERROR(check_handle(identity_, handle));
   PINION_RETURN_IF_ERROR(check_home(identity_, home));
+  return check_number(client, handle.segment);
+}
+
+Status SegmentTable::check_number(std::uint32_t client, std::uint32_t segment) const {
   // A number below the range wraps around and is too large as well.
-  if (client >= client_count_max() ||
-      handle.segment - first_segment(client) >= segments_per_client_) {
-    return Status(ErrorCode::kPermissionDenied, "segment " + std::to_string(handle.segment) +
+  if (client >= client_count_max() || segment - first_segment(client) >= segments_per_client_) {
+    return Status(ErrorCode::kPermissionDenied, "segment " + std::to_string(segment) +
                                                     " is not one of the " +
                                                     std::to_string(segments_per_client_) +
                                                     " of client " + std::to_string(client));
@@ -46,24 +55,28 @@ Status SegmentTable::check_claim(std::uint32_t client, const BlobHandle& handle,
     return Status(ErrorCode::kFailedPrecondition,
                   "client " + std::to_string(client) + " is gone; it publishes nothing");
   }
-  const std::uint32_t number = handle.segment - first_segment(client);
+  const std::uint32_t number = segment - first_segment(client);
   if (number < known->second.used.size() && known->second.used[number]) {
     return Status(ErrorCode::kAlreadyExists,
-                  "segment " + std::to_string(handle.segment) + " was published before");
+                  "segment " + std::to_string(segment) + " was published before");
   }
   return {};
+}
+
+void SegmentTable::mark_used(std::uint32_t client, std::uint32_t segment) {
+  const std::uint32_t number = segment - first_segment(client);
+  std::vector<bool>& used = clients_[client].used;
+  if (used.size() <= number) {
+    used.resize(number + std::size_t{1});
+  }
+  used[number] = true;
 }
 
 Status SegmentTable::publish(std::uint32_t client, const BlobHandle& handle, Place home,
                              UniqueFd descriptor) {
   PINION_RETURN_IF_ERROR(check_claim(client, handle, home));
   PINION_RETURN_IF_ERROR(check_segment(descriptor.get(), handle, home));
-  const std::uint32_t number = handle.segment - first_segment(client);
-  std::vector<bool>& used = clients_[client].used;
-  if (used.size() <= number) {
-    used.resize(number + std::size_t{1});
-  }
-  used[number] = true;
+  mark_used(client, handle.segment);
   const bool spilled = is_spill_file(descriptor.get());
   const auto [added, is_new] =
       segments_.emplace(handle.segment, Segment{.handle = handle,
@@ -93,14 +106,46 @@ Status SegmentTable::check_known(const BlobHandle& handle) const {
                                   : check_length(handle, found->second.handle);
 }
 
+Result<int> SegmentTable::admit(std::uint32_t client) {
+  return slabs_->admit(client);
+}
+
+Result<SlabView> SegmentTable::make_slab(std::uint32_t client, std::uint32_t segment, Place home,
+                                         std::uint64_t size_bytes) {
+  PINION_RETURN_IF_ERROR(check_home(identity_, home));
+  PINION_RETURN_IF_ERROR(check_number(client, segment));
+  Result<SlabView> slab = slabs_->make(client, segment, home, size_bytes);
+  if (slab) {
+    mark_used(client, segment);
+  }
+  return slab;
+}
+
+Result<SlabView> SegmentTable::find_slab(std::uint32_t client, const BlobHandle& handle) {
+  return slabs_->find(client, handle);
+}
+
+Result<int> SegmentTable::find_row(std::uint32_t client) {
+  return slabs_->find_row(client);
+}
+
+void SegmentTable::give_back_slab(std::uint32_t client, std::uint32_t segment) {
+  slabs_->give_back(client, segment);
+}
+
 Status SegmentTable::keep(const BlobHandle& handle) {
+  if (handle.index != kOnlyIndex) {
+    return slabs_->keep(handle);
+  }
   PINION_RETURN_IF_ERROR(check_known(handle));
   segments_.at(handle.segment).kept = true;
   return {};
 }
 
 void SegmentTable::release(const BlobHandle& handle) {
-  if (check_known(handle).ok()) {
+  if (handle.index != kOnlyIndex) {
+    slabs_->release(handle);
+  } else if (check_known(handle).ok()) {
     forget(segments_.at(handle.segment));
     segments_.erase(handle.segment);
   }
@@ -122,6 +167,33 @@ void SegmentTable::client_gone(std::uint32_t client) {
     return true;
   });
   clients_[client] = {.used = {}, .gone = true};
+  slabs_->client_gone(client);
+}
+
+BlobStoreUsage SegmentTable::usage() const noexcept {
+  const BlobStoreUsage slabs = slabs_->usage();
+  BlobStoreUsage all = usage_;
+  all.blob_count += slabs.blob_count;
+  all.memory_bytes += slabs.memory_bytes;
+  return all;
+}
+
+std::vector<SegmentState> SegmentTable::snapshot() const {
+  std::vector<SegmentState> states = slabs_->snapshot();
+  for (const auto& [number, segment] : segments_) {
+    const auto client = clients_.find(segment.client);
+    states.push_back({.segment = number,
+                      .client = segment.client,
+                      .home = segment.home,
+                      .size_bytes = segment_size_bytes(segment.handle.length_bytes),
+                      .blob_count = 1,
+                      .blob_bytes = segment.handle.length_bytes,
+                      .kept_count = segment.kept ? 1u : 0u,
+                      .spilled = segment.spilled,
+                      .owner_gone = client != clients_.end() && client->second.gone});
+  }
+  std::ranges::sort(states, {}, &SegmentState::segment);
+  return states;
 }
 
 }  // namespace pinion

@@ -5,33 +5,65 @@
 #include <utility>
 
 #include "blob_registry.hpp"
+#include "reference_row.hpp"
 #include "segment.hpp"
+#include "slab_reader.hpp"
+#include "slab_writer.hpp"
 #include "spill_file.hpp"
 
 namespace pinion {
 namespace {
 
+// The numbers that this process may give to segments and slabs. None is used twice, also when what
+// it was meant for fails later.
+class SegmentNumbers {
+ public:
+  SegmentNumbers(std::uint32_t first, std::uint32_t count) noexcept
+      : first_(first), count_(count) {}
+
+  Result<std::uint32_t> next() {
+    // Only the uniqueness of the number matters.
+    const std::uint64_t number = used_count_.fetch_add(1, std::memory_order_relaxed);
+    if (number >= count_) {
+      return Status(ErrorCode::kResourceExhausted,
+                    "all " + std::to_string(count_) + " segment numbers of this process are used");
+    }
+    return first_ + static_cast<std::uint32_t>(number);
+  }
+
+ private:
+  const std::uint32_t first_;
+  const std::uint32_t count_;
+  std::atomic<std::uint64_t> used_count_ = 0;
+};
+
 struct Shared {
   Shared(const SharedBlobStoreOptions& store_options, SegmentExchange segment_exchange)
       : options(store_options),
         exchange(std::move(segment_exchange)),
-        registry(std::make_shared<BlobRegistry>(store_options.memory, store_options.spill)) {}
+        registry(std::make_shared<BlobRegistry>(store_options.memory, store_options.spill)),
+        numbers(std::make_shared<SegmentNumbers>(store_options.first_segment,
+                                                 store_options.segment_count)) {
+    if (!exchange.slabs.make || options.row_descriptor < 0) {
+      return;
+    }
+    // Without room to map the row, every blob has a segment of its own.
+    if (Result<std::shared_ptr<ReferenceRow>> row =
+            ReferenceRow::map_to_write(options.row_descriptor)) {
+      slab_writer =
+          std::make_shared<SlabWriter>(options.identity, exchange.slabs, options.bind_memory, *row,
+                                       [counting = numbers] { return counting->next(); });
+      slab_reader = std::make_unique<SlabReader>(options.identity, exchange.slabs, *row);
+    }
+  }
 
   const SharedBlobStoreOptions options;
   const SegmentExchange exchange;
   const std::shared_ptr<BlobRegistry> registry;
-  std::atomic<std::uint64_t> numbered_count = 0;
-
-  // A number is never used twice, also when its seal() fails later.
-  Result<std::uint32_t> next_segment() {
-    // Only the uniqueness of the number matters.
-    const std::uint64_t number = numbered_count.fetch_add(1, std::memory_order_relaxed);
-    if (number >= options.segment_count) {
-      return Status(ErrorCode::kResourceExhausted, "all " + std::to_string(options.segment_count) +
-                                                       " segment numbers of this process are used");
-    }
-    return options.first_segment + static_cast<std::uint32_t>(number);
-  }
+  const std::shared_ptr<SegmentNumbers> numbers;
+  // Both or neither. Blobs own the writer, but not this.
+  std::shared_ptr<SlabWriter> slab_writer;
+  std::unique_ptr<SlabReader> slab_reader;
 };
 
 Result<BlobShare> take_share(const Shared& shared, std::uint64_t length_bytes) {
@@ -63,16 +95,13 @@ Result<MemoryMapping> map_sealed(int descriptor, const BlobHandle& handle) {
 class Writing {
  public:
   static Result<std::shared_ptr<Writing>> create(const std::shared_ptr<Shared>& shared,
-                                                 std::uint64_t length_bytes, Place home) {
-    Result<BlobShare> memory = take_share(*shared, length_bytes);
-    if (!memory) {
-      return std::move(memory).error();
-    }
+                                                 std::uint64_t length_bytes, Place home,
+                                                 BlobShare memory) {
     auto writing = std::make_shared<Writing>();
     writing->shared_ = shared;
     writing->home_ = home;
     writing->length_bytes_ = length_bytes;
-    writing->memory_ = *std::move(memory);
+    writing->memory_ = std::move(memory);
     PINION_RETURN_IF_ERROR(writing->allocate());
     return writing;
   }
@@ -82,7 +111,7 @@ class Writing {
   }
 
   Result<Blob> seal() {
-    Result<std::uint32_t> segment = shared_->next_segment();
+    Result<std::uint32_t> segment = shared_->numbers->next();
     if (!segment) {
       return std::move(segment).error();
     }
@@ -154,6 +183,32 @@ class Writing {
   MemoryMapping mapping_;
 };
 
+// The same for a blob in a slab.
+class SlabWriting {
+ public:
+  SlabWriting(std::shared_ptr<SlabWriter> writer, const SlabWriter::Block& block,
+              BlobShare memory) noexcept
+      : writer_(std::move(writer)), block_(block), memory_(std::move(memory)) {}
+  ~SlabWriting() {
+    if (!sealed_) {
+      writer_->abandon(block_);
+    }
+  }
+  SlabWriting(const SlabWriting&) = delete;
+  SlabWriting& operator=(const SlabWriting&) = delete;
+
+  Blob seal() {
+    sealed_ = true;
+    return writer_->seal(block_, std::move(memory_));
+  }
+
+ private:
+  std::shared_ptr<SlabWriter> writer_;
+  SlabWriter::Block block_;
+  BlobShare memory_;
+  bool sealed_ = false;
+};
+
 class SharedBlobStore final : public IBlobStore {
  public:
   explicit SharedBlobStore(std::shared_ptr<Shared> shared) noexcept : shared_(std::move(shared)) {}
@@ -161,7 +216,20 @@ class SharedBlobStore final : public IBlobStore {
   Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override {
     PINION_RETURN_IF_ERROR(check_home(shared_->options.identity, place));
     PINION_RETURN_IF_ERROR(check_size(size_bytes));
-    Result<std::shared_ptr<Writing>> writing = Writing::create(shared_, size_bytes, place);
+    Result<BlobShare> memory = take_share(*shared_, size_bytes);
+    if (!memory) {
+      return std::move(memory).error();
+    }
+    if (shared_->slab_writer && size_bytes <= kSlabBlobBytesMax && !memory->spilled()) {
+      if (const auto block = shared_->slab_writer->allocate(size_bytes, place)) {
+        auto small =
+            std::make_shared<SlabWriting>(shared_->slab_writer, *block, *std::move(memory));
+        return BlobWriter(block->bytes,
+                          [small = std::move(small)]() -> Result<Blob> { return small->seal(); });
+      }
+    }
+    Result<std::shared_ptr<Writing>> writing =
+        Writing::create(shared_, size_bytes, place, *std::move(memory));
     if (!writing) {
       return std::move(writing).error();
     }
@@ -170,6 +238,9 @@ class SharedBlobStore final : public IBlobStore {
   }
 
   Result<Blob> open(const BlobHandle& handle) override {
+    if (handle.index != kOnlyIndex && shared_->slab_reader) {
+      return open_in_slab(handle);
+    }
     PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
     if (std::shared_ptr<const SealedBlob> living = shared_->registry->find(handle.segment)) {
       PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
@@ -193,6 +264,18 @@ class SharedBlobStore final : public IBlobStore {
   BlobStoreUsage usage() const override { return shared_->registry->usage(); }
 
  private:
+  [[nodiscard]] Result<Blob> open_in_slab(const BlobHandle& handle) {
+    PINION_RETURN_IF_ERROR(check_slab_handle(shared_->options.identity, handle));
+    Result<std::shared_ptr<const SlabBlob>> blob = shared_->slab_writer->open(handle);
+    if (blob && !*blob) {
+      blob = shared_->slab_reader->open(handle);
+    }
+    if (!blob) {
+      return std::move(blob).error();
+    }
+    return SlabBlob::share(*std::move(blob));
+  }
+
   const std::shared_ptr<Shared> shared_;
 };
 

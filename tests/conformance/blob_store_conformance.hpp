@@ -187,6 +187,50 @@ TYPED_TEST_P(BlobStoreConformance, RefusesAHandleWithAnyFieldChanged) {
   EXPECT_EQ(this->open_code(handle), ErrorCode::kOk);
 }
 
+// The other blobs have other lengths: no single bit makes one of their handles.
+TYPED_TEST_P(BlobStoreConformance, RefusesAHandleWithAnyBitChanged) {
+  std::vector<Blob> others;
+  for (unsigned i = 0; i < 40; ++i) {
+    others.push_back(this->seal_pattern(1000 + i, i));
+  }
+  const Blob sealed = this->seal_pattern(100, 1);
+  for (std::size_t bit = 0; bit < 8 * sizeof(BlobHandle); ++bit) {
+    SCOPED_TRACE(testing::Message() << "bit " << bit);
+    std::array<unsigned char, sizeof(BlobHandle)> image = {};
+    BlobHandle changed = sealed.handle();
+    std::memcpy(image.data(), &changed, sizeof(changed));
+    image[bit / 8] = static_cast<unsigned char>(image[bit / 8] ^ 1u << bit % 8);
+    std::memcpy(&changed, image.data(), sizeof(changed));
+    EXPECT_NE(this->open_code(changed), ErrorCode::kOk);
+    EXPECT_FALSE(this->host_.writer().open(changed).has_value());
+    EXPECT_FALSE(this->host_.keep(changed).ok());
+    this->host_.release(changed);
+  }
+  EXPECT_EQ(this->open_code(sealed.handle()), ErrorCode::kOk);
+  EXPECT_TRUE(this->has_pattern(sealed.bytes(), 1));
+}
+
+// Memory is used again, whatever the store does with it; a handle never is.
+TYPED_TEST_P(BlobStoreConformance, NeverFindsOtherBytesByAStaleHandle) {
+  std::vector<BlobHandle> stale;
+  for (unsigned round = 0; round < 50; ++round) {
+    const Blob blob = this->seal_pattern(5000, round);
+    ASSERT_TRUE(this->host_.keep(blob.handle()).ok());
+    ASSERT_EQ(this->open_code(blob.handle()), ErrorCode::kOk);
+    for (const BlobHandle& handle : stale) {
+      ASSERT_NE(handle, blob.handle());
+      const ErrorCode code = this->open_code(handle);
+      EXPECT_TRUE(code == ErrorCode::kNotFound || code == ErrorCode::kFailedPrecondition)
+          << error_info(code).name;
+      EXPECT_FALSE(this->host_.keep(handle).ok());
+      this->host_.release(handle);
+    }
+    EXPECT_TRUE(this->has_pattern(blob.bytes(), round));
+    this->host_.release(blob.handle());
+    stale.push_back(blob.handle());
+  }
+}
+
 TYPED_TEST_P(BlobStoreConformance, RefusesAPlaceThatTheHostDoesNotHave) {
   Place elsewhere = this->host_.place();
   ++elsewhere.host;
@@ -337,7 +381,8 @@ TYPED_TEST_P(BlobStoreConformance, FaultsWhenAReaderWrites) {
 REGISTER_TYPED_TEST_SUITE_P(BlobStoreConformance, GivesEveryReaderTheBytesThatWereSealed,
                             StartsAsZerosOnACacheLine, HoldsABlobOfNoBytes,
                             GivesEveryBlobAHandleOfItsOwn, ForgetsAWriterThatIsDroppedUnsealed,
-                            RefusesAHandleWithAnyFieldChanged, RefusesAPlaceThatTheHostDoesNotHave,
+                            RefusesAHandleWithAnyFieldChanged, RefusesAHandleWithAnyBitChanged,
+                            NeverFindsOtherBytesByAStaleHandle, RefusesAPlaceThatTheHostDoesNotHave,
                             RefusesMoreThanItsBudgetWithTheNumbers,
                             FindsAKeptBlobAfterItsLastReferenceIsGone,
                             LeavesBytesMappedAfterTheStoresAreGone,

@@ -254,7 +254,10 @@ TEST(AgentLink, RefusesAnswersThatBringNoRing) {
       case 3:
         return channel.send(kind, frame.request, encode_ring_address({})).ok();
       default:
-        return channel.send(kind, frame.request, {}).ok();
+        return channel
+            .send(kind, frame.request, {},
+                  std::vector<int>(kRingDescriptorCount + 1, channel.descriptor()))
+            .ok();
     }
   }));
   const std::unique_ptr<AgentLink> link = join(agent);
@@ -262,6 +265,78 @@ TEST(AgentLink, RefusesAnswersThatBringNoRing) {
   EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kUnavailable);
   EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kInternal);
   EXPECT_EQ(link->ring_with(3).error().code(), ErrorCode::kInvalidArgument);
+}
+
+TEST(AgentLink, AsksForSlabsAndRows) {
+  SlabRequest wanted;
+  std::vector<std::uint32_t> segments;
+  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
+    if (frame.kind == number_of(FrameKind::kMakeSlab)) {
+      wanted = *decode_slab_request(frame.payload);
+    } else {
+      segments.push_back(decode_reference(frame.payload)->handle.segment);
+    }
+    if (frame.kind == number_of(FrameKind::kGiveBackSlab)) {
+      return true;
+    }
+    const bool is_row = frame.kind == number_of(FrameKind::kFetchRow);
+    const UniqueFd memory = make_memory(is_row ? "a row" : "a slab");
+    const int descriptor = memory.get();
+    return channel
+        .send(number_of(is_row ? FrameKind::kRow : FrameKind::kSlab), frame.request,
+              is_row ? std::vector<std::byte>()
+                     : encode_slab_reply({.home = kHome, .held_bytes = 4711, .slot = 9}),
+              {&descriptor, 1})
+        .ok();
+  }));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  EXPECT_EQ(link->row_descriptor(), -1);
+  const Result<SlabGrant> made =
+      link->make_slab({.home = kHome, .size_bytes = 1 << 20, .segment = 7});
+  ASSERT_TRUE(made.has_value()) << made.error().to_string();
+  EXPECT_EQ(content_of(made->descriptor), "a slab");
+  EXPECT_EQ(made->home, kHome);
+  EXPECT_EQ(made->slot, 9u);
+  EXPECT_EQ(link->held_bytes(), 4711u);
+  EXPECT_EQ(wanted.home, kHome);
+  EXPECT_EQ(wanted.size_bytes, 1u << 20);
+  EXPECT_EQ(wanted.segment, 7u);
+  link->give_back_slab(8);
+  const Result<SlabGrant> fetched = link->fetch_slab(handle_of(5));
+  ASSERT_TRUE(fetched.has_value()) << fetched.error().to_string();
+  EXPECT_EQ(content_of(fetched->descriptor), "a slab");
+  const Result<UniqueFd> row = link->fetch_row(3);
+  ASSERT_TRUE(row.has_value()) << row.error().to_string();
+  EXPECT_EQ(content_of(*row), "a row");
+  EXPECT_EQ(segments, (std::vector<std::uint32_t>{8, 5, 3}));
+}
+
+TEST(AgentLink, RefusesAnswersThatBringNoSlab) {
+  int count = 0;
+  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
+    const UniqueFd memory = make_memory("x");
+    const int descriptor = memory.get();
+    switch (++count) {
+      case 1:
+        return send_status(channel, frame.request, Status());
+      case 2:
+        return channel.send(number_of(FrameKind::kSlab), frame.request, encode_slab_reply({})).ok();
+      case 3:
+        return channel
+            .send(number_of(FrameKind::kSlab), frame.request, frame.payload, {&descriptor, 1})
+            .ok();
+      case 4:
+        return channel.send(number_of(FrameKind::kRow), frame.request, {}).ok();
+      default:
+        return send_status(channel, frame.request, Status(ErrorCode::kNotFound, "no such slab"));
+    }
+  }));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  EXPECT_EQ(link->fetch_slab(handle_of(5)).error().code(), ErrorCode::kInternal);
+  EXPECT_EQ(link->fetch_slab(handle_of(5)).error().code(), ErrorCode::kInternal);
+  EXPECT_EQ(link->fetch_slab(handle_of(5)).error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(link->fetch_row(3).error().code(), ErrorCode::kInternal);
+  EXPECT_EQ(link->make_slab({}).error().code(), ErrorCode::kNotFound);
 }
 
 // The agent answers only once all have asked, the last one first.

@@ -223,6 +223,26 @@ TEST(RingAddressFrame, ArrivesAsItWasSentAndIsRefusedInAnyOtherSize) {
   }
 }
 
+TEST(SlabFrames, ArriveAsTheyWereSentAndInNoOtherSize) {
+  const Place home = {.kind = PlaceKind::kDevice, .index = 8, .host = 9};
+  const Bytes request = encode_slab_request({.home = home, .size_bytes = 1, .segment = 2});
+  const Bytes reply = encode_slab_reply({.home = home, .held_bytes = 3, .slot = 4});
+  EXPECT_EQ(decode_slab_request(request)->home, home);
+  EXPECT_EQ(decode_slab_request(request)->size_bytes, 1u);
+  EXPECT_EQ(decode_slab_request(request)->segment, 2u);
+  EXPECT_EQ(decode_slab_reply(reply)->home, home);
+  EXPECT_EQ(decode_slab_reply(reply)->held_bytes, 3u);
+  EXPECT_EQ(decode_slab_reply(reply)->slot, 4u);
+  for (std::size_t size = 0; size < request.size(); ++size) {
+    EXPECT_EQ(decode_slab_request(std::span(request).first(size)).error().code(),
+              ErrorCode::kInvalidArgument);
+  }
+  for (std::size_t size = 0; size < reply.size(); ++size) {
+    EXPECT_EQ(decode_slab_reply(std::span(reply).first(size)).error().code(),
+              ErrorCode::kInvalidArgument);
+  }
+}
+
 TEST(StatusFrame, ArrivesAsItWasSent) {
   EXPECT_TRUE(decode_status(encode_status(Status())).ok());
   for (const ErrorInfo& info : error_table()) {

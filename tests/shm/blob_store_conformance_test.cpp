@@ -39,6 +39,25 @@ struct SharedHost {
   std::unique_ptr<IBlobStore> reader_store = agent.make_store(6, kBudgetBytes);
 };
 
+// What is small lies in a slab of the writer, which the reader has mapped.
+struct SlabHost {
+  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
+
+  IBlobStore& writer() { return *writer_store; }
+  IBlobStore& reader() { return *reader_store; }
+  void destroy_stores() {
+    writer_store.reset();
+    reader_store.reset();
+  }
+  Status keep(const BlobHandle& handle) { return agent.table().keep(handle); }
+  void release(const BlobHandle& handle) { agent.table().release(handle); }
+  Place place() const { return kTestPlace; }
+
+  TableAgent agent{1 << 16};
+  std::unique_ptr<IBlobStore> writer_store = agent.make_slab_store(5, kBudgetBytes);
+  std::unique_ptr<IBlobStore> reader_store = agent.make_slab_store(6, kBudgetBytes);
+};
+
 // With no memory at all, every blob lies in a file.
 struct SpillingLocalHost {
   static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
@@ -81,6 +100,7 @@ struct SpillingSharedHost {
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Local, BlobStoreConformance, LocalHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(Shared, BlobStoreConformance, SharedHost);
+INSTANTIATE_TYPED_TEST_SUITE_P(Slabs, BlobStoreConformance, SlabHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(SpillingLocal, BlobStoreConformance, SpillingLocalHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(SpillingShared, BlobStoreConformance, SpillingSharedHost);
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -26,8 +27,11 @@ inline std::ptrdiff_t open_descriptor_count() {
 /// each client uses.
 class TableAgent {
  public:
-  explicit TableAgent(std::uint32_t segments_per_client)
-      : segments_per_client_(segments_per_client), table_(kTestIdentity, segments_per_client) {}
+  explicit TableAgent(
+      std::uint32_t segments_per_client,
+      std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max())
+      : segments_per_client_(segments_per_client),
+        table_(kTestIdentity, segments_per_client, slab_bytes_per_client_max) {}
 
   SegmentExchange exchange(std::uint32_t client) {
     return {.publish =
@@ -58,19 +62,69 @@ class TableAgent {
     return make_shared_blob_store(options(client, budget_bytes), exchange(client));
   }
 
+  SlabExchange slab_exchange(std::uint32_t client) {
+    return {.make = [this, client](std::uint32_t segment, Place home,
+                                   std::uint64_t size_bytes) -> Result<SlabGrant> {
+              MutexLock lock(mutex_);
+              ++slab_request_count_;
+              return grant_of(table_.make_slab(client, segment, home, size_bytes));
+            },
+            .fetch = [this, client](const BlobHandle& handle) -> Result<SlabGrant> {
+              MutexLock lock(mutex_);
+              ++fetch_count_;
+              return grant_of(table_.find_slab(client, handle));
+            },
+            .fetch_row = [this](std::uint32_t other) -> Result<UniqueFd> {
+              MutexLock lock(mutex_);
+              const Result<int> found = table_.find_row(other);
+              if (!found) {
+                return found.error();
+              }
+              return duplicate(*found);
+            },
+            .give_back =
+                [this, client](std::uint32_t segment) {
+                  MutexLock lock(mutex_);
+                  table_.give_back_slab(client, segment);
+                }};
+  }
+
+  /// With slabs. Once for each client.
+  std::unique_ptr<IBlobStore> make_slab_store(std::uint32_t client, std::uint64_t budget_bytes) {
+    SharedBlobStoreOptions with_row = options(client, budget_bytes);
+    SegmentExchange with_slabs = exchange(client);
+    with_slabs.slabs = slab_exchange(client);
+    {
+      MutexLock lock(mutex_);
+      with_row.row_descriptor = *table_.admit(client);
+    }
+    return make_shared_blob_store(with_row, with_slabs);
+  }
+
   /// For the one thread that drives the test.
   SegmentTable& table() PINION_TSA(no_thread_safety_analysis) { return table_; }
   int fetch_count() const PINION_TSA(no_thread_safety_analysis) { return fetch_count_; }
+  int slab_request_count() const PINION_TSA(no_thread_safety_analysis) {
+    return slab_request_count_;
+  }
 
  private:
   static UniqueFd duplicate(int descriptor) {
     return UniqueFd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
   }
 
+  static Result<SlabGrant> grant_of(const Result<SlabView>& view) {
+    if (!view) {
+      return view.error();
+    }
+    return SlabGrant{duplicate(view->descriptor), view->home, view->slot};
+  }
+
   const std::uint32_t segments_per_client_;
   Mutex mutex_;
   SegmentTable table_ PINION_GUARDED_BY(mutex_);
   int fetch_count_ PINION_GUARDED_BY(mutex_) = 0;
+  int slab_request_count_ PINION_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace pinion

@@ -77,6 +77,12 @@ class Agent {
   void handle_publish(std::uint32_t rank, Frame frame);
   void handle_fetch(std::uint32_t rank, const Frame& frame);
   void handle_ring(std::uint32_t rank, const Frame& frame);
+  [[nodiscard]] Status check_may_fetch() const;
+  void handle_make_slab(std::uint32_t rank, const Frame& frame);
+  void handle_fetch_slab(std::uint32_t rank, const Frame& frame);
+  void handle_fetch_row(std::uint32_t rank, const Frame& frame);
+  void handle_give_back_slab(std::uint32_t rank, const Frame& frame);
+  void answer_slab(std::uint32_t rank, std::uint64_t request, const Result<SlabView>& slab);
   void answer(std::uint32_t rank, std::uint64_t request, const Status& status);
   void answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
               const std::vector<std::byte>& payload, std::span<const int> descriptors = {});

@@ -71,6 +71,14 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     handle_fetch(rank, frame);
   } else if (kind == FrameKind::kRing) {
     handle_ring(rank, frame);
+  } else if (kind == FrameKind::kMakeSlab) {
+    handle_make_slab(rank, frame);
+  } else if (kind == FrameKind::kFetchSlab) {
+    handle_fetch_slab(rank, frame);
+  } else if (kind == FrameKind::kFetchRow) {
+    handle_fetch_row(rank, frame);
+  } else if (kind == FrameKind::kGiveBackSlab) {
+    handle_give_back_slab(rank, frame);
   } else if (kind == FrameKind::kGoodbye) {
     if (!it.left) {
       it.left = true;
@@ -107,7 +115,10 @@ void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
   it.joined = true;
   it.client = static_cast<std::uint32_t>(clients_.size());
   clients_.push_back(named(rank));
-  answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)));
+  // Without a row each blob of the rank has a segment of its own.
+  const Result<int> row = segments_.admit(it.client);
+  answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)),
+         row ? std::span(&*row, 1) : std::span<const int>());
   driver_.rank_joined(named(rank), it.process->pid);
 }
 
@@ -161,9 +172,8 @@ void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
     answer(rank, frame.request, reference.error());
     return;
   }
-  if (settings_.test_no_descriptors) {
-    answer(rank, frame.request,
-           Status(ErrorCode::kUnavailable, "passing descriptors is switched off"));
+  if (const Status may = check_may_fetch(); !may.ok()) {
+    answer(rank, frame.request, may);
     return;
   }
   const Result<std::pair<int, Place>> found = segments_.find(reference->handle);
@@ -176,6 +186,70 @@ void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
   log_.descriptor_passed(named(rank), clients_[client], reference->handle);
   answer(rank, FrameKind::kDescriptor, frame.request, encode_reference({reference->handle, home}),
          {&descriptor, 1});
+}
+
+Status Agent::check_may_fetch() const {
+  return settings_.test_no_descriptors
+             ? Status(ErrorCode::kUnavailable, "passing descriptors is switched off")
+             : Status();
+}
+
+void Agent::handle_make_slab(std::uint32_t rank, const Frame& frame) {
+  const Result<SlabRequest> wanted = decode_slab_request(frame.payload);
+  if (!wanted) {
+    answer(rank, frame.request, wanted.error());
+    return;
+  }
+  answer_slab(
+      rank, frame.request,
+      segments_.make_slab(ranks_[rank].client, wanted->segment, wanted->home, wanted->size_bytes));
+}
+
+void Agent::handle_fetch_slab(std::uint32_t rank, const Frame& frame) {
+  const Result<BlobReference> reference = decode_reference(frame.payload);
+  if (!reference) {
+    answer(rank, frame.request, reference.error());
+    return;
+  }
+  if (const Status may = check_may_fetch(); !may.ok()) {
+    answer(rank, frame.request, may);
+    return;
+  }
+  const Result<SlabView> slab = segments_.find_slab(ranks_[rank].client, reference->handle);
+  if (slab) {
+    const std::uint32_t client = reference->handle.segment / kSegmentsPerClient;
+    log_.descriptor_passed(named(rank), clients_[client], reference->handle);
+  }
+  answer_slab(rank, frame.request, slab);
+}
+
+void Agent::answer_slab(std::uint32_t rank, std::uint64_t request, const Result<SlabView>& slab) {
+  if (!slab) {
+    answer(rank, request, slab.error());
+    return;
+  }
+  answer(
+      rank, FrameKind::kSlab, request,
+      encode_slab_reply(
+          {.home = slab->home, .held_bytes = segments_.usage().memory_bytes, .slot = slab->slot}),
+      {&slab->descriptor, 1});
+}
+
+void Agent::handle_fetch_row(std::uint32_t rank, const Frame& frame) {
+  const Result<BlobReference> reference = decode_reference(frame.payload);
+  const Result<int> row =
+      reference ? segments_.find_row(reference->handle.segment) : Result<int>(reference.error());
+  if (!row) {
+    answer(rank, frame.request, row.error());
+    return;
+  }
+  answer(rank, FrameKind::kRow, frame.request, {}, {&*row, 1});
+}
+
+void Agent::handle_give_back_slab(std::uint32_t rank, const Frame& frame) {
+  if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
+    segments_.give_back_slab(ranks_[rank].client, reference->handle.segment);
+  }
 }
 
 void Agent::answer(std::uint32_t rank, std::uint64_t request, const Status& status) {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -12,6 +14,30 @@
 
 namespace pinion {
 
+class SlabTable;
+
+/// A slab as its owner sees it. The descriptor stays the table's.
+struct SlabView {
+  int descriptor = -1;
+  Place home = {};
+  std::uint32_t slot = 0;
+};
+
+/// What lies in one segment of a host at one moment. A snapshot: a process that goes on changes it.
+struct SegmentState {
+  std::uint32_t segment = 0;
+  std::uint32_t client = 0;  ///< Who made it.
+  Place home;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t blob_count = 0;       ///< That can be opened.
+  std::uint64_t blob_bytes = 0;       ///< Their lengths.
+  std::uint64_t kept_count = 0;       ///< That the job keeps.
+  std::uint64_t reference_count = 0;  ///< Of all processes, to blobs in slabs.
+  bool is_slab = false;
+  bool spilled = false;
+  bool owner_gone = false;
+};
+
 /// The agent's half of a host's blob store: owns the sealed segments that the clients (one for each
 /// incarnation of each rank) have published, and says which of them live on when a client dies.
 ///
@@ -21,12 +47,19 @@ namespace pinion {
 ///     table.find(handle);                                          // for another rank to map
 ///     table.release(handle);
 ///
+/// Small blobs lie in slabs, which a client asks for (make_slab()) and others map (find_slab());
+/// what is in them changes without the table, but keep(), release() and client_gone() hold for them
+/// too.
+///
 /// Thread safety: none; one thread drives it.
 /// Lifetime: closes its descriptors at the end; memory that somebody has mapped stays until then.
 class SegmentTable {
  public:
   /// `segments_per_client`: how many numbers each client has; at least 1.
-  SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client);
+  /// `slab_bytes_per_client_max`: the most that the slabs of one client may have.
+  SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client,
+               std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max());
+  ~SegmentTable();
 
   /// The first number that `client` may give to a segment.
   /// Precondition: client < client_count_max().
@@ -42,6 +75,33 @@ class SegmentTable {
   ///   kInvalidArgument when the size, the index or the place cannot be; kDataLoss when the
   ///   segment's own header names another blob.
   Status publish(std::uint32_t client, const BlobHandle& handle, Place home, UniqueFd descriptor);
+
+  /// The file of a client's references, which that client alone is to get for writing; it stays the
+  /// table's. Without it the client has no slabs. Called once for each client.
+  /// Errors: kResourceExhausted when there are too many clients at one time.
+  [[nodiscard]] Result<int> admit(std::uint32_t client);
+
+  /// A new slab for that client to write.
+  /// Errors: kPermissionDenied and kAlreadyExists as publish(); kFailedPrecondition for a client
+  /// that
+  ///   was not admitted or is gone; kInvalidArgument for a place or a size that cannot be;
+  ///   kResourceExhausted when the client, the host or the system has no room for it.
+  [[nodiscard]] Result<SlabView> make_slab(std::uint32_t client, std::uint32_t segment, Place home,
+                                           std::uint64_t size_bytes);
+
+  /// The slab of a blob, for `client` to read; from here on its references count.
+  /// Errors: kNotFound when there is no such slab; kFailedPrecondition as make_slab().
+  [[nodiscard]] Result<SlabView> find_slab(std::uint32_t client, const BlobHandle& handle);
+
+  /// The references of `client`, to be read by a writer of slabs.
+  /// Errors: kNotFound when it is gone.
+  [[nodiscard]] Result<int> find_row(std::uint32_t client);
+
+  /// Its writer says that nothing is left in the slab. Ignored where that is not so.
+  void give_back_slab(std::uint32_t client, std::uint32_t segment);
+
+  /// All segments, by number.
+  [[nodiscard]] std::vector<SegmentState> snapshot() const;
 
   /// The blob belongs to the job: it stays when its client dies. Twice is once.
   /// Errors: those of find().
@@ -59,8 +119,9 @@ class SegmentTable {
   /// may still have under way.
   void client_gone(std::uint32_t client);
 
-  /// Blobs in the table and the sums of their lengths.
-  [[nodiscard]] BlobStoreUsage usage() const noexcept { return usage_; }
+  /// Blobs with a segment of their own and those in slabs that are kept, and the memory of all:
+  /// slabs count as a whole.
+  [[nodiscard]] BlobStoreUsage usage() const noexcept;
 
  private:
   struct Segment {
@@ -78,6 +139,8 @@ class SegmentTable {
 
   [[nodiscard]] Status check_claim(std::uint32_t client, const BlobHandle& handle,
                                    Place home) const;
+  [[nodiscard]] Status check_number(std::uint32_t client, std::uint32_t segment) const;
+  void mark_used(std::uint32_t client, std::uint32_t segment);
   [[nodiscard]] std::uint64_t& bytes_like(const Segment& segment) noexcept;
   void forget(const Segment& segment) noexcept;
   [[nodiscard]] Status check_known(const BlobHandle& handle) const;
@@ -86,7 +149,8 @@ class SegmentTable {
   std::uint32_t segments_per_client_;
   std::unordered_map<std::uint32_t, Segment> segments_;
   std::unordered_map<std::uint32_t, Client> clients_;
-  BlobStoreUsage usage_;
+  BlobStoreUsage usage_;  // Without slabs.
+  std::unique_ptr<SlabTable> slabs_;
 };
 
 }  // namespace pinion

@@ -15,6 +15,32 @@
 
 namespace pinion {
 
+/// A slab as the agent passes it: memory in which one process of the host makes many small blobs.
+struct SlabGrant {
+  UniqueFd descriptor = {};
+  Place home = {};
+  std::uint32_t slot = 0;  ///< Where its counters are in the row of each process.
+};
+
+/// How a rank's store reaches the owner of its host's slabs (SegmentTable, in the agent). All
+/// functions may be called from any thread, several at once, and block for a round trip, but for
+/// give_back().
+struct SlabExchange {
+  /// A new slab for this process to write, with that number out of its own. Empty: this process
+  /// makes and reads no blobs in slabs.
+  std::function<Result<SlabGrant>(std::uint32_t segment, Place home, std::uint64_t size_bytes)>
+      make = {};
+
+  /// The slab in which the blob behind a handle lies, to read it.
+  std::function<Result<SlabGrant>(const BlobHandle& handle)> fetch = {};
+
+  /// The references of another process, which it writes and we read.
+  std::function<Result<UniqueFd>(std::uint32_t client)> fetch_row = {};
+
+  /// Nothing is left in a slab that this process wrote. Does not block.
+  std::function<void(std::uint32_t segment)> give_back = {};
+};
+
 /// How a rank's store reaches the owner of its host's segments (SegmentTable, in the agent). Both
 /// functions may be called from any thread, several at once, and block for a round trip.
 struct SegmentExchange {
@@ -27,6 +53,8 @@ struct SegmentExchange {
   /// The memory that all segments of the host hold, by what the owner said last. May be empty. Does
   /// not block.
   std::function<std::uint64_t()> held_bytes = {};
+
+  SlabExchange slabs = {};
 };
 
 struct SharedBlobStoreOptions {
@@ -49,13 +77,25 @@ struct SharedBlobStoreOptions {
 
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
+
+  /// Of this process's references (SegmentTable::admit()); mapped while the store is made, and not
+  /// used afterwards. Without it there are no slabs.
+  int row_descriptor = -1;
 };
 
-/// The rank's half of a host's blob store: blobs lie in sealed, nameless segments that any process
-/// of the host maps read-only, or in nameless files on disk where the ledger has no room.
+/// The rank's half of a host's blob store. Small blobs lie in slabs: making, sealing and opening
+/// them is a matter of a few stores to shared memory once the slab is mapped. Larger ones lie in
+/// sealed, nameless segments of their own that any process of the host maps read-only, or in
+/// nameless files on disk where the ledger has no room. docs/adr/0012 says how, and whom that
+/// trusts.
+///
+/// A small blob can be found by its handle while a Blob of it lives in any process of the host, or
+/// the job keeps it; then its memory is used again. A larger one is there until the job lets go of
+/// it or the process that made it ends.
 ///
 /// A blob is charged to the ledger from create() until its writer or its last Blob in this process
-/// is gone; from seal() on its memory is also the agent's, which decides how long it lives.
+/// is gone; from seal() on the memory of a large one is also the agent's, which decides how long it
+/// lives.
 /// Lifetime: writers and blobs may outlive the store; `exchange` is called until the store is gone
 ///   and the last writer is sealed or dropped.
 /// Errors: open() answers kFailedPrecondition for a segment that is not sealed and kDataLoss for

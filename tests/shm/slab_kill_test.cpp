@@ -1,0 +1,538 @@
+// Two processes make blobs in slabs, give each other the handles, and read. One is killed: at each
+// of its stores to shared memory in turn, and at random moments. The test is their agent.
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <pinion/shm/channel.hpp>
+
+#include "fail_point.hpp"
+#include "shm_host.hpp"
+#include "slab_layout.hpp"
+
+namespace pinion {
+namespace {
+
+// How many fail points this process passes before it ends at one; negative: all.
+std::atomic<std::int64_t> points_left = -1;
+
+}  // namespace
+
+void fail_point() noexcept {
+  if (points_left.load(std::memory_order_relaxed) >= 0 &&
+      points_left.fetch_sub(1, std::memory_order_relaxed) == 0) {
+    ::kill(::getpid(), SIGKILL);
+  }
+}
+
+namespace {
+
+constexpr std::size_t kSlotCount = 64;
+constexpr std::uint64_t kBudget = std::uint64_t{64} << 20;
+
+enum Kind : std::uint16_t { kMake = 1, kFetch, kRow, kGiveBack, kKeep, kAnswer, kError, kDone };
+
+// A blob and the number from which its bytes follow: other bytes are found out, even if they are
+// those of another blob.
+struct Letter {
+  BlobHandle handle;
+  std::uint64_t tag = 0;
+};
+
+// Letters on their way from one process to the other. A slot belongs to its sender while it is
+// empty, and to its receiver while it is full, so nobody's death spoils it.
+struct Mailbox {
+  struct Slot {
+    std::atomic<std::uint32_t> full = 0;
+    Letter letter;
+  };
+  std::array<Slot, kSlotCount> slots = {};
+
+  void offer(std::size_t index, const Letter& letter) {
+    Slot& slot = slots[index % kSlotCount];
+    if (slot.full.load(std::memory_order_acquire) == 0) {
+      slot.letter = letter;
+      slot.full.store(1, std::memory_order_release);
+    }
+  }
+  std::optional<Letter> take(std::size_t index) {
+    Slot& slot = slots[index % kSlotCount];
+    if (slot.full.load(std::memory_order_acquire) == 0) {
+      return {};
+    }
+    const Letter letter = slot.letter;
+    slot.full.store(0, std::memory_order_release);
+    return letter;
+  }
+};
+
+// What the processes of one round share beside the store.
+struct Board {
+  std::array<Mailbox, 2> to = {};                  // By receiver.
+  std::atomic<std::uint64_t> operation_count = 0;  // Of the victim.
+  std::atomic<std::uint64_t> read_count = 0;
+  std::atomic<std::uint64_t> wrong_count = 0;
+  std::atomic<std::uint64_t> odd_error_count = 0;
+  std::atomic<std::uint64_t> leak_count = 0;
+  std::atomic<std::uint32_t> alone = 0;  // The victim is dead and everything of it is settled.
+};
+
+std::byte byte_at(std::size_t at, std::uint64_t tag) {
+  return static_cast<std::byte>((tag >> at % 57) + at * 13);
+}
+
+bool has_bytes_of(const Blob& blob, std::uint64_t tag) {
+  for (std::size_t at = 0; at < blob.bytes().size(); ++at) {
+    if (blob.bytes()[at] != byte_at(at, tag)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+struct Message {
+  Letter letter = {};
+  Place home = {};
+  std::uint64_t size_bytes = 0;
+  std::uint32_t number = 0;
+};
+
+std::span<const std::byte> as_payload(const Message& message) {
+  return std::as_bytes(std::span(&message, 1));
+}
+
+Message message_of(const Frame& frame) {
+  Message message;
+  EXPECT_EQ(frame.payload.size(), sizeof(message));
+  std::memcpy(&message, frame.payload.data(), sizeof(message));
+  return message;
+}
+
+// A process's way to the agent.
+class Link {
+ public:
+  explicit Link(Channel channel) : channel_(std::move(channel)) {}
+
+  SlabExchange slabs() {
+    return {
+        .make = [this](std::uint32_t segment, Place home,
+                       std::uint64_t size_bytes) -> Result<SlabGrant> {
+          ++make_count;
+          return ask(kMake, {.home = home, .size_bytes = size_bytes, .number = segment});
+        },
+        .fetch =
+            [this](const BlobHandle& handle) {
+              return ask(kFetch, {.letter = {.handle = handle}});
+            },
+        .fetch_row = [this](std::uint32_t client) -> Result<UniqueFd> {
+          Result<SlabGrant> row = ask(kRow, {.number = client});
+          if (!row) {
+            return std::move(row).error();
+          }
+          return std::move(row->descriptor);
+        },
+        .give_back =
+            [this](std::uint32_t segment) {
+              static_cast<void>(channel_.send(kGiveBack, 0, as_payload({.number = segment})).ok());
+            }};
+  }
+
+  void keep(const Letter& letter) { static_cast<void>(ask(kKeep, {.letter = letter}).has_value()); }
+  void say_done() { static_cast<void>(channel_.send(kDone, 0, {}).ok()); }
+  void wait_for_a_word() { static_cast<void>(channel_.receive().has_value()); }
+
+  int make_count = 0;
+
+ private:
+  Result<SlabGrant> ask(Kind kind, const Message& message) {
+    PINION_RETURN_IF_ERROR(channel_.send(kind, 1, as_payload(message)));
+    Result<std::optional<Frame>> frame = channel_.receive();
+    if (!frame || !frame->has_value()) {
+      return Status(ErrorCode::kUnavailable, "no answer");
+    }
+    if ((*frame)->kind != kAnswer) {
+      return Status(ErrorCode::kNotFound, "refused");
+    }
+    const Message answer = message_of(**frame);
+    SlabGrant grant = {.home = answer.home, .slot = answer.number};
+    if (!(*frame)->descriptors.empty()) {
+      grant.descriptor = std::move((*frame)->descriptors[0]);
+    }
+    return grant;
+  }
+
+  Channel channel_;
+};
+
+// What a process does: makes blobs, keeps some for a while, reads what the other made.
+class Worker {
+ public:
+  Worker(Board& board, std::size_t self, Link& link, IBlobStore& store, std::uint64_t seed)
+      : board_(board), self_(self), link_(link), store_(store), random_(seed) {}
+
+  void work_once() {
+    make();
+    for (int i = 0; i < 2; ++i) {
+      if (const std::optional<Letter> letter = board_.to[self_].take(random_())) {
+        read(*letter);
+      }
+    }
+    while (held_.size() > 12) {
+      const std::size_t index = random_() % held_.size();
+      look_at(held_[index]);
+      held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
+    }
+  }
+
+  void drop_all() {
+    std::for_each(held_.begin(), held_.end(), [this](const Held& held) { look_at(held); });
+    held_.clear();
+  }
+
+ private:
+  struct Held {
+    Blob blob;
+    std::uint64_t tag = 0;
+  };
+
+  void make() {
+    Result<BlobWriter> writer = store_.create(1 + random_() % 30000, kTestPlace);
+    const std::uint64_t tag = random_();
+    if (!writer || tag % 8 == 0) {
+      return;
+    }
+    const std::span<std::byte> bytes = writer->bytes();
+    for (std::size_t at = 0; at < bytes.size(); ++at) {
+      bytes[at] = byte_at(at, tag);
+    }
+    const Result<Blob> sealed = writer->seal();
+    if (!sealed) {
+      return;
+    }
+    const Letter letter = {sealed->handle(), tag};
+    if (random_() % 16 == 0) {
+      link_.keep(letter);
+    }
+    board_.to[1 - self_].offer(random_(), letter);
+    held_.push_back({*sealed, tag});
+  }
+
+  void read(const Letter& letter) {
+    const Result<Blob> opened = store_.open(letter.handle);
+    if (opened) {
+      board_.read_count.fetch_add(1);
+      held_.push_back({*opened, letter.tag});
+      look_at(held_.back());
+    } else if (opened.error().code() != ErrorCode::kNotFound &&
+               opened.error().code() != ErrorCode::kFailedPrecondition &&
+               opened.error().code() != ErrorCode::kUnavailable) {
+      board_.odd_error_count.fetch_add(1);
+    }
+  }
+
+  void look_at(const Held& held) {
+    if (!has_bytes_of(held.blob, held.tag)) {
+      board_.wrong_count.fetch_add(1);
+    }
+  }
+
+  Board& board_;
+  std::size_t self_;
+  Link& link_;
+  IBlobStore& store_;
+  std::mt19937_64 random_;
+  std::vector<Held> held_;
+};
+
+struct Child {
+  std::uint32_t client = 0;
+  pid_t pid = -1;
+  std::optional<Channel> channel = {};
+  bool done = false;
+};
+
+// One round: a victim and a survivor, from their first breath until nothing is left of them.
+class Round {
+ public:
+  explicit Round(std::uint64_t seed) : seed_(seed) {
+    void* const memory =
+        ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(memory, MAP_FAILED);
+    board_ = new (memory) Board();
+  }
+  ~Round() { ::munmap(board_, sizeof(Board)); }
+  Round(const Round&) = delete;
+  Round& operator=(const Round&) = delete;
+
+  // Returns whether the victim passed that many fail points, or operations, before it was killed.
+  void run(std::int64_t fail_point_count, std::uint64_t operation_count) {
+    start(0, [&](Worker& worker, Link&, IBlobStore&) {
+      points_left = fail_point_count;
+      for (std::uint64_t i = 0; fail_point_count >= 0 || operation_count > 0; ++i) {
+        worker.work_once();
+        board_->operation_count.store(i + 1);
+      }
+    });
+    start(1, [&](Worker& worker, Link& link, IBlobStore& store) { survive(worker, link, store); });
+    while (!has_ended(0)) {
+      serve(1);
+      if (fail_point_count < 0 && board_->operation_count.load() >= operation_count) {
+        ::kill(children_[0].pid, SIGKILL);
+      }
+    }
+    settle();
+  }
+
+  std::uint64_t read_count() const { return board_->read_count.load(); }
+
+ private:
+  void start(std::size_t self, const std::function<void(Worker&, Link&, IBlobStore&)>& body) {
+    Child& child = children_[self];
+    child.client = static_cast<std::uint32_t>(self);
+    const int row = *table_.admit(child.client);
+    auto [ours, theirs] = *Channel::create_pair();
+    child.pid = ::fork();
+    ASSERT_GE(child.pid, 0);
+    if (child.pid == 0) {
+      { const Channel closed = std::move(ours); }
+      Link link(std::move(theirs));
+      SegmentExchange exchange = {
+          .publish = [](const BlobHandle&, Place,
+                        int) { return Status(ErrorCode::kUnimplemented, "slabs only"); },
+          .fetch = [](const BlobHandle&) -> Result<std::pair<UniqueFd, Place>> {
+            return Status(ErrorCode::kNotFound, "slabs only");
+          },
+          .slabs = link.slabs()};
+      const auto store =
+          make_shared_blob_store({.identity = kTestIdentity,
+                                  .first_segment = table_.first_segment(child.client),
+                                  .segment_count = 1 << 16,
+                                  .memory = MemoryLedger({.budget_bytes = kBudget}),
+                                  .row_descriptor = row},
+                                 exchange);
+      Worker worker(*board_, self, link, *store, seed_ * 2 + self);
+      body(worker, link, *store);
+      ::_exit(0);
+    }
+    child.channel.emplace(std::move(ours));
+  }
+
+  // Works until the other is dead; then all memory of its slabs must be its own again, so that the
+  // largest blobs fit into the smallest of them.
+  void survive(Worker& worker, Link& link, IBlobStore& store) {
+    while (board_->alone.load() == 0) {
+      worker.work_once();
+    }
+    worker.drop_all();
+    link.say_done();
+    link.wait_for_a_word();  // From here on the job keeps nothing.
+    const int make_count = link.make_count;
+    std::vector<BlobWriter> all;
+    for (int i = 0; i < 3 && make_count > 0; ++i) {
+      all.push_back(store.create(kSlabBlobBytesMax, kTestPlace).value());
+    }
+    board_->leak_count += link.make_count == make_count ? 0 : 1;
+    link.say_done();
+    link.wait_for_a_word();
+  }
+
+  bool has_ended(std::size_t self) {
+    int status = 0;
+    if (::waitpid(children_[self].pid, &status, WNOHANG) != children_[self].pid) {
+      return false;
+    }
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "status " << status;
+    return true;
+  }
+
+  // Waits a moment for requests and answers them.
+  void serve(int patience_ms) {
+    std::array<pollfd, 2> watched = {};
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+      watched[i] = {.fd = children_[i].channel ? children_[i].channel->descriptor() : -1,
+                    .events = POLLIN,
+                    .revents = 0};
+    }
+    ::poll(watched.data(), watched.size(), patience_ms);
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+      if (watched[i].revents != 0) {
+        serve_all(children_[i]);
+      }
+    }
+    if (kept_.size() > 8) {
+      table_.release(kept_.front().handle);
+      kept_.erase(kept_.begin());
+    }
+  }
+
+  void serve_all(Child& child) {
+    while (child.channel) {
+      Result<std::optional<Frame>> frame = child.channel->try_receive();
+      if (!frame) {
+        child.channel.reset();
+      } else if (!frame->has_value()) {
+        return;
+      } else {
+        handle(child, **frame);
+      }
+    }
+  }
+
+  void handle(Child& child, const Frame& frame) {
+    if (frame.kind == kDone) {
+      child.done = true;
+      return;
+    }
+    const Message message = message_of(frame);
+    if (frame.kind == kMake) {
+      answer(child,
+             table_.make_slab(child.client, message.number, message.home, message.size_bytes));
+    } else if (frame.kind == kFetch) {
+      answer(child, table_.find_slab(child.client, message.letter.handle));
+    } else if (frame.kind == kRow) {
+      const Result<int> row = table_.find_row(message.number);
+      answer(child, row ? SlabView{.descriptor = *row} : Result<SlabView>(row.error()));
+    } else if (frame.kind == kGiveBack) {
+      table_.give_back_slab(child.client, message.number);
+    } else {
+      const Status kept = table_.keep(message.letter.handle);
+      EXPECT_TRUE(kept.ok()) << kept.to_string();
+      kept_.push_back(message.letter);
+      answer(child, SlabView());
+    }
+  }
+
+  // A client that was killed meanwhile takes no answer.
+  static void answer(Child& child, const Result<SlabView>& view) {
+    if (!view) {
+      static_cast<void>(child.channel->enqueue(kError, 1, {}).ok());
+      return;
+    }
+    const Message message = {.home = view->home, .number = view->slot};
+    const std::span<const int> descriptors =
+        view->descriptor >= 0 ? std::span(&view->descriptor, 1) : std::span<const int>();
+    static_cast<void>(child.channel->enqueue(kAnswer, 1, as_payload(message), descriptors).ok());
+  }
+
+  void settle() {
+    serve(0);
+    table_.client_gone(0);
+    children_[0].channel.reset();
+    board_->alone = 1;
+    wait_for_survivor();
+    read_kept();
+    for (const SegmentState& state : table_.snapshot()) {
+      EXPECT_EQ(state.reference_count, 0u) << "slab " << state.segment;
+      EXPECT_TRUE(!state.owner_gone || state.kept_count > 0) << "slab " << state.segment;
+    }
+    for (const Letter& letter : std::exchange(kept_, {})) {
+      table_.release(letter.handle);
+    }
+    ASSERT_TRUE(children_[1].channel->send(kAnswer, 0, {}).ok());
+    wait_for_survivor();
+    EXPECT_EQ(board_->wrong_count.load(), 0u);
+    EXPECT_EQ(board_->odd_error_count.load(), 0u);
+    EXPECT_EQ(board_->leak_count.load(), 0u);
+    ::kill(children_[1].pid, SIGKILL);
+    EXPECT_EQ(::waitpid(children_[1].pid, nullptr, 0), children_[1].pid);
+    table_.client_gone(1);
+    EXPECT_TRUE(table_.snapshot().empty());
+    EXPECT_EQ(table_.usage().memory_bytes, 0u);
+    EXPECT_EQ(table_.usage().blob_count, 0u);
+  }
+
+  void wait_for_survivor() {
+    Child& survivor = children_[1];
+    survivor.done = false;
+    while (!survivor.done && survivor.channel) {
+      serve(1);
+    }
+    ASSERT_TRUE(survivor.done);
+  }
+
+  // What the job keeps is there for a process that comes later, whoever died.
+  void read_kept() {
+    const std::uint32_t client = next_reader_++;
+    const int row = *table_.admit(client);
+    SegmentExchange exchange = {
+        .publish = [](const BlobHandle&, Place, int) { return Status(); },
+        .fetch = [](const BlobHandle&) -> Result<std::pair<UniqueFd, Place>> {
+          return Status(ErrorCode::kNotFound, "slabs only");
+        }};
+    exchange.slabs = {.make = [](std::uint32_t, Place, std::uint64_t) -> Result<SlabGrant> {
+                        return Status(ErrorCode::kUnimplemented, "it only reads");
+                      },
+                      .fetch = [this, client](const BlobHandle& handle) -> Result<SlabGrant> {
+                        const Result<SlabView> view = table_.find_slab(client, handle);
+                        if (!view) {
+                          return view.error();
+                        }
+                        return SlabGrant{UniqueFd(::fcntl(view->descriptor, F_DUPFD_CLOEXEC, 0)),
+                                         view->home, view->slot};
+                      }};
+    {
+      const auto store =
+          make_shared_blob_store({.identity = kTestIdentity, .row_descriptor = row}, exchange);
+      for (const Letter& letter : kept_) {
+        const Result<Blob> blob = store->open(letter.handle);
+        ASSERT_TRUE(blob.has_value()) << blob.error().to_string();
+        EXPECT_TRUE(has_bytes_of(*blob, letter.tag));
+      }
+    }
+    table_.client_gone(client);
+  }
+
+  std::uint64_t seed_;
+  Board* board_ = nullptr;
+  SegmentTable table_{kTestIdentity, 1 << 16};
+  std::array<Child, 2> children_ = {};
+  std::vector<Letter> kept_;
+  std::uint32_t next_reader_ = 2;
+};
+
+constexpr std::int64_t kFailPointCount = 700;
+constexpr std::uint64_t kRandomKillCount = 300;
+
+TEST(KilledProcess, LeavesEverythingRightAtEachOfItsStores) {
+  const std::ptrdiff_t descriptors = open_descriptor_count();
+  for (std::int64_t point = 0; point < kFailPointCount && !testing::Test::HasFailure(); ++point) {
+    SCOPED_TRACE(testing::Message() << "killed at store " << point);
+    Round round(static_cast<std::uint64_t>(point));
+    round.run(point, 0);
+  }
+  EXPECT_EQ(open_descriptor_count(), descriptors);
+}
+
+// Every repetition of the test is another sequence.
+TEST(KilledProcess, LeavesEverythingRightAtRandomMoments) {
+  static std::uint64_t seed = 1'000'000;
+  const std::ptrdiff_t descriptors = open_descriptor_count();
+  std::mt19937_64 random(seed);
+  std::uint64_t read_count = 0;
+  for (std::uint64_t i = 0; i < kRandomKillCount && !testing::Test::HasFailure(); ++i) {
+    SCOPED_TRACE(testing::Message() << "seed " << ++seed);
+    Round round(seed);
+    round.run(-1, 1 + random() % 300);
+    read_count += round.read_count();
+  }
+  EXPECT_EQ(open_descriptor_count(), descriptors);
+  EXPECT_GT(read_count, kRandomKillCount) << "too little was read to prove anything";
+}
+
+}  // namespace
+}  // namespace pinion

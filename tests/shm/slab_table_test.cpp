@@ -1,0 +1,244 @@
+#include <pinion/shm/segment_table.hpp>
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "memory_mapping.hpp"
+#include "shm_host.hpp"
+#include "slab_layout.hpp"
+
+// The agent's side of slabs: who may have what, and what a client that dies leaves.
+
+namespace pinion {
+namespace {
+
+constexpr std::uint64_t kBudget = std::uint64_t{64} << 20;
+constexpr std::uint32_t kWriter = 3;
+constexpr std::uint32_t kReader = 4;
+
+Blob seal_text(IBlobStore& store, std::string_view text, std::uint64_t size_bytes = 100) {
+  Result<BlobWriter> writer = store.create(size_bytes, kTestPlace);
+  EXPECT_TRUE(writer.has_value()) << writer.error().to_string();
+  std::memcpy(writer->bytes().data(), text.data(), text.size());
+  return *writer->seal();
+}
+
+std::string_view text_of(const Blob& blob) {
+  return {reinterpret_cast<const char*>(blob.bytes().data())};
+}
+
+ErrorCode code_of(const Result<Blob>& opened) {
+  return opened ? ErrorCode::kOk : opened.error().code();
+}
+
+TEST(SlabTable, GivesSlabsToWhomItKnows) {
+  SegmentTable table(kTestIdentity, 16);
+  const auto code = [&](std::uint32_t client, std::uint32_t segment, Place home,
+                        std::uint64_t size_bytes) {
+    const Result<SlabView> slab = table.make_slab(client, segment, home, size_bytes);
+    return slab ? ErrorCode::kOk : slab.error().code();
+  };
+  const std::uint32_t first = table.first_segment(kWriter);
+  EXPECT_EQ(code(kWriter, first, kTestPlace, 1 << 20), ErrorCode::kFailedPrecondition);
+  ASSERT_TRUE(table.admit(kWriter).has_value());
+  EXPECT_EQ(code(kWriter, first - 1, kTestPlace, 1 << 20), ErrorCode::kPermissionDenied);
+  EXPECT_EQ(code(kWriter, first, {.kind = PlaceKind::kNuma, .index = 0, .host = 9}, 1 << 20),
+            ErrorCode::kInvalidArgument);
+  for (const std::uint64_t size : {std::uint64_t{0}, kSlabControlBytes, std::uint64_t{1} << 40,
+                                   (std::uint64_t{1} << 20) + 1}) {
+    EXPECT_EQ(code(kWriter, first, kTestPlace, size), ErrorCode::kInvalidArgument);
+  }
+  EXPECT_EQ(code(kWriter, first, kTestPlace, 1 << 20), ErrorCode::kOk);
+  EXPECT_EQ(code(kWriter, first, kTestPlace, 1 << 20), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(table.usage().memory_bytes, std::uint64_t{1} << 20);
+  table.client_gone(kWriter);
+  EXPECT_EQ(code(kWriter, first + 1, kTestPlace, 1 << 20), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(table.usage().memory_bytes, 0u);
+}
+
+TEST(SlabTable, LimitsTheSlabsOfAClient) {
+  SegmentTable table(kTestIdentity, 16, 3 << 20);
+  for (const std::uint32_t client : {0u, 1u}) {
+    ASSERT_TRUE(table.admit(client).has_value());
+    const std::uint32_t first = table.first_segment(client);
+    EXPECT_TRUE(table.make_slab(client, first, kTestPlace, 2 << 20).has_value());
+    const Result<SlabView> refused = table.make_slab(client, first + 1, kTestPlace, 2 << 20);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+    table.give_back_slab(1 - client, first);
+    EXPECT_FALSE(table.make_slab(client, first + 1, kTestPlace, 2 << 20).has_value());
+    table.give_back_slab(client, first);
+    EXPECT_TRUE(table.make_slab(client, first + 1, kTestPlace, 2 << 20).has_value());
+  }
+}
+
+// Each life of a rank is a client: their slots and the slots of their slabs are used again.
+TEST(SlabTable, ServesManyLives) {
+  SegmentTable table(kTestIdentity, 4);
+  for (std::uint32_t client = 0; client < 2000; ++client) {
+    ASSERT_TRUE(table.admit(client).has_value());
+    ASSERT_TRUE(
+        table.make_slab(client, table.first_segment(client), kTestPlace, 1 << 20).has_value());
+    table.client_gone(client);
+  }
+  EXPECT_EQ(table.usage().memory_bytes, 0u);
+}
+
+TEST(SlabTable, HasRoomForSoManyClientsAtOneTime) {
+  SegmentTable table(kTestIdentity, 4);
+  for (std::uint32_t client = 0; client < kClientSlotCount; ++client) {
+    ASSERT_TRUE(table.admit(client).has_value());
+  }
+  const Result<int> refused = table.admit(kClientSlotCount);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+  table.client_gone(7);
+  EXPECT_TRUE(table.admit(kClientSlotCount).has_value());
+}
+
+class DeadClient : public testing::Test {
+ protected:
+  SegmentTable& table() { return agent_.table(); }
+
+  std::uint64_t reference_count() {
+    std::uint64_t count = 0;
+    for (const SegmentState& state : table().snapshot()) {
+      count += state.reference_count;
+    }
+    return count;
+  }
+
+  TableAgent agent_{1 << 16};
+  std::unique_ptr<IBlobStore> writer_ = agent_.make_slab_store(kWriter, kBudget);
+  std::unique_ptr<IBlobStore> reader_ = agent_.make_slab_store(kReader, kBudget);
+};
+
+TEST_F(DeadClient, LeavesWhatIsKeptAndNothingElse) {
+  const Blob kept = seal_text(*writer_, "kept");
+  const Blob loose = seal_text(*writer_, "loose");
+  const Blob read = seal_text(*writer_, "read");
+  const Result<Blob> opened = reader_->open(read.handle());
+  ASSERT_TRUE(opened.has_value());
+  ASSERT_TRUE(table().keep(kept.handle()).ok());
+  ASSERT_TRUE(table().keep(kept.handle()).ok());
+
+  table().client_gone(kWriter);
+
+  EXPECT_EQ(text_of(*reader_->open(kept.handle())), "kept");
+  EXPECT_EQ(code_of(reader_->open(loose.handle())), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(reader_->open(read.handle())), ErrorCode::kNotFound);
+  EXPECT_EQ(text_of(*opened), "read");
+  EXPECT_EQ(table().keep(loose.handle()).code(), ErrorCode::kNotFound);
+  const auto late = agent_.make_slab_store(8, kBudget);
+  EXPECT_EQ(text_of(*late->open(kept.handle())), "kept");
+  EXPECT_EQ(table().usage().blob_count, 1u);
+
+  table().release(kept.handle());
+  EXPECT_EQ(code_of(reader_->open(kept.handle())), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(late->open(kept.handle())), ErrorCode::kNotFound);
+  EXPECT_TRUE(table().snapshot().empty());
+  EXPECT_EQ(table().usage().memory_bytes, 0u);
+  EXPECT_EQ(text_of(*opened), "read");
+}
+
+TEST_F(DeadClient, LeavesNoReference) {
+  std::vector<Blob> opened;
+  for (int i = 0; i < 10; ++i) {
+    const Blob blob = seal_text(*writer_, "text", kSlabBlobBytesMax / 2);
+    opened.push_back(*reader_->open(blob.handle()));
+  }
+  EXPECT_EQ(reference_count(), 10u);
+  table().client_gone(kReader);
+  EXPECT_EQ(reference_count(), 0u);
+  // The writer has their memory again.
+  const int requests = agent_.slab_request_count();
+  std::vector<Blob> blobs;
+  for (int i = 0; i < 10; ++i) {
+    blobs.push_back(seal_text(*writer_, "text", kSlabBlobBytesMax / 2));
+  }
+  EXPECT_EQ(agent_.slab_request_count(), requests);
+}
+
+// A row that the writer has mapped belongs to a client, not to its place among the living.
+TEST_F(DeadClient, IsNotTakenForTheOneThatComesAfterIt) {
+  std::optional<Blob> blob = seal_text(*writer_, "first");
+  std::optional<Blob> opened = *reader_->open(blob->handle());
+  blob.reset();
+  std::vector<Blob> filled;
+  while (agent_.slab_request_count() == 1) {  // Until the writer has looked at the reader's row.
+    filled.push_back(seal_text(*writer_, "text", kSlabBlobBytesMax));
+  }
+  table().client_gone(kReader);
+  const auto second = agent_.make_slab_store(9, kBudget);
+  std::optional<Blob> next = seal_text(*writer_, "second");
+  const Blob read = *second->open(next->handle());
+  next.reset();
+  for (int i = 0; i < 3000; ++i) {
+    EXPECT_NE(seal_text(*writer_, "other").bytes().data(), nullptr);
+  }
+  EXPECT_EQ(text_of(read), "second");
+  EXPECT_EQ(code_of(second->open(read.handle())), ErrorCode::kOk);
+}
+
+// What a writer makes of its own slab reaches nobody's other memory.
+TEST_F(DeadClient, MayHaveWrittenAnythingIntoItsSlab) {
+  ASSERT_TRUE(table().admit(11).has_value());
+  const std::uint32_t segment = table().first_segment(11);
+  const Result<SlabView> view = table().make_slab(11, segment, kTestPlace, 1 << 20);
+  ASSERT_TRUE(view.has_value());
+  const Result<MemoryMapping> mapped = MemoryMapping::create_shared(view->descriptor, 1 << 20);
+  ASSERT_TRUE(mapped.has_value());
+  auto* const descriptors =
+      reinterpret_cast<SlabDescriptor*>(mapped->bytes().data() + kSlabPageBytes);
+  const BlobHandle handle = {.job = kTestIdentity.job,
+                             .generation = 1,
+                             .length_bytes = 100,
+                             .epoch = kTestIdentity.epoch,
+                             .host = kTestIdentity.host,
+                             .segment = segment,
+                             .index = 1};
+  struct Claim {
+    std::uint64_t offset;
+    std::uint64_t length_bytes;
+    ErrorCode code;
+  };
+  for (const Claim& claim :
+       std::vector<Claim>{{0, 100, ErrorCode::kDataLoss},
+                          {kSlabControlBytes - 64, 100, ErrorCode::kDataLoss},
+                          {kSlabControlBytes + 1, 100, ErrorCode::kDataLoss},
+                          {(1 << 20) - 64, 100, ErrorCode::kDataLoss},
+                          {~std::uint64_t{0} - 63, 100, ErrorCode::kDataLoss},
+                          {std::uint64_t{1} << 63, 100, ErrorCode::kDataLoss},
+                          {kSlabControlBytes, 101, ErrorCode::kInvalidArgument},
+                          {kSlabControlBytes, ~std::uint64_t{0}, ErrorCode::kInvalidArgument},
+                          {kSlabControlBytes, 100, ErrorCode::kOk},
+                          {(1 << 20) - 128, 100, ErrorCode::kOk}}) {
+    SCOPED_TRACE(testing::Message() << claim.length_bytes << " bytes at " << claim.offset);
+    descriptors[1].offset = claim.offset;
+    descriptors[1].length_bytes = claim.length_bytes;
+    descriptors[1].life = life_of(1, BlobPhase::kSealed);
+    EXPECT_EQ(code_of(reader_->open(handle)), claim.code);
+    EXPECT_EQ(reference_count(), 0u);
+  }
+  BlobHandle huge = handle;
+  huge.length_bytes = ~std::uint64_t{0};
+  descriptors[1].length_bytes = huge.length_bytes;
+  EXPECT_EQ(code_of(reader_->open(huge)), ErrorCode::kDataLoss);
+  std::memset(mapped->bytes().data(), 0xff, kSlabControlBytes);
+  EXPECT_NE(code_of(reader_->open(handle)), ErrorCode::kOk);
+  EXPECT_FALSE(table().keep(handle).ok());
+  static_cast<void>(table().snapshot());
+  table().client_gone(11);
+  EXPECT_EQ(text_of(*reader_->open(seal_text(*writer_, "unharmed").handle())), "unharmed");
+}
+
+}  // namespace
+}  // namespace pinion
