@@ -74,7 +74,7 @@ sigset_t forwarded_signals() {
 }
 
 // Until the agent ends. Signals are blocked and taken here one by one, so none is lost.
-int wait_for_agent(pid_t agent, const sigset_t& signals) {
+int wait_for_agent(pid_t agent, const sigset_t& signals, bool debugs) {
   while (true) {
     int wait_status = 0;
     if (waitpid(agent, &wait_status, WNOHANG) == agent) {
@@ -85,8 +85,11 @@ int wait_for_agent(pid_t agent, const sigset_t& signals) {
       }
       return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     }
-    const int signal = sigwaitinfo(&signals, nullptr);
-    if (signal > 0 && signal != SIGCHLD) {
+    siginfo_t info{};
+    const int signal = sigwaitinfo(&signals, &info);
+    // The keyboard's interrupt is meant for a debugger that shares the terminal with us.
+    const bool for_debugger = debugs && signal == SIGINT && info.si_code == SI_KERNEL;
+    if (signal > 0 && signal != SIGCHLD && !for_debugger) {
       kill(agent, signal);
     }
   }
@@ -153,7 +156,7 @@ Result<int> launch(const LaunchSpec& spec) {
     restore();
     return Status::from_errno(cause, "cannot start " + *agent);
   }
-  const int status = wait_for_agent(pid, signals);
+  const int status = wait_for_agent(pid, signals, spec.debug_rank.has_value());
   end_child_processes(own_children);
   restore();
   return status;

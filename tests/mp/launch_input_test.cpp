@@ -200,6 +200,22 @@ TEST_F(DebuggedRank, IsWaitedForByTheOthers) {
   }
 }
 
+TEST_F(DebuggedRank, HasTheInterruptsOfTheTerminalToItself) {
+  write_file(path("text"), "two words\n");
+  std::vector<std::string> options = gated_debugger();
+  write_file(path("debugger"),
+             "#!/bin/sh\ntrap 'echo interrupted' INT\necho debugging\nuntil [ -e " + path("go") +
+                 " ]; do sleep 0.01; done\nexec \"$@\"\n");
+  TerminalCommand command(on_ranks(2, {WORD_PROGRAM, "64", path("out"), path("text")}, options),
+                          environment());
+  ASSERT_TRUE(command.writes("debugging", 1)) << command.output();
+  command.type("\x03");
+  ASSERT_TRUE(command.writes("interrupted", 1)) << command.output();
+  write_file(path("go"), "");
+  EXPECT_EQ(command.wait_for_end(), 0) << command.output();
+  EXPECT_EQ(read_file(path("out")), "two 1\nwords 1\n");
+}
+
 TEST_F(DebuggedRank, ThatNeverJoinsLeavesTheOthersUnstarted) {
   const CommandResult result =
       run(on_ranks(2, {"sh", "-c", "touch $0/started.$PINION_RANK; exit 3", path("")},
