@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -122,63 +123,138 @@ std::vector<Share> divide_cpus(const Topology& topology, const Share& nodes, std
   return shares;
 }
 
-// Gives every rank one or more whole nodes. Empty when some rank would get too few CPUs.
-std::vector<Share> deal_nodes(const Share& nodes, std::size_t ranks, std::size_t minimum) {
+// What ranks are kept inside of where that is possible: the nodes one by one, those of a package
+// together, or all.
+using Domain = Share;
+
+std::vector<Domain> domains_of(const Topology& topology, const Share& nodes, MapBy map_by) {
+  if (map_by == MapBy::kCore) {
+    return {nodes};
+  }
+  std::vector<Domain> domains;
+  const auto package_of = [&topology](const Piece& piece) {
+    return topology.nodes()[piece.place.index].package;
+  };
+  for (const Piece& node : nodes) {
+    const auto same = std::find_if(domains.begin(), domains.end(), [&](const Domain& domain) {
+      return map_by == MapBy::kPackage && package_of(node) &&
+             package_of(domain.front()) == package_of(node);
+    });
+    if (same == domains.end()) {
+      domains.push_back({node});
+    } else {
+      same->push_back(node);
+    }
+  }
+  return domains;
+}
+
+// Gives every rank one or more whole domains. Empty when some rank would get too few CPUs.
+std::vector<Share> deal_domains(const std::vector<Domain>& domains, std::size_t ranks,
+                                std::size_t minimum) {
   std::vector<Share> shares;
-  auto next = nodes.begin();
-  for (const std::size_t count : even_counts(nodes.size(), ranks)) {
-    shares.emplace_back(next, next + static_cast<std::ptrdiff_t>(count));
-    next += static_cast<std::ptrdiff_t>(count);
-    if (cpu_count(shares.back()) < minimum) {
+  auto next = domains.begin();
+  for (const std::size_t count : even_counts(domains.size(), ranks)) {
+    Share& share = shares.emplace_back();
+    for (std::size_t i = 0; i < count; ++i, ++next) {
+      share.insert(share.end(), next->begin(), next->end());
+    }
+    if (cpu_count(share) < minimum) {
       return {};
     }
   }
   return shares;
 }
 
-// Deals the ranks to the nodes in turn, passing over full nodes. Empty when they do not all fit.
-std::vector<Share> deal_ranks(const Topology& topology, const Share& nodes, std::size_t ranks,
-                              std::size_t minimum) {
-  std::vector<std::vector<std::size_t>> ranks_of(nodes.size());
-  for (std::size_t rank = 0, node = 0, full = 0; rank < ranks; node = (node + 1) % nodes.size()) {
-    if ((ranks_of[node].size() + 1) * minimum <= nodes[node].cpus.size()) {
-      ranks_of[node].push_back(rank++);
+// The domain of each rank.
+using Homes = std::vector<std::size_t>;
+
+// Deals the ranks to the domains in turn, passing over full ones. Empty when they do not all fit.
+Homes homes_in_turn(const std::vector<Domain>& domains, std::size_t ranks, std::size_t minimum) {
+  std::vector<std::size_t> counts(domains.size(), 0);
+  Homes homes;
+  for (std::size_t domain = 0, full = 0; homes.size() < ranks;
+       domain = (domain + 1) % domains.size()) {
+    if ((counts[domain] + 1) * minimum <= cpu_count(domains[domain])) {
+      ++counts[domain];
+      homes.push_back(domain);
       full = 0;
-    } else if (++full == nodes.size()) {
+    } else if (++full == domains.size()) {
       return {};
     }
   }
-  std::vector<Share> shares(ranks);
-  for (std::size_t node = 0; node < nodes.size(); ++node) {
-    if (ranks_of[node].empty()) {
+  return homes;
+}
+
+// Deals the ranks to the GPUs in turn: each belongs to the node of its GPU.
+Homes homes_near_gpus(const Topology& topology, const Share& nodes, std::size_t ranks) {
+  const std::span<const GpuInfo> gpus = topology.gpus();
+  std::vector<std::size_t> counts(nodes.size(), 0);
+  Homes homes(ranks, nodes.size());
+  for (std::size_t rank = 0; rank < ranks; ++rank) {
+    const std::optional<Place>& near = gpus[rank % gpus.size()].near_node;
+    for (std::size_t node = 0; near && node < nodes.size(); ++node) {
+      if (nodes[node].place.index == near->index) {
+        homes[rank] = node;
+        ++counts[node];
+      }
+    }
+  }
+  for (std::size_t& home : homes) {
+    if (home == nodes.size()) {
+      home =
+          static_cast<std::size_t>(std::min_element(counts.begin(), counts.end()) - counts.begin());
+      ++counts[home];
+    }
+  }
+  return homes;
+}
+
+// Divides each domain among its ranks. Empty when some domain has too few CPUs for them.
+std::vector<Share> share_domains(const Topology& topology, const std::vector<Domain>& domains,
+                                 const Homes& homes, std::size_t minimum) {
+  std::vector<Share> shares(homes.size());
+  for (std::size_t domain = 0; domain < domains.size(); ++domain) {
+    const auto count = static_cast<std::size_t>(std::count(homes.begin(), homes.end(), domain));
+    if (count * minimum > cpu_count(domains[domain])) {
+      return {};
+    }
+    if (count == 0) {
       continue;
     }
-    const Cpus& cpus = nodes[node].cpus;
-    auto begin = cpus.begin();
-    const std::vector<std::size_t> counts = cut(topology, cpus, ranks_of[node].size(), minimum);
-    for (std::size_t i = 0; i < counts.size(); ++i) {
-      const auto end = begin + static_cast<std::ptrdiff_t>(counts[i]);
-      shares[ranks_of[node][i]] = {{nodes[node].place, Cpus(begin, end)}};
-      begin = end;
+    std::vector<Share> parts = divide_cpus(topology, domains[domain], count, minimum);
+    auto part = parts.begin();
+    for (std::size_t rank = 0; rank < homes.size(); ++rank) {
+      if (homes[rank] == domain) {
+        shares[rank] = std::move(*part++);
+      }
     }
   }
   return shares;
+}
+
+// The CPUs of a domain, one by one.
+std::vector<Piece> single_cpus(const Domain& domain) {
+  std::vector<Piece> singles;
+  for (const Piece& piece : domain) {
+    for (const unsigned cpu : piece.cpus) {
+      singles.push_back({piece.place, {cpu}});
+    }
+  }
+  return singles;
 }
 
 // More ranks than CPUs: one CPU each, dealt in turn.
-std::vector<Share> repeat_cpus(const Share& nodes, std::size_t ranks, MapBy map_by) {
+std::vector<Share> repeat_cpus(const std::vector<Domain>& domains, std::size_t ranks) {
   std::vector<Share> order;  // One CPU each, in the order in which ranks take them.
   std::size_t longest = 0;
-  for (const Piece& node : nodes) {
-    longest = std::max(longest, node.cpus.size());
-    for (std::size_t i = 0; map_by == MapBy::kCore && i < node.cpus.size(); ++i) {
-      order.push_back({{node.place, {node.cpus[i]}}});
-    }
+  for (const Domain& domain : domains) {
+    longest = std::max(longest, cpu_count(domain));
   }
-  for (std::size_t i = 0; map_by == MapBy::kNuma && i < longest; ++i) {
-    for (const Piece& node : nodes) {
-      if (i < node.cpus.size()) {
-        order.push_back({{node.place, {node.cpus[i]}}});
+  for (std::size_t i = 0; i < longest; ++i) {
+    for (const Domain& domain : domains) {
+      if (const std::vector<Piece> singles = single_cpus(domain); i < singles.size()) {
+        order.push_back({singles[i]});
       }
     }
   }
@@ -189,14 +265,57 @@ std::vector<Share> repeat_cpus(const Share& nodes, std::size_t ranks, MapBy map_
   return shares;
 }
 
-std::vector<Share> share_cpus(const Topology& topology, const Share& nodes, std::size_t ranks,
-                              std::size_t minimum, MapBy map_by) {
+// As repeat_cpus, for ranks that have a home: the CPUs of that in turn.
+std::vector<Share> repeat_cpus_at(const std::vector<Domain>& domains, const Homes& homes) {
+  std::vector<std::size_t> counts(domains.size(), 0);
   std::vector<Share> shares;
-  if (map_by == MapBy::kNuma) {
-    shares = ranks < nodes.size() ? deal_nodes(nodes, ranks, minimum)
-                                  : deal_ranks(topology, nodes, ranks, minimum);
+  for (const std::size_t home : homes) {
+    const std::vector<Piece> singles = single_cpus(domains[home]);
+    shares.push_back({singles[counts[home]++ % singles.size()]});
+  }
+  return shares;
+}
+
+// The CPUs of each rank. `minimum` is what each needs, and all fit where there are `ranks` CPUs.
+std::vector<Share> share_cpus(const Topology& topology, const Share& nodes,
+                              const PlacementRequest& request, std::size_t minimum) {
+  const std::size_t ranks = request.rank_count;
+  const std::vector<Domain> domains = domains_of(topology, nodes, request.map_by);
+  const bool by_gpu = request.map_by == MapBy::kGpu;
+  const Homes near_gpus = by_gpu ? homes_near_gpus(topology, nodes, ranks) : Homes();
+  if (ranks > cpu_count(nodes)) {
+    return by_gpu ? repeat_cpus_at(domains, near_gpus) : repeat_cpus(domains, ranks);
+  }
+  std::vector<Share> shares;
+  if (!by_gpu && ranks < domains.size()) {
+    shares = deal_domains(domains, ranks, minimum);
+  } else if (const Homes homes = by_gpu ? near_gpus : homes_in_turn(domains, ranks, minimum);
+             !homes.empty()) {
+    shares = share_domains(topology, domains, homes, minimum);
   }
   return shares.empty() ? divide_cpus(topology, nodes, ranks, minimum) : shares;
+}
+
+// What the workers of a rank keep to together. `nodes` is all that may be used.
+Cpus rank_cpus(const Topology& topology, const Share& nodes, const Share& share, BindTo bind_to) {
+  Cpus cpus;
+  if (bind_to == BindTo::kShare) {
+    for (const Piece& piece : share) {
+      cpus.insert(cpus.end(), piece.cpus.begin(), piece.cpus.end());
+    }
+  }
+  for (const Piece& node : nodes) {
+    const bool together = std::any_of(share.begin(), share.end(), [&](const Piece& piece) {
+      const std::optional<unsigned> package = topology.nodes()[node.place.index].package;
+      return node.place == piece.place || (bind_to == BindTo::kPackage && package &&
+                                           package == topology.nodes()[piece.place.index].package);
+    });
+    if (together && (bind_to == BindTo::kNuma || bind_to == BindTo::kPackage)) {
+      cpus.insert(cpus.end(), node.cpus.begin(), node.cpus.end());
+    }
+  }
+  std::sort(cpus.begin(), cpus.end());
+  return cpus;
 }
 
 // `count` of the CPUs of a piece, the first of every core before the second of any.
@@ -248,6 +367,11 @@ Status check(const Topology& topology, const PlacementRequest& request) {
             "the number of workers per rank is " + std::to_string(request.workers_per_rank) +
                 "; it must be at most " + std::to_string(kWorkersPerRankMax)};
   }
+  if (request.map_by == MapBy::kGpu && topology.gpus().empty()) {
+    return {ErrorCode::kFailedPrecondition,
+            "ranks are to be mapped by GPU, and the topology shows none; look at pinion topo, or "
+            "map by numa"};
+  }
   return request.cpus.empty() ? Status() : check_cpus(request.cpus, topology);
 }
 
@@ -298,10 +422,7 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
   if (!fits && !request.allow_oversubscription) {
     return too_few_cpus(topology, request, {ranks * minimum, limit});
   }
-  const std::vector<Share> shares =
-      ranks <= cpus ? share_cpus(topology, nodes, ranks, fits ? minimum : 1, request.map_by)
-                    : repeat_cpus(nodes, ranks, request.map_by);
-
+  const std::vector<Share> shares = share_cpus(topology, nodes, request, fits ? minimum : 1);
   const std::vector<std::size_t> limits = even_counts(std::max(limit, ranks), ranks);
   std::vector<RankPlacement> placements;
   for (std::size_t rank = 0; rank < ranks; ++rank) {
@@ -312,7 +433,13 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
         workers = std::min(workers, limits[rank]);
       }
     }
-    placements.push_back(place_workers(topology, shares[rank], workers, request.bind));
+    RankPlacement& placement = placements.emplace_back(
+        place_workers(topology, shares[rank], workers, request.bind_to == BindTo::kCore));
+    placement.cpus = rank_cpus(topology, nodes, shares[rank], request.bind_to);
+    if (request.map_by == MapBy::kGpu) {
+      placement.gpu = topology.gpus()[rank % topology.gpus().size()].place;
+      placement.gpu->host = request.host;
+    }
   }
   return placements;
 }

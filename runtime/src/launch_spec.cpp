@@ -11,20 +11,41 @@ namespace pinion {
 
 using nlohmann::json;
 
+namespace {
+
+// False for a number that is none of the `count` enumerators of the type.
+template <class Enum>
+bool get_enumerator(const json& value, int count, Enum& target) {
+  const int number = value.get<int>();
+  target = static_cast<Enum>(number);
+  return number >= 0 && number < count;
+}
+
+}  // namespace
+
 std::string encode_launch_spec(const LaunchSpec& spec) {
   // Not as text: an argument need not be UTF-8.
   std::string encoded;
-  json::to_cbor(json{{"version", version()},
-                     {"command", spec.command},
-                     {"rank_count", spec.rank_count},
-                     {"map_by_core", spec.map_by_core},
-                     {"bind", spec.bind},
-                     {"allow_oversubscription", spec.allow_oversubscription},
-                     {"cpus", spec.cpus},
-                     {"report_bindings", spec.report_bindings},
-                     {"respawn_count_max", spec.respawn_count_max},
-                     {"settings", spec.settings}},
-                encoded);
+  json value{{"version", version()},
+             {"command", spec.command},
+             {"rank_count", spec.rank_count},
+             {"map_by", static_cast<int>(spec.map_by)},
+             {"bind_to", static_cast<int>(spec.bind_to)},
+             {"allow_oversubscription", spec.allow_oversubscription},
+             {"cpus", spec.cpus},
+             {"report_bindings", spec.report_bindings},
+             {"on_failure", static_cast<int>(spec.on_failure)},
+             {"respawn_count_max", spec.respawn_count_max},
+             {"environment", spec.environment},
+             {"working_directory", spec.working_directory},
+             {"input_reader", static_cast<int>(spec.input_reader)},
+             {"tag_output", spec.tag_output},
+             {"timeout_ns", spec.timeout.count()},
+             {"settings", spec.settings}};
+  if (spec.debug_rank) {
+    value["debug_rank"] = *spec.debug_rank;
+  }
+  json::to_cbor(value, encoded);
   return encoded;
 }
 
@@ -39,15 +60,29 @@ Result<LaunchSpec> decode_launch_spec(std::string_view text) {
     LaunchSpec spec;
     value.at("command").get_to(spec.command);
     value.at("rank_count").get_to(spec.rank_count);
-    value.at("map_by_core").get_to(spec.map_by_core);
-    value.at("bind").get_to(spec.bind);
     value.at("allow_oversubscription").get_to(spec.allow_oversubscription);
     value.at("cpus").get_to(spec.cpus);
     value.at("report_bindings").get_to(spec.report_bindings);
     value.at("respawn_count_max").get_to(spec.respawn_count_max);
+    value.at("environment").get_to(spec.environment);
+    value.at("working_directory").get_to(spec.working_directory);
+    value.at("tag_output").get_to(spec.tag_output);
+    spec.timeout = Duration(value.at("timeout_ns").get<Duration::rep>());
+    if (value.contains("debug_rank")) {
+      spec.debug_rank = value.at("debug_rank").get<std::uint32_t>();
+    }
     value.at("settings").get_to(spec.settings);
+    if (!get_enumerator(value.at("map_by"), 4, spec.map_by) ||
+        !get_enumerator(value.at("bind_to"), 5, spec.bind_to) ||
+        !get_enumerator(value.at("on_failure"), 3, spec.on_failure) ||
+        !get_enumerator(value.at("input_reader"), 3, spec.input_reader)) {
+      return Status(ErrorCode::kInvalidArgument, "a launch asks for what no agent can do");
+    }
     if (spec.command.empty() || spec.rank_count == 0) {
       return Status(ErrorCode::kInvalidArgument, "a launch needs a program and at least one rank");
+    }
+    if (spec.debug_rank && *spec.debug_rank >= spec.rank_count) {
+      return Status(ErrorCode::kInvalidArgument, "the rank to debug is none of the launch");
     }
     return spec;
   } catch (const json::exception& error) {
@@ -67,41 +102,92 @@ Result<Settings> settings_of(const LaunchSpec& spec) {
   return settings;
 }
 
-Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings) {
-  Result<Topology> topology = Topology::of_this_machine();
+namespace {
+
+MapBy map_by(RankMapping mapping) {
+  switch (mapping) {
+    case RankMapping::kCore:
+      return MapBy::kCore;
+    case RankMapping::kSocket:
+      return MapBy::kPackage;
+    case RankMapping::kGpu:
+      return MapBy::kGpu;
+    case RankMapping::kNuma:
+      break;
+  }
+  return MapBy::kNuma;
+}
+
+BindTo bind_to(RankBinding binding) {
+  switch (binding) {
+    case RankBinding::kNone:
+      return BindTo::kNone;
+    case RankBinding::kNuma:
+      return BindTo::kNuma;
+    case RankBinding::kSocket:
+      return BindTo::kPackage;
+    case RankBinding::kCpuList:
+      return BindTo::kShare;
+    case RankBinding::kCore:
+      break;
+  }
+  return BindTo::kCore;
+}
+
+}  // namespace
+
+Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings,
+                                   const std::string& topology_file) {
+  Result<Topology> topology =
+      topology_file.empty() ? Topology::of_this_machine() : Topology::from_xml(topology_file);
   if (!topology) {
     return std::move(topology).error();
   }
   Result<std::vector<RankPlacement>> ranks =
       place_ranks(*topology, {.rank_count = spec.rank_count,
                               .workers_per_rank = settings.workers_per_rank,
-                              .map_by = spec.map_by_core ? MapBy::kCore : MapBy::kNuma,
-                              .bind = spec.bind,
+                              .map_by = map_by(spec.map_by),
+                              .bind_to = bind_to(spec.bind_to),
                               .allow_oversubscription = spec.allow_oversubscription,
                               .cpus = spec.cpus});
   if (!ranks) {
     return std::move(ranks).error();
   }
-  return HostPlacement{std::move(ranks).value(), topology->nodes().size()};
+  HostPlacement placement{std::move(ranks).value(), topology->nodes().size(), {}};
+  for (const GpuInfo& gpu : topology->gpus()) {
+    placement.gpu_bus_ids.push_back(gpu.bus_id);
+  }
+  return placement;
 }
 
 std::string describe_rank(std::uint32_t rank, const RankPlacement& placement) {
   std::string text = fmt::format("rank {}:", rank);
   for (const WorkerGroup& group : placement.groups) {
-    text += fmt::format(" {} worker{} on NUMA node {}, {};", group.worker_count,
-                        group.worker_count == 1 ? "" : "s", group.place.index,
-                        group.cpus.empty() ? "not bound" : "CPUs " + format_cpu_list(group.cpus));
+    text += fmt::format(" {} worker{} on NUMA node {}", group.worker_count,
+                        group.worker_count == 1 ? "" : "s", group.place.index);
+    if (!group.cpus.empty()) {
+      text += ", CPUs " + format_cpu_list(group.cpus);
+    } else if (placement.cpus.empty()) {
+      text += ", not bound";
+    }
+    text += ";";
+  }
+  if (!placement.cpus.empty()) {
+    text += " all on CPUs " + format_cpu_list(placement.cpus) + ";";
+  }
+  if (placement.gpu) {
+    text += fmt::format(" near GPU {};", placement.gpu->index);
   }
   text.pop_back();
   return text;
 }
 
-Result<std::string> describe_placement(const LaunchSpec& spec) {
+Result<std::string> describe_placement(const LaunchSpec& spec, const std::string& topology_file) {
   Result<Settings> settings = settings_of(spec);
   if (!settings) {
     return std::move(settings).error();
   }
-  Result<HostPlacement> placement = placement_of(spec, *settings);
+  Result<HostPlacement> placement = placement_of(spec, *settings, topology_file);
   if (!placement) {
     return std::move(placement).error();
   }

@@ -22,9 +22,13 @@ namespace pinion {
 /// Where the job runs on this machine.
 struct HostPlacement {
   std::vector<RankPlacement> ranks = {};
-  std::size_t node_count = 1;  ///< NUMA nodes of the machine.
+  std::size_t node_count = 1;                 ///< NUMA nodes of the machine.
+  std::vector<std::string> gpu_bus_ids = {};  ///< By the index of the GPU's place.
 };
-[[nodiscard]] Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings);
+
+/// `topology_file` stands for another machine, for planning only; empty: this one.
+[[nodiscard]] Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings,
+                                                 const std::string& topology_file = {});
 
 /// "rank 0: 1 worker on NUMA node 0, CPUs 0"
 [[nodiscard]] std::string describe_rank(std::uint32_t rank, const RankPlacement& placement);

@@ -111,6 +111,11 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) { return set_number<std::uint64_t>(s.seed, v, 0); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
+    {"grace-seconds", "seconds, from 0.000001 to 1000000",
+     "how long ranks that are told to end may take before they are killed [5]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.grace, v); }},
+    {"debugger", "a command", "what --debug-rank puts in front of the program [gdb --args]",
+     [](Settings& s, std::string_view v) { return set_text(s.debugger, v); }},
     {"trace", "a directory", "write a trace there, for Perfetto [none]",
      [](Settings& s, std::string_view v) { return set_text(s.trace_directory, v); }},
     {"grant-log", "a file", "log every grant and acceptance there, one JSON object a line [none]",
@@ -277,8 +282,12 @@ std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_coun
 }
 
 std::string environment_value(const char* name) {
+  return find_environment_value(name).value_or(std::string());
+}
+
+std::optional<std::string> find_environment_value(const char* name) {
   const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
 std::string settings_help() {

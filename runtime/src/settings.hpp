@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,8 +27,10 @@ struct Settings {
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t seed = 1;
   bool quiet = false;
-  std::string trace_directory = {};  ///< Empty: no trace.
-  std::string grant_log = {};        ///< Where grants and acceptances are logged; empty: nowhere.
+  std::string trace_directory = {};          ///< Empty: no trace.
+  Duration grace = std::chrono::seconds(5);  ///< From SIGTERM to SIGKILL, of ranks that do not end.
+  std::string debugger = "gdb --args";       ///< What --debug-rank puts in front of the program.
+  std::string grant_log = {};  ///< Where grants and acceptances are logged; empty: nowhere.
 
   // Each breaks one promise, so that tests can show that the promise is kept by the mechanism.
   bool test_no_fast_forward = false;
@@ -56,6 +59,9 @@ struct Settings {
 
 /// The value of an environment variable; empty when it is not set.
 [[nodiscard]] std::string environment_value(const char* name);
+
+/// The same, telling one that is empty from one that is not set.
+[[nodiscard]] std::optional<std::string> find_environment_value(const char* name);
 
 /// One line for each setting: name, default, meaning. For --help.
 [[nodiscard]] std::string settings_help();

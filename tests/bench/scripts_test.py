@@ -29,6 +29,7 @@ def load(name):
     return module
 
 
+launch = load("launch")
 scaling = load("scaling")
 bounded = load("bounded")
 
@@ -247,6 +248,53 @@ def write(root, path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+class Launch(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        os.mkdir(os.path.join(self.folder.name, "tools"))
+        self.add("tools/pinion", "exit 0")
+
+    def add(self, name, script):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n" + script + "\n")
+        os.chmod(path, 0o755)
+
+    def contenders(self):
+        said = io.StringIO()
+        with unittest.mock.patch.dict(os.environ, {"PATH": self.folder.name}), \
+                contextlib.redirect_stderr(said):
+            return launch.contenders(self.folder.name, 3), said.getvalue()
+
+    def test_names_what_is_not_installed_and_goes_on(self):
+        self.add("mpirun.mpich", "exit 0")
+        found, said = self.contenders()
+        self.assertEqual(list(found), ["Pinion", "MPICH"])
+        self.assertEqual(found["MPICH"][1:], ["-n", "3", "true"])
+        self.assertIn("Open MPI is left out: none of mpirun.openmpi is installed", said)
+
+    def test_measures_by_turns_and_prints_ratios(self):
+        found = launch.compare({"Pinion": ["true"], "other": ["true"]}, 4)
+        self.assertEqual({name: len(times) for name, times in found.items()},
+                         {"Pinion": 4, "other": 4})
+        lines = launch.table({"Pinion": [10, 12, 11], "other": [30, 22, 21]}).splitlines()
+        self.assertEqual(lines[2], "| Pinion | 11.0 ms | 10.0 | 12.0 | 1.00 |")
+        self.assertEqual(lines[3], "| other | 22.0 ms | 21.0 | 30.0 | 2.00 |")
+
+    def test_says_which_launcher_failed(self):
+        self.add("tools/pinion", "echo 'no CPU' >&2; exit 71")
+        found, _ = self.contenders()
+        with self.assertRaises(runs.Refused) as refused:
+            launch.compare(found, 1)
+        self.assertIn("ended with status 71: no CPU", str(refused.exception))
+
+    def test_refuses_without_pinion(self):
+        with self.assertRaises(runs.Refused) as refused:
+            launch.contenders("/nowhere", 2)
+        self.assertEqual(refused.exception.status, 66)
 
 
 class MemoryGroups(unittest.TestCase):

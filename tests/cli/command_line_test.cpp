@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <pinion/numa/cpu_list.hpp>
 #include <pinion/numa/topology.hpp>
 
 #include "mp/job_test.hpp"
@@ -117,9 +118,118 @@ TEST_F(CommandLine, RefusesOptionsItDoesNotHave) {
   expect_refused(run_witness({"-z"}), 64, HasSubstr("-z"));
   expect_refused(run_witness({"--map-by", "moon"}), 64, HasSubstr("moon"));
   expect_refused(run_witness({"--workers-per-rank", "-1"}), 64, HasSubstr("it must be 0 to 65536"));
-  expect_refused(run_witness({"--respawn", "-1"}), 64, HasSubstr("it must be 0 to 1000"));
+  expect_refused(run_witness({"--respawn", "1"}), 64, HasSubstr("--respawn"));
   expect_refused(pinion({"topo", "--nonsense"}), 64, HasSubstr("--nonsense"));
   EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesWordsThatAreNoChoiceAndSaysWhichAre) {
+  const std::vector<std::vector<std::string>> wrongs = {
+      {"--map-by", "moon", "--map-by is 'moon'; it must be core, numa, socket or gpu"},
+      {"--bind-to", "moon", "--bind-to is 'moon'; it must be none, core, numa, socket or cpulist"},
+      {"--stdin", "1", "--stdin is '1'; it must be 0, all or none"},
+      {"--on-failure", "moon", "--on-failure is 'moon'; it must be abort, continue, respawn or"},
+      {"--on-failure", "respawn:", "respawn:MAX with MAX from 0 to 1000"},
+      {"--on-failure", "respawn:-1", "respawn:MAX with MAX from 0 to 1000"},
+      {"--on-failure", "respawn:1001", "respawn:MAX with MAX from 0 to 1000"},
+      {"--on-failure", "abort:1", "it must be abort, continue, respawn or"},
+      {"--timeout", "0", "--timeout is '0'; it must be seconds, from 0.001 to 1000000"},
+      {"--timeout", "-1", "it must be seconds"},
+      {"--timeout", "soon", "it must be seconds"},
+      {"--timeout", "1e9", "it must be seconds"},
+      {"--timeout", "nan", "it must be seconds"},
+      {"--debug-rank", "1", "--debug-rank is 1; it must be 0 to 0, the last of 1 rank"},
+      {"--debug-rank", "-1", "--debug-rank is -1; it must be 0"},
+      {"--debug-rank", "x", "it must be a whole number"},
+      {"-x", "=value", "the variable has no name"},
+      {"-x", "PINION_RANK=7", "by pinion run for each rank; choose another name"}};
+  for (const std::vector<std::string>& wrong : wrongs) {
+    expect_refused(run_witness({wrong[0], wrong[1]}), 64, HasSubstr(wrong[2]));
+  }
+  expect_refused(run_witness({"-x", "PINION_TEST_MISSING"}), 66,
+                 HasSubstr("no variable PINION_TEST_MISSING is set here"));
+  expect_refused(run_witness({"--wdir", path("nothing")}), 66, HasSubstr("--wdir"));
+  EXPECT_FALSE(witness_was_started());
+}
+
+TEST_F(CommandLine, RefusesOptionsThatDoNotGoTogether) {
+  expect_refused(run_witness({"--bind-to", "cpulist"}), 64,
+                 HasSubstr("divides the CPUs of --cpus LIST, which is missing"));
+  expect_refused(run_witness({"--debug-rank", "0", "--stdin", "all"}), 64,
+                 HasSubstr("--stdin cannot go with --debug-rank"));
+  expect_refused(run_witness({"--topology", path("machine.xml")}), 64,
+                 HasSubstr("for planning only: give --dry-run too"));
+  EXPECT_FALSE(witness_was_started());
+}
+
+class PlannedLaunch : public CommandLine {
+ protected:
+  [[nodiscard]] CommandResult plan(const std::string& machine,
+                                   std::vector<std::string> options) const {
+    options.insert(options.begin(), {"--dry-run", "--topology",
+                                     std::string(PINION_TEST_DATA) + "/topologies/" + machine});
+    return run_witness(std::move(options));
+  }
+  [[nodiscard]] std::vector<std::string> lines(const std::string& machine,
+                                               const std::vector<std::string>& options) const {
+    const CommandResult result = plan(machine, options);
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_FALSE(witness_was_started());
+    return lines_of(result.output);
+  }
+};
+
+TEST_F(PlannedLaunch, MapsByNodeSocketCoreAndGpu) {
+  const char* const eight_gpus = "generated-8xH200-snc2-4numa.xml";
+  EXPECT_THAT(lines(eight_gpus, {"-n", "4", "--workers-per-rank", "1"}),
+              testing::ElementsAre(StartsWith("rank 0: 1 worker on NUMA node 0, CPUs "),
+                                   StartsWith("rank 1: 1 worker on NUMA node 1, CPUs "),
+                                   StartsWith("rank 2: 1 worker on NUMA node 2, CPUs "),
+                                   StartsWith("rank 3: 1 worker on NUMA node 3, CPUs ")));
+  EXPECT_THAT(lines(eight_gpus, {"-n", "4", "--workers-per-rank", "1", "--map-by", "socket"}),
+              testing::ElementsAre(HasSubstr("NUMA node 0,"), HasSubstr("NUMA node 2,"),
+                                   HasSubstr("NUMA node 1,"), HasSubstr("NUMA node 3,")));
+  EXPECT_THAT(lines(eight_gpus, {"-n", "2", "--workers-per-rank", "1", "--map-by", "core"}),
+              testing::ElementsAre(HasSubstr("NUMA node 0,"), HasSubstr("NUMA node 2,")));
+  const std::vector<std::string> by_gpu =
+      lines(eight_gpus, {"-n", "9", "--workers-per-rank", "2", "--map-by", "gpu"});
+  ASSERT_EQ(by_gpu.size(), 9u);
+  for (std::size_t rank = 0; rank < by_gpu.size(); ++rank) {
+    EXPECT_THAT(by_gpu[rank], testing::EndsWith("; near GPU " + std::to_string(rank % 8)));
+  }
+}
+
+TEST_F(PlannedLaunch, BindsTogetherWhatIsAskedFor) {
+  const char* const power = "power8-4xP100.xml";  // Node 0 has CPUs 0, 1, 8, 9, 16, 17, 24, 25.
+  EXPECT_THAT(
+      lines(power, {"-n", "2", "--workers-per-rank", "1", "--bind-to", "numa"}),
+      testing::Contains("rank 0: 1 worker on NUMA node 0; all on CPUs 0-1,8-9,16-17,24-25"));
+  EXPECT_THAT(lines(power, {"-n", "2", "--workers-per-rank", "1", "--bind-to", "socket"}),
+              testing::Contains(HasSubstr("; all on CPUs 0-1,8-9,16-17,24-25")));
+  EXPECT_THAT(
+      lines(power, {"-n", "2", "--map-by", "core", "--cpus", "0,1,8,9", "--bind-to", "cpulist"}),
+      testing::ElementsAre("rank 0: 2 workers on NUMA node 0; all on CPUs 0-1",
+                           "rank 1: 2 workers on NUMA node 0; all on CPUs 8-9"));
+  EXPECT_THAT(lines(power, {"-n", "1", "--workers-per-rank", "1", "--bind-to", "none"}),
+              testing::ElementsAre("rank 0: 1 worker on NUMA node 0, not bound"));
+}
+
+TEST_F(PlannedLaunch, SaysWhatTheMachineLacks) {
+  expect_refused(plan("cxlmem-dax-qemu.xml", {"--map-by", "gpu"}), 78,
+                 AllOf(HasSubstr("the topology shows none"), HasSubstr("map by numa")));
+  expect_refused(plan("cxlmem-dax-qemu.xml", {"-n", "5"}), 71,
+                 AllOf(HasSubstr("4 are available"), HasSubstr("--oversubscribe")));
+  expect_refused(plan("nothing.xml", {}), 66, HasSubstr("nothing.xml"));
+}
+
+TEST_F(CommandLine, BindsTheProcessesOfRanksTogether) {
+  const std::string cpus = format_cpu_list(Topology::of_this_machine().value().usable_cpus());
+  for (const char* const bind : {"socket", "cpulist"}) {
+    const CommandResult result = pinion({"run", "--cpus", cpus, "--bind-to", bind, "grep",
+                                         "Cpus_allowed_list", "/proc/self/status"});
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_THAT(result.output, testing::EndsWith("\t" + cpus + "\n"));
+  }
 }
 
 TEST_F(CommandLine, RefusesSettingsThatDoNotFit) {

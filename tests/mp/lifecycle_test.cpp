@@ -144,14 +144,6 @@ TEST_F(WorkingJob, EndsWhenASignalOfTheTerminalEndsARank) {
   }
 }
 
-TEST_F(WorkingJob, EndsAtTheFirstKillWithoutRespawn) {
-  RunningCommand running(folder_, command({"--respawn", "0"}), environment());
-  ASSERT_TRUE(bodies_have_begun()) << running.errors();
-  kill(pid_of_rank(0), SIGKILL);
-  EXPECT_EQ(running.wait_for(60s), 137);
-  EXPECT_FALSE(something_runs());
-}
-
 // Units of step 1 whose lease went from rank 1 to rank 0.
 std::size_t taken_from_rank_1(const std::vector<json>& log) {
   std::vector<std::uint64_t> of_rank_1;

@@ -45,7 +45,10 @@ std::vector<PlacementRequest> requests(const Topology& topology) {
   for (const std::uint32_t ranks : rank_counts(topology)) {
     for (const std::size_t workers : {std::size_t{0}, std::size_t{1}, std::size_t{2},
                                       std::size_t{3}, topology.cpu_count() / ranks}) {
-      for (const MapBy map_by : {MapBy::kCore, MapBy::kNuma}) {
+      for (const MapBy map_by : {MapBy::kCore, MapBy::kNuma, MapBy::kPackage, MapBy::kGpu}) {
+        if (map_by == MapBy::kGpu && topology.gpus().empty()) {
+          continue;
+        }
         all.push_back({.rank_count = ranks, .workers_per_rank = workers, .map_by = map_by});
       }
     }
@@ -55,8 +58,8 @@ std::vector<PlacementRequest> requests(const Topology& topology) {
 
 std::string words_of(const PlacementRequest& request) {
   return std::to_string(request.rank_count) + " ranks of " +
-         std::to_string(request.workers_per_rank) + " workers by " +
-         (request.map_by == MapBy::kNuma ? "numa" : "core");
+         std::to_string(request.workers_per_rank) + " workers, mapped by way " +
+         std::to_string(static_cast<int>(request.map_by));
 }
 
 bool fits(const PlacementRequest& request, std::size_t limit) {
@@ -108,7 +111,8 @@ TEST_P(RecordedPlacement, GivesEveryRankItsOwnCpusOrSaysThatThereAreTooFew) {
     ASSERT_EQ(ranks->size(), request.rank_count);
     const std::set<unsigned> used = check_bound(topology, *ranks);
     if (request.workers_per_rank == 0) {
-      EXPECT_EQ(used.size(), topology.cpu_count());
+      // Nodes that are near no GPU have no rank.
+      EXPECT_TRUE(used.size() == topology.cpu_count() || request.map_by == MapBy::kGpu);
     } else {
       for (const RankPlacement& rank : *ranks) {
         EXPECT_EQ(worker_count(rank), request.workers_per_rank);
@@ -299,9 +303,101 @@ TEST(Placement, RepeatsTheCpusForMoreRanksThanThereAre) {
 
 TEST(Placement, LeavesWorkersFreeWhenTheyAreNotToBeBound) {
   const Topology topology = load("aws-g4dn-metal-8xT4.xml");
-  const auto ranks = place_ranks(topology, {.rank_count = 2, .bind = false}).value();
+  const auto ranks = place_ranks(topology, {.rank_count = 2, .bind_to = BindTo::kNone}).value();
   EXPECT_THAT(ranks[1].groups[0].cpus, IsEmpty());
   EXPECT_EQ(ranks[1].groups[0].worker_count, 48u);
+}
+
+TEST(Placement, KeepsARankInsideAPackage) {
+  const Topology topology = load("generated-8xH200-snc2-4numa.xml");
+  const auto two = place_ranks(topology, {.rank_count = 2, .map_by = MapBy::kPackage}).value();
+  ASSERT_EQ(two[1].groups.size(), 2u);
+  EXPECT_EQ(two[1].groups[0].place.index, 2u);
+  EXPECT_EQ(two[1].groups[1].place.index, 3u);
+  const PlacementRequest request = {
+      .rank_count = 4, .workers_per_rank = 28, .map_by = MapBy::kPackage};
+  const auto four = place_ranks(topology, request).value();
+  // In turn, where by NUMA node it would be 0, 1, 2 and 3.
+  for (std::size_t rank = 0; rank < four.size(); ++rank) {
+    ASSERT_EQ(four[rank].groups.size(), 1u) << rank;
+    EXPECT_EQ(topology.nodes()[four[rank].groups[0].place.index].package, rank % 2) << rank;
+  }
+}
+
+TEST(Placement, DealsRanksToPackagesInTurnWhenTheyShareCpus) {
+  const Topology topology = load("power8-4xP100.xml");
+  const auto ranks =
+      place_ranks(topology,
+                  {.rank_count = 17, .map_by = MapBy::kPackage, .allow_oversubscription = true})
+          .value();
+  for (std::size_t rank = 0; rank < 16; ++rank) {
+    EXPECT_EQ(ranks[rank].groups.at(0).place.index, rank % 2) << rank;
+  }
+  EXPECT_EQ(ranks[16].groups.at(0).cpus, ranks[0].groups.at(0).cpus);
+}
+
+TEST(Placement, PutsRanksNearTheGpusInTurn) {
+  const Topology topology = load("generated-8xH200-snc2-4numa.xml");
+  for (const std::uint32_t count : {1u, 8u, 13u}) {
+    const auto ranks =
+        place_ranks(topology, {.rank_count = count, .map_by = MapBy::kGpu, .host = 3}).value();
+    for (std::size_t rank = 0; rank < count; ++rank) {
+      const GpuInfo& gpu = topology.gpus()[rank % 8];
+      ASSERT_TRUE(gpu.near_node);
+      EXPECT_EQ(ranks[rank].gpu, (Place{PlaceKind::kDevice, gpu.place.index, 3}));
+      ASSERT_EQ(ranks[rank].groups.size(), 1u);
+      EXPECT_EQ(ranks[rank].groups[0].place.index, gpu.near_node->index);
+    }
+    check_bound(topology, ranks);  // No CPU twice.
+  }
+}
+
+TEST(Placement, PutsMoreRanksThanCpusNearTheirGpus) {
+  const Topology topology = load("power8-4xP100.xml");
+  const auto ranks =
+      place_ranks(topology,
+                  {.rank_count = 40, .map_by = MapBy::kGpu, .allow_oversubscription = true})
+          .value();
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    EXPECT_EQ(ranks[rank].groups.at(0).place.index, topology.gpus()[rank % 4].near_node->index);
+  }
+}
+
+TEST(Placement, RefusesToMapByGpuWhereNoneIs) {
+  const Topology topology = load("cxlmem-dax-qemu.xml");
+  const auto ranks = place_ranks(topology, {.map_by = MapBy::kGpu});
+  ASSERT_FALSE(ranks);
+  EXPECT_EQ(ranks.error().code(), ErrorCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(ranks.error().message()), HasSubstr("the topology shows none"));
+}
+
+TEST(Placement, BindsTheWorkersOfARankTogether) {
+  const Topology topology = load("generated-8xH200-snc2-4numa.xml");
+  const auto bound = [&topology](BindTo bind_to) {
+    const auto ranks =
+        place_ranks(topology, {.rank_count = 8, .workers_per_rank = 2, .bind_to = bind_to}).value();
+    for (const RankPlacement& rank : ranks) {
+      for (const WorkerGroup& group : rank.groups) {
+        EXPECT_EQ(group.cpus.empty(), bind_to != BindTo::kCore);
+      }
+    }
+    return ranks[1].cpus;
+  };
+  const auto sorted = [](std::vector<unsigned> cpus) {
+    std::sort(cpus.begin(), cpus.end());
+    return cpus;
+  };
+  EXPECT_THAT(bound(BindTo::kNone), IsEmpty());
+  EXPECT_THAT(bound(BindTo::kCore), IsEmpty());
+  const std::vector<unsigned> node = sorted(topology.nodes()[1].cpus);
+  EXPECT_EQ(bound(BindTo::kNuma), node);
+  std::vector<unsigned> package = topology.nodes()[0].cpus;
+  package.insert(package.end(), node.begin(), node.end());
+  EXPECT_EQ(bound(BindTo::kPackage), sorted(package));
+  // Two ranks are on this node, so each has half of it.
+  const std::vector<unsigned> share = bound(BindTo::kShare);
+  EXPECT_EQ(share.size(), node.size() / 2);
+  EXPECT_TRUE(std::includes(node.begin(), node.end(), share.begin(), share.end()));
 }
 
 TEST(Placement, RefusesCountsOutsideTheirRange) {

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -26,11 +27,19 @@ using ::testing::HasSubstr;
 LaunchSpec example_spec() {
   return {.command = {"./program", "", "an argument", "caf\xe9", "line\nbreak"},
           .rank_count = 7,
-          .map_by_core = true,
-          .bind = false,
+          .map_by = RankMapping::kGpu,
+          .bind_to = RankBinding::kCpuList,
           .allow_oversubscription = true,
+          .cpus = {3, 5},
           .report_bindings = true,
+          .on_failure = OnFailure::kContinue,
           .respawn_count_max = 9,
+          .environment = {{"NAME", "a = \xff"}, {"EMPTY", ""}},
+          .working_directory = "/tmp/\xff",
+          .input_reader = InputReader::kNone,
+          .tag_output = true,
+          .timeout = std::chrono::milliseconds(1500),
+          .debug_rank = 6,
           .settings = {{"trace", "/tmp/\xff"}, {"seed", "5"}}};
 }
 
@@ -40,11 +49,19 @@ TEST(LaunchSpec, ArrivesAsItWasSent) {
   ASSERT_TRUE(spec.has_value()) << spec.error().to_string();
   EXPECT_EQ(spec->command, sent.command);
   EXPECT_EQ(spec->rank_count, sent.rank_count);
-  EXPECT_EQ(spec->map_by_core, sent.map_by_core);
-  EXPECT_EQ(spec->bind, sent.bind);
+  EXPECT_EQ(spec->map_by, sent.map_by);
+  EXPECT_EQ(spec->bind_to, sent.bind_to);
   EXPECT_EQ(spec->allow_oversubscription, sent.allow_oversubscription);
+  EXPECT_EQ(spec->cpus, sent.cpus);
   EXPECT_EQ(spec->report_bindings, sent.report_bindings);
+  EXPECT_EQ(spec->on_failure, sent.on_failure);
   EXPECT_EQ(spec->respawn_count_max, sent.respawn_count_max);
+  EXPECT_EQ(spec->environment, sent.environment);
+  EXPECT_EQ(spec->working_directory, sent.working_directory);
+  EXPECT_EQ(spec->input_reader, sent.input_reader);
+  EXPECT_EQ(spec->tag_output, sent.tag_output);
+  EXPECT_EQ(spec->timeout, sent.timeout);
+  EXPECT_EQ(spec->debug_rank, sent.debug_rank);
   EXPECT_EQ(spec->settings, sent.settings);
 }
 
@@ -62,7 +79,9 @@ TEST(LaunchSpec, IsRefusedWithoutAProgramOrARank) {
   no_program.command.clear();
   LaunchSpec no_rank = example_spec();
   no_rank.rank_count = 0;
-  for (const LaunchSpec& spec : {no_program, no_rank}) {
+  LaunchSpec no_such_rank = example_spec();
+  no_such_rank.debug_rank = no_such_rank.rank_count;
+  for (const LaunchSpec& spec : {no_program, no_rank, no_such_rank}) {
     EXPECT_EQ(decode_launch_spec(encode_launch_spec(spec)).error().code(),
               ErrorCode::kInvalidArgument);
   }
@@ -85,6 +104,10 @@ TEST(LaunchedRank, IsDescribedInWords) {
   EXPECT_EQ(describe_rank(12, {{{.cpus = {3, 0, 1, 2, 8}, .worker_count = 5},
                                 {.place = {.index = 1}, .worker_count = 2}}}),
             "rank 12: 5 workers on NUMA node 0, CPUs 0-3,8; 2 workers on NUMA node 1, not bound");
+  EXPECT_EQ(describe_rank(1, {.groups = {{.worker_count = 2}},
+                              .cpus = {0, 1, 2, 3},
+                              .gpu = Place{PlaceKind::kDevice, 5, 0}}),
+            "rank 1: 2 workers on NUMA node 0; all on CPUs 0-3; near GPU 5");
 }
 
 class Launch : public ::testing::Test {
@@ -163,6 +186,25 @@ TEST_F(Launch, NoticesTheEndOfTheAgentWhereChildrenAreIgnored) {
   ::signal(SIGCHLD, before);
   ASSERT_TRUE(status.has_value()) << status.error().to_string();
   EXPECT_EQ(*status, 7);
+}
+
+// A child of the agent's, in a session of its own, becomes ours when the agent is killed.
+TEST_F(Launch, EndsWhatTheAgentLeaves) {
+  const std::string seen = (folder_ / "seen");
+  use_agent("setsid sleep 600 & echo $! > '" + seen + "'; kill -9 $$");
+  const pid_t ours = ::fork();
+  if (ours == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  EXPECT_EQ(*launch(spec_), 128 + SIGKILL);
+  pid_t left = 0;
+  std::ifstream(seen) >> left;
+  ASSERT_GT(left, 0);
+  EXPECT_EQ(::kill(left, 0), -1) << "process " << left << " runs on";
+  EXPECT_EQ(::waitpid(ours, nullptr, WNOHANG), 0) << "a child of the caller was ended";
+  ::kill(ours, SIGKILL);
+  ASSERT_EQ(::waitpid(ours, nullptr, 0), ours);
 }
 
 TEST_F(Launch, LeavesTheSignalsAsTheyWere) {

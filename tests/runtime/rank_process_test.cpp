@@ -282,9 +282,31 @@ TEST(RankProcess, ReadsFromNowhereUnlessAskedOtherwise) {
   EXPECT_EQ(RunningRank(start).wait_status(), 0);
   EXPECT_EQ(text_of(seen), "/dev/null\n");
 
-  start.has_standard_input = true;
+  start.input = STDIN_FILENO;
   EXPECT_EQ(RunningRank(start).wait_status(), 0);
   EXPECT_EQ(text_of(seen), "some words" + (folder / "input") + "\n");
+}
+
+TEST(RankProcess, WritesToWhatItIsGiven) {
+  const TemporaryFolder folder;
+  const UniqueFd output(::open((folder / "out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const UniqueFd errors(::open((folder / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  RankStart start = shell("echo words; echo more >&2");
+  start.output = output.get();
+  start.errors = errors.get();
+  EXPECT_EQ(RunningRank(start).wait_status(), 0);
+  EXPECT_EQ(text_of(folder / "out"), "words\n");
+  EXPECT_EQ(text_of(folder / "err"), "more\n");
+}
+
+TEST(RankProcess, IsNotHandedVariablesThatAreToBeAbsent) {
+  ASSERT_EQ(::setenv("PINION_TEST_ABSENT", "from us", 1), 0);
+  RankStart start = shell("kill -STOP $$");
+  start.absent_variables = {"PINION_TEST_ABSENT"};
+  RunningRank rank(start);
+  rank.wait_until_stopped();
+  EXPECT_EQ(environment_of(rank.pid()).count("PINION_TEST_ABSENT=from us"), 0u);
+  ::unsetenv("PINION_TEST_ABSENT");
 }
 
 TEST(RankProcess, IsBoundToTheCpusThatItIsGiven) {

@@ -10,8 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <filesystem>
 #include <random>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,6 +20,7 @@
 #include <pinion/core/assert.hpp>
 #include <pinion/core/bytes.hpp>
 
+#include "agent/strays.hpp"
 #include "launch_spec.hpp"
 #include "memory_budget.hpp"
 
@@ -27,15 +29,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kPatienceAfterFailure =
-    300ms;  // The others may be on their way out, with words.
 constexpr Duration kPatienceAfterJobEnd = 5s;
-constexpr Duration kPatienceAfterTerm = 5s;
+constexpr Duration kLeaseOfDebuggedRank = std::chrono::hours(24 * 7);
 
 Result<UniqueFd> take_over_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT}) {
     sigaddset(&signals, signal);
   }
   sigprocmask(SIG_BLOCK, &signals, nullptr);
@@ -51,14 +51,36 @@ std::uint64_t random_number() {
   return (static_cast<std::uint64_t>(device()) << 32) | device();
 }
 
-// Sent by a terminal to the rank that it belongs to, and meant for the whole job.
-bool is_of_terminal(int signal) {
-  return signal == SIGINT || signal == SIGQUIT || signal == SIGHUP;
+// Reading it would stop us, as the terminal belongs to the processes in front of it.
+Status check_standard_input(const LaunchSpec& spec) {
+  if (spec.input_reader == InputReader::kAll && isatty(STDIN_FILENO) == 1) {
+    return {ErrorCode::kFailedPrecondition,
+            "--stdin all copies standard input, which is a terminal; give a file or a pipe, or "
+            "leave it to rank 0"};
+  }
+  return {};
+}
+
+// What was named before is meant from where we were.
+Status enter_working_directory(const std::string& directory, Settings& settings) {
+  if (directory.empty()) {
+    return {};
+  }
+  for (std::string* const path : {&settings.trace_directory, &settings.spill_directory}) {
+    if (!path->empty()) {
+      std::error_code error;
+      *path = std::filesystem::absolute(*path, error).string();
+    }
+  }
+  return chdir(directory.c_str()) == 0
+             ? Status()
+             : Status::from_errno(errno,
+                                  "cannot enter the working directory " + directory + " (--wdir)");
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
+Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launcher) {
   Result<Settings> settings = settings_of(spec);
   if (!settings) {
     return std::move(settings).error();
@@ -67,7 +89,11 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
   if (!placement) {
     return std::move(placement).error();
   }
+  PINION_RETURN_IF_ERROR(check_standard_input(spec));
   PINION_RETURN_IF_ERROR(make_trace_directory(*settings));
+  if (spec.debug_rank) {
+    settings->lease_duration = std::max(settings->lease_duration, kLeaseOfDebuggedRank);
+  }
   const Result<std::uint64_t> rank_budget = memory_budget_of(*settings, placement->ranks.size());
   if (!rank_budget) {
     return Status(rank_budget.error());
@@ -81,12 +107,14 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
     }
     log = std::move(opened).value();
   }
+  PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, *settings));
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) {
     return std::move(signals).error();
   }
   // Whoever read our words may have gone away.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // A file of theirs may not grow: an error, with words.
   // Where it is ignored, ended ranks would vanish without their exit status.
   signal(SIGCHLD, SIG_DFL);
   // Every sealed segment is a descriptor of ours.
@@ -99,17 +127,18 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::unique_ptr<Agent> agent(new Agent(spec, std::move(settings).value(),
                                          std::move(placement).value(), std::move(log),
-                                         std::move(signals).value()));
+                                         std::move(signals).value(), launcher));
   agent->open_file_limit_ = limit_of_ranks;
   return agent;
 }
 
 Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
-             UniqueFd signals)
+             UniqueFd signals, pid_t launcher)
     : spec_(spec),
       settings_(std::move(settings)),
       started_(clock_.now()),
       binds_memory_(placement.node_count > 1),
+      gpu_bus_ids_(std::move(placement.gpu_bus_ids)),
       log_(std::move(log)),
       signals_(std::move(signals)),
       job_(random_number()),
@@ -138,22 +167,24 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                    },
                .step_over = [this](std::uint64_t step) { display_.step_over(step); }},
               clock_, log_),
-      display_(ProgressDisplay::for_standard_error(settings_.quiet), started_) {
+      display_(ProgressDisplay::for_standard_error(settings_.quiet), started_),
+      output_(spec_.tag_output),
+      input_(STDIN_FILENO),
+      launcher_(launcher) {
   for (RankPlacement& rank_placement : placement.ranks) {
     ranks_.push_back({.placement = std::move(rank_placement)});
   }
 }
 
 int Agent::run() {
-  for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
-    if (spec_.report_bindings) {
-      say("pinion: " + describe_rank(rank, ranks_[rank].placement));
-    }
-    if (Status started = start(rank); !started.ok()) {
+  const auto end_unless = [this](const Status& started) {
+    if (!started.ok()) {
       say("pinion: " + started.to_string());
       end_all_later(error_info(started.code()).exit_status, Duration::zero());
-      break;
     }
+  };
+  if (!end_without_launcher()) {  // It may have died before its death was a signal to us.
+    end_unless(start_first());
   }
   while (any_rank_runs()) {
     wait_for_events();
@@ -161,157 +192,24 @@ int Agent::run() {
     for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
       serve(rank);
     }
-    const Instant now = clock_.now();
-    if (now >= driver_.next_deadline()) {
+    if (others_wait_ && ranks_[*spec_.debug_rank].joined) {
+      end_unless(start_others());
+    }
+    if (clock_.now() >= driver_.next_deadline()) {
       driver_.tick();
     }
+    end_for_want_of_time();
     press_on_with_ending();
-    display_.update(driver_.progress(), now);
+    pass_output_on();
+    if (output_.errors_are_idle()) {
+      display_.update(driver_.progress(), clock_.now());
+    }
   }
-  reap_strays();
+  end_child_processes();  // Whatever the ranks have started and left running ends with the job.
+  output_.read_rest();
   print_summary();
-  return exit_status_.value_or(0);
-}
-
-Status Agent::start(std::uint32_t rank) {
-  Rank& it = ranks_[rank];
-  RankStart start{.command = spec_.command,
-                  .environment = {{"PINION_RANK", std::to_string(rank)},
-                                  {"PINION_SIZE", std::to_string(ranks_.size())},
-                                  {"PINION_LOCAL_RANK", std::to_string(rank)},
-                                  {"PINION_INCARNATION", std::to_string(it.incarnation + 1)}},
-                  .cpus = {},
-                  .has_standard_input = rank == 0,
-                  .open_file_limit = open_file_limit_};
-  for (const WorkerGroup& group : it.placement.groups) {
-    start.cpus.insert(start.cpus.end(), group.cpus.begin(), group.cpus.end());
-  }
-  if (start.cpus.empty()) {
-    start.cpus = spec_.cpus;  // Workers that are not bound keep to the job's CPUs all the same.
-  }
-  if (rank == 0 && isatty(STDIN_FILENO) == 1) {
-    start.process_group = tcgetpgrp(STDIN_FILENO);
-  }
-  Result<RankProcess> process = start_rank(start);
-  if (!process) {
-    return std::move(process).error();
-  }
-  it.process = std::move(process).value();
-  ++it.incarnation;
-  it.joined = false;
-  it.left = false;
-  it.connected = true;
-  return {};
-}
-
-void Agent::ended(std::uint32_t rank) {
-  Rank& it = ranks_[rank];
-  int wait_status = 0;
-  if (waitpid(it.process->pid, &wait_status, WNOHANG) != it.process->pid) {
-    return;
-  }
-  const bool had_joined = it.joined && !it.left;
-  it.process.reset();
-  it.connected = false;
-  decide_after_end(rank, wait_status, had_joined);
-}
-
-void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joined) {
-  Rank& it = ranks_[rank];
-  const bool killed = WIFSIGNALED(wait_status);
-  const bool failed = killed || WEXITSTATUS(wait_status) != 0;
-  const bool returns = killed && !is_of_terminal(WTERMSIG(wait_status)) && had_joined &&
-                       !exit_status_ && it.respawn_count < spec_.respawn_count_max;
-  const std::string what = describe_wait_status(wait_status);
-  if (had_joined && !failed) {
-    driver_.rank_left(named(rank));
-  } else if (had_joined) {
-    driver_.rank_lost(named(rank), what, returns);
-  } else if (!it.joined && !failed) {
-    // The coordinator expects it until it is told that it will never come.
-    driver_.rank_lost(named(rank), "it ended without joining the job", false);
-  }
-  if (it.joined) {
-    segments_.client_gone(it.client);
-    rings_.client_gone(it.client);
-  }
-  if (!failed || exit_status_) {
-    return;
-  }
-  if (!returns) {
-    const std::string life =
-        it.respawn_count == 0 ? "" : fmt::format(" in life {}", it.incarnation);
-    say(fmt::format("pinion: rank {} {} {}{}; the job ends", rank, killed ? "was" : "ended with",
-                    what, life));
-    end_all_later(killed ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
-                  kPatienceAfterFailure);
-    return;
-  }
-  ++it.respawn_count;
-  say(fmt::format("pinion: rank {} was {}; starting it again ({} of {})", rank, what,
-                  it.respawn_count, spec_.respawn_count_max));
-  if (Status started = start(rank); !started.ok()) {
-    say("pinion: " + started.to_string());
-    end_all_later(error_info(started.code()).exit_status, kPatienceAfterFailure);
-  }
-}
-
-void Agent::signal_rank(const Rank& rank, int signal) const {
-  if (rank.process) {
-    // The whole group, as a rank may be a script; the process alone where the group is not its own.
-    const pid_t pid = rank.process->pid;
-    kill(getpgid(pid) == pid ? -pid : pid, signal);
-  }
-}
-
-void Agent::signal_all(int signal) const {
-  for (const Rank& rank : ranks_) {
-    signal_rank(rank, signal);
-  }
-}
-
-void Agent::end_all_later(int exit_status, Duration patience) {
-  if (!exit_status_) {
-    exit_status_ = exit_status;
-  }
-  if (!next_press_) {
-    next_press_ = clock_.now() + patience;
-    next_signal_ = SIGTERM;
-  }
-}
-
-void Agent::press_on_with_ending() {
-  const Instant now = clock_.now();
-  if (!next_press_ || now < *next_press_) {
-    return;
-  }
-  signal_all(next_signal_);
-  // A stopped process takes SIGTERM only once it goes on.
-  signal_all(SIGCONT);
-  next_signal_ = SIGKILL;
-  next_press_ = now + kPatienceAfterTerm;
-}
-
-void Agent::reap_strays() {
-  // Whatever the ranks have started and left running ends with the job. Bounded: children that
-  // daemonise themselves again and again are given up on.
-  for (int round = 0; round < 100; ++round) {
-    const pid_t child = waitpid(-1, nullptr, WNOHANG);
-    if (child < 0) {
-      return;
-    }
-    if (child == 0) {
-      const std::string path = fmt::format("/proc/self/task/{}/children", getpid());
-      if (std::FILE* file = std::fopen(path.c_str(), "re")) {
-        int pid = 0;
-        while (std::fscanf(file, "%d", &pid) == 1) {
-          kill(pid, SIGKILL);
-        }
-        std::fclose(file);
-      }
-      poll(nullptr, 0, 10);
-    }
-  }
+  finish_output();
+  return exit_status_.value_or(first_failure_.value_or(0));
 }
 
 void Agent::wait_for_events() {
@@ -326,20 +224,43 @@ void Agent::wait_for_events() {
       }
     }
   }
+  const std::size_t output_begin = watched.size();
+  output_.watch(watched);
+  const std::size_t input_begin = watched.size();
+  input_.watch(watched);
   poll(watched.data(), watched.size(), milliseconds_to_wait());
+  const std::span<const pollfd> answers = watched;
+  output_.read(answers.subspan(output_begin, input_begin - output_begin));
+  input_.serve(answers.subspan(input_begin));
 }
 
-void Agent::take_signals() {
-  signalfd_siginfo info{};
-  while (read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
-    const int signal = static_cast<int>(info.ssi_signo);
-    signal_all(signal);
-    if (signal != SIGUSR1 && signal != SIGUSR2) {
-      signal_all(SIGCONT);  // A stopped process takes the signal only once it goes on.
-      silenced_ = true;
-      next_press_.reset();
-      end_all_later(128 + signal, kPatienceAfterTerm);
+void Agent::pass_output_on() {
+  if (output_.has_waiting()) {
+    display_.clear();
+    output_.write();
+  }
+  if (!output_.status().ok() && !output_failed_) {
+    output_failed_ = true;
+    const Status& status = output_.status();
+    say("pinion: " + status.to_string());
+    end_all_later(error_info(status.code()).exit_status, Duration::zero());
+  }
+}
+
+// The ranks are over; what they wrote waits for whoever reads it, unless we are told to end.
+void Agent::finish_output() {
+  pass_output_on();
+  while (output_.has_waiting() && getppid() == launcher_) {
+    std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}};
+    output_.watch(watched);
+    poll(watched.data(), watched.size(), -1);
+    if (watched[0].revents != 0) {
+      take_signals();
+      if (exit_status_) {
+        return;
+      }
     }
+    pass_output_on();
   }
 }
 
@@ -348,6 +269,9 @@ int Agent::milliseconds_to_wait() const {
   Instant until = std::min(driver_.next_deadline(), now + display_.interval());
   if (next_press_) {
     until = std::min(until, *next_press_);
+  }
+  if (spec_.timeout != Duration::zero() && !exit_status_) {
+    until = std::min(until, started_ + spec_.timeout);
   }
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until - now);
   return static_cast<int>(std::clamp<std::int64_t>(wait.count(), 0, 60'000));
@@ -359,9 +283,8 @@ bool Agent::any_rank_runs() const {
 }
 
 void Agent::say(const std::string& line) {
-  display_.clear();
-  fmt::print(stderr, "{}\n", line);
-  std::fflush(stderr);
+  output_.say(line);
+  pass_output_on();
 }
 
 void Agent::print_summary() {

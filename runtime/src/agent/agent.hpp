@@ -17,6 +17,8 @@
 #include <pinion/shm/segment_table.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
+#include "agent/input_relay.hpp"
+#include "agent/output_relay.hpp"
 #include "agent/rank_process.hpp"
 #include "coordinator_driver.hpp"
 #include "frames.hpp"
@@ -30,12 +32,14 @@ namespace pinion {
 /// One host's process of a job: starts the ranks and watches them, owns the sealed segments, holds
 /// the coordinator. One thread, one loop, nothing in it blocks.
 ///
-/// What its death leaves: the ranks are ended by the kernel, the segments have no names and go with
-/// the last descriptor.
+/// What its death leaves: the ranks are ended by the kernel, what they have started by `pinion
+/// run`; the segments have no names and go with the last descriptor.
 class Agent {
  public:
+  /// `launcher` is our parent, whose death is to send us SIGCONT and ends the job.
   /// Errors: those of the settings and of the placement. Nothing has been started then.
-  [[nodiscard]] static Result<std::unique_ptr<Agent>> create(const LaunchSpec& spec);
+  [[nodiscard]] static Result<std::unique_ptr<Agent>> create(const LaunchSpec& spec,
+                                                             pid_t launcher);
 
   /// Runs the job to its end and returns the exit status of the whole.
   [[nodiscard]] int run();
@@ -58,17 +62,25 @@ class Agent {
   };
 
   Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
-        UniqueFd signals);
+        UniqueFd signals, pid_t launcher);
 
   // Processes.
+  Status start_first();
+  Status start_others();
   Status start(std::uint32_t rank);
+  [[nodiscard]] Status connect_standard(std::uint32_t rank, RankStart& start,
+                                        OutputRelay::Ends& ends, UniqueFd& input);
+  [[nodiscard]] std::vector<std::string> command_of(std::uint32_t rank) const;
+  [[nodiscard]] bool has_terminal(std::uint32_t rank) const;
+  [[nodiscard]] bool reads_input(std::uint32_t rank) const;
   void ended(std::uint32_t rank);
   void decide_after_end(std::uint32_t rank, int wait_status, bool had_joined);
   void signal_rank(const Rank& rank, int signal) const;
   void signal_all(int signal) const;
   void end_all_later(int exit_status, Duration patience);
+  void end_all_now();
+  bool end_without_launcher();
   void press_on_with_ending();
-  void reap_strays();
 
   // What ranks send.
   void serve(std::uint32_t rank);
@@ -94,6 +106,9 @@ class Agent {
   void take_signals();
   [[nodiscard]] int milliseconds_to_wait() const;
   [[nodiscard]] bool any_rank_runs() const;
+  void end_for_want_of_time();
+  void pass_output_on();
+  void finish_output();
   void say(const std::string& line);
   void print_summary();
 
@@ -106,6 +121,7 @@ class Agent {
   SystemClock clock_;
   Instant started_;
   bool binds_memory_;
+  std::vector<std::string> gpu_bus_ids_;
   rlim_t open_file_limit_ = RLIM_INFINITY;  // What ranks get; ours is as high as may be.
   GrantLog log_;
   UniqueFd signals_;
@@ -116,7 +132,14 @@ class Agent {
   RingBroker rings_;
   CoordinatorDriver driver_;
   ProgressDisplay display_;
-  std::optional<int> exit_status_;     // Set once the job is ending.
+  OutputRelay output_;
+  InputRelay input_;
+  pid_t launcher_;
+  bool output_failed_ = false;
+  bool others_wait_ = false;        // Whether the ranks beside the debugged one are to be started.
+  std::optional<int> exit_status_;  // Set once the job is ending.
+  std::optional<int>
+      first_failure_;  // The status of the first rank that failed, and the job goes on.
   std::optional<Instant> next_press_;  // When ranks that still run are told more firmly to end.
   int next_signal_ = 0;
   bool silenced_ = false;  // Whether the end was asked for from outside.

@@ -135,7 +135,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.info.batch_duration = settings_.batch_duration;
   welcome.info.batch_bytes = settings_.batch_bytes;
   // A life that ended may have taken the beginning along, and half of the input is a wrong answer.
-  welcome.info.has_standard_input = rank == 0 && it.incarnation == 1;
+  welcome.info.has_standard_input = reads_input(rank) && it.incarnation == 1;
   welcome.groups = it.placement.groups;
   welcome.first_segment = segments_.first_segment(it.client);
   welcome.segment_count = kSegmentsPerClient;

@@ -1,5 +1,6 @@
 // The body of the program pinion-agent.
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,28 @@ Result<LaunchSpec> read_spec(int descriptor) {
   return decode_launch_spec(text);
 }
 
+// Pipes to ranks must not take the place of a standard descriptor that whoever started us has
+// closed.
+void open_standard_descriptors() {
+  int descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) {
+    descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
+  }
+  if (descriptor > STDERR_FILENO) {
+    close(descriptor);
+  }
+}
+
+// The number in "OPTION=NUMBER"; -1 for any other argument.
+int number_behind(std::string_view option, std::string_view argument) {
+  int number = -1;
+  if (!argument.starts_with(option)) {
+    return -1;
+  }
+  const char* const end = argument.data() + argument.size();
+  return std::from_chars(argument.data() + option.size(), end, number).ptr == end ? number : -1;
+}
+
 int fail(const Status& error) {
   std::fprintf(stderr, "pinion: %s\n", error.to_string().c_str());
   return error_info(error.code()).exit_status;
@@ -42,8 +65,7 @@ int fail(const Status& error) {
 }  // namespace
 
 int run_agent(int argc, char** argv) {
-  constexpr std::string_view kOption = "--spec-fd=";
-  const std::string_view argument = argc == 2 ? argv[1] : "";
+  const std::string_view argument = argc >= 2 ? argv[1] : "";
   if (argument == "--version") {
     std::printf("pinion-agent %s\n", std::string(version()).c_str());
     return 0;
@@ -54,22 +76,18 @@ int run_agent(int argc, char** argv) {
         "`pinion run --help`.");
     return 0;
   }
-  int descriptor = -1;
-  if (argument.starts_with(kOption)) {
-    const char* const end = argument.data() + argument.size();
-    if (std::from_chars(argument.data() + kOption.size(), end, descriptor).ptr != end) {
-      descriptor = -1;
-    }
-  }
-  if (descriptor < 0) {
+  const int descriptor = number_behind("--spec-fd=", argument);
+  const int launcher = argc == 3 ? number_behind("--launcher=", argv[2]) : getppid();
+  if (descriptor < 0 || launcher < 0) {
     return fail(Status(ErrorCode::kInvalidArgument,
                        "pinion-agent is started by `pinion run`, not by hand"));
   }
+  open_standard_descriptors();
   const Result<LaunchSpec> spec = read_spec(descriptor);
   if (!spec) {
     return fail(spec.error());
   }
-  Result<std::unique_ptr<Agent>> agent = Agent::create(*spec);
+  Result<std::unique_ptr<Agent>> agent = Agent::create(*spec, launcher);
   if (!agent) {
     return fail(agent.error());
   }

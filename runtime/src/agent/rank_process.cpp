@@ -27,10 +27,16 @@ std::vector<std::string> environment_of(const RankStart& start, int socket) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     entries.emplace_back(*entry);
   }
-  const auto set = [&entries](const std::string& name, const std::string& value) {
+  const auto remove = [&entries](const std::string& name) {
     std::erase_if(entries, [&name](const std::string& e) { return e.starts_with(name + "="); });
+  };
+  const auto set = [&](const std::string& name, const std::string& value) {
+    remove(name);
     entries.push_back(name + "=" + value);
   };
+  for (const std::string& name : start.absent_variables) {
+    remove(name);
+  }
   for (const auto& [name, value] : start.environment) {
     set(name, value);
   }
@@ -70,12 +76,21 @@ struct ChildPlan {
   pid_t process_group;
   int socket;
   int error_pipe;
-  bool has_standard_input;
+  int input;  // -1: /dev/null.
+  int output;
+  int errors;
   std::span<const cpu_set_t> cpus;  // One mask, however long; empty: not bound.
   rlimit open_files;
   char** arguments;
   char** environment;
 };
+
+// `source` is none of the standard descriptors, or is `target`, so the order does not matter.
+void make_standard(int source, int target) {
+  if (source != target) {
+    dup2(source, target);
+  }
+}
 
 [[noreturn]] void run_child(const ChildPlan& plan) {
   // The kernel ends us when the agent's only thread ends; the check closes the gap before the call.
@@ -84,17 +99,18 @@ struct ChildPlan {
     _exit(127);
   }
   setpgid(0, plan.process_group);
-  signal(SIGPIPE, SIG_DFL);  // The agent ignores it, and exec would hand that on.
+  signal(SIGPIPE, SIG_DFL);  // The agent ignores them, and exec would hand that on.
+  signal(SIGXFSZ, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (!plan.has_standard_input) {
-    const int null = open("/dev/null", O_RDONLY);
-    dup2(null, STDIN_FILENO);
-    if (null != STDIN_FILENO) {
-      close(null);
-    }
+  const int null = plan.input >= 0 ? -1 : open("/dev/null", O_RDONLY);
+  make_standard(plan.input >= 0 ? plan.input : null, STDIN_FILENO);
+  if (null > STDIN_FILENO) {
+    close(null);
   }
+  make_standard(plan.output, STDOUT_FILENO);
+  make_standard(plan.errors, STDERR_FILENO);
   if (!plan.cpus.empty()) {
     // A CPU that has gone offline since is reported by the executor, with words.
     sched_setaffinity(0, plan.cpus.size_bytes(), plan.cpus.data());
@@ -129,7 +145,9 @@ Result<RankProcess> start_rank(const RankStart& start) {
                  .process_group = start.process_group,
                  .socket = sockets->second.descriptor(),
                  .error_pipe = error_writer.get(),
-                 .has_standard_input = start.has_standard_input,
+                 .input = start.input,
+                 .output = start.output,
+                 .errors = start.errors,
                  .cpus = cpus,
                  .open_files = {},
                  .arguments = arguments.data(),

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <string>
 #include <utility>
@@ -16,8 +17,13 @@ namespace pinion {
 struct RankStart {
   std::vector<std::string> command = {};
   std::vector<std::pair<std::string, std::string>> environment = {};  ///< Added to our own.
+  std::vector<std::string> absent_variables = {};  ///< Of our environment, not handed on.
   std::vector<unsigned> cpus = {};  ///< What the process is bound to; empty: not bound.
-  bool has_standard_input = false;  ///< Else it reads from /dev/null.
+
+  // What becomes its standard input, output and error.
+  int input = -1;  ///< -1: /dev/null.
+  int output = STDOUT_FILENO;
+  int errors = STDERR_FILENO;
 
   rlim_t open_file_limit = RLIM_INFINITY;  ///< Its soft limit of descriptors, at most the hard one.
 

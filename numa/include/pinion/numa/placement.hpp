@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <pinion/core/executor.hpp>
@@ -12,15 +13,26 @@ namespace pinion {
 
 /// What a rank keeps together.
 enum class MapBy : std::uint8_t {
-  kCore,  ///< Neighbouring cores, also across the border of a NUMA node.
-  kNuma,  ///< A NUMA node: ranks are dealt to the nodes in turn, or nodes to the ranks.
+  kCore,     ///< Neighbouring cores, also across the border of a NUMA node.
+  kNuma,     ///< A NUMA node: ranks are dealt to the nodes in turn, or nodes to the ranks.
+  kPackage,  ///< As kNuma, with the nodes of a package, which is what fills a socket, as one.
+  kGpu,      ///< The node that is nearest to a GPU: ranks are dealt to the GPUs in turn.
+};
+
+/// What the workers of a rank keep to.
+enum class BindTo : std::uint8_t {
+  kNone,     ///< Nothing.
+  kCore,     ///< One CPU each.
+  kNuma,     ///< Together, the usable CPUs of the nodes that the rank's share lies in.
+  kPackage,  ///< Together, the usable CPUs of the packages that the rank's share lies in.
+  kShare,    ///< Together, the rank's share of the CPUs, which no other rank has.
 };
 
 struct PlacementRequest {
   std::uint32_t rank_count = 1;      ///< Ranks on this host: 1 to 65536.
   std::size_t workers_per_rank = 0;  ///< At most 65536; 0: the ranks share the usable CPUs.
   MapBy map_by = MapBy::kNuma;
-  bool bind = true;                     ///< Whether workers keep to one CPU each.
+  BindTo bind_to = BindTo::kCore;
   bool allow_oversubscription = false;  ///< Whether several workers may share a CPU.
   std::uint32_t host = 0;               ///< Goes into the places.
 
@@ -31,6 +43,13 @@ struct PlacementRequest {
 /// The workers of one rank: at least one group, no place twice.
 struct RankPlacement {
   std::vector<WorkerGroup> groups = {};
+
+  /// The CPUs that the rank's workers keep to together, ascending; empty where each is bound to one
+  /// of its own, and where none is bound.
+  std::vector<unsigned> cpus = {};
+
+  /// The GPU that the rank is near to, when it was mapped by GPU.
+  std::optional<Place> gpu = {};
 };
 
 /// Divides the CPUs that `topology` lets us use, or those of them that are asked for, over the
@@ -40,11 +59,12 @@ struct RankPlacement {
 /// more workers than worker_count_max() unless oversubscription is allowed and asked for.
 ///
 /// A CPU quota names no CPUs: under one, jobs that share a machine may choose the same CPUs, and
-/// `bind = false` is the better choice unless an affinity mask divides the machine too.
+/// BindTo::kNone is the better choice unless an affinity mask divides the machine too.
 ///
 /// Errors: kInvalidArgument for counts outside their range and for CPUs that the machine does not
 ///   have; kPermissionDenied for CPUs that may not be used; kResourceExhausted when the ranks need
-///   more CPUs than there are and oversubscription is not allowed.
+///   more CPUs than there are and oversubscription is not allowed; kFailedPrecondition when they
+///   are to be mapped by GPU and there is none.
 [[nodiscard]] Result<std::vector<RankPlacement>> place_ranks(const Topology& topology,
                                                              const PlacementRequest& request);
 

@@ -1,0 +1,293 @@
+// The processes of the ranks: how they are started, what their end means, how they are ended.
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <sstream>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "agent/agent.hpp"
+#include "agent/rank_variables.hpp"
+
+namespace pinion {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kPatienceAfterFailure =
+    300ms;  // The others may be on their way out, with words.
+
+// Sent by a terminal to the rank that it belongs to, and meant for the whole job.
+bool is_of_terminal(int signal) {
+  return signal == SIGINT || signal == SIGQUIT || signal == SIGHUP;
+}
+
+}  // namespace
+
+Status Agent::start_first() {
+  if (!spec_.debug_rank) {
+    return start_others();
+  }
+  others_wait_ = ranks_.size() > 1;
+  return start(*spec_.debug_rank);
+}
+
+Status Agent::start_others() {
+  others_wait_ = false;
+  for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+    if (rank != spec_.debug_rank) {
+      PINION_RETURN_IF_ERROR(start(rank));
+    }
+  }
+  return {};
+}
+
+bool Agent::has_terminal(std::uint32_t rank) const {
+  return rank == spec_.debug_rank.value_or(0);
+}
+
+bool Agent::reads_input(std::uint32_t rank) const {
+  return spec_.input_reader == InputReader::kAll ||
+         (spec_.input_reader == InputReader::kRank0 && has_terminal(rank));
+}
+
+std::vector<std::string> Agent::command_of(std::uint32_t rank) const {
+  std::vector<std::string> command;
+  if (rank == spec_.debug_rank) {
+    std::istringstream words(settings_.debugger);
+    for (std::string word; words >> word;) {
+      command.push_back(word);
+    }
+  }
+  command.insert(command.end(), spec_.command.begin(), spec_.command.end());
+  return command;
+}
+
+// The ends of the pipes live in `ends` and `input`, which must outlast the start.
+Status Agent::connect_standard(std::uint32_t rank, RankStart& start, OutputRelay::Ends& ends,
+                               UniqueFd& input) {
+  if (rank != spec_.debug_rank && (ranks_.size() > 1 || spec_.tag_output)) {
+    Result<OutputRelay::Ends> made = output_.add_rank(rank);
+    if (!made) {
+      return std::move(made).error();
+    }
+    ends = std::move(made).value();
+    start.output = ends.output.get();
+    start.errors = ends.errors.get();
+  }
+  if (!reads_input(rank)) {
+    return {};
+  }
+  if (spec_.input_reader == InputReader::kRank0) {
+    start.input = STDIN_FILENO;
+    if (isatty(STDIN_FILENO) == 1) {
+      start.process_group = tcgetpgrp(STDIN_FILENO);
+    }
+  } else if (ranks_[rank].incarnation == 0) {
+    Result<UniqueFd> made = input_.add_rank();
+    if (!made) {
+      return std::move(made).error();
+    }
+    input = std::move(made).value();
+    start.input = input.get();
+  }
+  return {};
+}
+
+Status Agent::start(std::uint32_t rank) {
+  Rank& it = ranks_[rank];
+  if (spec_.report_bindings && it.incarnation == 0) {
+    say("pinion: " + describe_rank(rank, it.placement));
+  }
+  RankStart start{.command = command_of(rank),
+                  .environment = spec_.environment,
+                  .absent_variables = foreign_variables(),
+                  .cpus = {},
+                  .open_file_limit = open_file_limit_};
+  for (auto& variable :
+       rank_variables({.rank = rank,
+       .rank_count = static_cast<std::uint32_t>(ranks_.size()),
+       .incarnation = it.incarnation + 1,
+       .gpu_bus_id = it.placement.gpu ? gpu_bus_ids_[it.placement.gpu->index] : ""})) {
+    start.environment.push_back(std::move(variable));
+  }
+  for (const WorkerGroup& group : it.placement.groups) {
+    start.cpus.insert(start.cpus.end(), group.cpus.begin(), group.cpus.end());
+  }
+  if (start.cpus.empty()) {
+    // Workers that are not bound keep to the job's CPUs all the same.
+    start.cpus = it.placement.cpus.empty() ? spec_.cpus : it.placement.cpus;
+  }
+  OutputRelay::Ends ends;
+  UniqueFd input;
+  PINION_RETURN_IF_ERROR(connect_standard(rank, start, ends, input));
+  Result<RankProcess> process = start_rank(start);
+  if (!process) {
+    return std::move(process).error();
+  }
+  it.process = std::move(process).value();
+  ++it.incarnation;
+  it.joined = false;
+  it.left = false;
+  it.connected = true;
+  return {};
+}
+
+void Agent::ended(std::uint32_t rank) {
+  Rank& it = ranks_[rank];
+  int wait_status = 0;
+  if (waitpid(it.process->pid, &wait_status, WNOHANG) != it.process->pid) {
+    return;
+  }
+  output_.read_rank(rank);  // Its last words come before ours.
+  const bool had_joined = it.joined && !it.left;
+  it.process.reset();
+  it.connected = false;
+  decide_after_end(rank, wait_status, had_joined);
+}
+
+void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joined) {
+  Rank& it = ranks_[rank];
+  const bool killed = WIFSIGNALED(wait_status);
+  const bool failed = killed || WEXITSTATUS(wait_status) != 0;
+  const bool others_go_on = spec_.on_failure == OnFailure::kContinue && !exit_status_;
+  const bool returns = spec_.on_failure == OnFailure::kRespawn && killed &&
+                       !is_of_terminal(WTERMSIG(wait_status)) && had_joined && !exit_status_ &&
+                       rank != spec_.debug_rank && it.respawn_count < spec_.respawn_count_max;
+  const std::string what = describe_wait_status(wait_status);
+  if (had_joined && !failed) {
+    driver_.rank_left(named(rank));
+  } else if (had_joined) {
+    driver_.rank_lost(named(rank), what, returns);
+  } else if (!it.joined && (!failed || others_go_on)) {
+    // The coordinator expects it until it is told that it will never come.
+    driver_.rank_lost(named(rank), "it ended without joining the job", false);
+  }
+  if (it.joined) {
+    segments_.client_gone(it.client);
+    rings_.client_gone(it.client);
+  }
+  if (others_wait_ && rank == spec_.debug_rank && !it.joined) {
+    others_wait_ = false;
+    say(fmt::format("pinion: rank {} ended before it joined the job; the others were not started",
+                    rank));
+  }
+  if (!failed || exit_status_) {
+    return;
+  }
+  const int status = killed ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+  if (!returns) {
+    const std::string life =
+        it.respawn_count == 0 ? "" : fmt::format(" in life {}", it.incarnation);
+    say(fmt::format("pinion: rank {} {} {}{}; {}", rank, killed ? "was" : "ended with", what, life,
+                    others_go_on ? "the others go on" : "the job ends"));
+    first_failure_ = first_failure_.value_or(status);
+    if (!others_go_on) {
+      end_all_later(status, kPatienceAfterFailure);
+    }
+    return;
+  }
+  ++it.respawn_count;
+  say(fmt::format("pinion: rank {} was {}; starting it again ({} of {})", rank, what,
+                  it.respawn_count, spec_.respawn_count_max));
+  if (Status started = start(rank); !started.ok()) {
+    say("pinion: " + started.to_string());
+    end_all_later(error_info(started.code()).exit_status, kPatienceAfterFailure);
+  }
+}
+
+void Agent::signal_rank(const Rank& rank, int signal) const {
+  if (rank.process) {
+    // The whole group, as a rank may be a script; the process alone where the group is not its own.
+    const pid_t pid = rank.process->pid;
+    kill(getpgid(pid) == pid ? -pid : pid, signal);
+  }
+}
+
+void Agent::signal_all(int signal) const {
+  for (const Rank& rank : ranks_) {
+    signal_rank(rank, signal);
+  }
+}
+
+void Agent::end_all_later(int exit_status, Duration patience) {
+  if (!exit_status_) {
+    exit_status_ = exit_status;
+  }
+  others_wait_ = false;
+  if (!next_press_) {
+    next_press_ = clock_.now() + patience;
+    next_signal_ = SIGTERM;
+  }
+}
+
+void Agent::end_all_now() {
+  next_press_ = clock_.now();
+  next_signal_ = SIGKILL;
+}
+
+// Whether nobody is left to wait for us.
+bool Agent::end_without_launcher() {
+  if (getppid() == launcher_) {
+    return false;
+  }
+  end_all_later(128 + SIGKILL, Duration::zero());
+  end_all_now();
+  return true;
+}
+
+void Agent::press_on_with_ending() {
+  const Instant now = clock_.now();
+  if (!next_press_ || now < *next_press_) {
+    return;
+  }
+  signal_all(next_signal_);
+  // A stopped process takes SIGTERM only once it goes on.
+  signal_all(SIGCONT);
+  next_signal_ = SIGKILL;
+  next_press_ = now + settings_.grace;
+}
+
+void Agent::end_for_want_of_time() {
+  if (spec_.timeout == Duration::zero() || exit_status_ ||
+      clock_.now() < started_ + spec_.timeout) {
+    return;
+  }
+  say(fmt::format("pinion: the job has not ended within {} s (--timeout); it is ended",
+                  std::chrono::duration<double>(spec_.timeout).count()));
+  end_all_later(error_info(ErrorCode::kDeadlineExceeded).exit_status, Duration::zero());
+}
+
+void Agent::take_signals() {
+  signalfd_siginfo info{};
+  while (read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+    const int signal = static_cast<int>(info.ssi_signo);
+    if (end_without_launcher()) {
+      return;
+    }
+    if (signal == SIGCONT) {
+      continue;
+    }
+    signal_all(signal);
+    if (signal == SIGUSR1 || signal == SIGUSR2) {
+      continue;
+    }
+    signal_all(SIGCONT);  // A stopped process takes the signal only once it goes on.
+    if (silenced_ && signal == SIGINT) {
+      end_all_now();
+      continue;
+    }
+    const bool is_term = signal == SIGTERM;
+    silenced_ = true;
+    next_press_.reset();
+    // Programs that leave a signal of the terminal alone are told otherwise in time.
+    end_all_later(128 + signal, is_term ? settings_.grace : settings_.grace / 2);
+    next_signal_ = is_term ? SIGKILL : SIGTERM;
+  }
+}
+
+}  // namespace pinion

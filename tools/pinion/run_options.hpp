@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <pinion/core/status.hpp>
+#include <pinion/runtime/launch.hpp>
+
+namespace pinion {
+
+/// What the options of `pinion run` say, as they were written.
+struct RunOptions {
+  std::int64_t rank_count = 1;
+  std::int64_t worker_count = 0;
+  std::string map_by = "numa";
+  std::string bind_to = "core";
+  std::optional<std::string> cpus;
+  std::string topology;
+  bool oversubscribe = false;
+  bool report_bindings = false;
+  bool dry_run = false;
+  std::vector<std::string> variables;
+  std::string working_directory;
+  std::optional<std::string> standard_input;
+  bool tag_output = false;
+  std::optional<std::string> timeout;
+  std::string on_failure = "respawn";
+  std::optional<std::int64_t> debug_rank;
+  bool quiet = false;
+  std::string trace;
+  std::string grant_log;
+  std::vector<std::string> settings;
+};
+
+/// Adds the options to the command. Lifetime: `options` must outlive the parsing.
+void add_run_options(CLI::App& command, RunOptions& options);
+
+/// What is asked of the agent. Errors: kInvalidArgument and kNotFound; they name the option.
+[[nodiscard]] Result<LaunchSpec> spec_of(const RunOptions& options,
+                                         std::vector<std::string> command);
+
+}  // namespace pinion
