@@ -38,15 +38,21 @@ const TaskOptions& Tables::options_of_task(std::uint32_t task) const noexcept {
 }
 
 std::unique_ptr<RunState> Tables::take_state() {
+  std::unique_ptr<RunState> state;
   {
     const MutexLock lock(mutex);
     if (!spare.empty()) {
-      std::unique_ptr<RunState> state = std::move(spare.back());
+      state = std::move(spare.back());
       spare.pop_back();
-      return state;
     }
   }
-  return std::make_unique<RunState>(*this);
+  if (state == nullptr) {
+    return std::make_unique<RunState>(*this);
+  }
+  if (state->needs_arming) {
+    state->arm(*this);
+  }
+  return state;
 }
 
 void Tables::give_back(std::unique_ptr<RunState> state) noexcept {

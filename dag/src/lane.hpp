@@ -6,8 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-
-#include <pinion/core/assert.hpp>
+#include <utility>
 
 namespace pinion {
 
@@ -94,6 +93,16 @@ class ReadyList {
     }
     std::memcpy(entries_.get() + end_, entries, count * sizeof(std::uint32_t));
     end_ += count;
+  }
+
+  /// Moves all of `other` here.
+  void take_all(ReadyList& other) noexcept {
+    if (empty()) {
+      std::swap(*this, other);
+    } else if (!other.empty()) {
+      push_all(other.entries_.get() + other.begin_, other.size());
+    }
+    other.begin_ = other.end_ = 0;
   }
 
   /// Copies the older half, rounded up, but `count_max` at most, and drops it here.
@@ -226,6 +235,11 @@ class OpenTasks {
   /// True: these were the last ones, and the caller sees what all tasks did.
   [[nodiscard]] bool end(std::uint64_t count) noexcept {
     return count_.fetch_sub(count, std::memory_order_acq_rel) == count;
+  }
+
+  /// How many will never end. Precondition: nobody ends any more.
+  [[nodiscard]] std::uint64_t drop_rest() noexcept {
+    return count_.exchange(0, std::memory_order_relaxed);
   }
 
   [[nodiscard]] std::uint64_t count() const noexcept {

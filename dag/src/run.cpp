@@ -69,6 +69,9 @@ RunProgress Run::progress() const noexcept {
 TaskState Run::state(TaskId task) const {
   PINION_ASSERT(task.index < state_->tables->task_count());
   const bool ended = state_->completion->ready();
+  if (ended && state_->dropped_count > 0) {
+    state_->settle_dropped();
+  }
   TaskState state = TaskState::kOpen;
   if (const Outcomes* const known = state_->outcomes_made.load(std::memory_order_acquire)) {
     state = known->states[state_->tables->position_of[task.index]].load(std::memory_order_relaxed);

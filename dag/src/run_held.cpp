@@ -45,6 +45,7 @@ void RunState::hold(std::uint32_t position, Ending ending) noexcept {
   Instant begin = {};
   std::vector<Completion> completions = std::move(ending.completions);
   const auto joint = std::make_shared<Joint>(completions.size(), std::move(ending.status));
+  strands.hold();
   {
     const MutexLock lock(mutex);
     BegunTask& task = begun[position];
@@ -69,7 +70,6 @@ void RunState::hold(std::uint32_t position, Ending ending) noexcept {
 
 // Ignored when the wait has ended already, by a limit for example.
 void RunState::end_wait(std::uint32_t position, std::uint64_t ticket, Status status) noexcept {
-  std::uint32_t entry = position;
   {
     const MutexLock lock(mutex);
     const auto found = begun.find(position);
@@ -77,12 +77,12 @@ void RunState::end_wait(std::uint32_t position, std::uint64_t ticket, Status sta
       return;
     }
     found->second.ticket = 0;
-    if (!std::exchange(found->second.waits_for_retry, false)) {
+    if (!found->second.runs_again) {
       found->second.ending.status = std::move(status);
-      entry |= kResumed;
     }
   }
-  send(place_of(position, position % static_cast<std::uint32_t>(places.size())), entry);
+  send(place_of(position, position % static_cast<std::uint32_t>(places.size())),
+       position | kResumed);
 }
 
 void RunState::pass_limit(std::uint32_t position, std::uint64_t ticket) noexcept {
@@ -113,8 +113,7 @@ void RunState::pass_limit(std::uint32_t position, std::uint64_t ticket) noexcept
 bool RunState::retry_later(std::uint32_t position, Ending& ending) noexcept {
   const RetryPolicy& policy = tables->options_at(position).retry;
   const ErrorCode code = ending.exception != nullptr ? ErrorCode::kUnknown : ending.status.code();
-  if (policy.attempt_count_max <= 1 || !error_info(code).retryable ||
-      (flags.load(std::memory_order_relaxed) & kCancelled) != 0) {
+  if (policy.attempt_count_max <= 1 || !error_info(code).retryable || is_cancelled()) {
     return false;
   }
   Duration delay = {};
@@ -133,10 +132,10 @@ bool RunState::retry_later(std::uint32_t position, Ending& ending) noexcept {
     if (policy.total_limit > Duration::zero() && due - task.first_begin > policy.total_limit) {
       return false;
     }
+    strands.hold();  // Before a cancellation can end the wait.
     task.ending = std::exchange(ending, {});
-    task.waits_for_retry = true;
+    task.runs_again = true;
     ticket = task.ticket = ++last_ticket;
-    flags.fetch_or(kSomeBegun, std::memory_order_seq_cst);
   }
   // A cancellation in between ends the wait itself, or is seen here.
   if (delay <= Duration::zero() || (flags.load(std::memory_order_seq_cst) & kCancelled) != 0) {
@@ -153,7 +152,7 @@ void RunState::end_all_retries() noexcept {
   {
     const MutexLock lock(mutex);
     for (const auto& [position, task] : begun) {
-      if (task.waits_for_retry) {
+      if (task.runs_again && task.ticket != 0) {
         waiting.emplace_back(position, task.ticket);
       }
     }
@@ -163,15 +162,12 @@ void RunState::end_all_retries() noexcept {
   }
 }
 
-// What the last attempt came to. True: to an error.
+// What the last attempt came to. True: it was not the last one.
 bool RunState::take_ending(std::uint32_t position, Ending& ending) noexcept {
   const MutexLock lock(mutex);
-  const auto found = begun.find(position);
-  if (found == begun.end()) {
-    return false;
-  }
-  ending = std::exchange(found->second.ending, {});
-  return !ending.status.ok() || ending.exception != nullptr;
+  BegunTask& task = begun[position];
+  ending = std::exchange(task.ending, {});
+  return std::exchange(task.runs_again, false);
 }
 
 void RunState::note_begin(std::uint32_t position, Instant now) noexcept {

@@ -59,11 +59,18 @@ Status RunState::call_helper(bool wait_if_full, std::uint32_t place) {
 }
 
 void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
+  if (!strands.enter()) {  // The run was cancelled, and has ended meanwhile.
+    if (lane == nullptr) {
+      helper_calls.leave();
+    }
+    return drop_reference();
+  }
   bool has_work = true;
   if (lane == nullptr) {
     lane = enter_free_lane(place);
     if (lane == nullptr) {
       helper_calls.leave();
+      leave_run();
       return drop_reference();
     }
     has_work = find_first_work(*lane);
@@ -72,11 +79,12 @@ void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
   lane->task_end = {};
   for (;;) {
     if (has_work && work_as_needed(*lane)) {
-      if (executor->try_submit(places[place], [this, lane, place] { visit(lane, place); }).ok()) {
-        return;  // The next visit has this one's reference.
+      if (go_on_later(*lane, place)) {
+        return;
       }
       lane->begin = lane->looked;
-    } else if (leave(*lane)) {
+    } else if (lane->door.leave(inboxes[lane->place])) {
+      leave_run();
       return drop_reference();
     } else {
       has_work = find_work(*lane);
@@ -84,13 +92,28 @@ void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
   }
 }
 
-// False: something came in between, and the lane is entered again.
-bool RunState::leave(Lane& lane) noexcept {
-  // Sequentially consistent, as the looks at the inbox are: either send() counts first, and is seen
-  // here, or its helper sees a free lane.
-  lane.taken.store(false, std::memory_order_seq_cst);
-  return inboxes[lane.place].count.load(std::memory_order_seq_cst) == 0 ||
-         lane.taken.exchange(true, std::memory_order_seq_cst);
+// True: the visit is over, as another will go on in the lane, or the run has ended. False: the
+// executor takes no other visit now.
+bool RunState::go_on_later(Lane& lane, std::uint32_t place) noexcept {
+  const bool has_ended = leave_run();
+  if (!has_ended &&
+      executor->try_submit(places[place], [this, &lane, place] { visit(&lane, place); }).ok()) {
+    return true;  // The next visit has this one's reference.
+  }
+  if (!has_ended && strands.enter()) {
+    return false;
+  }
+  drop_reference();
+  return true;
+}
+
+// True: the run was cancelled, and this was the last one in it. It has ended now.
+bool RunState::leave_run() noexcept {
+  if (!strands.leave() || !is_cancelled() || !strands.close_empty()) {
+    return false;
+  }
+  finish();
+  return true;
 }
 
 RunState::Lane* RunState::enter_free_lane(std::uint32_t place) noexcept {
@@ -98,9 +121,7 @@ RunState::Lane* RunState::enter_free_lane(std::uint32_t place) noexcept {
   const std::size_t own = executor->current_worker();
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     Lane& lane = *lanes[(own + i) % lanes.size()];
-    // Pairs with the store in leave(): what the lane holds is handed over.
-    if (lane.place == place && !lane.taken.load(std::memory_order_seq_cst) &&
-        !lane.taken.exchange(true, std::memory_order_seq_cst)) {
+    if (lane.place == place && lane.door.enter()) {
       return &lane;
     }
   }
@@ -258,6 +279,7 @@ bool RunState::end_tasks(std::uint64_t count) noexcept {
   if (count == 0 || !open_tasks.end(count)) {
     return false;
   }
+  strands.close();
   finish();
   return true;
 }
@@ -312,7 +334,7 @@ bool RunState::find_work(Lane& lane) noexcept {
 
 bool RunState::claim_roots(Lane& lane) noexcept {
   const auto root_count = static_cast<std::uint32_t>(tables->roots.size());
-  if (next_root.load(std::memory_order_relaxed) >= root_count) {
+  if (next_root.load(std::memory_order_relaxed) >= root_count || is_cancelled()) {
     return false;
   }
   // Few at a time when there are few, so that all lanes have some; the rest goes by offers.

@@ -56,13 +56,10 @@ ReadyList* RunState::first_list(Lane& lane) noexcept {
 }
 
 void RunState::send(std::uint32_t place, std::uint32_t entry) noexcept {
-  Inbox& inbox = inboxes[place];
   {
     const MutexLock lock(mutex);
-    inbox.entries.push_back(entry);
-    // Pairs with leave().
-    if (inbox.count.fetch_add(1, std::memory_order_seq_cst) > 0) {
-      return;  // Who sent the first has called somebody who has not come yet.
+    if (!inboxes[place].put(entry)) {
+      return;
     }
   }
   helper_calls.enter();
@@ -76,18 +73,12 @@ void RunState::send(std::uint32_t place, std::uint32_t entry) noexcept {
 
 // Moves what was sent to the lane's middle list.
 bool RunState::take_inbox(Lane& lane) noexcept {
-  Inbox& inbox = inboxes[lane.place];
-  if (inbox.count.load(std::memory_order_relaxed) == 0) {
+  Inbox<>& inbox = inboxes[lane.place];
+  if (inbox.empty()) {
     return false;
   }
   const MutexLock lock(mutex);
-  for (const std::uint32_t entry : inbox.entries) {
-    lane.ready.push(entry);
-  }
-  inbox.count.store(0, std::memory_order_seq_cst);
-  const bool found = !inbox.entries.empty();
-  inbox.entries.clear();
-  return found;
+  return inbox.take(lane.ready);
 }
 
 }  // namespace pinion

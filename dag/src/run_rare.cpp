@@ -22,59 +22,34 @@ Status status_of(const std::exception_ptr& exception) {
 
 }  // namespace
 
-void RunState::cancel() noexcept {
-  cancel_source->cancel();
-  if ((flags.fetch_or(kCancelled, std::memory_order_seq_cst) & kCancelled) != 0) {
-    return;
-  }
-  std::vector<Run*> children;
-  {
-    const MutexLock lock(mutex);
-    for (const std::unique_ptr<Run>& child : appended) {
-      children.push_back(child.get());
-    }
-  }
-  for (const Run* const child : children) {
-    child->cancel();
-  }
-  end_all_retries();
-}
-
-void RunState::cancel(std::uint32_t position) {
-  const MutexLock lock(mutex);
-  if (cancelled_owner == nullptr) {
-    cancelled_owner = std::make_unique<std::atomic<bool>[]>(tables->task_count());
-    cancelled_made.store(cancelled_owner.get(), std::memory_order_release);
-  }
-  cancelled_owner[position].store(true, std::memory_order_relaxed);
-  flags.fetch_or(kSomeCancelled, std::memory_order_release);  // Pairs with begin_rare().
-}
-
 // Runs the task, unless something forbids it.
 BodyEnd RunState::begin_rare(Lane& lane, TaskRecord& record, std::uint32_t entry) noexcept {
   const std::uint32_t position = entry & ~(kMark | kResumed);
   // Pairs with cancel(): who sees the bit sees the list.
   const std::uint32_t why = flags.load(std::memory_order_acquire);
-  TaskState state = TaskState::kCancelled;
   if ((entry & kResumed) != 0) {
-    if (take_ending(position, lane.ending)) {
-      return BodyEnd::kFailed;
+    strands.go_on();
+    const bool runs_again = take_ending(position, lane.ending) && (why & kCancelled) == 0;
+    if (!runs_again && (!lane.ending.status.ok() || lane.ending.exception != nullptr)) {
+      return BodyEnd::kFailed;  // Cancelled before a retry: what the last attempt came to stands.
     }
     lane.ending = {};
-    note_done(position);
-    return BodyEnd::kDone;
+    if (!runs_again) {
+      note_done(position);
+      return BodyEnd::kDone;
+    }
+  } else if ((why & kCancelled) != 0) {
+    drop_ready(lane, entry);
+    return BodyEnd::kDropped;
   }
-  if ((entry & kMark) != 0) {
-    state = TaskState::kSkipped;
-  } else if ((why & kCancelled) != 0 && (why & kSomeBegun) != 0 &&
-             take_ending(position, lane.ending)) {
-    return BodyEnd::kFailed;  // It waited for a retry: what the last attempt came to stands.
-  } else if ((why & kCancelled) == 0 &&
-             ((why & kSomeCancelled) == 0 ||
-              !cancelled_made.load(std::memory_order_relaxed)[position].load(
-                  std::memory_order_relaxed))) {
-    return (why & kCareful) != 0 ? run_carefully(lane, record, position)
-                                 : run_task(lane, record, position);
+  TaskState state = TaskState::kSkipped;
+  if ((entry & kMark) == 0) {
+    if ((why & kSomeCancelled) == 0 ||
+        !cancelled_made.load(std::memory_order_relaxed)[position].load(std::memory_order_relaxed)) {
+      return (why & kCareful) != 0 ? run_carefully(lane, record, position)
+                                   : run_task(lane, record, position);
+    }
+    state = TaskState::kCancelled;
   }
   outcomes().states[position].store(state, std::memory_order_relaxed);
   ++lane.skipped_count;
@@ -136,6 +111,10 @@ void RunState::note_done(std::uint32_t position) noexcept {
 void RunState::end_rare(Lane& lane, std::uint32_t position, BodyEnd end) noexcept {
   if (end == BodyEnd::kFailed && !lane.ending.completions.empty()) {
     end = BodyEnd::kHeld;  // It fails when what it appended has ended.
+  }
+  if (end == BodyEnd::kDropped) {
+    ++lane.held_count;
+    return;
   }
   if (end == BodyEnd::kHeld) {
     ++lane.held_count;

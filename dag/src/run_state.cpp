@@ -29,13 +29,18 @@ std::uint64_t mix(std::uint64_t bits) noexcept {
 
 RunState::RunState(const Tables& of)
     : counters(std::make_unique<std::atomic<std::uint32_t>[]>(of.task_count())) {
-  for (std::uint32_t position = 0; position < of.task_count(); ++position) {
-    counters[position].store(of.records[position].predecessor_count(), std::memory_order_relaxed);
-  }
+  arm(of);
   if (of.values_size > 0) {
     values.reset(static_cast<std::byte*>(::operator new(of.values_size, kValueAlignment)));
     std::memset(values.get(), 0, of.values_size);
   }
+}
+
+void RunState::arm(const Tables& of) noexcept {
+  for (std::uint32_t position = 0; position < of.task_count(); ++position) {
+    counters[position].store(of.records[position].predecessor_count(), std::memory_order_relaxed);
+  }
+  needs_arming = false;
 }
 
 void RunState::FreeValues::operator()(std::byte* memory) const noexcept {
@@ -59,6 +64,7 @@ Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOption
   flags.store(is_careful ? kCareful : 0, std::memory_order_relaxed);
   next_root.store(0, std::memory_order_relaxed);
   open_tasks.reset(tables->task_count());
+  strands.reset();
   if (tables->task_count() == 0) {
     finish();
     return {};
@@ -103,6 +109,7 @@ void RunState::make_lanes() {
         lanes.push_back(std::make_unique<Lane>());
       }
       Lane& lane = *lanes[count];
+      lane.door.reset();
       lane.index = static_cast<std::uint32_t>(count);
       lane.place = static_cast<std::uint32_t>(places.size());
       lane.context.run_ = this;
@@ -114,7 +121,7 @@ void RunState::make_lanes() {
   lanes.resize(count);
   if (inbox_count != places.size()) {
     inbox_count = places.size();
-    inboxes = std::make_unique<Inbox[]>(inbox_count);
+    inboxes = std::make_unique<Inbox<>[]>(inbox_count);
   }
 }
 
@@ -141,6 +148,12 @@ void RunState::rearm() noexcept {
     outcomes_owner.reset();
     cancelled_made.store(nullptr, std::memory_order_relaxed);
     cancelled_owner.reset();
+    // The counters wait for the next run, which may never come.
+    if (std::exchange(dropped_count, 0) > 0) {
+      take_dropped();
+      is_settled = false;
+      needs_arming = true;
+    }
   }
   for (const detail::ValueSlot& slot : tables->values) {
     slot.destroy(values.get() + slot.offset);
@@ -183,8 +196,9 @@ Duration RunState::backoff(const RetryPolicy& policy, std::uint32_t position,
       static_cast<std::int64_t>(bits % (static_cast<std::uint64_t>(longest.count()) + 1)));
 }
 
-// Called once, by whoever ended the last task.
+// Called once, by whoever closed the run.
 void RunState::finish() noexcept {
+  dropped_count = open_tasks.drop_rest();
   end_status = final_status();
   if (root == this && !end_status.ok()) {
     return compensate();
@@ -193,7 +207,7 @@ void RunState::finish() noexcept {
 }
 
 Status RunState::final_status() {
-  std::uint64_t skipped_count = 0;
+  std::uint64_t skipped_count = dropped_count;
   for (const std::unique_ptr<Lane>& lane : lanes) {
     skipped_count += lane->skipped_count;
   }

@@ -23,6 +23,7 @@
 
 #include "lane.hpp"
 #include "tables.hpp"
+#include "visit.hpp"
 
 namespace pinion {
 
@@ -50,8 +51,8 @@ struct BegunTask {
   Instant first_begin = {};
   Instant begin = {};        ///< Of this attempt.
   std::uint64_t ticket = 0;  ///< Not 0: what ends the wait must show it.
-  bool waits_for_retry = false;
-  Ending ending = {};  ///< Of the last attempt, once it has ended.
+  bool runs_again = false;   ///< After the wait, which is for a retry.
+  Ending ending = {};        ///< Of the last attempt, once it has ended.
 };
 
 /// One execution. It belongs to the Run, to each of its visits to the executor, and to whatever
@@ -63,17 +64,18 @@ struct BegunTask {
 /// later, on any worker.
 struct RunState {
   struct alignas(64) Lane {
-    std::atomic<bool> taken = false;  ///< A visit is in it, or will go on in it.
+    LaneDoor<> door;  ///< Shut: a visit is in it, or will go on in it.
     std::uint32_t index = 0;
     std::uint32_t place = 0;  ///< Of the visit, by its index in `places`.
     ReadyList ready;
     ReadyList urgent;  ///< Of high and of low priority.
     ReadyList idle;
+    ReadyList dropped;  ///< Was ready when the run was cancelled.
     TaskContext context;
     Ending ending;
-    std::uint64_t skipped_count = 0;    ///< Of kSkipped and kCancelled.
+    std::uint64_t skipped_count = 0;    ///< Tasks that ended without a begin.
     std::uint32_t tasks_per_look = 16;  ///< Tasks between two looks at the clock.
-    std::uint32_t held_count = 0;       ///< Tasks since the last look whose end comes later.
+    std::uint32_t held_count = 0;       ///< Tasks since the last look that end later, or never.
     Instant begin = {};                 ///< Of the visit.
     Instant looked = {};                ///< The last look at the clock.
     Instant task_end = {};              ///< Of the task before, if nothing came between.
@@ -88,12 +90,6 @@ struct RunState {
   };
 
   enum class Look { kGoOn, kTimeIsOver, kRunHasEnded };
-
-  /// Ready tasks from outside of the lanes of their place.
-  struct Inbox {
-    std::atomic<std::uint32_t> count = 0;
-    std::vector<std::uint32_t> entries;  // Under the mutex of the run.
-  };
 
   /// Keeps the state while something will call back.
   class Reference {
@@ -116,8 +112,7 @@ struct RunState {
   // Bits of `flags`: why a task may not just be run.
   static constexpr std::uint32_t kCancelled = 1;
   static constexpr std::uint32_t kSomeCancelled = 2;
-  static constexpr std::uint32_t kSomeBegun = 4;  ///< Something waited for a retry.
-  static constexpr std::uint32_t kCareful = 8;    ///< Each task is timed, traced or recorded.
+  static constexpr std::uint32_t kCareful = 4;  ///< Each task is timed, traced or recorded.
 
   explicit RunState(const Tables& tables);
 
@@ -126,6 +121,7 @@ struct RunState {
                RunState* parent);
   Status check_options() const;
   void make_lanes();
+  void arm(const Tables& of) noexcept;
   void add_reference() noexcept { references.fetch_add(1, std::memory_order_relaxed); }
   void drop_reference() noexcept;
   void rearm() noexcept PINION_EXCLUDES(mutex);
@@ -146,8 +142,9 @@ struct RunState {
   // The loop, in run_loop.cpp.
   Status call_helper(bool wait_if_full, std::uint32_t place);
   void visit(Lane* lane, std::uint32_t place) noexcept;
+  bool go_on_later(Lane& lane, std::uint32_t place) noexcept;
+  bool leave_run() noexcept;
   bool find_first_work(Lane& lane) noexcept;
-  bool leave(Lane& lane) noexcept;
   template <bool kAlone, bool kSorted>
   bool work(Lane& lane) noexcept;
   bool work_as_needed(Lane& lane) noexcept;
@@ -184,8 +181,16 @@ struct RunState {
   void skip_successors(Lane& lane, std::uint32_t position) noexcept;
   void note_done(std::uint32_t position) noexcept PINION_EXCLUDES(mutex);
   Outcomes& outcomes() noexcept PINION_EXCLUDES(mutex);
+
+  // Cancelling, in run_cancel.cpp.
+  [[nodiscard]] bool is_cancelled() const noexcept {
+    return (flags.load(std::memory_order_relaxed) & kCancelled) != 0;
+  }
   void cancel() noexcept PINION_EXCLUDES(mutex);
   void cancel(std::uint32_t position) PINION_EXCLUDES(mutex);
+  void drop_ready(Lane& lane, std::uint32_t entry) noexcept PINION_EXCLUDES(mutex);
+  ReadyList take_dropped() noexcept PINION_REQUIRES(mutex);
+  void settle_dropped() noexcept PINION_EXCLUDES(mutex);
 
   // Tasks that are held, and retries, in run_held.cpp.
   void hold(std::uint32_t position, Ending ending) noexcept PINION_EXCLUDES(mutex);
@@ -205,7 +210,7 @@ struct RunState {
   RunOptions options = {};
   std::vector<Place> places = {};
   std::vector<std::unique_ptr<Lane>> lanes = {};
-  std::unique_ptr<Inbox[]> inboxes = {};  ///< One a place.
+  std::unique_ptr<Inbox<>[]> inboxes = {};  ///< One a place, under the mutex.
   std::size_t inbox_count = 0;
   std::unique_ptr<std::atomic<std::uint32_t>[]> counters;
   struct FreeValues {
@@ -222,6 +227,7 @@ struct RunState {
   std::atomic<std::uint32_t> next_place = 0;
   HelperCalls<> helper_calls;
   OpenTasks<> open_tasks;
+  Strands<> strands;
 
   Mutex mutex;
   std::vector<TaskError> errors;                  // Written under the mutex,
@@ -241,6 +247,10 @@ struct RunState {
   std::atomic<std::atomic<bool>*> cancelled_made = nullptr;
   std::unique_ptr<std::atomic<bool>[]> cancelled_owner PINION_GUARDED_BY(mutex) = {};
   Status end_status;  // While compensations run.
+  std::uint64_t dropped_count =
+      0;  // From the end on: tasks that a cancellation kept from beginning.
+  bool is_settled PINION_GUARDED_BY(mutex) = false;  // Their states are known.
+  bool needs_arming = false;                         // Their counters are not armed.
 };
 
 }  // namespace pinion

@@ -17,7 +17,7 @@ std::uint32_t TaskContext::attempt() const noexcept {
 }
 
 bool TaskContext::cancelled() const noexcept {
-  return (run_->flags.load(std::memory_order_relaxed) & RunState::kCancelled) != 0;
+  return run_->is_cancelled();
 }
 
 CancelToken TaskContext::cancel_token() const noexcept {

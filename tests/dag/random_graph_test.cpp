@@ -1,5 +1,6 @@
 // Random graphs against the list of their edges, and many runs of the shapes that are hard.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -48,6 +49,59 @@ RC_GTEST_PROP(RandomGraph, RunsEveryTaskOnceAndAfterItsPredecessors, ()) {
       const std::string words = trial.run_once(*executor);
       RC_ASSERT(words == "");
     }
+  }
+}
+
+// A random task cancels the run, or fails and stops it: every task ran once and is called done, or
+// did not run and is called cancelled or skipped; and the next run is as if nothing had been.
+RC_GTEST_PROP(RandomGraph, KnowsWhatACancellationKeptFromBeginning, ()) {
+  static const std::unique_ptr<Executor> executor = make_executor(3);
+  const auto task_count = *rc::gen::inRange<std::uint32_t>(1, 200);
+  const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 6);
+  const auto stopping = *rc::gen::inRange<std::uint32_t>(0, task_count);
+  const bool fails = *rc::gen::arbitrary<bool>();
+  std::vector<std::atomic<int>> runs(task_count);
+  std::atomic<bool> stops = true;
+  Graph graph;
+  for (std::uint32_t task = 0; task < task_count; ++task) {
+    graph.add([&, task](TaskContext& context) {
+      ++runs[task];
+      if (task != stopping || !stops) {
+        return Status();
+      }
+      if (fails) {
+        return Status(ErrorCode::kDataLoss, "torn");
+      }
+      context.cancel_run();
+      return Status();
+    });
+  }
+  for (const auto& [before, after] : random_edges(task_count, edges_per_task * task_count)) {
+    graph.add_edge({before}, {after});
+  }
+  const CompiledGraph compiled = std::move(graph).compile().value();
+  {
+    const auto run = compiled.run(*executor, {.on_failure = OnFailure::kStop}).value();
+    const Status status = run.wait();
+    bool all_ran = true;
+    for (std::uint32_t task = 0; task < task_count; ++task) {
+      const bool ran = runs[task] == 1;
+      const TaskState state = run.state({task});
+      all_ran = all_ran && ran;
+      RC_ASSERT(ran || runs[task] == 0);
+      RC_ASSERT(ran ==
+                (state == TaskState::kDone || (state == TaskState::kFailed && task == stopping)));
+      RC_ASSERT(ran || state == TaskState::kCancelled || (state == TaskState::kSkipped && fails));
+      RC_ASSERT(state != TaskState::kSkipped || run.cause({task}) == TaskId{stopping});
+    }
+    RC_ASSERT(status.ok() == (all_ran && !fails));
+    RC_ASSERT(run.progress().ended_count == task_count);
+  }
+  stops = false;
+  RC_ASSERT(compiled.run(*executor)->wait().ok());
+  for (std::uint32_t task = 0; task < task_count; ++task) {
+    const int before = runs[task];
+    RC_ASSERT(before == 1 || before == 2);
   }
 }
 

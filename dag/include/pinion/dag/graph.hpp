@@ -31,8 +31,8 @@ namespace pinion {
 /// are called with a reference to the one object that it made.
 ///
 ///     const ValueTask<Table> read = graph.add([] { return read_table(); });
-///     const ValueTask<int> rows = graph.add([](const Table& table) { return table.rows(); },
-///     read);
+///     const auto rows_of = [](const Table& table) { return table.rows(); };
+///     const ValueTask<int> rows = graph.add(rows_of, read);
 ///
 /// Thread safety: none. Bodies are called on the workers of an executor, several at once; the same
 /// body too, when several runs of the graph go on.
@@ -71,10 +71,9 @@ class Graph {
   [[nodiscard]] std::size_t task_count() const noexcept { return tasks_.size(); }
 
   /// Checks the graph and brings it into the form that runs. Linear in tasks and edges.
-  /// Errors: kInvalidArgument for a cycle, with the names of its tasks, or an edge of a task that
-  /// is
-  ///   not there; kAlreadyExists for a name that two tasks have; kResourceExhausted for more than
-  ///   2^30 tasks or 2^32 edges.
+  /// Errors: kInvalidArgument for a cycle, with the names of its tasks, and for an edge of a task
+  ///   that is not there; kAlreadyExists for a name that two tasks have; kResourceExhausted for
+  ///   more than 2^30 tasks or 2^32 - 1 edges.
   [[nodiscard]] Result<CompiledGraph> compile() &&;
 
  private:

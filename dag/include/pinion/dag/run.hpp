@@ -24,7 +24,7 @@ enum class TaskState : std::uint8_t {
   kDone,       ///< It ended well.
   kFailed,     ///< errors() has its error.
   kSkipped,    ///< Something that must end well before it did not.
-  kCancelled,  ///< It had not begun when it was cancelled.
+  kCancelled,  ///< It had not begun when it, or all of its run, was cancelled.
 };
 
 struct RunProgress {
@@ -66,7 +66,9 @@ class Run {
   [[nodiscard]] const Completion& completion() const noexcept;
 
   /// No task begins any more, retries are given up, and bodies that run are asked to stop by their
-  /// context. The run ends when they have, and what Completions they wait for.
+  /// context. The run ends when they have, and what Completions they wait for, however many tasks
+  /// had not begun: nobody goes through them. The next run of the graph does, some nanoseconds
+  /// each.
   void cancel() const noexcept;
 
   /// This task, if it has not begun, and its descendants do not begin any more.
@@ -75,7 +77,8 @@ class Run {
   [[nodiscard]] RunProgress progress() const noexcept;
 
   /// Exact once the run has ended, and always if RunOptions::record_states is set. Else kDone is
-  /// not known before the end, and kOpen.
+  /// not known before the end, and kOpen. After cancel(), the first to ask when the run has ended
+  /// goes through the whole graph, some nanoseconds a task.
   [[nodiscard]] TaskState state(TaskId task) const;
 
   /// For a skipped task, the failed or cancelled one that is the cause; the task itself otherwise.

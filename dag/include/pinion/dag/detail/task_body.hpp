@@ -23,7 +23,8 @@ enum class BodyEnd : std::uint8_t {
   kDone,
   kFailed,   ///< The context holds the error.
   kHeld,     ///< It ends when what the context holds has ended.
-  kSkipped,  ///< It did not run.
+  kSkipped,  ///< It did not run, and what follows it is skipped.
+  kDropped,  ///< It did not run, as its run was cancelled.
 };
 
 /// A function without its type, which is called any number of times, by several threads at once if

@@ -1,0 +1,88 @@
+// What a compiled graph and its runs hold, in bytes of the allocator.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+#include <pinion/dag/graph.hpp>
+
+#include "byte_counter.hpp"
+#include "dag/shapes.hpp"
+#include "run_trial.hpp"
+
+namespace pinion {
+namespace {
+
+using bench::Shape;
+using testing_support::held_bytes;
+
+constexpr std::size_t kBytesOfTask = 64;
+constexpr std::size_t kBytesOfEdge = 8;
+
+struct Body {
+  std::uint64_t* sum;
+  std::uint64_t amount;
+  void operator()() const { *sum += amount; }
+};
+
+// Compiles the graph and runs it once, and compares with what its tasks and edges may hold, run and
+// all. A body has the 16 bytes that lie in the tables.
+void expect_few_bytes(const std::string& name, const Shape& shape) {
+  const auto executor = make_executor(1);
+  std::uint64_t sum = 0;
+  const std::size_t before = held_bytes();
+  Graph graph;
+  for (std::uint32_t task = 0; task < shape.task_count; ++task) {
+    graph.add(Body{.sum = &sum, .amount = 1});
+  }
+  for (const Shape::Edge& edge : shape.edges) {
+    graph.add_edge({edge.before}, {edge.after});
+  }
+  const CompiledGraph compiled = std::move(graph).compile().value();
+  const std::size_t compiled_bytes = held_bytes() - before;
+  ASSERT_TRUE(compiled.run(*executor)->wait().ok());
+  const std::size_t bytes = held_bytes() - before;
+  EXPECT_EQ(sum, shape.task_count);
+  EXPECT_GT(compiled_bytes, 32 * std::size_t{shape.task_count}) << name << ": nothing is counted";
+  EXPECT_GT(bytes, compiled_bytes) << name << ": the counters of the run are not counted";
+  const std::size_t bytes_max = kBytesOfTask * shape.task_count + kBytesOfEdge * shape.edges.size();
+  EXPECT_LE(bytes, bytes_max) << name << ": " << compiled_bytes << " bytes compiled, "
+                              << bytes - compiled_bytes << " more for runs, " << shape.task_count
+                              << " tasks, " << shape.edges.size() << " edges";
+}
+
+TEST(CompiledGraphMemory, IsFewBytesForEachTaskAndEdge) {
+  expect_few_bytes("layers", bench::make_layered(1000, 1000));
+  expect_few_bytes("chain", bench::make_chain(200'000));
+  expect_few_bytes("wavefront", bench::make_wavefront(400));
+  expect_few_bytes("tree", bench::make_tree(1u << 18));
+  expect_few_bytes("tasks without edges", {.task_count = 200'000});
+}
+
+// A task costs the same in a graph with many edges, and an edge the same between many tasks.
+TEST(CompiledGraphMemory, GrowsWithTheEdgesByFewBytesEach) {
+  const auto bytes_of = [](const Shape& shape) {
+    const std::size_t before = held_bytes();
+    Graph graph;
+    for (std::uint32_t task = 0; task < shape.task_count; ++task) {
+      graph.add([] {});
+    }
+    for (const Shape::Edge& edge : shape.edges) {
+      graph.add_edge({edge.before}, {edge.after});
+    }
+    const CompiledGraph compiled = std::move(graph).compile().value();
+    return held_bytes() - before;
+  };
+  Shape shape = bench::make_layered(100, 1000);
+  const std::size_t once = bytes_of(shape);
+  const std::size_t edge_count = shape.edges.size();
+  for (std::size_t i = 0; i < 3 * edge_count; ++i) {
+    shape.edges.push_back(Shape::Edge(shape.edges[i]));
+  }
+  EXPECT_LE(bytes_of(shape) - once, kBytesOfEdge * 3 * edge_count);
+}
+
+}  // namespace
+}  // namespace pinion
