@@ -198,11 +198,11 @@ def ranked_programs(build, workload, ranks):
     if not os.path.exists(command):
         raise Refused(66, f"{command} is not there; build the target bench_programs first")
     ranked = {"pinion": [command, "run", "-n", str(ranks), "--workers-per-rank", "1", "--quiet",
-                         "--", found["pinion"], "--workers", "1"],
+                         "--", found["pinion"], "--ranks", str(ranks)],
               "pinion, one rank": [found["pinion"], "--workers", str(ranks)]}
     if MPI in found:
         ranked[MPI] = ["mpirun", "-n", str(ranks), "--allow-run-as-root", "--bind-to", "core",
-                       found[MPI], "--workers", "1"]
+                       found[MPI], "--ranks", str(ranks)]
     else:
         say(f"{workload}: no program of MPI was built; is libopenmpi-dev installed?")
     return ranked

@@ -14,7 +14,7 @@ namespace pinion::bench {
 namespace {
 
 constexpr char kUsage[] =
-    "Usage: %.*s.%.*s [--workers N] [--repetitions N] %s\n"
+    "Usage: %.*s.%.*s [--workers N | --ranks N] [--repetitions N] %s\n"
     "Prints one line of JSON for each repetition.\n";
 
 struct Arguments {
@@ -43,6 +43,9 @@ Arguments parse(const Program& program, const std::vector<std::string>& words) {
     const std::string value = i + 1 < words.size() ? words[++i] : "";
     if (word == "--workers") {
       arguments.options.workers = parse_count(word, value);
+    } else if (word == "--ranks") {
+      arguments.options.workers = parse_count(word, value);
+      arguments.options.is_launched = true;
     } else if (word == "--repetitions") {
       arguments.repetitions = parse_count(word, value);
     } else if (word == "--size" && !program.reads_files) {

@@ -14,6 +14,7 @@ namespace pinion::bench {
 /// What a workload program was asked for.
 struct Options {
   std::size_t workers = 1;
+  bool is_launched = false;             ///< As ranks with one worker each, `workers` of them.
   std::uint64_t size = 0;               ///< For workloads that read nothing.
   std::vector<std::string> paths = {};  ///< What it reads.
 };

@@ -13,13 +13,13 @@
 
 namespace pinion::bench {
 
-/// A job of one rank with that many workers, started and pinned. Ends the program with the error's
-/// words when it cannot be had.
-[[nodiscard]] inline Job make_job(std::size_t workers) {
+/// A job of one rank with as many workers as asked for, started and pinned; or this rank of one
+/// that was launched. Ends the program with the error's words when it cannot be had.
+[[nodiscard]] inline Job make_job(const Options& options) {
   std::string program = "workload";
-  std::string option = "--pinion-workers=" + std::to_string(workers);
-  char* arguments[] = {program.data(), option.data(), nullptr};
-  int count = 2;
+  std::string option = "--pinion-workers=" + std::to_string(options.workers);
+  int count = options.is_launched ? 1 : 2;
+  char* arguments[] = {program.data(), options.is_launched ? nullptr : option.data(), nullptr};
   Result<Job> job = Job::create(count, arguments);
   return std::move(job).value();
 }
@@ -29,7 +29,7 @@ namespace pinion::bench {
 inline int run_job(const Program& program, int argc, char** argv,
                    const std::function<Repetition(Job&, const Options&)>& run) {
   return run_prepared(program, argc, argv, [&run](const Options& options) {
-    auto job = std::make_shared<Job>(make_job(options.workers));
+    auto job = std::make_shared<Job>(make_job(options));
     if (job->info().rank != 0 && std::freopen("/dev/null", "w", stdout) == nullptr) {
       throw std::runtime_error("opening /dev/null");  // One rank prints for all of them.
     }

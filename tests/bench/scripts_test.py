@@ -35,7 +35,8 @@ bounded = load("bounded")
 
 PROGRAM = """#!/usr/bin/env python3
 import json, sys
-workers = int(sys.argv[sys.argv.index("--workers") + 1])
+option = "--ranks" if "--ranks" in sys.argv else "--workers"
+workers = int(sys.argv[sys.argv.index(option) + 1])
 print(json.dumps({{"workload": "pi", "contender": "{name}", "workers": workers,
                    "seconds": {seconds} / workers, "cpu_seconds": {seconds}, "bytes": 0,
                    "rows": 1000, "checksum": "{checksum}", "peak_rss_bytes": 1000000}}))
@@ -105,7 +106,7 @@ class Compare(unittest.TestCase):
                                           {"PATH": tools + ":" + os.environ["PATH"]}):
                 done = compare(build, "-n", "1", "--ranks", "2")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("pi 4e9, 2 workers: 0.50 x the speed of the best, pinion, one rank",
+        self.assertIn("pi 4e9, 2 workers: 1.00 x the speed of the best, pinion, one rank",
                       done.stdout)
         self.assertIn("openmpi", done.stdout)
         self.assertNotIn("plain", done.stdout)
