@@ -113,7 +113,7 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
       log_(std::move(log)),
       signals_(std::move(signals)),
       job_(random_number()),
-      segments_({job_, kEpoch, 0}, kSegmentsPerClient, settings_.memory_bytes / 2),
+      segments_({job_, kEpoch, 0}, kSegmentsPerClient, settings_.memory_bytes / 4),
       driver_({.job = job_,
                .epoch = kEpoch,
                .rank_count = spec.rank_count,
@@ -127,7 +127,10 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                    },
                .keep =
                    [this](const BlobHandle& blob) {
-                     return settings_.test_no_acceptance ? Status() : segments_.keep(blob);
+                     if (settings_.test_no_acceptance) {
+                       kept_until_death_.push_back(blob);
+                     }
+                     return segments_.keep(blob);
                    },
                .release = [this](const BlobHandle& blob) { segments_.release(blob); },
                .end_job =
@@ -231,6 +234,11 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     driver_.rank_lost(named(rank), "it ended without joining the job", false);
   }
   if (it.joined) {
+    for (const BlobHandle& blob : kept_until_death_) {
+      if (blob.segment / kSegmentsPerClient == it.client) {
+        segments_.release(blob);
+      }
+    }
     segments_.client_gone(it.client);
   }
   if (!failed || exit_status_) {

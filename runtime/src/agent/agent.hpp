@@ -110,6 +110,7 @@ class Agent {
   std::vector<Rank> ranks_;
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
+  std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
   CoordinatorDriver driver_;
   ProgressDisplay display_;
   std::optional<int> exit_status_;     // Set once the job is ending.
