@@ -149,11 +149,9 @@ Result<std::pair<std::span<const std::byte>, Place>> MappedSlab::look_up(
                                             " points outside of its slab, to " +
                                             std::to_string(offset));
   }
-  const Place place = {.kind = (home & 0xff) == 0 ? PlaceKind::kNuma : PlaceKind::kDevice,
-                       .index = static_cast<std::uint16_t>(home >> 8 & 0xffff),
-                       .host = static_cast<std::uint32_t>(home >> 32)};
   return std::pair(
-      all.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(length_bytes)), place);
+      all.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(length_bytes)),
+      unpacked(home));
 }
 
 SlabBlob::~SlabBlob() {

@@ -15,7 +15,6 @@
 namespace pinion {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x424f4c424e494e50;  // "PNINBLOB" in a dump of memory.
 constexpr std::uint32_t kLayoutVersion = 1;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 
@@ -27,7 +26,7 @@ constexpr unsigned kNoExecSeal = 0x0008U;
 constexpr std::uint64_t kReserveStepBytes = std::uint64_t{64} << 20;
 
 SegmentHeader make_header(const BlobHandle& handle, Place home) noexcept {
-  return {.magic = kMagic,
+  return {.magic = kSegmentMagic,
           .layout_version = kLayoutVersion,
           .epoch = handle.epoch,
           .job = handle.job,

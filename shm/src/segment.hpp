@@ -12,6 +12,8 @@
 
 namespace pinion {
 
+inline constexpr std::uint64_t kSegmentMagic = 0x424f4c424e494e50;  // "PNINBLOB" in a dump.
+
 /// The first bytes of every segment; the payload follows. Written once, before the seals, so that a
 /// descriptor that was mixed up is found out and a stray segment can be told apart in a core dump.
 /// A writer that dies before the seals leaves a nameless file that nobody else has.

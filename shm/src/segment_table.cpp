@@ -106,8 +106,12 @@ Status SegmentTable::check_known(const BlobHandle& handle) const {
                                   : check_length(handle, found->second.handle);
 }
 
-Result<int> SegmentTable::admit(std::uint32_t client) {
-  return slabs_->admit(client);
+Result<int> SegmentTable::admit(std::uint32_t client, std::int64_t process) {
+  RowHeader numbers;
+  numbers.process = process;
+  numbers.first_segment = first_segment(client);
+  numbers.segment_count = segments_per_client_;
+  return slabs_->admit(client, numbers);
 }
 
 Result<SlabView> SegmentTable::make_slab(std::uint32_t client, std::uint32_t segment, Place home,

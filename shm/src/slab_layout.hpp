@@ -73,9 +73,12 @@ static_assert(sizeof(SlabDescriptor) == 64);
 struct RowHeader {
   std::uint64_t magic = 0;
   std::uint64_t job = 0;
+  std::int64_t process = 0;
   std::uint32_t layout_version = 0;
   std::uint32_t client = 0;
   std::uint32_t client_slot = 0;
+  std::uint32_t first_segment = 0;  // Of the numbers that are this client's.
+  std::uint32_t segment_count = 0;
   std::uint32_t reserved = 0;
 };
 
@@ -91,6 +94,12 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
 [[nodiscard]] constexpr std::uint64_t packed(Place place) noexcept {
   return std::uint64_t{place.host} << 32 | std::uint64_t{place.index} << 8 |
          static_cast<std::uint64_t>(place.kind);
+}
+
+[[nodiscard]] constexpr Place unpacked(std::uint64_t home) noexcept {
+  return {.kind = (home & 0xff) == 0 ? PlaceKind::kNuma : PlaceKind::kDevice,
+          .index = static_cast<std::uint16_t>(home >> 8 & 0xffff),
+          .host = static_cast<std::uint32_t>(home >> 32)};
 }
 
 /// Whether the life of a descriptor is that of the sealed blob that the handle names.

@@ -32,7 +32,7 @@ SlabDescriptor& SlabTable::Slab::descriptor(std::uint32_t index) const noexcept 
   return reinterpret_cast<SlabDescriptor*>(control.bytes().data() + kSlabPageBytes)[index];
 }
 
-Result<int> SlabTable::admit(std::uint32_t client) {
+Result<int> SlabTable::admit(std::uint32_t client, RowHeader numbers) {
   PINION_ASSERT(clients_.count(client) == 0);
   std::vector<bool> taken(kClientSlotCount);
   for (const auto& [number, it] : clients_) {
@@ -44,11 +44,12 @@ Result<int> SlabTable::admit(std::uint32_t client) {
     return no_room("the host has " + std::to_string(kClientSlotCount) +
                    " processes with references already");
   }
-  Result<UniqueFd> file = ReferenceRow::create_file({.magic = kRowMagic,
-                                                     .job = identity_.job,
-                                                     .layout_version = kSlabLayoutVersion,
-                                                     .client = client,
-                                                     .client_slot = slot});
+  numbers.magic = kRowMagic;
+  numbers.job = identity_.job;
+  numbers.layout_version = kSlabLayoutVersion;
+  numbers.client = client;
+  numbers.client_slot = slot;
+  Result<UniqueFd> file = ReferenceRow::create_file(numbers);
   if (!file) {
     return std::move(file).error();
   }
@@ -336,10 +337,12 @@ std::vector<SegmentState> SlabTable::snapshot() const {
                           .owner_gone = slab.owner_gone};
     for (std::uint32_t index = 1; index < kSlabDescriptorCount; ++index) {
       const SlabDescriptor& it = slab.descriptor(index);
-      if (phase_of(it.life.load(std::memory_order_acquire)) == BlobPhase::kSealed) {
+      const BlobPhase phase = phase_of(it.life.load(std::memory_order_acquire));
+      if (phase == BlobPhase::kSealed) {
         ++state.blob_count;
         state.blob_bytes += it.length_bytes.load(std::memory_order_relaxed);
       }
+      state.retired_count += phase == BlobPhase::kRetired ? 1 : 0;
       for (const auto& [number, client] : clients_) {
         if (client.reserved[slab.slot]) {
           state.reference_count +=

@@ -28,7 +28,8 @@ class SlabTable {
   SlabTable(BlobStoreIdentity identity, std::uint64_t bytes_per_client_max)
       : identity_(identity), bytes_per_client_max_(bytes_per_client_max) {}
 
-  Result<int> admit(std::uint32_t client);
+  /// `numbers`: its process, and which segments it may make.
+  Result<int> admit(std::uint32_t client, RowHeader numbers);
   Result<SlabView> make(std::uint32_t client, std::uint32_t segment, Place home,
                         std::uint64_t size_bytes);
   Result<SlabView> find(std::uint32_t client, const BlobHandle& handle);

@@ -135,6 +135,8 @@ void SlabWriter::abandon(const Block& block) {
 
 Result<std::shared_ptr<const SlabBlob>> SlabWriter::open(const BlobHandle& handle) {
   std::shared_ptr<const MappedSlab> mapped;
+  // Outlives the lock: it may turn out to be the last, whose end takes the lock again.
+  std::shared_ptr<const SlabBlob> living;
   {
     MutexLock lock(mutex_);
     const auto slab = slabs_.find(handle.segment);
@@ -142,7 +144,7 @@ Result<std::shared_ptr<const SlabBlob>> SlabWriter::open(const BlobHandle& handl
       return std::shared_ptr<const SlabBlob>();
     }
     mapped = slab->second.mapped;
-    std::shared_ptr<const SlabBlob> living = slab->second.living[handle.index].lock();
+    living = slab->second.living[handle.index].lock();
     if (living && living->handle().generation == handle.generation) {
       PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
       return living;
@@ -177,7 +179,7 @@ void SlabWriter::reclaim(Place home) {
 // One stays, so that a process that makes and drops blobs does not ask for it again and again.
 void SlabWriter::give_back_empty_slabs(Place home) {
   bool one_stays = false;
-  std::erase_if(order_, [&](std::uint32_t segment) {
+  std::erase_if(order_, [&](std::uint32_t segment) PINION_LOCKED_BY_CALLER {
     const Slab& slab = slabs_.at(segment);
     if (slab.home != home || !slab.free.all_free()) {
       return false;
@@ -196,9 +198,10 @@ bool SlabWriter::grow(Place home) {
     --refusals_to_skip_;
     return false;
   }
-  const bool has_one = std::any_of(order_.begin(), order_.end(), [&](std::uint32_t segment) {
-    return slabs_.at(segment).home == home;
-  });
+  const bool has_one =
+      std::any_of(order_.begin(), order_.end(), [&](std::uint32_t segment) PINION_LOCKED_BY_CALLER {
+        return slabs_.at(segment).home == home;
+      });
   const Result<std::uint32_t> segment = add_slab(home, has_one ? kSlabBytes : kFirstSlabBytes);
   if (!segment) {
     refusals_to_skip_ = kSkipsAfterRefusal;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -257,6 +258,29 @@ TEST_F(SlabStore, MakesAndReadsInSeveralThreads) {
   for (const SegmentState& state : agent_.table().snapshot()) {
     EXPECT_EQ(state.reference_count, 0u);
   }
+}
+
+// Who looks at a blob that he then refuses may be the last to let go of it.
+TEST_F(SlabStore, RefusesHandlesWhileTheirBlobsEnd) {
+  const BlobHandle first = seal_text(*writer_, "first").handle();
+  std::atomic<bool> over = false;
+  std::thread asking([&] {
+    BlobHandle longer = first;
+    ++longer.length_bytes;
+    while (!over.load()) {
+      for (std::uint64_t ahead = 0; ahead < 3; ++ahead) {
+        EXPECT_FALSE(writer_->open(longer).has_value());
+        ++longer.generation;
+      }
+      longer.generation -= 2;
+    }
+  });
+  for (int i = 0; i < 20000; ++i) {
+    EXPECT_EQ(text_of(seal_text(*writer_, "next")), "next");
+  }
+  over = true;
+  asking.join();
+  EXPECT_EQ(writer_->usage().blob_count, 0u);
 }
 
 // A slab that says what it is not is refused before anything in it is believed.

@@ -10,6 +10,7 @@
 #include <pinion/runtime/version.hpp>
 
 #include "run_command.hpp"
+#include "shm_command.hpp"
 #include "topo_command.hpp"
 
 namespace {
@@ -35,6 +36,7 @@ int main(int argc, char** argv) {
   app.footer(exit_status_table());
   std::vector<std::string> program;
   pinion::add_run_command(app, program, exit_status);
+  pinion::add_shm_command(app, exit_status);
   pinion::add_topo_command(app, exit_status);
   const std::string version = "pinion " + std::string(pinion::version());
   app.set_version_flag("--version", version);
@@ -47,7 +49,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(std::move(arguments));
     if (app.get_subcommands().empty()) {
-      throw CLI::RequiredError("a command, run or topo,");
+      throw CLI::RequiredError("a command, run, shm or topo,");
     }
   } catch (const CLI::Success& success) {
     return app.exit(success);

@@ -142,7 +142,7 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
       log_(std::move(log)),
       signals_(std::move(signals)),
       job_(random_number()),
-      segments_({job_, kEpoch, 0}, kSegmentsPerClient, settings_.memory_bytes / 2),
+      segments_({job_, kEpoch, 0}, kSegmentsPerClient, settings_.memory_bytes / 4),
       rings_(job_, kRingCapacity),
       driver_({.job = job_,
                .epoch = kEpoch,
@@ -157,7 +157,10 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                    },
                .keep =
                    [this](const BlobHandle& blob) {
-                     return settings_.test_no_acceptance ? Status() : segments_.keep(blob);
+                     if (settings_.test_no_acceptance) {
+                       kept_until_death_.push_back(blob);
+                     }
+                     return segments_.keep(blob);
                    },
                .release = [this](const BlobHandle& blob) { segments_.release(blob); },
                .end_job =

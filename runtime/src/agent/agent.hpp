@@ -130,6 +130,7 @@ class Agent {
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
   RingBroker rings_;
+  std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
   CoordinatorDriver driver_;
   ProgressDisplay display_;
   OutputRelay output_;

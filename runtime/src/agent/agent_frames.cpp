@@ -116,7 +116,7 @@ void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
   it.client = static_cast<std::uint32_t>(clients_.size());
   clients_.push_back(named(rank));
   // Without a row each blob of the rank has a segment of its own.
-  const Result<int> row = segments_.admit(it.client);
+  const Result<int> row = segments_.admit(it.client, it.process->pid);
   answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)),
          row ? std::span(&*row, 1) : std::span<const int>());
   driver_.rank_joined(named(rank), it.process->pid);

@@ -168,6 +168,11 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     driver_.rank_lost(named(rank), "it ended without joining the job", false);
   }
   if (it.joined) {
+    for (const BlobHandle& blob : kept_until_death_) {
+      if (blob.segment / kSegmentsPerClient == it.client) {
+        segments_.release(blob);
+      }
+    }
     segments_.client_gone(it.client);
     rings_.client_gone(it.client);
   }

@@ -32,6 +32,7 @@ struct SegmentState {
   std::uint64_t blob_count = 0;       ///< That can be opened.
   std::uint64_t blob_bytes = 0;       ///< Their lengths.
   std::uint64_t kept_count = 0;       ///< That the job keeps.
+  std::uint64_t retired_count = 0;    ///< Let go of, with memory that is not used again yet.
   std::uint64_t reference_count = 0;  ///< Of all processes, to blobs in slabs.
   bool is_slab = false;
   bool spilled = false;
@@ -77,9 +78,10 @@ class SegmentTable {
   Status publish(std::uint32_t client, const BlobHandle& handle, Place home, UniqueFd descriptor);
 
   /// The file of a client's references, which that client alone is to get for writing; it stays the
-  /// table's. Without it the client has no slabs. Called once for each client.
+  /// table's. Without it the client has no slabs. Called once for each client. `process` is told to
+  /// who inspects the host.
   /// Errors: kResourceExhausted when there are too many clients at one time.
-  [[nodiscard]] Result<int> admit(std::uint32_t client);
+  [[nodiscard]] Result<int> admit(std::uint32_t client, std::int64_t process = 0);
 
   /// A new slab for that client to write.
   /// Errors: kPermissionDenied and kAlreadyExists as publish(); kFailedPrecondition for a client

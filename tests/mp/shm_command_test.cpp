@@ -1,0 +1,59 @@
+// What `pinion shm` shows of a job that is at work.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "mp/job_test.hpp"
+
+namespace pinion {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using namespace std::chrono_literals;
+
+using ShmCommand = JobTest;
+
+TEST_F(ShmCommand, ShowsTheSlabsOfAJobAtWork) {
+  RunningCommand running(folder_, on_ranks(2, {GATED_PROGRAM, path("")}, grant_log_option()),
+                         environment());
+  ASSERT_TRUE(bodies_have_begun()) << running.errors();
+  const std::string process = std::to_string(running.pid());
+
+  // Both ranks have opened the plan, which one of them made and the job keeps.
+  const CommandResult shown = run_pinion(folder_, {"shm", process, "--json"}, environment());
+  ASSERT_EQ(shown.status, 0) << shown.errors;
+  const json jobs = json::parse(shown.output);
+  ASSERT_EQ(jobs.size(), 1u) << shown.output;
+  const json& job = jobs[0];
+  EXPECT_EQ(job.at("agent"), parent_of(pid_of(grant_log(), 0, 1)));
+  ASSERT_EQ(job.at("segments").size(), 1u) << shown.output;
+  const json& slab = job.at("segments")[0];
+  EXPECT_EQ(slab.at("kind"), "slab");
+  EXPECT_EQ(slab.at("owner"), std::to_string(pid_of(grant_log(), 0, 1)));
+  EXPECT_EQ(slab.at("blob_count"), 1);
+  EXPECT_EQ(slab.at("kept_count"), 1);
+  EXPECT_GE(slab.at("reference_count"), 1);
+  EXPECT_EQ(job.at("processes").size(), 2u);
+
+  const CommandResult table = run_pinion(folder_, {"shm"}, environment());
+  EXPECT_EQ(table.status, 0);
+  EXPECT_THAT(table.output, HasSubstr(job.at("job").get<std::string>()));
+  EXPECT_THAT(table.output, HasSubstr("slab"));
+
+  write_file(path("gate"), "open");
+  EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
+  const CommandResult over = run_pinion(folder_, {"shm", process}, environment());
+  EXPECT_EQ(over.status, 66);
+  EXPECT_THAT(over.errors, HasSubstr("neither a running pinion run nor its agent"));
+}
+
+}  // namespace
+}  // namespace pinion
