@@ -173,8 +173,13 @@ inline std::uint32_t RunState::release_successors(const View& view, Lane& lane,
   for (const std::uint32_t* successor = view.successors + record.first_successor; successor != end;
        ++successor) {
     std::uint32_t entry = *successor & ~kMark;
-    if (entry == *successor && !count_down<kAlone>(view.counters[entry], entry, entry)) {
-      continue;
+    if (entry == *successor) {
+      std::atomic<std::uint32_t>& counter = view.counters[entry];
+      if (!count_down<kAlone>(counter, entry, entry)) {
+        continue;
+      }
+      // Armed for the next run, while its line is here. Handed on with the state.
+      counter.store(view.records[*successor].predecessor_count(), std::memory_order_relaxed);
     }
     if constexpr (kSorted) {
       deliver(lane, entry);
@@ -230,10 +235,6 @@ bool RunState::work(Lane& lane) noexcept {
     TaskRecord& record = view.records[position];
     if constexpr (!kAlone) {
       prefetch_successors(view, record);
-    }
-    if (const std::uint32_t predecessors = record.predecessor_count(); predecessors > 1) {
-      // Armed for the next run. Handed on with the state.
-      view.counters[position].store(predecessors, std::memory_order_relaxed);
     }
     // Relaxed: a cancellation may be seen one task later; begin_rare() reads what belongs to it.
     const bool is_rare = next != position || flags.load(std::memory_order_relaxed) != 0;

@@ -166,9 +166,14 @@ void RunState::skip_successors(Lane& lane, std::uint32_t position) noexcept {
     std::uint32_t entry = successor | kMark;
     // Handed on by the count. Any of several causes will do.
     all.causes[successor & ~kMark].store(cause, std::memory_order_relaxed);
-    if (successor == entry || count_down_marking(counters[successor], successor, entry)) {
-      lane.ready.push(entry);
+    if (successor != entry) {
+      if (!count_down_marking(counters[successor], successor, entry)) {
+        continue;
+      }
+      counters[successor].store(tables->records[successor].predecessor_count(),
+                                std::memory_order_relaxed);
     }
+    lane.ready.push(entry);
   }
 }
 

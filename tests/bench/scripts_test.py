@@ -1,4 +1,4 @@
-"""bench/compare, bench/scaling and bench/bounded, with scripts in place of workload programs."""
+"""The scripts of bench, with scripts in place of workload programs."""
 
 import contextlib
 import importlib.machinery
@@ -32,6 +32,7 @@ def load(name):
 launch = load("launch")
 scaling = load("scaling")
 bounded = load("bounded")
+dag_compare = load("dag_compare")
 
 PROGRAM = """#!/usr/bin/env python3
 import json, sys
@@ -402,6 +403,29 @@ class Bounded(unittest.TestCase):
 
     def test_sees_a_job_that_slows_down(self):
         self.assertAlmostEqual(self.ratio(1.25)[0], 0.8)
+
+
+def repetition(nanoseconds, before=None, after=None, disturbed=False):
+    return {"nanoseconds": nanoseconds, "line_before": before, "line_after": after,
+            "disturbed": disturbed}
+
+
+class DagCompare(unittest.TestCase):
+    def test_lists_repetitions_apart_when_the_cpus_were_far(self):
+        lines = dag_compare.report("chain", {
+            "pinion": [repetition(10, 60, 70), repetition(30, 60, 300), repetition(12, 80, 75)],
+            "threads": [repetition(22, 60, 60), repetition(90, 310, 320)]})
+        self.assertEqual(lines, [
+            "chain, lines near (65 ns): pinion 11.0 (1.00x) n=2, threads 22.0 (2.00x) n=1",
+            "chain, lines far (305 ns): pinion 30.0 (1.00x) n=1, threads 90.0 (3.00x) n=1",
+            "    0 of 5 repetitions stayed disturbed"])
+
+    def test_leaves_out_what_stayed_disturbed(self):
+        lines = dag_compare.report("chain", {
+            "pinion": [repetition(10), repetition(90, disturbed=True), repetition(12)],
+            "threads": [repetition(33, disturbed=True)]})
+        self.assertEqual(lines, ["chain: pinion 11.0 (1.00x), threads 33.0* (3.00x)",
+                                 "    2 of 4 repetitions stayed disturbed"])
 
 
 if __name__ == "__main__":

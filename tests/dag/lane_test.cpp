@@ -126,8 +126,6 @@ class PlainRun {
   }
 
   void run(ReadyList& ready, std::uint32_t task) {
-    counters_[task].store(static_cast<std::uint32_t>(before_[task].size()),
-                          std::memory_order_relaxed);
     for (const std::uint32_t other : before_[task]) {
       if (ends_[other] != round_) {
         wrong_order_ = true;
@@ -137,6 +135,8 @@ class PlainRun {
     for (const std::uint32_t successor : successors_[task]) {
       std::uint32_t entry = 0;
       if (count_down</*kAlone=*/false>(counters_[successor], successor, entry)) {
+        counters_[successor].store(static_cast<std::uint32_t>(before_[successor].size()),
+                                   std::memory_order_relaxed);
         ready.push(entry);
       }
     }

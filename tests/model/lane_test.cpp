@@ -141,7 +141,6 @@ class Scene {
 
   void run(std::size_t lane, std::uint32_t entry) {
     const std::uint32_t task = entry & ~kMark;
-    counters_[task].store(predecessors_[task]);
     const bool skipped = entry != task;
     if (skipped) {
       ++skips_[task];
@@ -159,6 +158,7 @@ class Scene {
       if (skipped || task == shape_.failing
               ? count_down_marking(counters_[successor], successor, ready)
               : Protocol::count_down(counters_[successor], successor, ready)) {
+        counters_[successor].store(predecessors_[successor]);
         ready_[lane].push(ready);
       }
     }

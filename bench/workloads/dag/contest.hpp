@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -12,6 +13,7 @@
 
 #include <pinion/core/clock.hpp>
 
+#include "line_round_trip.hpp"
 #include "shapes.hpp"
 
 namespace pinion::bench {
@@ -63,9 +65,20 @@ inline Contest parse_contest(int argc, char** argv) {
   return contest;
 }
 
+/// How far the first two CPUs are from each other: see line_round_trip.hpp. JSON.
+inline std::string round_trip_in_words(const Contest& contest) {
+  const double nanoseconds = contest.workers > 1 ? line_round_trip_nanoseconds(0, 1) : std::nan("");
+  char words[32] = "null";
+  if (!std::isnan(nanoseconds)) {
+    std::snprintf(words, sizeof(words), "%.1f", nanoseconds);
+  }
+  return words;
+}
+
 /// The body of main(). `Contender` is made of (shape, contest, words) and has run(), which runs
-/// every task once. Prints the median time of a task in one line of JSON, and refuses a contender
-/// whose tasks did not run once in each run.
+/// every task once. Prints the median time of a task in one line of JSON, with the round trip of a
+/// cache line before and after the runs, while no thread of the contender is there. Refuses a
+/// contender whose tasks did not run once in each run.
 template <class Contender>
 int run_contest(std::string_view name, int argc, char** argv) {
   constexpr std::size_t kWarmUps = 2;
@@ -73,6 +86,7 @@ int run_contest(std::string_view name, int argc, char** argv) {
   const Shape shape = make_shape(contest.shape);
   std::vector<std::uint32_t> words(std::size_t{shape.task_count} * contest.spacing);
   std::vector<double> nanoseconds;
+  const std::string line_before = round_trip_in_words(contest);
   {
     Contender contender(shape, contest, words);
     const SystemClock clock;
@@ -85,6 +99,7 @@ int run_contest(std::string_view name, int argc, char** argv) {
       }
     }
   }
+  const std::string line_after = round_trip_in_words(contest);
   std::uint32_t expected = 0;
   for (std::size_t i = 0; i < kWarmUps + contest.repetition_count; ++i) {
     compute(expected, contest.step_count);
@@ -98,9 +113,10 @@ int run_contest(std::string_view name, int argc, char** argv) {
   std::sort(nanoseconds.begin(), nanoseconds.end());
   std::printf(
       "{\"workload\": \"dag\", \"contender\": \"%s\", \"shape\": \"%s\", \"steps\": %u, "
-      "\"spacing\": %u, \"workers\": %zu, \"nanoseconds\": %.2f}\n",
+      "\"spacing\": %u, \"workers\": %zu, \"nanoseconds\": %.2f, \"line_before\": %s, "
+      "\"line_after\": %s}\n",
       name.data(), contest.shape.c_str(), contest.step_count, contest.spacing, contest.workers,
-      nanoseconds[nanoseconds.size() / 2]);
+      nanoseconds[nanoseconds.size() / 2], line_before.c_str(), line_after.c_str());
   return 0;
 }
 
