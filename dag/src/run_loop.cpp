@@ -59,7 +59,7 @@ Status RunState::call_helper(bool wait_if_full, std::uint32_t place) {
 }
 
 void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
-  if (!strands.enter()) {  // The run was cancelled, and has ended meanwhile.
+  if (!strands.enter()) {  // The run has ended meanwhile.
     if (lane == nullptr) {
       helper_calls.leave();
     }

@@ -1,5 +1,5 @@
-// The same bodies without any edge, but with lines of the cache that several threads write, and an
-// atomic operation for each task: what of the distance to plain_threads is not the engine's.
+// The same bodies without any edge, but with lines of the cache that several threads write, a call
+// and an atomic operation for each task: what of the distance to plain_threads is not the engine's.
 
 #include "dag/plain_threads.hpp"
 
