@@ -69,7 +69,11 @@ Status enter_working_directory(const std::string& directory, Settings& settings)
   for (std::string* const path : {&settings.trace_directory, &settings.spill_directory}) {
     if (!path->empty()) {
       std::error_code error;
-      *path = std::filesystem::absolute(*path, error).string();
+      const std::string absolute = std::filesystem::absolute(*path, error).string();
+      if (error) {
+        return Status::from_errno(error.value(), "cannot tell which folder " + *path + " is in");
+      }
+      *path = absolute;
     }
   }
   return chdir(directory.c_str()) == 0

@@ -139,8 +139,7 @@ class Agent {
   bool output_failed_ = false;
   bool others_wait_ = false;        // Whether the ranks beside the debugged one are to be started.
   std::optional<int> exit_status_;  // Set once the job is ending.
-  std::optional<int>
-      first_failure_;  // The status of the first rank that failed, and the job goes on.
+  std::optional<int> first_failure_;   // Exit status of the first rank that failed.
   std::optional<Instant> next_press_;  // When ranks that still run are told more firmly to end.
   int next_signal_ = 0;
   bool silenced_ = false;  // Whether the end was asked for from outside.
