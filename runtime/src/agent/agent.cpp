@@ -87,6 +87,8 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec) {
   }
   // Whoever read our words may have gone away.
   signal(SIGPIPE, SIG_IGN);
+  // A limit on the size of files (ulimit -f) holds for shared memory too: then there are no slabs.
+  signal(SIGXFSZ, SIG_IGN);
   // Where it is ignored, ended ranks would vanish without their exit status.
   signal(SIGCHLD, SIG_DFL);
   // Every sealed segment is a descriptor of ours.

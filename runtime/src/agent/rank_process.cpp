@@ -84,7 +84,8 @@ struct ChildPlan {
     _exit(127);
   }
   setpgid(0, plan.process_group);
-  signal(SIGPIPE, SIG_DFL);  // The agent ignores it, and exec would hand that on.
+  signal(SIGPIPE, SIG_DFL);  // The agent ignores both, and exec would hand that on.
+  signal(SIGXFSZ, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
