@@ -108,9 +108,8 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
 Status check_life(std::uint64_t life, const BlobHandle& handle);
 
 /// Whether a handle can name a blob in a slab of this store.
-/// Errors: kFailedPrecondition for another job, epoch or host, and for generation 0; kNotFound for
-/// an
-///   index that no slab has.
+/// Errors: kFailedPrecondition for another job, epoch or host, and for generation 0;
+///   kNotFound for an index that no slab has.
 Status check_slab_handle(const BlobStoreIdentity& identity, const BlobHandle& handle);
 
 }  // namespace pinion

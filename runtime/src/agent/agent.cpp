@@ -118,7 +118,9 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
   }
   // Whoever read our words may have gone away.
   signal(SIGPIPE, SIG_IGN);
-  signal(SIGXFSZ, SIG_IGN);  // A file of theirs may not grow: an error, with words.
+  // A limit on the size of files (ulimit -f) is an error, with words; it holds for shared memory too,
+  // and then there are no slabs.
+  signal(SIGXFSZ, SIG_IGN);
   // Where it is ignored, ended ranks would vanish without their exit status.
   signal(SIGCHLD, SIG_DFL);
   // Every sealed segment is a descriptor of ours.

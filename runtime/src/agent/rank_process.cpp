@@ -99,7 +99,7 @@ void make_standard(int source, int target) {
     _exit(127);
   }
   setpgid(0, plan.process_group);
-  signal(SIGPIPE, SIG_DFL);  // The agent ignores them, and exec would hand that on.
+  signal(SIGPIPE, SIG_DFL);  // The agent ignores both, and exec would hand that on.
   signal(SIGXFSZ, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);

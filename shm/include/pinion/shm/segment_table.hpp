@@ -84,9 +84,9 @@ class SegmentTable {
   [[nodiscard]] Result<int> admit(std::uint32_t client, std::int64_t process = 0);
 
   /// A new slab for that client to write.
-  /// Errors: kPermissionDenied and kAlreadyExists as publish(); kFailedPrecondition for a client
-  /// that
-  ///   was not admitted or is gone; kInvalidArgument for a place or a size that cannot be;
+  /// Errors: kPermissionDenied and kAlreadyExists as publish(); kFailedPrecondition for one that
+  ///   was not admitted or is gone;
+  ///   kInvalidArgument for a place or a size that cannot be;
   ///   kResourceExhausted when the client, the host or the system has no room for it.
   [[nodiscard]] Result<SlabView> make_slab(std::uint32_t client, std::uint32_t segment, Place home,
                                            std::uint64_t size_bytes);

@@ -37,7 +37,7 @@ struct SlabExchange {
   /// The references of another process, which it writes and we read.
   std::function<Result<UniqueFd>(std::uint32_t client)> fetch_row = {};
 
-  /// Nothing is left in a slab that this process wrote. Does not block.
+  /// Nothing is left in a slab that this process wrote. Waits for no answer.
   std::function<void(std::uint32_t segment)> give_back = {};
 };
 
@@ -89,9 +89,9 @@ struct SharedBlobStoreOptions {
 /// nameless files on disk where the ledger has no room. docs/adr/0012 says how, and whom that
 /// trusts.
 ///
-/// A small blob can be found by its handle while a Blob of it lives in any process of the host, or
-/// the job keeps it; then its memory is used again. A larger one is there until the job lets go of
-/// it or the process that made it ends.
+/// A small blob can be found by its handle while a Blob of it lives in any process of the host or
+/// the job keeps it; after that its memory is used again. A larger one is there
+/// until the job lets go of it or the process that made it ends.
 ///
 /// A blob is charged to the ledger from create() until its writer or its last Blob in this process
 /// is gone; from seal() on the memory of a large one is also the agent's, which decides how long it
