@@ -178,9 +178,11 @@ class RingConnection {
       return Status(ErrorCode::kUnavailable,
                     "the process at the other end of " + name() + " is gone");
     }
-    return count > 0 ? Status()
-                     : Status(ErrorCode::kDeadlineExceeded,
-                              "nothing came through " + name() + " in the time given");
+    // Woken or not: a peer that wakes this end without end cannot keep it past its deadline.
+    return count > 0 && left > Duration::zero()
+               ? Status()
+               : Status(ErrorCode::kDeadlineExceeded,
+                        "nothing came through " + name() + " in the time given");
   }
 
   [[nodiscard]] std::string name() const { return "ring " + std::to_string(parts_.address.number); }

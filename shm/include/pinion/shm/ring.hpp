@@ -80,7 +80,7 @@ struct RingOptions {
 /// Each end writes one segment, and maps that of the other for reading only: a wild store of one
 /// process cannot reach what the other one has said, and each reads only what it then checks. No
 /// value that the other end writes leads outside of the ring or makes a call wait past its
-/// deadline; a value that cannot be ends the ring with kDataLoss. (Not kept from harm is a process
+/// deadline; one that cannot be ends its direction with kDataLoss. (Not kept from harm is a process
 /// whose peer sets flags of the descriptors that both hold, or stops it by a signal: they are
 /// processes of one user.)
 ///
