@@ -148,7 +148,8 @@ def after_warming(build, byte_count):
     program = os.path.join(build, "bench", "warm_memory")
 
     def run(command):
-        warmed = subprocess.run([program, str(byte_count)], check=False, capture_output=True, text=True)
+        warmed = subprocess.run([program, str(byte_count)], check=False, capture_output=True,
+                                text=True)
         if warmed.returncode != 0:
             raise Refused(71, warmed.stderr.strip() or f"{program} ended with {warmed.returncode}")
         return run_once(command)

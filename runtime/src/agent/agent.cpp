@@ -118,8 +118,8 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
   }
   // Whoever read our words may have gone away.
   signal(SIGPIPE, SIG_IGN);
-  // A limit on the size of files (ulimit -f) is an error, with words; it holds for shared memory too,
-  // and then there are no slabs.
+  // A limit on the size of files (ulimit -f) is an error, with words. It holds for shared memory as
+  // well: then there are no slabs.
   signal(SIGXFSZ, SIG_IGN);
   // Where it is ignored, ended ranks would vanish without their exit status.
   signal(SIGCHLD, SIG_DFL);
