@@ -22,12 +22,12 @@ inline constexpr std::uint32_t kResumed = std::uint32_t{1} << 30;
 /// Takes one from the number of predecessors that a task waits for. True: it was the last one, and
 /// `entry` is the task's, marked if one of them did not end well.
 ///
-/// `kAlone`: nobody else touches counters of this run now, so a load and a store will do.
-template <bool kAlone, template <class> class Atom>
+/// `Alone`: nobody else touches counters of this run now, so a load and a store will do.
+template <bool Alone, template <class> class Atom>
 bool count_down(Atom<std::uint32_t>& counter, std::uint32_t position,
                 std::uint32_t& entry) noexcept {
   std::uint32_t before;
-  if constexpr (kAlone) {
+  if constexpr (Alone) {
     before = counter.load(std::memory_order_relaxed);
     counter.store(before - 1, std::memory_order_relaxed);
   } else {

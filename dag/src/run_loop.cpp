@@ -161,7 +161,7 @@ BodyEnd RunState::run_task(Lane& lane, TaskRecord& record, std::uint32_t positio
 }
 
 // The next task to run, or kNone; the others that became ready are in the lane's lists.
-template <bool kAlone, bool kSorted>
+template <bool Alone, bool Sorted>
 inline std::uint32_t RunState::release_successors(const View& view, Lane& lane,
                                                   const TaskRecord& record,
                                                   std::uint32_t position) noexcept {
@@ -175,13 +175,13 @@ inline std::uint32_t RunState::release_successors(const View& view, Lane& lane,
     std::uint32_t entry = *successor & ~kMark;
     if (entry == *successor) {
       std::atomic<std::uint32_t>& counter = view.counters[entry];
-      if (!count_down<kAlone>(counter, entry, entry)) {
+      if (!count_down<Alone>(counter, entry, entry)) {
         continue;
       }
       // Armed for the next run, while its line is here. Handed on with the state.
       counter.store(view.records[*successor].predecessor_count(), std::memory_order_relaxed);
     }
-    if constexpr (kSorted) {
+    if constexpr (Sorted) {
       deliver(lane, entry);
     } else {
       if (next != kNone) {
@@ -203,7 +203,7 @@ inline void RunState::prefetch_successors(const View& view, const TaskRecord& re
 
 // True: there is more to do, later. False: there is nothing to do for this lane.
 // Precondition: the lane has a ready task.
-template <bool kAlone, bool kSorted>
+template <bool Alone, bool Sorted>
 bool RunState::work(Lane& lane) noexcept {
   const View view = {.records = tables->records.data(),
                      .successors = tables->successors.data(),
@@ -212,35 +212,35 @@ bool RunState::work(Lane& lane) noexcept {
   std::uint32_t next = kNone;
   for (;;) {
     if (next == kNone) {
-      ReadyList* list = kSorted ? first_list(lane) : &lane.ready;
-      if (kSorted ? list == nullptr : list->empty()) {
+      ReadyList* list = Sorted ? first_list(lane) : &lane.ready;
+      if (Sorted ? list == nullptr : list->empty()) {
         const std::uint32_t ended = lane.tasks_per_look - left - std::exchange(lane.held_count, 0);
         left = lane.tasks_per_look;
         if (end_tasks(ended) || !find_work(lane)) {
           return false;
         }
-        list = kSorted ? first_list(lane) : &lane.ready;
+        list = Sorted ? first_list(lane) : &lane.ready;
       }
       next = list->pop();
     }
-    if constexpr (!kAlone) {
+    if constexpr (!Alone) {
       if (lane.slot.empty()) {
-        ReadyList* const list = kSorted ? first_list(lane) : &lane.ready;
-        if (kSorted ? list != nullptr : !list->empty()) {
+        ReadyList* const list = Sorted ? first_list(lane) : &lane.ready;
+        if (Sorted ? list != nullptr : !list->empty()) {
           offer(lane, *list);
         }
       }
     }
     const std::uint32_t position = next & ~(kMark | kResumed);
     TaskRecord& record = view.records[position];
-    if constexpr (!kAlone) {
+    if constexpr (!Alone) {
       prefetch_successors(view, record);
     }
     // Relaxed: a cancellation may be seen one task later; begin_rare() reads what belongs to it.
     const bool is_rare = next != position || flags.load(std::memory_order_relaxed) != 0;
     const BodyEnd end = is_rare ? begin_rare(lane, record, next) : run_task(lane, record, position);
     if (end == BodyEnd::kDone) [[likely]] {
-      next = release_successors<kAlone, kSorted>(view, lane, record, position);
+      next = release_successors<Alone, Sorted>(view, lane, record, position);
     } else {
       next = kNone;
       end_rare(lane, position, end);

@@ -145,10 +145,10 @@ struct RunState {
   bool go_on_later(Lane& lane, std::uint32_t place) noexcept;
   bool leave_run() noexcept;
   bool find_first_work(Lane& lane) noexcept;
-  template <bool kAlone, bool kSorted>
+  template <bool Alone, bool Sorted>
   bool work(Lane& lane) noexcept;
   bool work_as_needed(Lane& lane) noexcept;
-  template <bool kAlone, bool kSorted>
+  template <bool Alone, bool Sorted>
   std::uint32_t release_successors(const View& view, Lane& lane, const TaskRecord& record,
                                    std::uint32_t position) noexcept;
   static void prefetch_successors(const View& view, const TaskRecord& record) noexcept;

@@ -134,7 +134,7 @@ class PlainRun {
     ++ends_[task];
     for (const std::uint32_t successor : successors_[task]) {
       std::uint32_t entry = 0;
-      if (count_down</*kAlone=*/false>(counters_[successor], successor, entry)) {
+      if (count_down</*Alone=*/false>(counters_[successor], successor, entry)) {
         counters_[successor].store(static_cast<std::uint32_t>(before_[successor].size()),
                                    std::memory_order_relaxed);
         ready.push(entry);

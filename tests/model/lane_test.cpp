@@ -31,7 +31,7 @@ struct Right {
   static constexpr bool kLooksAfterLeaving = true;
   static bool count_down(Atom<std::uint32_t>& counter, std::uint32_t position,
                          std::uint32_t& entry) {
-    return pinion::count_down</*kAlone=*/false>(counter, position, entry);
+    return pinion::count_down</*Alone=*/false>(counter, position, entry);
   }
 };
 
@@ -229,7 +229,7 @@ TEST(LaneModel, FindsAWorkerForAnOfferWhileItsOwnerWorks) {
 struct TornCount : Right {
   static bool count_down(Atom<std::uint32_t>& counter, std::uint32_t position,
                          std::uint32_t& entry) {
-    return pinion::count_down</*kAlone=*/true>(counter, position, entry);
+    return pinion::count_down</*Alone=*/true>(counter, position, entry);
   }
 };
 

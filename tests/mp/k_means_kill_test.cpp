@@ -12,6 +12,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -143,36 +144,23 @@ Story kill_rank_0_in_step_2(const std::string& test_switch) {
   return story;
 }
 
-std::size_t position_of(const std::vector<json>& log, const char* event) {
-  const auto found = std::find_if(log.begin(), log.end(),
-                                  [event](const json& line) { return line.at("event") == event; });
-  return static_cast<std::size_t>(found - log.begin());
-}
-
-// The accepted partials of step 2 that the dead life of rank 0 had made.
-std::set<std::uint64_t> segments_of_the_dead(const Story& story) {
+// What the dead life of rank 0 had made of step 2, and the job had accepted.
+struct Legacy {
   std::set<std::uint64_t> segments;
+  std::set<std::uint64_t> shards;
+};
+
+Legacy legacy_of_the_dead(const Story& story) {
+  Legacy legacy;
   for (const json& line : story.log) {
     if (is(line, "accepted", 2, 0) && line.at("incarnation") == 1) {
-      segments.insert(line.at("segment").get<std::uint64_t>());
+      legacy.segments.insert(line.at("segment").get<std::uint64_t>());
+      for (const json& shard : line.at("units")) {
+        legacy.shards.insert(shard.get<std::uint64_t>());
+      }
     }
   }
-  return segments;
-}
-
-// Whether the agent passed one of those on to a process that lived after the death.
-bool dead_memory_was_merged(const Story& story) {
-  const std::set<std::uint64_t> segments = segments_of_the_dead(story);
-  for (std::size_t i = position_of(story.log, "lost"); i < story.log.size(); ++i) {
-    const json& line = story.log[i];
-    if (line.at("event") == "descriptor" && line.at("made_by_rank") == 0 &&
-        line.at("made_by_incarnation") == 1 &&
-        segments.contains(line.at("segment").get<std::uint64_t>()) &&
-        !(line.at("rank") == 0 && line.at("incarnation") == 1)) {
-      return true;
-    }
-  }
-  return false;
+  return legacy;
 }
 
 // How often each shard of a step was begun.
@@ -186,6 +174,35 @@ std::map<std::uint64_t, int> bodies_of_step(const Story& story, int wanted) {
     counts[shard] += step == wanted ? 1 : 0;
   }
   return counts;
+}
+
+// Whether its work counted: nobody did it again, and who merged the step had been given the memory
+// in which it lies. The agent passes that on once to each process, maybe in an earlier step.
+bool dead_memory_was_merged(const Story& story) {
+  const Legacy legacy = legacy_of_the_dead(story);
+  std::map<std::uint64_t, int> begun = bodies_of_step(story, 2);
+  const auto lives_of = [&story](const auto& wanted) {
+    std::set<std::pair<std::uint64_t, std::uint64_t>> lives;
+    for (const json& line : story.log) {
+      if (wanted(line)) {
+        lives.emplace(line.at("rank"), line.at("incarnation"));
+      }
+    }
+    return lives;
+  };
+  const auto mergers = lives_of([](const json& line) {
+    return line.at("event") == "accepted" && line.value("step", 0u) == 2 &&
+           line.value("stage", "") == "merge";
+  });
+  const auto readers = lives_of([&legacy](const json& line) {
+    return line.at("event") == "descriptor" && line.at("made_by_rank") == 0 &&
+           line.at("made_by_incarnation") == 1 &&
+           legacy.segments.contains(line.at("segment").get<std::uint64_t>());
+  });
+  return !legacy.shards.empty() && !mergers.empty() && !mergers.contains({0, 1}) &&
+         std::includes(readers.begin(), readers.end(), mergers.begin(), mergers.end()) &&
+         std::all_of(legacy.shards.begin(), legacy.shards.end(),
+                     [&begun](std::uint64_t shard) { return begun[shard] == 1; });
 }
 
 std::size_t accepted_shards(const Story& story, std::uint64_t step, std::uint64_t rank) {
@@ -241,7 +258,7 @@ std::vector<std::string> broken_promises(const Story& story, const std::string& 
 void expect_the_scene_was_set(const Story& story) {
   EXPECT_EQ(story.first_pids.size(), 2u) << "two ranks joined";
   EXPECT_GT(story.leases_held_at_death, 0u) << "rank 0 held leases when it was killed";
-  EXPECT_EQ(segments_of_the_dead(story).size(), 1u) << "one of its batches was accepted";
+  EXPECT_EQ(legacy_of_the_dead(story).segments.size(), 1u) << "one of its batches was accepted";
 }
 
 std::string in_words(const Story& story) {

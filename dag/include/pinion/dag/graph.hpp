@@ -106,7 +106,7 @@ requires(sizeof...(Inputs) > 0 || !detail::IsBody<F>) auto Graph::add(F&& body,
   using Result = std::invoke_result_t<Body&, const Inputs&...>;
   (check_input(inputs, inputs.offset, &detail::Value<Inputs>::destroy), ...);
   TaskId task;
-  if constexpr (detail::IsOutcome<Result>) {
+  if constexpr (detail::kIsOutcome<Result>) {
     task = add([body = Body(std::forward<F>(body)), inputs...](TaskContext& context) mutable {
       return body(context.value(inputs)...);
     });
@@ -121,7 +121,7 @@ requires(sizeof...(Inputs) > 0 || !detail::IsBody<F>) auto Graph::add(F&& body,
     (add_edge(inputs, task), ...);
     return ValueTask<Result>{.id = task, .offset = offset};
   }
-  if constexpr (detail::IsOutcome<Result>) {
+  if constexpr (detail::kIsOutcome<Result>) {
     (add_edge(inputs, task), ...);
     return task;
   }

@@ -60,14 +60,14 @@ template <class F>
 using BodyResult = decltype(call_body(std::declval<F&>(), std::declval<TaskContext&>()));
 
 template <class R>
-inline constexpr bool IsOutcome =
+inline constexpr bool kIsOutcome =
     std::is_void_v<R> || std::same_as<R, Status> || std::same_as<R, Completion>;
 
 /// Whether F is a body that neither takes nor gives a value.
 template <class F>
 concept IsBody = requires {
   typename BodyResult<std::decay_t<F>>;
-  requires IsOutcome<BodyResult<std::decay_t<F>>>;
+  requires kIsOutcome<BodyResult<std::decay_t<F>>>;
 };
 
 template <class F>
@@ -119,8 +119,7 @@ class BodyStore {
   };
   template <class Body>
   struct Box final : AnyBox {
-    template <class F>
-    explicit Box(F&& function) : body(std::forward<F>(function)) {}
+    explicit Box(Body function) : body(std::move(function)) {}
     Body body;
   };
 
