@@ -212,7 +212,7 @@ bool SlabWriter::grow(Place home) {
 }
 
 Result<std::uint32_t> SlabWriter::add_slab(Place home, std::uint64_t size_bytes) {
-  const Result<std::uint32_t> segment = next_segment_();
+  Result<std::uint32_t> segment = next_segment_();
   if (!segment) {
     return segment;
   }

@@ -38,15 +38,15 @@ Status wrong(std::string text) {
   return Status(ErrorCode::kInvalidArgument, std::move(text));
 }
 
-template <class Enum, std::size_t kCount>
+template <class Enum, std::size_t Count>
 Result<Enum> choose(std::string_view option, std::string_view word,
-                    const Choice<Enum> (&choices)[kCount]) {
+                    const Choice<Enum> (&choices)[Count]) {
   std::string words;
-  for (std::size_t i = 0; i < kCount; ++i) {
+  for (std::size_t i = 0; i < Count; ++i) {
     if (choices[i].word == word) {
       return choices[i].value;
     }
-    words += i == 0 ? "" : i + 1 == kCount ? " or " : ", ";
+    words += i == 0 ? "" : i + 1 == Count ? " or " : ", ";
     words += choices[i].word;
   }
   return wrong(fmt::format("{} is '{}'; it must be {}", option, word, words));
