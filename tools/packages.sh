@@ -13,7 +13,7 @@ pinion_build_packages=(
 )
 
 # What only the checks of a change need: a second compiler, the formatter, the documentation.
-pinion_check_packages=(clang clang-format-14 doxygen shellcheck)
+pinion_check_packages=(clang clang-format-14 doxygen gdb shellcheck)
 
 # What only the nightly run needs.
 pinion_nightly_packages=(
