@@ -20,8 +20,8 @@ struct LocalHost {
   std::unique_ptr<LocalBlobStore> store = make_local_blob_store(kTestIdentity, kBudgetBytes);
 };
 
-// Two clients of one table: what the reader opens has come through a descriptor.
-struct SharedHost {
+// Two clients of one table, which a host gives their stores.
+struct TwoClients {
   static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
 
   IBlobStore& writer() { return *writer_store; }
@@ -35,27 +35,24 @@ struct SharedHost {
   Place place() const { return kTestPlace; }
 
   TableAgent agent{1 << 16};
-  std::unique_ptr<IBlobStore> writer_store = agent.make_store(5, kBudgetBytes);
-  std::unique_ptr<IBlobStore> reader_store = agent.make_store(6, kBudgetBytes);
+  std::unique_ptr<IBlobStore> writer_store;
+  std::unique_ptr<IBlobStore> reader_store;
+};
+
+// What the reader opens has come through a descriptor.
+struct SharedHost : TwoClients {
+  SharedHost() {
+    writer_store = agent.make_store(5, kBudgetBytes);
+    reader_store = agent.make_store(6, kBudgetBytes);
+  }
 };
 
 // What is small lies in a slab of the writer, which the reader has mapped.
-struct SlabHost {
-  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
-
-  IBlobStore& writer() { return *writer_store; }
-  IBlobStore& reader() { return *reader_store; }
-  void destroy_stores() {
-    writer_store.reset();
-    reader_store.reset();
+struct SlabHost : TwoClients {
+  SlabHost() {
+    writer_store = agent.make_slab_store(5, kBudgetBytes);
+    reader_store = agent.make_slab_store(6, kBudgetBytes);
   }
-  Status keep(const BlobHandle& handle) { return agent.table().keep(handle); }
-  void release(const BlobHandle& handle) { agent.table().release(handle); }
-  Place place() const { return kTestPlace; }
-
-  TableAgent agent{1 << 16};
-  std::unique_ptr<IBlobStore> writer_store = agent.make_slab_store(5, kBudgetBytes);
-  std::unique_ptr<IBlobStore> reader_store = agent.make_slab_store(6, kBudgetBytes);
 };
 
 // With no memory at all, every blob lies in a file.
@@ -74,28 +71,17 @@ struct SpillingLocalHost {
       SpillOptions{.directory = testing::TempDir(), .bytes_max = kBudgetBytes});
 };
 
-struct SpillingSharedHost {
-  static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
-
-  IBlobStore& writer() { return *writer_store; }
-  IBlobStore& reader() { return *reader_store; }
-  void destroy_stores() {
-    writer_store.reset();
-    reader_store.reset();
+struct SpillingSharedHost : TwoClients {
+  SpillingSharedHost() {
+    writer_store = make_store(5);
+    reader_store = make_store(6);
   }
-  Status keep(const BlobHandle& handle) { return agent.table().keep(handle); }
-  void release(const BlobHandle& handle) { agent.table().release(handle); }
-  Place place() const { return kTestPlace; }
 
   std::unique_ptr<IBlobStore> make_store(std::uint32_t client) {
     SharedBlobStoreOptions options = agent.options(client, 0);
     options.spill = {.directory = testing::TempDir(), .bytes_max = kBudgetBytes};
     return make_shared_blob_store(options, agent.exchange(client));
   }
-
-  TableAgent agent{1 << 16};
-  std::unique_ptr<IBlobStore> writer_store = make_store(5);
-  std::unique_ptr<IBlobStore> reader_store = make_store(6);
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Local, BlobStoreConformance, LocalHost);
