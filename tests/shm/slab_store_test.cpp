@@ -15,6 +15,7 @@
 
 #include <gtest/gtest.h>
 
+#include "padded_text.hpp"
 #include "shm_host.hpp"
 #include "slab_layout.hpp"
 
@@ -26,19 +27,6 @@ namespace {
 constexpr std::uint64_t kBudget = std::uint64_t{64} << 20;
 constexpr std::uint32_t kWriter = 3;
 constexpr std::uint32_t kReader = 4;
-
-Blob seal_text(IBlobStore& store, std::string_view text, std::uint64_t size_bytes = 100) {
-  Result<BlobWriter> writer = store.create(size_bytes, kTestPlace);
-  EXPECT_TRUE(writer.has_value()) << writer.error().to_string();
-  std::memcpy(writer->bytes().data(), text.data(), text.size());
-  Result<Blob> blob = writer->seal();
-  EXPECT_TRUE(blob.has_value()) << blob.error().to_string();
-  return *std::move(blob);
-}
-
-std::string_view text_of(const Blob& blob) {
-  return {reinterpret_cast<const char*>(blob.bytes().data())};
-}
 
 class SlabStore : public testing::Test {
  protected:
@@ -61,10 +49,10 @@ class SlabStore : public testing::Test {
 TEST_F(SlabStore, AsksTheAgentOncePerSlab) {
   std::vector<Blob> blobs;
   for (int i = 0; i < 200; ++i) {
-    blobs.push_back(seal_text(*writer_, "text " + std::to_string(i)));
+    blobs.push_back(seal_padded_text(*writer_, "text " + std::to_string(i)));
     const Result<Blob> opened = reader_->open(blobs.back().handle());
     ASSERT_TRUE(opened.has_value()) << opened.error().to_string();
-    EXPECT_EQ(text_of(*opened), "text " + std::to_string(i));
+    EXPECT_EQ(padded_text_of(*opened), "text " + std::to_string(i));
   }
   EXPECT_EQ(agent_.slab_request_count(), 1);
   EXPECT_EQ(agent_.fetch_count(), 1);
@@ -73,18 +61,18 @@ TEST_F(SlabStore, AsksTheAgentOncePerSlab) {
 }
 
 TEST_F(SlabStore, PutsSmallBlobsOnSharedPagesAndLargeOnesIntoSegments) {
-  const Blob first = seal_text(*writer_, "a");
-  const Blob second = seal_text(*writer_, "b");
+  const Blob first = seal_padded_text(*writer_, "a");
+  const Blob second = seal_padded_text(*writer_, "b");
   EXPECT_EQ(first.handle().segment, second.handle().segment);
   EXPECT_EQ(second.bytes().data() - first.bytes().data(), 128);
   EXPECT_NE(first.handle().index, 0u);
-  const Blob largest = seal_text(*writer_, "c", kSlabBlobBytesMax);
+  const Blob largest = seal_padded_text(*writer_, "c", kSlabBlobBytesMax);
   EXPECT_EQ(largest.handle().segment, first.handle().segment);
-  const Blob larger = seal_text(*writer_, "d", kSlabBlobBytesMax + 1);
+  const Blob larger = seal_padded_text(*writer_, "d", kSlabBlobBytesMax + 1);
   EXPECT_NE(larger.handle().segment, first.handle().segment);
   EXPECT_EQ(larger.handle().index, 0u);
-  EXPECT_EQ(text_of(*reader_->open(largest.handle())), "c");
-  EXPECT_EQ(text_of(*reader_->open(larger.handle())), "d");
+  EXPECT_EQ(padded_text_of(*reader_->open(largest.handle())), "c");
+  EXPECT_EQ(padded_text_of(*reader_->open(larger.handle())), "d");
 }
 
 TEST_F(SlabStore, UsesMemoryAgainAndZeroesIt) {
@@ -106,9 +94,9 @@ TEST_F(SlabStore, UsesMemoryAgainAndZeroesIt) {
 }
 
 TEST_F(SlabStore, AnswersAStaleGenerationWithAFailedPrecondition) {
-  const BlobHandle old = seal_text(*writer_, "old").handle();
+  const BlobHandle old = seal_padded_text(*writer_, "old").handle();
   EXPECT_EQ(open_code(old), ErrorCode::kNotFound);
-  const Blob renewed = seal_text(*writer_, "new");
+  const Blob renewed = seal_padded_text(*writer_, "new");
   ASSERT_EQ(renewed.handle().index, old.index);
   EXPECT_EQ(renewed.handle().generation, old.generation + 1);
   EXPECT_EQ(open_code(old), ErrorCode::kFailedPrecondition);
@@ -122,16 +110,16 @@ TEST_F(SlabStore, AnswersAStaleGenerationWithAFailedPrecondition) {
 }
 
 TEST_F(SlabStore, LeavesABlobAloneThatAnotherProcessReads) {
-  std::optional<Blob> sealed = seal_text(*writer_, "read on");
+  std::optional<Blob> sealed = seal_padded_text(*writer_, "read on");
   const Result<Blob> opened = reader_->open(sealed->handle());
   ASSERT_TRUE(opened.has_value());
   const std::uint32_t index = sealed->handle().index;
   sealed.reset();
   EXPECT_EQ(open_code(opened->handle()), ErrorCode::kOk);
   for (int i = 0; i < 2000; ++i) {
-    EXPECT_NE(seal_text(*writer_, "other").handle().index, index);
+    EXPECT_NE(seal_padded_text(*writer_, "other").handle().index, index);
   }
-  EXPECT_EQ(text_of(*opened), "read on");
+  EXPECT_EQ(padded_text_of(*opened), "read on");
 }
 
 // Once its reader is done, memory that the writer dropped earlier is found when it is needed.
@@ -139,7 +127,7 @@ TEST_F(SlabStore, FindsWhatOthersHaveDropped) {
   for (int round = 0; round < 20; ++round) {
     std::vector<Blob> opened;
     for (int i = 0; i < 3; ++i) {
-      const Blob blob = seal_text(*writer_, "text", kSlabBlobBytesMax);
+      const Blob blob = seal_padded_text(*writer_, "text", kSlabBlobBytesMax);
       opened.push_back(*reader_->open(blob.handle()));
     }
     EXPECT_EQ(only_slab().reference_count, 3u);
@@ -151,20 +139,20 @@ TEST_F(SlabStore, GrowsAndGivesBackWhatIsEmpty) {
   {
     std::vector<Blob> blobs;
     for (int i = 0; i < 200; ++i) {
-      blobs.push_back(seal_text(*writer_, "text", kSlabBlobBytesMax));
+      blobs.push_back(seal_padded_text(*writer_, "text", kSlabBlobBytesMax));
     }
     EXPECT_GT(agent_.table().snapshot().size(), 10u);
     for (const Blob& blob : blobs) {
-      EXPECT_EQ(text_of(*reader_->open(blob.handle())), "text");
+      EXPECT_EQ(padded_text_of(*reader_->open(blob.handle())), "text");
     }
   }
   // One slab of 1 MiB or 4 MiB is kept; what does not fit into it makes the writer look around.
   std::vector<Blob> blobs;
   for (int i = 0; i < 16 * 12 + 4; ++i) {
-    blobs.push_back(seal_text(*writer_, "text", kSlabBlobBytesMax));
+    blobs.push_back(seal_padded_text(*writer_, "text", kSlabBlobBytesMax));
   }
   blobs.clear();
-  const std::vector<Blob> few = {seal_text(*writer_, "a", kSlabBlobBytesMax)};
+  const std::vector<Blob> few = {seal_padded_text(*writer_, "a", kSlabBlobBytesMax)};
   EXPECT_EQ(agent_.table().usage().blob_count, 0u);
 }
 
@@ -175,40 +163,40 @@ TEST_F(SlabStore, MakesASegmentWhereTheAgentGivesNoSlab) {
   std::vector<Blob> blobs;
   std::size_t own_segment_count = 0;
   for (int i = 0; i < 20; ++i) {
-    blobs.push_back(seal_text(*store, "text", kSlabBlobBytesMax));
+    blobs.push_back(seal_padded_text(*store, "text", kSlabBlobBytesMax));
     own_segment_count += blobs.back().handle().index == 0 ? 1 : 0;
-    EXPECT_EQ(text_of(*reader->open(blobs.back().handle())), "text");
+    EXPECT_EQ(padded_text_of(*reader->open(blobs.back().handle())), "text");
   }
   EXPECT_EQ(own_segment_count, 17u);
   EXPECT_EQ(strict.slab_request_count(), 2);  // The slab, and the one that was refused.
 }
 
 TEST_F(SlabStore, NeedsNoAgentAfterwards) {
-  const Blob sealed = seal_text(*writer_, "text");
+  const Blob sealed = seal_padded_text(*writer_, "text");
   const Blob opened = *reader_->open(sealed.handle());
   const Blob again = *writer_->open(sealed.handle());
   EXPECT_EQ(again.bytes().data(), sealed.bytes().data());
   EXPECT_EQ(writer_->usage().blob_count, 1u);
   writer_.reset();
   reader_.reset();
-  EXPECT_EQ(text_of(opened), "text");
+  EXPECT_EQ(padded_text_of(opened), "text");
 }
 
 TEST_F(SlabStore, HoldsNoDescriptor) {
   const std::ptrdiff_t before = open_descriptor_count();
   std::vector<Blob> blobs;
   for (int i = 0; i < 100; ++i) {
-    blobs.push_back(seal_text(*writer_, "text"));
+    blobs.push_back(seal_padded_text(*writer_, "text"));
     blobs.push_back(*reader_->open(blobs.back().handle()));
   }
   EXPECT_EQ(open_descriptor_count(), before + 1);  // The agent's, for the slab.
   agent_.table().client_gone(kWriter);
   EXPECT_EQ(open_descriptor_count(), before - 1);  // Nor has it the row of who is gone.
-  EXPECT_EQ(text_of(blobs.back()), "text");
+  EXPECT_EQ(padded_text_of(blobs.back()), "text");
 }
 
 TEST_F(SlabStore, CanBeWrittenByNobodyElse) {
-  const Blob sealed = seal_text(*writer_, "text");
+  const Blob sealed = seal_padded_text(*writer_, "text");
   const Blob opened = *reader_->open(sealed.handle());
   const Result<SlabView> view = agent_.table().find_slab(kReader, sealed.handle());
   ASSERT_TRUE(view.has_value());
@@ -240,10 +228,10 @@ TEST_F(SlabStore, MakesAndReadsInSeveralThreads) {
       for (int i = 0; i < 2000; ++i) {
         const std::string text = std::to_string(thread) + "." + std::to_string(i);
         const std::uint64_t size = 64 + static_cast<std::uint64_t>(i * 37 % 20000);
-        Blob blob = seal_text(*writer_, text, size);
+        Blob blob = seal_padded_text(*writer_, text, size);
         const Result<Blob> opened = reader_->open(blob.handle());
         ASSERT_TRUE(opened.has_value()) << opened.error().to_string();
-        ASSERT_EQ(text_of(*opened), text);
+        ASSERT_EQ(padded_text_of(*opened), text);
         held.push_back(i % 2 == 0 ? std::move(blob) : *opened);
         if (held.size() > 30) {
           held.erase(held.begin(), held.begin() + 20);
@@ -262,7 +250,7 @@ TEST_F(SlabStore, MakesAndReadsInSeveralThreads) {
 
 // Who looks at a blob that he then refuses may be the last to let go of it.
 TEST_F(SlabStore, RefusesHandlesWhileTheirBlobsEnd) {
-  const BlobHandle first = seal_text(*writer_, "first").handle();
+  const BlobHandle first = seal_padded_text(*writer_, "first").handle();
   std::atomic<bool> over = false;
   std::thread asking([&] {
     BlobHandle longer = first;
@@ -276,7 +264,7 @@ TEST_F(SlabStore, RefusesHandlesWhileTheirBlobsEnd) {
     }
   });
   for (int i = 0; i < 20000; ++i) {
-    EXPECT_EQ(text_of(seal_text(*writer_, "next")), "next");
+    EXPECT_EQ(padded_text_of(seal_padded_text(*writer_, "next")), "next");
   }
   over = true;
   asking.join();
@@ -285,7 +273,7 @@ TEST_F(SlabStore, RefusesHandlesWhileTheirBlobsEnd) {
 
 // A slab that says what it is not is refused before anything in it is believed.
 TEST_F(SlabStore, RefusesASlabOfAnotherSegmentAndOneThatCanBeWritten) {
-  const Blob sealed = seal_text(*writer_, "text");
+  const Blob sealed = seal_padded_text(*writer_, "text");
   SharedBlobStoreOptions options = agent_.options(9, 0);
   options.row_descriptor = *agent_.table().admit(9);
   SegmentExchange exchange = agent_.exchange(9);

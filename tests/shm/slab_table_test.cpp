@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "memory_mapping.hpp"
+#include "padded_text.hpp"
 #include "shm_host.hpp"
 #include "slab_layout.hpp"
 
@@ -23,17 +24,6 @@ namespace {
 constexpr std::uint64_t kBudget = std::uint64_t{64} << 20;
 constexpr std::uint32_t kWriter = 3;
 constexpr std::uint32_t kReader = 4;
-
-Blob seal_text(IBlobStore& store, std::string_view text, std::uint64_t size_bytes = 100) {
-  Result<BlobWriter> writer = store.create(size_bytes, kTestPlace);
-  EXPECT_TRUE(writer.has_value()) << writer.error().to_string();
-  std::memcpy(writer->bytes().data(), text.data(), text.size());
-  return *writer->seal();
-}
-
-std::string_view text_of(const Blob& blob) {
-  return {reinterpret_cast<const char*>(blob.bytes().data())};
-}
 
 ErrorCode code_of(const Result<Blob>& opened) {
   return opened ? ErrorCode::kOk : opened.error().code();
@@ -122,9 +112,9 @@ class DeadClient : public testing::Test {
 };
 
 TEST_F(DeadClient, LeavesWhatIsKeptAndNothingElse) {
-  const Blob kept = seal_text(*writer_, "kept");
-  const Blob loose = seal_text(*writer_, "loose");
-  const Blob read = seal_text(*writer_, "read");
+  const Blob kept = seal_padded_text(*writer_, "kept");
+  const Blob loose = seal_padded_text(*writer_, "loose");
+  const Blob read = seal_padded_text(*writer_, "read");
   const Result<Blob> opened = reader_->open(read.handle());
   ASSERT_TRUE(opened.has_value());
   ASSERT_TRUE(table().keep(kept.handle()).ok());
@@ -132,13 +122,13 @@ TEST_F(DeadClient, LeavesWhatIsKeptAndNothingElse) {
 
   table().client_gone(kWriter);
 
-  EXPECT_EQ(text_of(*reader_->open(kept.handle())), "kept");
+  EXPECT_EQ(padded_text_of(*reader_->open(kept.handle())), "kept");
   EXPECT_EQ(code_of(reader_->open(loose.handle())), ErrorCode::kNotFound);
   EXPECT_EQ(code_of(reader_->open(read.handle())), ErrorCode::kNotFound);
-  EXPECT_EQ(text_of(*opened), "read");
+  EXPECT_EQ(padded_text_of(*opened), "read");
   EXPECT_EQ(table().keep(loose.handle()).code(), ErrorCode::kNotFound);
   const auto late = agent_.make_slab_store(8, kBudget);
-  EXPECT_EQ(text_of(*late->open(kept.handle())), "kept");
+  EXPECT_EQ(padded_text_of(*late->open(kept.handle())), "kept");
   EXPECT_EQ(table().usage().blob_count, 1u);
 
   table().release(kept.handle());
@@ -146,13 +136,13 @@ TEST_F(DeadClient, LeavesWhatIsKeptAndNothingElse) {
   EXPECT_EQ(code_of(late->open(kept.handle())), ErrorCode::kNotFound);
   EXPECT_TRUE(table().snapshot().empty());
   EXPECT_EQ(table().usage().memory_bytes, 0u);
-  EXPECT_EQ(text_of(*opened), "read");
+  EXPECT_EQ(padded_text_of(*opened), "read");
 }
 
 TEST_F(DeadClient, LeavesNoReference) {
   std::vector<Blob> opened;
   for (int i = 0; i < 10; ++i) {
-    const Blob blob = seal_text(*writer_, "text", kSlabBlobBytesMax / 2);
+    const Blob blob = seal_padded_text(*writer_, "text", kSlabBlobBytesMax / 2);
     opened.push_back(*reader_->open(blob.handle()));
   }
   EXPECT_EQ(reference_count(), 10u);
@@ -162,29 +152,29 @@ TEST_F(DeadClient, LeavesNoReference) {
   const int requests = agent_.slab_request_count();
   std::vector<Blob> blobs;
   for (int i = 0; i < 10; ++i) {
-    blobs.push_back(seal_text(*writer_, "text", kSlabBlobBytesMax / 2));
+    blobs.push_back(seal_padded_text(*writer_, "text", kSlabBlobBytesMax / 2));
   }
   EXPECT_EQ(agent_.slab_request_count(), requests);
 }
 
 // A row that the writer has mapped belongs to a client, not to its place among the living.
 TEST_F(DeadClient, IsNotTakenForTheOneThatComesAfterIt) {
-  std::optional<Blob> blob = seal_text(*writer_, "first");
+  std::optional<Blob> blob = seal_padded_text(*writer_, "first");
   std::optional<Blob> opened = *reader_->open(blob->handle());
   blob.reset();
   std::vector<Blob> filled;
   while (agent_.slab_request_count() == 1) {  // Until the writer has looked at the reader's row.
-    filled.push_back(seal_text(*writer_, "text", kSlabBlobBytesMax));
+    filled.push_back(seal_padded_text(*writer_, "text", kSlabBlobBytesMax));
   }
   table().client_gone(kReader);
   const auto second = agent_.make_slab_store(9, kBudget);
-  std::optional<Blob> next = seal_text(*writer_, "second");
+  std::optional<Blob> next = seal_padded_text(*writer_, "second");
   const Blob read = *second->open(next->handle());
   next.reset();
   for (int i = 0; i < 3000; ++i) {
-    EXPECT_NE(seal_text(*writer_, "other").bytes().data(), nullptr);
+    EXPECT_NE(seal_padded_text(*writer_, "other").bytes().data(), nullptr);
   }
-  EXPECT_EQ(text_of(read), "second");
+  EXPECT_EQ(padded_text_of(read), "second");
   EXPECT_EQ(code_of(second->open(read.handle())), ErrorCode::kOk);
 }
 
@@ -237,7 +227,8 @@ TEST_F(DeadClient, MayHaveWrittenAnythingIntoItsSlab) {
   EXPECT_FALSE(table().keep(handle).ok());
   static_cast<void>(table().snapshot());
   table().client_gone(11);
-  EXPECT_EQ(text_of(*reader_->open(seal_text(*writer_, "unharmed").handle())), "unharmed");
+  EXPECT_EQ(padded_text_of(*reader_->open(seal_padded_text(*writer_, "unharmed").handle())),
+            "unharmed");
 }
 
 }  // namespace
