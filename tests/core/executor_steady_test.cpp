@@ -10,8 +10,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -30,6 +32,7 @@ namespace pinion {
 namespace {
 
 constexpr std::uint64_t kTaskCount = 200'000;
+constexpr std::size_t kRoundCountMax = 20;
 
 struct Load {
   explicit Load(Executor& target) : executor(target) {}
@@ -83,6 +86,28 @@ struct Load {
   std::atomic<std::uint64_t> ran = 0;
 };
 
+// What happened in a round beside the tasks.
+struct Cost {
+  std::uint64_t allocation_count = 0;
+  std::uint64_t futex_count = 0;
+  std::uint64_t event_count = 0;
+
+  static Cost of(const Executor& executor) {
+    const ExecutorEvents events = executor.events();
+    return {testing_support::allocation_count(), testing_support::FutexCounter::count(),
+            events.call_count + events.leave_count + events.yield_count + events.full_count};
+  }
+  friend Cost operator-(const Cost& after, const Cost& before) {
+    return {after.allocation_count - before.allocation_count,
+            after.futex_count - before.futex_count, after.event_count - before.event_count};
+  }
+  friend bool operator==(const Cost&, const Cost&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const Cost& cost) {
+    return out << cost.allocation_count << " allocations, " << cost.futex_count << " futex calls, "
+               << cost.event_count << " events of the executor";
+  }
+};
+
 class SteadyExecutor : public testing::TestWithParam<std::size_t> {};
 
 TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
@@ -94,15 +119,17 @@ TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
           .value();
   Load load(*executor);
   load.meet_all_workers(GetParam());
-  load.run();
 
-  const std::uint64_t allocations_before = testing_support::allocation_count();
-  const std::uint64_t futexes_before = testing_support::FutexCounter::count();
-  const ExecutorEvents events_before = executor->events();
-  load.run();
-  EXPECT_EQ(testing_support::allocation_count() - allocations_before, 0u);
-  EXPECT_EQ(testing_support::FutexCounter::count() - futexes_before, 0u);
-  EXPECT_EQ(executor->events(), events_before);
+  // A worker that the system stops between taking a task and freeing its cell makes the ring look
+  // full a lap later, and the producer sleeps; a thread of oneTBB's may be late to find nothing to
+  // do. Both end: what belongs to the load itself shows in every round.
+  std::vector<Cost> rounds;
+  while (rounds.size() < kRoundCountMax && (rounds.empty() || rounds.back() != Cost{})) {
+    const Cost before = Cost::of(*executor);
+    load.run();
+    rounds.push_back(Cost::of(*executor) - before);
+  }
+  EXPECT_EQ(rounds.back(), Cost{}) << "no round of " << rounds.size() << " was without cost";
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, SteadyExecutor, testing::Values(1u, 2u));
