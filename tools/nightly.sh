@@ -8,9 +8,10 @@ source "$root/tools/packages.sh"
 
 if [[ ${1:-} == --help ]]; then
   cat <<'HELP'
-Usage: tools/nightly.sh [--all]
+Usage: tools/nightly.sh [--all] [--from PHASE]
 
-Runs tools/test.sh, and then:
+Runs these phases, with --from only the named one and those after it:
+  test      tools/test.sh
   clang     a whole build with clang, and every test in it
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
@@ -27,10 +28,24 @@ HELP
   exit 0
 fi
 tidy_all=false
-if [[ ${1:-} == --all ]]; then
-  tidy_all=true
-elif (($# > 0)); then
-  say "unknown argument '$1'; try tools/nightly.sh --help"
+phases=(test clang tidy sim mp vm fuzz dag bench)
+first_phase='test'
+while (($# > 0)); do
+  case $1 in
+    --all) tidy_all=true ;;
+    --from)
+      first_phase=${2:-}
+      shift
+      ;;
+    *)
+      say "unknown argument '$1'; try tools/nightly.sh --help"
+      exit 64
+      ;;
+  esac
+  (($# > 0)) && shift
+done
+if [[ " ${phases[*]} " != *" $first_phase "* || -z $first_phase ]]; then
+  say "--from must name one of: ${phases[*]}; found '$first_phase'"
   exit 64
 fi
 
@@ -109,24 +124,57 @@ bounded() {
 
 export PINION_FUZZ_SECONDS=${PINION_FUZZ_SECONDS:-120}
 
-phase "the tests of a change" "$root/tools/test.sh"
-phase "packages: what the nightly run needs" install_packages "${pinion_nightly_packages[@]}"
-phase "clang: configure" configure clang --log-level=WARNING
-phase "clang: build" build clang
-phase "clang: test" env -C "$root" ctest --preset clang --output-on-failure \
-  --parallel "$(nproc)" --label-exclude '^(package|style|layers|vm)$'
-phase "tidy: clang-tidy" tidy
-PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
-  phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
-phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
-  --repeat "until-fail:${PINION_MP_REPEAT:-20}"
-phase "vm: several NUMA nodes in QEMU" vm
-phase "fuzz: the decoders" fuzz
-PINION_DAG_RUNS=${PINION_DAG_RUNS:-100000000} \
-  phase "dag: every task once" test_release --tests-regex '^ManyRuns' --timeout 3600
-phase "bench: configure" configure bench --log-level=WARNING
-phase "bench: build" build bench bench_programs
-phase "bench: all contenders agree" "$root/bench/compare" --quick --build "$root/build/bench"
-phase "bench: bounded memory" bounded
+run_test() {
+  phase "the tests of a change" "$root/tools/test.sh"
+}
+
+run_clang() {
+  phase "clang: configure" configure clang --log-level=WARNING
+  phase "clang: build" build clang
+  phase "clang: test" env -C "$root" ctest --preset clang --output-on-failure \
+    --parallel "$(nproc)" --label-exclude '^(package|style|layers|vm)$'
+}
+
+run_tidy() {
+  phase "tidy: clang-tidy" tidy
+}
+
+run_sim() {
+  PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
+    phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
+}
+
+run_mp() {
+  phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
+    --repeat "until-fail:${PINION_MP_REPEAT:-20}"
+}
+
+run_vm() {
+  phase "vm: several NUMA nodes in QEMU" vm
+}
+
+run_fuzz() {
+  phase "fuzz: the decoders" fuzz
+}
+
+run_dag() {
+  PINION_DAG_RUNS=${PINION_DAG_RUNS:-100000000} \
+    phase "dag: every task once" test_release --tests-regex '^ManyRuns' --timeout 3600
+}
+
+run_bench() {
+  phase "bench: configure" configure bench --log-level=WARNING
+  phase "bench: build" build bench bench_programs
+  phase "bench: all contenders agree" "$root/bench/compare" --quick --build "$root/build/bench"
+  phase "bench: bounded memory" bounded
+}
+
+phase "packages: what the nightly run needs" install_packages "${pinion_build_packages[@]}" \
+  "${pinion_check_packages[@]}" "${pinion_nightly_packages[@]}"
+is_reached=false
+for name in "${phases[@]}"; do
+  [[ $name != "$first_phase" ]] || is_reached=true
+  ! $is_reached || "run_$name"
+done
 
 say "passed, in $((SECONDS - start)) s"
