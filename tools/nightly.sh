@@ -15,6 +15,8 @@ Runs tools/test.sh, and then:
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
+  kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
+            random moments, and four times as many whose agent or launcher is killed
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
   dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default: 10^8)
@@ -120,6 +122,8 @@ PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
   phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
 phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
   --repeat "until-fail:${PINION_MP_REPEAT:-20}"
+PINION_KILL_LOOPS=${PINION_KILL_LOOPS:-100} \
+  phase "kill: jobs that are disturbed" test_release --tests-regex 'DisturbedRanks|KilledAgent'
 phase "vm: several NUMA nodes in QEMU" vm
 phase "fuzz: the decoders" fuzz
 PINION_DAG_RUNS=${PINION_DAG_RUNS:-100000000} \
