@@ -16,6 +16,8 @@ Runs these phases, with --from only the named one and those after it:
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
+  kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
+            random moments, and four times as many whose agent or launcher is killed
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
   dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default: 10^8)
@@ -28,7 +30,7 @@ HELP
   exit 0
 fi
 tidy_all=false
-phases=(test clang tidy sim mp vm fuzz dag bench)
+phases=(test clang tidy sim mp kill vm fuzz dag bench)
 first_phase='test'
 while (($# > 0)); do
   case $1 in
@@ -147,6 +149,12 @@ run_sim() {
 run_mp() {
   phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
     --repeat "until-fail:${PINION_MP_REPEAT:-20}"
+}
+
+run_kill() {
+  PINION_KILL_LOOPS=${PINION_KILL_LOOPS:-100} \
+    phase "kill: jobs that are disturbed" test_release --tests-regex 'DisturbedRanks|KilledAgent' \
+    --timeout 3600
 }
 
 run_vm() {

@@ -36,7 +36,7 @@ Status out_of_memory() {
   return {ErrorCode::kResourceExhausted, "no memory for the topology"};
 }
 
-Result<HwlocTopology> make_hwloc() {
+Result<HwlocTopology> make_hwloc(DeviceSearch search) {
   hwloc_topology_t raw = nullptr;
   if (hwloc_topology_init(&raw) != 0) {
     return out_of_memory();
@@ -46,7 +46,9 @@ Result<HwlocTopology> make_hwloc() {
   // Else hwloc runs the calling thread on every CPU in turn, also on those that are not ours.
   hwloc_topology_set_flags(
       raw, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED | HWLOC_TOPOLOGY_FLAG_DONT_CHANGE_BINDING);
-  hwloc_topology_set_io_types_filter(raw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+  hwloc_topology_set_io_types_filter(raw, search == DeviceSearch::kAll
+                                              ? HWLOC_TYPE_FILTER_KEEP_IMPORTANT
+                                              : HWLOC_TYPE_FILTER_KEEP_NONE);
   return hwloc;
 }
 
@@ -270,8 +272,8 @@ Status fill(TopologyState& state) {
 
 }  // namespace
 
-Result<Topology> Topology::of_this_machine() {
-  Result<HwlocTopology> hwloc = make_hwloc();
+Result<Topology> Topology::of_this_machine(DeviceSearch search) {
+  Result<HwlocTopology> hwloc = make_hwloc(search);
   if (!hwloc) {
     return std::move(hwloc).error();
   }
@@ -305,7 +307,7 @@ Result<Topology> Topology::from_xml(const std::string& path) {
     return std::move(text).error();
   }
   PINION_RETURN_IF_ERROR(check_format(path, *text));
-  Result<HwlocTopology> hwloc = make_hwloc();
+  Result<HwlocTopology> hwloc = make_hwloc(DeviceSearch::kAll);
   if (!hwloc) {
     return std::move(hwloc).error();
   }

@@ -1,5 +1,7 @@
 #include "grant_log.hpp"
 
+#include <signal.h>
+
 #include <cerrno>
 #include <vector>
 
@@ -34,18 +36,16 @@ json fences_of(const std::vector<protocol::Lease>& leases) {
   return fences;
 }
 
-void write(std::FILE* file, const json& line) {
-  // Flushed at once: the log must tell the story up to the moment of a crash.
-  // The words of a failure may hold a path that is not UTF-8.
-  const std::string text = line.dump(-1, ' ', false, json::error_handler_t::replace);
-  std::fprintf(file, "%s\n", text.c_str());
-  std::fflush(file);
+// The words of a failure may hold a path that is not UTF-8.
+std::string text_of(const json& line) {
+  return line.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace
 
-Result<GrantLog> GrantLog::open(const std::string& path) {
+Result<GrantLog> GrantLog::open(const std::string& path, std::uint64_t stop_after) {
   GrantLog log;
+  log.stop_after_ = stop_after;
   log.file_.reset(std::fopen(path.c_str(), "we"));
   if (!log.file_) {
     return Status::from_errno(errno, "cannot write the grant log " + path);
@@ -53,11 +53,20 @@ Result<GrantLog> GrantLog::open(const std::string& path) {
   return log;
 }
 
+void GrantLog::write(const std::string& line) {
+  // Flushed at once: the log must tell the story up to the moment of a crash.
+  std::fprintf(file_.get(), "%s\n", line.c_str());
+  std::fflush(file_.get());
+  if (++line_count_ == stop_after_) {
+    raise(SIGSTOP);
+  }
+}
+
 void GrantLog::joined(LoggedRank who, std::int64_t pid) {
   if (file_) {
     json line = line_of("joined", who);
     line["pid"] = pid;
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 
@@ -66,13 +75,13 @@ void GrantLog::lost(LoggedRank who, const std::string& reason, bool returns) {
     json line = line_of("lost", who);
     line["reason"] = reason;
     line["returns"] = returns;
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 
 void GrantLog::left(LoggedRank who) {
   if (file_) {
-    write(file_.get(), line_of("left", who));
+    write(text_of(line_of("left", who)));
   }
 }
 
@@ -83,7 +92,7 @@ void GrantLog::granted(LoggedRank who, const protocol::Grant& grant) {
     line["stage"] = name_of(grant.stage);
     line["units"] = units_of(grant.leases);
     line["fences"] = fences_of(grant.leases);
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 
@@ -100,7 +109,7 @@ void GrantLog::settled(LoggedRank who, const protocol::Report& report,
     if (verdict.code != ErrorCode::kOk) {
       line["why"] = verdict.text;
     }
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 
@@ -112,7 +121,7 @@ void GrantLog::failed(LoggedRank who, const protocol::BatchFailed& failed) {
     line["unit"] = failed.bad_unit;
     line["units"] = units_of(failed.batch);
     line["why"] = failed.failure.text;
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 
@@ -120,7 +129,7 @@ void GrantLog::step_done(LoggedRank told, std::uint64_t step) {
   if (file_) {
     json line = line_of("done", told);
     line["step"] = step;
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 
@@ -130,7 +139,7 @@ void GrantLog::descriptor_passed(LoggedRank to, LoggedRank made_by, const BlobHa
     line["made_by_rank"] = made_by.rank;
     line["made_by_incarnation"] = made_by.incarnation;
     line["segment"] = blob.segment;
-    write(file_.get(), line);
+    write(text_of(line));
   }
 }
 

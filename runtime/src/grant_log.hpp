@@ -26,8 +26,9 @@ class GrantLog {
   /// A log that goes nowhere.
   GrantLog() = default;
 
+  /// In tests the process stops itself (SIGSTOP) once the log has `stop_after` lines; 0: never.
   /// Errors: those of opening the file.
-  [[nodiscard]] static Result<GrantLog> open(const std::string& path);
+  [[nodiscard]] static Result<GrantLog> open(const std::string& path, std::uint64_t stop_after = 0);
 
   void joined(LoggedRank who, std::int64_t pid);
   void lost(LoggedRank who, const std::string& reason, bool returns);
@@ -39,10 +40,14 @@ class GrantLog {
   void descriptor_passed(LoggedRank to, LoggedRank made_by, const BlobHandle& blob);
 
  private:
+  void write(const std::string& line);
+
   struct Close {
     void operator()(std::FILE* file) const noexcept { std::fclose(file); }
   };
   std::unique_ptr<std::FILE, Close> file_;
+  std::uint64_t line_count_ = 0;
+  std::uint64_t stop_after_ = 0;
 };
 
 }  // namespace pinion

@@ -118,7 +118,7 @@ Status Job::State::become_rank(UniqueFd socket) {
   settings.spill_directory = welcome.spill_directory;
   settings.spill_bytes_max = welcome.spill_bytes_max;
   if (welcome.binds_memory) {
-    Result<Topology> found = Topology::of_this_machine();
+    Result<Topology> found = Topology::of_this_machine(DeviceSearch::kNone);
     if (!found) {
       return std::move(found).error();
     }
@@ -152,7 +152,7 @@ Status Job::State::become_rank(UniqueFd socket) {
 }
 
 Status Job::State::become_job() {
-  Result<Topology> found = Topology::of_this_machine();
+  Result<Topology> found = Topology::of_this_machine(DeviceSearch::kNone);
   if (!found) {
     return std::move(found).error();
   }

@@ -138,8 +138,11 @@ BindTo bind_to(RankBinding binding) {
 
 Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings,
                                    const std::string& topology_file) {
+  // Devices take most of the time that it takes to start `true`.
+  const DeviceSearch search =
+      spec.map_by == RankMapping::kGpu ? DeviceSearch::kAll : DeviceSearch::kNone;
   Result<Topology> topology =
-      topology_file.empty() ? Topology::of_this_machine() : Topology::from_xml(topology_file);
+      topology_file.empty() ? Topology::of_this_machine(search) : Topology::from_xml(topology_file);
   if (!topology) {
     return std::move(topology).error();
   }

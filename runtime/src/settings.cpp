@@ -107,6 +107,11 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.spill_bytes_max, v, 0);
      }},
+    {"shard-deaths-max", "a number, 1 or more",
+     "ranks that may die while they hold a shard before the job gives it up [3]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint32_t>(s.shard_deaths_max, v, 1);
+     }},
     {"seed", "a number", "what the random seeds of shards derive from [1]",
      [](Settings& s, std::string_view v) { return set_number<std::uint64_t>(s.seed, v, 0); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
@@ -126,6 +131,13 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) { return set_flag(s.test_no_acceptance, v); }},
     {"test-no-descriptors", "0 or 1", "tests only: the agent passes no descriptors on [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.test_no_descriptors, v); }},
+    {"test-no-fences", "0 or 1", "tests only: reports are accepted whoever holds the shards [0]",
+     [](Settings& s, std::string_view v) { return set_flag(s.test_no_fences, v); }},
+    {"test-stop-after", "a number, 0 or more",
+     "tests only: the agent stops itself when its grant log has so many lines; 0: never [0]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint64_t>(s.test_stop_after, v, 0);
+     }},
 };
 
 std::string variable_name(const char* name) {

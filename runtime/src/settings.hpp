@@ -25,6 +25,7 @@ struct Settings {
   std::uint64_t memory_bytes = 0;        ///< Budget of a rank; 0: its share of half of the memory.
   std::string spill_directory = "/tmp";  ///< Where blobs go that memory has no room for.
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
+  std::uint32_t shard_deaths_max = 3;  ///< Ranks that a shard may take along before it fails.
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.
@@ -36,6 +37,11 @@ struct Settings {
   bool test_no_fast_forward = false;
   bool test_no_acceptance = false;
   bool test_no_descriptors = false;
+  bool test_no_fences = false;
+
+  /// The agent stops itself (SIGSTOP) when its grant log has so many lines, so that a test may act
+  /// at a moment of the job that it names; 0: never.
+  std::uint64_t test_stop_after = 0;
 };
 
 /// Sets one value. Errors: kInvalidArgument for an unknown name or a value that does not fit; says

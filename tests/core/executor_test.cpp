@@ -6,11 +6,14 @@
 #include <atomic>
 #include <cstddef>
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <latch>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -73,9 +76,25 @@ class NarrowAffinity {
   cpu_set_t before_{};
 };
 
+// Threads of this process less those that are at their end: one that was joined is still listed for
+// a moment.
 std::ptrdiff_t thread_count() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
-                       std::filesystem::directory_iterator());
+  constexpr unsigned kExiting = 0x4;  // PF_EXITING of the kernel, set before a join returns.
+  std::ptrdiff_t count = 0;
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", gone)) {
+    std::ifstream file(task.path() / "stat");
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    std::istringstream fields(text.substr(std::min(text.rfind(')') + 1, text.size())));
+    std::string skipped;
+    unsigned flags = kExiting;  // Of a thread that has gone meanwhile.
+    for (int field = 3; field < 9; ++field) {
+      fields >> skipped;
+    }
+    fields >> flags;
+    count += fields && (flags & kExiting) == 0 ? 1 : 0;
+  }
+  return count;
 }
 
 // Gives each worker of `executor` one task, which ends when all of them run. Hangs if they cannot.

@@ -17,17 +17,20 @@ TEST(SystemTimer, CallsBackInTheOrderOfTheTimes) {
   const auto timer = SystemTimer::create().value();
   std::latch done(4);
   std::vector<int> order;
-  const Instant now = timer->clock().now();
   const auto note = [&](int number) {
     return [&order, &done, number] {
       order.push_back(number);
       done.count_down();
     };
   };
-  timer->call_at(now + std::chrono::milliseconds(20), note(3));
-  timer->call_at(now + std::chrono::milliseconds(10), note(1));
-  timer->call_at(now + std::chrono::milliseconds(10), note(2));
-  timer->call_at(now + std::chrono::milliseconds(30), note(4));
+  // All are there before the first can be called, as one callback runs at a time.
+  timer->call_at({}, [&] {
+    const Instant now = timer->clock().now();
+    timer->call_at(now + std::chrono::milliseconds(20), note(3));
+    timer->call_at(now + std::chrono::milliseconds(10), note(1));
+    timer->call_at(now + std::chrono::milliseconds(10), note(2));
+    timer->call_at(now + std::chrono::milliseconds(30), note(4));
+  });
   done.wait();
   EXPECT_THAT(order, ElementsAre(1, 2, 3, 4));
 }

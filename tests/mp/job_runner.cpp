@@ -103,13 +103,13 @@ RunningCommand::~RunningCommand() {
   }
 }
 
-std::optional<int> RunningCommand::wait_for(std::chrono::seconds patience) {
+std::optional<int> RunningCommand::wait_for(std::chrono::milliseconds patience) {
   if (status_) {
     return status_;
   }
   const int watch = static_cast<int>(syscall(SYS_pidfd_open, pid_, 0));
   pollfd watched{watch, POLLIN, 0};
-  const int ready = poll(&watched, 1, static_cast<int>(patience.count() * 1000));
+  const int ready = poll(&watched, 1, static_cast<int>(patience.count()));
   close(watch);
   int wait_status = 0;
   if (ready == 1 && waitpid(pid_, &wait_status, 0) == pid_) {
@@ -243,13 +243,26 @@ std::size_t count_of(const std::string& part, const std::string& text) {
   return count;
 }
 
-pid_t parent_of(pid_t pid) {
+namespace {
+
+// What follows "NAME:" and white space in /proc/PID/status; empty when there is no such process.
+std::string status_of(pid_t pid, const std::string& name) {
   for (const std::string& line : lines_of(read_file("/proc/" + std::to_string(pid) + "/status"))) {
-    if (line.starts_with("PPid:")) {
-      return static_cast<pid_t>(std::atoi(line.c_str() + 5));
+    if (line.starts_with(name + ":\t")) {
+      return line.substr(name.size() + 2);
     }
   }
-  return 0;
+  return "";
+}
+
+}  // namespace
+
+pid_t parent_of(pid_t pid) {
+  return static_cast<pid_t>(std::atoi(status_of(pid, "PPid").c_str()));
+}
+
+bool is_stopped(pid_t pid) {
+  return status_of(pid, "State").starts_with("T");
 }
 
 std::vector<std::string> named_things(const std::string& except) {

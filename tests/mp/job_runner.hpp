@@ -30,7 +30,7 @@ class RunningCommand {
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
   /// The exit status as a shell gives it (128 + signal); empty when it still runs at the deadline.
-  [[nodiscard]] std::optional<int> wait_for(std::chrono::seconds patience);
+  [[nodiscard]] std::optional<int> wait_for(std::chrono::milliseconds patience);
 
   [[nodiscard]] std::string output() const;
   [[nodiscard]] std::string errors() const;
@@ -104,6 +104,9 @@ void write_file(const std::string& path, const std::string& content);
 
 /// The parent of a process, 0 when there is no such process.
 [[nodiscard]] pid_t parent_of(pid_t pid);
+
+/// Whether a signal has stopped the process.
+[[nodiscard]] bool is_stopped(pid_t pid);
 
 /// The names under /dev/shm and /tmp and the named Unix sockets, less those that hold `except`.
 [[nodiscard]] std::vector<std::string> named_things(const std::string& except);

@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace pinion {
@@ -54,6 +57,41 @@ std::vector<std::uint64_t> accepted_shards(const std::vector<json>& log, std::ui
   return shards;
 }
 
+std::vector<std::string> fence_violations(const std::vector<json>& log) {
+  struct Unit {
+    std::uint64_t fence = 0;
+    std::uint64_t rank = 0;
+    std::uint64_t incarnation = 0;
+    bool accepted = false;
+  };
+  std::map<std::tuple<std::uint64_t, std::string, std::uint64_t>, Unit> units;
+  std::vector<std::string> violations;
+  for (const json& line : log) {
+    const std::string event = line.at("event");
+    if (event != "grant" && event != "accepted") {
+      continue;
+    }
+    const json& numbers = line.at("units");
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      Unit& unit = units[{line.at("step"), line.at("stage"), numbers[i]}];
+      const Unit named{line.at("fences")[i], line.at("rank"), line.at("incarnation")};
+      if (event == "grant") {
+        unit = {named.fence, named.rank, named.incarnation, unit.accepted};
+        continue;
+      }
+      const bool is_holder = unit.fence == named.fence && unit.rank == named.rank &&
+                             unit.incarnation == named.incarnation;
+      if (unit.accepted || !is_holder) {
+        violations.push_back("unit " + numbers[i].dump() +
+                             (unit.accepted ? " was accepted before: " : " was not held: ") +
+                             line.dump());
+      }
+      unit.accepted = true;
+    }
+  }
+  return violations;
+}
+
 std::vector<std::uint64_t> each_once(std::uint64_t count) {
   std::vector<std::uint64_t> shards(count);
   std::iota(shards.begin(), shards.end(), 0u);
@@ -71,6 +109,19 @@ RunningCommand::Environment JobTest::environment(RunningCommand::Environment add
 
 bool JobTest::something_runs() const {
   return !processes_with("PINION_TEST_TOKEN=" + token_).empty();
+}
+
+pid_t JobTest::stopped_agent(RunningCommand& running) const {
+  pid_t agent = 0;
+  static_cast<void>(eventually([&] {
+    for (const json& line : grant_log()) {
+      if (line.at("event") == "joined" && agent <= 0) {
+        agent = parent_of(line.at("pid").get<pid_t>());
+      }
+    }
+    return is_stopped(agent) || running.wait_for(std::chrono::seconds(0)).has_value();
+  }));
+  return is_stopped(agent) ? agent : 0;
 }
 
 bool JobTest::bodies_have_begun() const {

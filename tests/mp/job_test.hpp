@@ -27,6 +27,10 @@ namespace pinion {
 [[nodiscard]] std::vector<std::uint64_t> accepted_shards(const std::vector<nlohmann::json>& log,
                                                          std::uint64_t step);
 
+/// What the log shows of the sink's rule, seen from outside: each unit that was accepted although
+/// it had been before, or not from the life whose grant of it was the last one. In words.
+[[nodiscard]] std::vector<std::string> fence_violations(const std::vector<nlohmann::json>& log);
+
 /// 0 to count - 1: what accepted_shards() gives when each was accepted once.
 [[nodiscard]] std::vector<std::uint64_t> each_once(std::uint64_t count);
 
@@ -73,6 +77,13 @@ class JobTest : public testing::Test {
   }
   [[nodiscard]] std::vector<std::string> grant_log_option() const {
     return {"--grant-log", path("grants")};
+  }
+
+  /// Waits until the agent of a job that was given stop_option() has stopped itself; its process,
+  /// or 0 when the job has ended before. SIGCONT lets it go on.
+  [[nodiscard]] pid_t stopped_agent(RunningCommand& running) const;
+  [[nodiscard]] static std::vector<std::string> stop_option(std::size_t line_count) {
+    return {"--set", "test-stop-after=" + std::to_string(line_count)};
   }
 
   /// Waits until both ranks have begun a body of gated_program.

@@ -16,6 +16,7 @@ namespace pinion {
 namespace {
 
 using nlohmann::json;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using namespace std::chrono_literals;
 
@@ -37,7 +38,10 @@ TEST_F(ShmCommand, ShowsTheSlabsOfAJobAtWork) {
   ASSERT_EQ(job.at("segments").size(), 1u) << shown.output;
   const json& slab = job.at("segments")[0];
   EXPECT_EQ(slab.at("kind"), "slab");
-  EXPECT_EQ(slab.at("owner"), std::to_string(pid_of(grant_log(), 0, 1)));
+  // Rank 0, unless it came so late that rank 1 has planned.
+  EXPECT_THAT(
+      slab.at("owner").get<std::string>(),
+      AnyOf(std::to_string(pid_of(grant_log(), 0, 1)), std::to_string(pid_of(grant_log(), 1, 1))));
   EXPECT_EQ(slab.at("blob_count"), 1);
   EXPECT_EQ(slab.at("kept_count"), 1);
   EXPECT_GE(slab.at("reference_count"), 1);

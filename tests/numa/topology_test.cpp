@@ -311,6 +311,22 @@ TEST(Topology, OfThisMachineHasANodeAndAUsableCpu) {
   EXPECT_LE(topology.worker_count_max(), topology.usable_cpu_count());
 }
 
+TEST(Topology, OfThisMachineIsTheSameWithoutItsDevices) {
+  const Topology whole = Topology::of_this_machine().value();
+  const Topology bare = Topology::of_this_machine(DeviceSearch::kNone).value();
+  EXPECT_TRUE(bare.is_this_machine());
+  EXPECT_TRUE(bare.gpus().empty());
+  EXPECT_TRUE(bare.nics().empty());
+  EXPECT_EQ(bare.usable_cpus(), whole.usable_cpus());
+  EXPECT_EQ(bare.core_count(), whole.core_count());
+  EXPECT_EQ(bare.package_count(), whole.package_count());
+  ASSERT_EQ(bare.nodes().size(), whole.nodes().size());
+  for (std::size_t i = 0; i < whole.nodes().size(); ++i) {
+    EXPECT_EQ(bare.nodes()[i].place, whole.nodes()[i].place);
+    EXPECT_EQ(bare.nodes()[i].cpus, whole.nodes()[i].cpus);
+  }
+}
+
 TEST(Topology, OfThisMachineUsesOnlyWhatTheAffinityMaskHolds) {
   const Topology whole = Topology::of_this_machine().value();
   unsigned cpu = 0;

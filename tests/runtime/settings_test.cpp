@@ -44,6 +44,7 @@ const std::vector<Example>& examples() {
       {"spill-directory", "/a/disk", "'/a/disk'",
        [](const Settings& s) { return s.spill_directory == "/a/disk"; }},
       {"spill-bytes-max", "7", "7", [](const Settings& s) { return s.spill_bytes_max == 7; }},
+      {"shard-deaths-max", "5", "5", [](const Settings& s) { return s.shard_deaths_max == 5; }},
       {"seed", "99", "99", [](const Settings& s) { return s.seed == 99; }},
       {"quiet", "yes", "true", [](const Settings& s) { return s.quiet; }},
       {"grace-seconds", "0.5", "0.5", [](const Settings& s) { return s.grace == 500ms; }},
@@ -55,6 +56,8 @@ const std::vector<Example>& examples() {
       {"test-no-acceptance", "true", "true",
        [](const Settings& s) { return s.test_no_acceptance; }},
       {"test-no-descriptors", "1", "1", [](const Settings& s) { return s.test_no_descriptors; }},
+      {"test-no-fences", "1", "1", [](const Settings& s) { return s.test_no_fences; }},
+      {"test-stop-after", "12", "12", [](const Settings& s) { return s.test_stop_after == 12; }},
   };
   return all;
 }
@@ -247,6 +250,7 @@ TEST(Setting, RefusesWhatDoesNotFitAndStaysAsItWas) {
       {"memory-bytes", {"", "-1", "1GiB"}},
       {"spill-directory", {""}},
       {"spill-bytes-max", {"", "-1", "1GiB"}},
+      {"shard-deaths-max", {"", "0", "-1", "4294967296"}},
       {"seed", {"", "-1", "18446744073709551616"}},
       {"quiet", {"", "2", "YES", "on", "-1"}},
       {"trace", {""}},

@@ -134,6 +134,22 @@ TEST_F(RankMachineTest, SendsHeartbeatsWhileItHoldsLeases) {
   EXPECT_THAT(sent<Heartbeat>(), IsEmpty());
 }
 
+TEST_F(RankMachineTest, SendsHeartbeatsOftenEnoughForAShortLease) {
+  begin();
+  receive(Grant{.step = 1,
+                .stage = Stage::kMap,
+                .unit_count_left = 9,
+                .lease_duration = 600ms,
+                .leases = {lease(0, 1)}});
+  for (int beat = 0; beat < 3; ++beat) {
+    EXPECT_EQ(machine_.next_deadline(), now_ + 200ms);
+    tick(200ms);
+    EXPECT_THAT(sent<Heartbeat>(), SizeIs(1));
+    receive(HeartbeatAck{.step = 1, .sent_ns = now_.time_since_epoch().count()});
+    EXPECT_THAT(found<DropLeases>(), IsEmpty());
+  }
+}
+
 TEST_F(RankMachineTest, StopsUsingWhatIsNotExtendedAtFourFifthsOfTheLease) {
   begin();
   grant({lease(0, 1), lease(1, 2)});

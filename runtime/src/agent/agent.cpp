@@ -105,7 +105,7 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
   settings->memory_bytes = *rank_budget;
   GrantLog log;
   if (!settings->grant_log.empty()) {
-    Result<GrantLog> opened = GrantLog::open(settings->grant_log);
+    Result<GrantLog> opened = GrantLog::open(settings->grant_log, settings->test_stop_after);
     if (!opened) {
       return std::move(opened).error();
     }
@@ -154,7 +154,10 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                .epoch = kEpoch,
                .rank_count = spec.rank_count,
                .lease_duration = settings_.lease_duration,
-               .fast_forward = !settings_.test_no_fast_forward},
+               .death_count_max = settings_.shard_deaths_max,
+               .fast_forward = !settings_.test_no_fast_forward,
+               .mutations = {.accept_stale_fence = settings_.test_no_fences,
+                             .accept_twice = settings_.test_no_fences}},
               {.send =
                    [this](std::uint32_t rank, const std::vector<std::byte>& message) {
                      if (ranks_[rank].connected) {

@@ -9,6 +9,8 @@
 namespace pinion::protocol {
 namespace {
 
+constexpr Duration kHeartbeatMin = std::chrono::milliseconds(1);
+
 struct HeldLease {
   Lease lease = {};
   Instant usable_until = {};
@@ -41,6 +43,8 @@ struct RankMachine::State {
   void finish(StepFinished finished);
   void drop_overdue();
   void claim();
+  /// Three in the time of a lease, where that is short.
+  [[nodiscard]] Duration heartbeat() const;
   void beat();
   void give_back_held(Stage stage, std::vector<Lease> leases);
   [[nodiscard]] bool holds(Stage stage, const Lease& lease) const;
@@ -233,10 +237,10 @@ void RankMachine::State::on(const Grant& grant) {
     shards.clear();
     effects->push_back(std::move(stale));
   }
-  if (held_count() == 0) {
-    next_heartbeat = now + options.heartbeat;
-  }
   lease_duration = grant.lease_duration;
+  if (held_count() == 0) {
+    next_heartbeat = now + heartbeat();
+  }
   for (const Lease& lease : grant.leases) {
     held(grant.stage)[lease.unit] = {.lease = lease, .usable_until = now + usable(lease_duration)};
   }
@@ -328,8 +332,12 @@ void RankMachine::State::claim() {
   effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
 }
 
+Duration RankMachine::State::heartbeat() const {
+  return std::min(options.heartbeat, std::max(lease_duration / 3, kHeartbeatMin));
+}
+
 void RankMachine::State::beat() {
-  next_heartbeat = now + options.heartbeat;
+  next_heartbeat = now + heartbeat();
   if (held_count() == 0) {
     return;
   }
