@@ -13,11 +13,10 @@ using protocol::Lease;
 using protocol::Stage;
 
 SimRank::SimRank(World& world, std::uint32_t rank, std::uint32_t incarnation)
-    : world_(world), rank_(rank), incarnation_(incarnation) {}
-
-void SimRank::begin() {
-  enter_next_step();
-}
+    : world_(world),
+      rank_(rank),
+      incarnation_(incarnation),
+      workers_(world.options().worker_count) {}
 
 void SimRank::receive(const protocol::Message& message) {
   if (machine_ == nullptr) {
@@ -29,97 +28,95 @@ void SimRank::receive(const protocol::Message& message) {
 
 void SimRank::enter_next_step() {
   ++step_;
-  shape_ = world_.options().shape_of(step_);
+  shape_ = &world_.shape(step_);
   stage_ = Stage::kMap;
   unit_count_left_ = 0;
-  workers_.resize(world_.options().worker_count);
-  merged_.reset();
+  partials_.clear();
   unsettled_.clear();
   machine_ = std::make_unique<protocol::RankMachine>(
-      protocol::RankOptions{.lease_count_max = world_.options().lease_count_max,
-                            .heartbeat = world_.options().heartbeat},
+      protocol::RankOptions{
+          .lease_count_max = static_cast<std::uint32_t>(world_.options().lease_count_max),
+          .heartbeat = world_.options().heartbeat,
+          .mutations = world_.options().rank_mutations},
       protocol::EnterStep{.step = step_, .fingerprint = mix(step_), .description = "a sum"});
   machine_->start(now(), effects_);
   carry_out_effects();
 }
 
+/// What an effect leads to may ask for more effects; they come behind those that are there.
 void SimRank::carry_out_effects() {
-  std::move(effects_.begin(), effects_.end(), std::back_inserter(to_do_));
-  effects_.clear();
   if (std::exchange(carrying_out_, true)) {
     return;
   }
-  while (!to_do_.empty()) {
-    const protocol::RankEffect effect = std::move(to_do_.front());
-    to_do_.pop_front();
-    std::visit([this](const auto& what) { carry_out(what); }, effect);
+  for (std::size_t i = 0; i < effects_.size(); ++i) {
+    protocol::RankEffect effect = std::move(effects_[i]);
+    std::visit([this](auto& what) { carry_out(what); }, effect);
   }
+  effects_.clear();
   carrying_out_ = false;
   schedule_tick();
 }
 
-void SimRank::carry_out(const protocol::SendMessage& send) {
-  world_.send_to_coordinator(*this, send.message);
+void SimRank::carry_out(protocol::SendMessage& send) {
+  world_.send_to_coordinator(*this, std::move(send.message));
 }
 
 void SimRank::carry_out(const protocol::StartPlanning&) {
-  const bool able = world_.options().every_rank_plans || world_.options().planner_rank == rank_;
-  world_.post(*this, world_.random().between(Duration::zero(), Duration(80ms)),
-              [able, step = step_](SimRank& self) {
-                if (self.step_ != step || self.machine_ == nullptr) {
-                  return;
-                }
-                if (able) {
-                  protocol::PlanReady plan;
-                  plan.plan = self.world_.store().create({.kind = BlobKind::kPlan, .step = step});
-                  plan.partition_count = self.shape_.partition_count;
-                  plan.ordered_batch_shard_count = self.shape_.ordered_batch_shard_count;
-                  for (const std::uint64_t bytes : self.shape_.shard_bytes) {
-                    plan.shards.push_back({.weight = bytes});
-                  }
-                  self.machine_->plan_ready(std::move(plan), self.now(), self.effects_);
-                } else {
-                  self.machine_->plan_failed({.code = ErrorCode::kUnavailable, .text = "no input"},
-                                             self.now(), self.effects_);
-                }
-                self.carry_out_effects();
-              });
+  world_.post(*this, world_.random().between(Duration::zero(), world_.options().body_max * 5),
+              {.payload = static_cast<std::uint32_t>(step_), .kind = EventKind::kPlanIsMade});
+}
+
+void SimRank::plan(std::uint64_t step) {
+  if (step_ != step || machine_ == nullptr) {
+    return;
+  }
+  const SimOptions& options = world_.options();
+  if (options.every_rank_plans || options.steadfast_rank == rank_) {
+    protocol::PlanReady plan;
+    plan.plan = world_.store().create({.kind = BlobKind::kPlan, .step = step});
+    plan.partition_count = shape_->partition_count;
+    plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
+    plan.shards.reserve(shape_->shard_bytes.size());
+    for (const std::uint64_t bytes : shape_->shard_bytes) {
+      plan.shards.push_back({.weight = bytes});
+    }
+    machine_->plan_ready(std::move(plan), now(), effects_);
+  } else {
+    world_.reached("a rank could not plan");
+    machine_->plan_failed({.code = ErrorCode::kUnavailable, .text = "no input"}, now(), effects_);
+  }
+  carry_out_effects();
 }
 
 void SimRank::carry_out(const protocol::UsePlan& use) {
-  world_.expect(use.started.shard_count == shape_.shard_bytes.size() &&
-                    use.started.ordered_batch_shard_count == shape_.ordered_batch_shard_count,
+  world_.expect(use.started.shard_count == shape_->shard_bytes.size() &&
+                    use.started.ordered_batch_shard_count == shape_->ordered_batch_shard_count,
                 "a plan of another step");
 }
 
-void SimRank::carry_out(const protocol::UsePartials& use) {
-  merged_.emplace(shape_.partition_count);
-  for (const BlobHandle& blob : use.partials) {
-    const BlobContent* const partial = world_.store().find_kept(blob);
-    if (partial == nullptr) {
-      // The step ended while the message was on its way.
-      merged_.reset();
-      return;
-    }
-    for (std::size_t partition = 0; partition < merged_->size(); ++partition) {
-      (*merged_)[partition] = shape_.join((*merged_)[partition], partial->sums[partition]);
-    }
-  }
+void SimRank::carry_out(protocol::UsePartials& use) {
+  partials_ = std::move(use.partials);
 }
 
 void SimRank::carry_out(const protocol::RunLeases& run) {
   world_.expect(stage_ == Stage::kMap || run.stage == Stage::kMerge, "a stage that goes back");
   stage_ = run.stage;
   unit_count_left_ = run.unit_count_left;
+  if (waiting_begin_ == waiting_.size()) {
+    waiting_.clear();
+    waiting_begin_ = 0;
+  }
   waiting_.insert(waiting_.end(), run.leases.begin(), run.leases.end());
   put_to_work();
 }
 
 void SimRank::carry_out(const protocol::DropLeases& drop) {
-  ++world_.probes().dropped_leases;
+  world_.reached("a rank dropped leases");
   const auto dropped = [&drop](const Lease& lease) {
     return std::find(drop.leases.begin(), drop.leases.end(), lease) != drop.leases.end();
   };
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(waiting_begin_));
+  waiting_begin_ = 0;
   std::erase_if(waiting_, dropped);
   for (Worker& worker : workers_) {
     if (std::any_of(worker.batch.begin(), worker.batch.end(), dropped)) {
@@ -144,23 +141,27 @@ void SimRank::carry_out(const protocol::BatchSettled& settled) {
   const bool kept = world_.store().find_kept(found->second) != nullptr;
   const bool accepted = settled.failure.code == ErrorCode::kOk;
   world_.expect(accepted || !kept, "a refused output is kept");
-  ++(accepted ? world_.probes().accepted_reports : world_.probes().refused_reports);
+  ++(accepted ? world_.figures().accepted_reports : world_.figures().refused_reports);
   unsettled_.erase(found);
 }
 
 void SimRank::carry_out(const protocol::StepFinished& finished) {
-  if (finished.failure.code != ErrorCode::kOk) {
-    world_.expect(false, "step " + std::to_string(step_) + " failed: " + finished.failure.text);
+  if (finished.job_failed) {
+    world_.fail("the job failed: " + finished.failure.text);
     return;
   }
-  world_.check_result(step_, finished.done);
-  to_do_.clear();
+  if (finished.failure.code != ErrorCode::kOk) {
+    world_.check_failure(step_, finished.failure);
+  } else {
+    world_.check_result(step_, finished.done);
+  }
+  effects_.clear();
   machine_.reset();
   drop_all_work();
   if (step_ < world_.options().step_count) {
     // The program thinks about the result for a while.
-    world_.post(*this, world_.random().between(Duration::zero(), Duration(20ms)),
-                [](SimRank& self) { self.enter_next_step(); });
+    world_.post(*this, world_.random().between(Duration::zero(), world_.options().body_max),
+                {.kind = EventKind::kNextStep});
     return;
   }
   world_.leave(*this);
@@ -168,8 +169,11 @@ void SimRank::carry_out(const protocol::StepFinished& finished) {
 
 void SimRank::drop_all_work() {
   waiting_.clear();
+  waiting_begin_ = 0;
   for (Worker& worker : workers_) {
-    worker = {.running = {}, .run = worker.run + 1, .batch = {}};
+    worker.running.reset();
+    ++worker.run;
+    worker.batch.clear();
   }
 }
 
@@ -178,9 +182,8 @@ void SimRank::put_to_work() {
     if (worker.running) {
       continue;
     }
-    if (!waiting_.empty()) {
-      worker.running = waiting_.front();
-      waiting_.pop_front();
+    if (waiting_begin_ < waiting_.size()) {
+      worker.running = waiting_[waiting_begin_++];
       run_on(worker);
     } else if (!worker.batch.empty() && unit_count_left_ == 0) {
       seal(stage_, std::exchange(worker.batch, {}));
@@ -190,34 +193,38 @@ void SimRank::put_to_work() {
 
 void SimRank::run_on(Worker& worker) {
   Random& random = world_.random();
-  Duration duration = random.between(Duration(100us), Duration(15ms));
-  if (random.chance(world_.options().slow_body)) {
-    duration += world_.options().lease_duration * 2;
+  const SimOptions& options = world_.options();
+  Duration duration = random.between(options.body_max / 100, options.body_max) *
+                      static_cast<Duration::rep>(world_.slowness(rank_));
+  if (random.chance(options.faults[Fault::kBodyStalls])) {
+    world_.count(Fault::kBodyStalls);
+    duration += options.lease_duration * 2;
   }
-  const auto worker_index = static_cast<std::size_t>(&worker - workers_.data());
-  world_.post(*this, duration, [worker_index, run = ++worker.run](SimRank& self) {
-    if (self.workers_[worker_index].run == run) {
-      self.end_run(worker_index);
-    }
-  });
+  world_.post(*this, duration,
+              {.payload = ++worker.run,
+               .kind = EventKind::kBodyEnds,
+               .worker = static_cast<std::uint16_t>(&worker - workers_.data())});
 }
 
-void SimRank::end_run(std::size_t worker_index) {
+void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
   Worker& worker = workers_[worker_index];
+  if (worker.run != run || !worker.running) {
+    return;
+  }
   const Lease lease = *std::exchange(worker.running, {});
   const SimOptions& options = world_.options();
-  if (stage_ == Stage::kMerge && !merged_) {
-    fail_batch(worker, lease, ErrorCode::kNotFound);
-  } else if (lease.attempt < 3 && world_.random().chance(options.body_failure)) {
-    ++world_.probes().failed_bodies;
+  if (poisoned(lease)) {
     fail_batch(worker, lease, ErrorCode::kUnknown);
-  } else if (world_.random().chance(options.batch_discard)) {
+  } else if (lease.attempt < 3 && world_.random().chance(options.faults[Fault::kBodyFails])) {
+    world_.count(Fault::kBodyFails);
+    fail_batch(worker, lease, ErrorCode::kUnknown);
+  } else if (world_.random().chance(options.faults[Fault::kDiscard])) {
+    world_.count(Fault::kDiscard);
     worker.batch.push_back(lease);
-    machine_->give_back(stage_, std::exchange(worker.batch, {}), now(), effects_);
-    carry_out_effects();
+    give_back_batch(worker);
   } else {
     worker.batch.push_back(lease);
-    if (stage_ == Stage::kMerge || shape_.map_units().ordered() ||
+    if (stage_ == Stage::kMerge || shape_->map_units().ordered() ||
         worker.batch.size() >= options.batch_shard_max) {
       seal(stage_, std::exchange(worker.batch, {}));
     }
@@ -226,6 +233,7 @@ void SimRank::end_run(std::size_t worker_index) {
 }
 
 void SimRank::fail_batch(Worker& worker, const Lease& bad, ErrorCode code) {
+  world_.reached("a batch failed");
   worker.batch.push_back(bad);
   machine_->batch_failed({.stage = stage_,
                           .bad_unit = bad.unit,
@@ -235,47 +243,86 @@ void SimRank::fail_batch(Worker& worker, const Lease& bad, ErrorCode code) {
   carry_out_effects();
 }
 
+void SimRank::give_back_batch(Worker& worker) {
+  world_.reached("a batch was given back");
+  machine_->give_back(stage_, std::exchange(worker.batch, {}), now(), effects_);
+  carry_out_effects();
+}
+
 void SimRank::seal(Stage stage, std::vector<Lease> batch) {
-  protocol::Report report{.stage = stage,
-                          .report = ++report_count_,
-                          .output = make_output(stage, batch),
-                          .batch = std::move(batch)};
-  for (const std::uint64_t shard : shards_of(stage, report.batch)) {
-    report.input_bytes += shape_.shard_bytes[shard];
+  const BlobHandle output = make_output(stage, batch);
+  if (output == BlobHandle{}) {
+    // The step ended while its partials were on their way.
+    world_.reached("partials were gone when they were to be merged");
+    machine_->give_back(stage, std::move(batch), now(), effects_);
+    carry_out_effects();
+    return;
   }
-  world_.post(*this, world_.random().between(Duration::zero(), Duration(2ms)),
-              [step = step_, report = std::move(report)](SimRank& self) {
-                if (self.step_ != step || self.machine_ == nullptr) {
-                  return;
-                }
-                self.unsettled_[report.report] = report.output;
-                self.machine_->batch_sealed(report, self.now(), self.effects_);
-                self.carry_out_effects();
-              });
+  protocol::Report report{
+      .step = step_, .stage = stage, .report = ++report_count_, .output = output};
+  if (stage == Stage::kMap) {
+    for (const std::uint64_t shard : shards_of(batch)) {
+      report.input_bytes += shape_->shard_bytes[shard];
+    }
+  }
+  report.batch = std::move(batch);
+  world_.post_report(*this, world_.random().between(Duration::zero(), Duration(2ms)),
+                     std::move(report));
+}
+
+void SimRank::hand_in(protocol::Report report) {
+  if (step_ != report.step || machine_ == nullptr) {
+    world_.reached("a batch was sealed in vain");
+    return;
+  }
+  unsettled_[report.report] = report.output;
+  if (world_.options().driver_mutations.release_before_accept) {
+    world_.expect(world_.store().release(report.output).empty(), "an output was released before");
+  }
+  machine_->batch_sealed(std::move(report), now(), effects_);
+  carry_out_effects();
 }
 
 BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
-  if (stage == Stage::kMerge) {
+  if (stage == Stage::kMap) {
     return world_.store().create(
-        {.kind = BlobKind::kResult, .step = step_, .sums = {(*merged_)[batch.front().unit]}});
+        {.kind = BlobKind::kPartial, .step = step_, .shards = shards_of(batch)});
   }
-  BlobContent partial{.kind = BlobKind::kPartial, .step = step_};
-  partial.sums.resize(shape_.partition_count);
-  partial.shards = shards_of(stage, batch);
-  for (const std::uint64_t shard : partial.shards) {
-    for (std::uint32_t partition = 0; partition < shape_.partition_count; ++partition) {
-      std::uint64_t& sum = partial.sums[partition];
-      sum = shape_.join(sum, world_.options().value_of(step_, shard, partition));
-    }
-  }
-  return world_.store().create(std::move(partial));
+  const std::optional<std::uint64_t> sum = merge(batch.front().unit);
+  return sum ? world_.store().create({.kind = BlobKind::kResult, .step = step_, .sum = *sum})
+             : BlobHandle{};
 }
 
-std::vector<std::uint64_t> SimRank::shards_of(Stage stage, const std::vector<Lease>& batch) const {
+std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
+  std::uint64_t sum = 0;
+  for (const BlobHandle& blob : partials_) {
+    const BlobContent* const partial = world_.store().find_kept(blob);
+    if (partial == nullptr) {
+      return std::nullopt;
+    }
+    std::uint64_t of_batch = 0;
+    for (const std::uint64_t shard : partial->shards) {
+      of_batch = shape_->join(
+          of_batch, world_.options().value_of(step_, shard, static_cast<std::uint32_t>(partition)));
+    }
+    sum = shape_->join(sum, of_batch);
+  }
+  return sum;
+}
+
+bool SimRank::poisoned(const Lease& lease) const {
+  if (!shape_->poison || stage_ != Stage::kMap) {
+    return false;
+  }
+  const protocol::MapUnits::ShardSpan shards = shape_->map_units().shards_of(lease.unit);
+  return shards.begin <= *shape_->poison && *shape_->poison < shards.end;
+}
+
+std::vector<std::uint64_t> SimRank::shards_of(const std::vector<Lease>& batch) const {
   std::vector<std::uint64_t> shards;
+  shards.reserve(batch.size());
   for (const Lease& lease : batch) {
-    const auto span = stage == Stage::kMap ? shape_.map_units().shards_of(lease.unit)
-                                           : protocol::MapUnits::ShardSpan{};
+    const protocol::MapUnits::ShardSpan span = shape_->map_units().shards_of(lease.unit);
     for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
       shards.push_back(shard);
     }
@@ -285,24 +332,34 @@ std::vector<std::uint64_t> SimRank::shards_of(Stage stage, const std::vector<Lea
 
 void SimRank::schedule_tick() {
   const Instant deadline = machine_ == nullptr ? Instant::max() : machine_->next_deadline();
-  if (deadline == Instant::max() || (next_tick_ > now() && next_tick_ <= deadline)) {
+  if (deadline < timer_set_for_) {
+    set_timer(deadline);
+  }
+}
+
+void SimRank::set_timer(Instant local) {
+  timer_set_for_ = local;
+  const Duration delay =
+      std::max(world_.clock(rank_).world(local) - world_.now(), Duration::zero());
+  world_.post(*this, delay, {.payload = ++timer_, .kind = EventKind::kRankTick});
+  if (world_.options().driver_mutations.double_timer) {
+    world_.post(*this, delay, {.payload = timer_, .kind = EventKind::kRankTick});
+  }
+}
+
+void SimRank::tick(std::uint32_t timer) {
+  if (timer != timer_ && !world_.options().driver_mutations.double_timer) {
     return;
   }
-  next_tick_ = deadline;
-  world_.post(*this, std::max(deadline - now(), Duration::zero()), [deadline](SimRank& self) {
-    if (self.next_tick_ != deadline) {
-      return;
-    }
-    self.next_tick_ = Instant::max();
-    if (self.machine_ != nullptr) {
-      self.machine_->tick(self.now(), self.effects_);
-      self.carry_out_effects();
-    }
-  });
+  timer_set_for_ = Instant::max();
+  if (machine_ != nullptr) {
+    machine_->tick(now(), effects_);
+    carry_out_effects();
+  }
 }
 
 Instant SimRank::now() const {
-  return world_.now();
+  return world_.clock(rank_).local(world_.now());
 }
 
 }  // namespace pinion::sim

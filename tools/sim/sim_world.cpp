@@ -1,6 +1,7 @@
 #include "sim/sim_world.hpp"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include <pinion/shard/protocol/wire.hpp>
@@ -15,202 +16,369 @@ constexpr std::uint32_t kEpoch = 3;
 
 /// A job whose chaos is over ends long before this, or hangs.
 constexpr Duration kPatience = 300s;
-constexpr std::uint64_t kEventCountMax = 300'000;
+
+constexpr std::uint64_t kCheckPeriod = 1 << 12;
+constexpr std::uint64_t kOftenPeriod = 1 << 16;
+constexpr std::uint64_t kStopwatchPeriod = 16;
 
 protocol::CoordinatorOptions coordinator_options(const SimOptions& options) {
   return {.job = kJob,
           .epoch = kEpoch,
-          .rank_count = options.rank_count,
+          .rank_count = static_cast<std::uint32_t>(options.rank_count),
           .lease_duration = options.lease_duration,
           .plan_patience = options.plan_patience,
           .attempt_count_max = 4,
           // Chaos kills more often than any real program dies.
-          .death_count_max = 1000,
+          .death_count_max = 1'000'000,
           .fast_forward = true,
           .mutations = options.mutations};
 }
 
-/// What arrives when `message` goes over a wire.
-protocol::Decoded over_the_wire(const protocol::Envelope& envelope,
-                                const protocol::Message& message) {
-  return protocol::decode(protocol::encode(envelope, message)).value();
-}
-
 }  // namespace
 
-Probes& Probes::operator+=(const Probes& other) {
-  events += other.events;
-  crashes += other.crashes;
-  deaths_for_good += other.deaths_for_good;
-  pauses += other.pauses;
-  fast_forwards += other.fast_forwards;
-  accepted_reports += other.accepted_reports;
-  refused_reports += other.refused_reports;
-  resent_reports += other.resent_reports;
-  failed_bodies += other.failed_bodies;
-  dropped_leases += other.dropped_leases;
-  second_grants += other.second_grants;
-  messages_of_dead_lives += other.messages_of_dead_lives;
-  return *this;
-}
-
-World::World(const SimOptions& options)
+World::World(const SimOptions& options, const IClock* stopwatch)
     : options_(options),
+      stopwatch_(stopwatch),
       random_(mix(~options.seed)),
-      network_(events_, random_,
-               {.stall_chance = options.link_stall, .stall_max = options.lease_duration * 2}),
       coordinator_(coordinator_options(options)),
-      ranks_(options.rank_count) {}
+      ranks_(options.rank_count),
+      shapes_(options.step_count),
+      observer_(*this) {}
 
-std::string World::run() {
+std::string World::run(const std::function<void()>& often) {
+  const Instant begin = now();
+  chaos_end_ = begin + options_.chaos_end;
   for (std::uint32_t rank = 0; rank < options_.rank_count; ++rank) {
-    events_.after(random_.between(Duration::zero(), Duration(100ms)), [this, rank] {
-      start_process(rank);
-      return std::nullopt;
-    });
+    events_.at(now() + random_.between(Duration::zero(), Duration(100ms)),
+               {.rank = rank, .kind = EventKind::kStartProcess});
   }
-  schedule_chaos();
-  const Instant end = now() + options_.chaos_end + kPatience;
-  while (violation_.empty() && !over()) {
-    ++probes_.events;
-    expect(events_.run_next(), "nothing is left to happen, but the job is not done");
-    expect(now() < end && probes_.events < kEventCountMax, "the job does not come to its end");
+  schedule_fault();
+  const Instant end = chaos_end_ + kPatience;
+  SimEvent event;
+  while (violation_.empty() && over_count_ < options_.rank_count) {
+    if (!events_.take(event)) {
+      fail("nothing is left to happen, but the job is not done");
+      break;
+    }
+    ++figures_.events;
+    add_to_hash(static_cast<std::uint64_t>(event.when.time_since_epoch().count()) ^
+                (std::uint64_t{event.rank} << 20U) ^
+                (static_cast<std::uint64_t>(event.kind) << 56U));
+    happen(event);
+    if (figures_.events % kCheckPeriod == 0) {
+      expect(now() < end, "the job does not come to its end");
+      check_bounds();
+    }
+    if (figures_.events % kOftenPeriod == 0 && often) {
+      often();
+    }
   }
+  figures_.makespan = now() - begin;
   if (violation_.empty()) {
-    check_leftovers();
+    observer_.check_leftovers();
   }
   return violation_;
 }
 
-bool World::over() const {
-  return std::all_of(ranks_.begin(), ranks_.end(), [](const RankState& rank) {
-    return rank.life == Life::kLeft || rank.life == Life::kGone;
-  });
+/// Nothing that waits grows without bound, and something is accepted now and then.
+void World::check_bounds() {
+  const std::uint64_t bound = 10'000 + 1000 * options_.rank_count;
+  figures_.pending_max = std::max(figures_.pending_max, events_.size());
+  expect(events_.size() < bound, "too much is left to happen");
+  if (observer_.accepted_count() != std::exchange(accepted_before_, observer_.accepted_count())) {
+    accepted_at_event_ = figures_.events;
+  }
+  expect(figures_.events - accepted_at_event_ < 10 * bound, "the job does not come to its end");
+}
+
+void World::fail(const std::string& violation) {
+  if (violation_.empty()) {
+    violation_ = "at " + std::to_string(now().time_since_epoch().count()) + " ns: " + violation;
+  }
+}
+
+const StepShape& World::shape(std::uint64_t step) {
+  std::unique_ptr<StepShape>& shape = shapes_.at(step - 1);
+  if (shape == nullptr) {
+    shape = std::make_unique<StepShape>(options_.shape_of(step));
+    faults_.of[static_cast<std::size_t>(Fault::kPoison)] += shape->poison ? 1 : 0;
+  }
+  return *shape;
+}
+
+void World::happen(const SimEvent& event) {
+  switch (event.kind) {
+    case EventKind::kStartProcess:
+      start_process(event.rank);
+      return;
+    case EventKind::kProcessEnds:
+      end_process(event.rank, event.incarnation);
+      return;
+    case EventKind::kAtCoordinator:
+      arrive_at_coordinator(event);
+      return;
+    case EventKind::kLossIsKnown:
+      feed(to_coordinator_.take(event.payload));
+      return;
+    case EventKind::kCoordinatorTick:
+      if (next_tick_ == event.when) {
+        next_tick_ = Instant::max();
+        feed(protocol::Tick{});
+      }
+      return;
+    case EventKind::kFault:
+      if (now() < chaos_end_) {
+        disturb();
+        schedule_fault();
+      }
+      return;
+    default:
+      happen_to_rank(event);
+  }
+}
+
+void World::happen_to_rank(const SimEvent& event) {
+  RankState& state = ranks_[event.rank];
+  const bool message = event.kind == EventKind::kAtRank;
+  if (state.process == nullptr || state.incarnation != event.incarnation ||
+      (message && event.incarnation <= state.incarnation_cut)) {
+    if (message) {
+      to_ranks_.take(event.payload);
+    } else if (event.kind == EventKind::kBatchIsSealed) {
+      reports_.take(event.payload);
+    }
+    return;
+  }
+  const Instant from =
+      message ? std::max(state.paused_until, state.to_rank.blocked_until) : state.paused_until;
+  if (now() < from) {
+    events_.again(from, event);
+    return;
+  }
+  SimRank& process = *state.process;
+  switch (event.kind) {
+    case EventKind::kAtRank:
+      process.receive(to_ranks_.take(event.payload));
+      break;
+    case EventKind::kPlanIsMade:
+      process.plan(event.payload);
+      break;
+    case EventKind::kBodyEnds:
+      process.end_run(event.worker, event.payload);
+      break;
+    case EventKind::kBatchIsSealed:
+      process.hand_in(reports_.take(event.payload));
+      break;
+    case EventKind::kNextStep:
+      process.enter_next_step();
+      break;
+    case EventKind::kRankTick:
+      process.tick(event.payload);
+      break;
+    default:
+      break;
+  }
+}
+
+void World::arrive_at_coordinator(const SimEvent& event) {
+  RankState& state = ranks_[event.rank];
+  if (event.incarnation <= state.incarnation_cut) {
+    reached("messages were lost with their connection");
+    to_coordinator_.take(event.payload);
+    return;
+  }
+  if (now() < state.to_coordinator.blocked_until) {
+    reached("a message waited for the end of a partition");
+    events_.again(state.to_coordinator.blocked_until, event);
+    return;
+  }
+  if (event.incarnation != state.incarnation) {
+    reached("a message of a dead life arrived");
+  }
+  feed(to_coordinator_.take(event.payload));
 }
 
 void World::start_process(std::uint32_t rank) {
   RankState& state = ranks_[rank];
+  if (state.life != Life::kStarting) {
+    return;
+  }
   state.life = Life::kUp;
   ++state.incarnation;
+  state.paused_until = {};
+  state.to_coordinator.last_arrival = {};
+  state.to_rank.last_arrival = {};
+  const double drift = options_.faults[Fault::kDrift] * (random_.fraction() * 2 - 1);
+  faults_.of[static_cast<std::size_t>(Fault::kDrift)] += drift == 0 ? 0 : 1;
+  state.clock = RankClock(now(), Instant(random_.between(Duration(0s), Duration(3600s))), drift);
+  const bool slow = random_.chance(options_.faults[Fault::kSlow]);
+  faults_.of[static_cast<std::size_t>(Fault::kSlow)] += slow ? 1 : 0;
+  state.slowness = slow ? 8 : 1;
   state.process = std::make_unique<SimRank>(*this, rank, state.incarnation);
-  send_event({.rank = rank, .incarnation = state.incarnation},
+  send_event(rank, state.incarnation,
              protocol::RankJoined{.rank = rank, .incarnation = state.incarnation});
-  state.process->begin();
+  state.process->enter_next_step();
 }
 
-void World::post(const SimRank& rank, Duration delay, std::function<void(SimRank&)> action) {
-  post_life(rank.rank(), rank.incarnation(), now() + delay, std::move(action));
+void World::end_process(std::uint32_t rank, std::uint32_t incarnation) {
+  RankState& state = ranks_[rank];
+  if (state.incarnation != incarnation || state.process == nullptr) {
+    return;
+  }
+  state.process.reset();
+  if (state.life == Life::kUp) {
+    // Its connection broke, and it has seen it.
+    state.life = Life::kStarting;
+    events_.at(now() + random_.between(Duration(1ms), Duration(60ms)),
+               {.rank = rank, .kind = EventKind::kStartProcess});
+  }
 }
 
-void World::post_life(std::uint32_t rank, std::uint32_t incarnation, Instant when,
-                      std::function<void(SimRank&)> action) {
-  events_.at(when,
-             [this, rank, incarnation, action = std::move(action)]() -> std::optional<Instant> {
-               const RankState& state = ranks_[rank];
-               if (state.process == nullptr || state.incarnation != incarnation) {
-                 return std::nullopt;
-               }
-               if (now() < state.process->paused_until) {
-                 return state.process->paused_until;
-               }
-               action(*state.process);
-               return std::nullopt;
-             });
+void World::post(const SimRank& rank, Duration delay, SimEvent event) {
+  event.rank = rank.rank();
+  event.incarnation = rank.incarnation();
+  events_.at(now() + delay, event);
 }
 
-void World::send_to_coordinator(const SimRank& rank, const protocol::Message& message) {
+void World::post_report(const SimRank& rank, Duration delay, protocol::Report report) {
+  post(rank, delay,
+       {.payload = reports_.put(std::move(report)), .kind = EventKind::kBatchIsSealed});
+}
+
+/// False when the message does not survive being encoded and decoded. Not every message is tried.
+bool World::over_the_wire(const protocol::Envelope& envelope, protocol::Message& message) {
+  if (++figures_.messages % options_.wire_period != 0) {
+    return true;
+  }
+  Result<protocol::Decoded> arrived = protocol::decode(protocol::encode(envelope, message));
+  if (!arrived || arrived->envelope != envelope || arrived->message != message) {
+    return false;
+  }
+  message = std::move(arrived->message);
+  return true;
+}
+
+void World::send_to_coordinator(const SimRank& rank, protocol::Message message) {
   const protocol::Envelope envelope{
       .job = kJob, .epoch = kEpoch, .rank = rank.rank(), .incarnation = rank.incarnation()};
-  const protocol::Decoded arrived = over_the_wire(envelope, message);
-  expect(arrived.envelope == envelope && arrived.message == message, "the wire changed a message");
-  const LinkName link{.rank = rank.rank(), .incarnation = rank.incarnation()};
-  const protocol::MessageReceived received{.envelope = arrived.envelope,
-                                           .message = arrived.message};
-  send_event(link, received);
-  if (std::holds_alternative<protocol::Report>(message) && random_.chance(options_.resent_report)) {
-    ++probes_.resent_reports;
-    send_event(link, received);
+  expect(over_the_wire(envelope, message), "the wire changed a message");
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDuplicate])) {
+    count(Fault::kDuplicate);
+    send_event(rank.rank(), rank.incarnation(),
+               protocol::MessageReceived{.envelope = envelope, .message = message});
   }
+  send_event(rank.rank(), rank.incarnation(),
+             protocol::MessageReceived{.envelope = envelope, .message = std::move(message)});
 }
 
 void World::leave(const SimRank& rank) {
   RankState& state = ranks_[rank.rank()];
   state.life = Life::kLeft;
-  send_event({.rank = rank.rank(), .incarnation = rank.incarnation()},
+  ++over_count_;
+  send_event(rank.rank(), rank.incarnation(),
              protocol::RankLeft{.rank = rank.rank(), .incarnation = rank.incarnation()});
   // The process is in the middle of a call; it goes when the call is over.
-  events_.at(now(), [&state] {
-    state.process.reset();
-    return std::nullopt;
-  });
+  post(rank, Duration::zero(), {.kind = EventKind::kProcessEnds});
 }
 
-void World::send_event(const LinkName& link, protocol::Event event) {
-  network_.send(link, [this, event = std::move(event)] {
-    feed(event);
-    return std::nullopt;
-  });
+/// When what is sent now over `link` arrives, unless a partition holds it up.
+Instant World::arrival(Link& link) {
+  Duration delay = random_.between(options_.latency_max / 150, options_.latency_max);
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kStall])) {
+    count(Fault::kStall);
+    delay += random_.between(Duration::zero(), options_.lease_duration * 2);
+  }
+  link.last_arrival = std::max(link.last_arrival, now() + delay);
+  return link.last_arrival;
 }
 
-void World::send_to_rank(std::uint32_t rank, const protocol::Message& message) {
-  const std::uint32_t incarnation = ranks_[rank].incarnation_known;
-  const protocol::Decoded arrived = over_the_wire(
-      {.job = kJob, .epoch = kEpoch, .rank = rank, .incarnation = incarnation}, message);
-  expect(arrived.message == message, "the wire changed a message");
-  const LinkName link{.rank = rank, .incarnation = incarnation, .direction = Direction::kToRank};
-  network_.send(
-      link, [this, rank, incarnation, received = arrived.message]() -> std::optional<Instant> {
-        post_life(rank, incarnation, now(), [received](SimRank& self) { self.receive(received); });
-        return std::nullopt;
-      });
+void World::send_event(std::uint32_t rank, std::uint32_t incarnation, protocol::Event event) {
+  events_.at(arrival(ranks_[rank].to_coordinator),
+             {.rank = rank,
+              .incarnation = incarnation,
+              .payload = to_coordinator_.put(std::move(event)),
+              .kind = EventKind::kAtCoordinator});
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDrop])) {
+    drop_connection(rank);
+  }
+}
+
+void World::send_to_rank(std::uint32_t rank, protocol::Message message) {
+  RankState& state = ranks_[rank];
+  const std::uint32_t incarnation = state.incarnation_known;
+  expect(over_the_wire({.job = kJob, .epoch = kEpoch, .rank = rank, .incarnation = incarnation},
+                       message),
+         "the wire changed a message");
+  events_.at(arrival(state.to_rank), {.rank = rank,
+                                      .incarnation = incarnation,
+                                      .payload = to_ranks_.put(std::move(message)),
+                                      .kind = EventKind::kAtRank});
 }
 
 void World::feed(const protocol::Event& event) {
   if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
     std::uint32_t& known = ranks_[joined->rank].incarnation_known;
     known = std::max(known, joined->incarnation);
+  } else if (const auto* lost = std::get_if<protocol::RankLost>(&event)) {
+    reached("a life joined before the death of the one before was known",
+            lost->incarnation < ranks_[lost->rank].incarnation_known);
   }
-  protocol::Effects effects;
-  coordinator_.step(event, now(), effects);
-  if (const auto* received = std::get_if<protocol::MessageReceived>(&event)) {
-    const bool dead = received->envelope.incarnation != ranks_[received->envelope.rank].incarnation;
-    probes_.messages_of_dead_lives += dead ? 1 : 0;
-    check_acceptance(*received, effects);
+  step_coordinator(event);
+  observer_.decided(event, effects_);
+  add_to_hash(effects_.size());
+  for (protocol::Effect& effect : effects_) {
+    carry_out(effect);
   }
-  for (const protocol::Effect& effect : effects) {
-    if (const auto* send = std::get_if<protocol::Send>(&effect)) {
-      if (const auto* grant = std::get_if<protocol::Grant>(&send->message)) {
-        check_grant(send->rank, *grant);
-      } else if (const auto* done = std::get_if<protocol::StepDone>(&send->message)) {
-        check_sink(*done);
-      }
-      send_to_rank(send->rank, send->message);
-    } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
-      const std::string problem = store_.keep(keep->blob);
-      expect(problem.empty(), problem);
-    } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
-      const std::string problem = store_.release(release->blob);
-      expect(problem.empty(), problem);
-    } else if (const auto* end = std::get_if<protocol::EndJob>(&effect)) {
-      expect(false, "the job ended: " + end->failure.text);
-    }
-  }
+  effects_.clear();
   schedule_tick();
 }
 
-void World::schedule_tick() {
-  const Instant deadline = coordinator_.next_deadline();
-  if (deadline == Instant::max() || (next_tick_ > now() && next_tick_ <= deadline)) {
+void World::step_coordinator(const protocol::Event& event) {
+  if (options_.driver_mutations.wall_clock && random_.chance(0.01)) {
+    wall_ahead_ += 1h;
+  }
+  const Instant time = now() + wall_ahead_;
+  if (++figures_.coordinator_events % kStopwatchPeriod != 0 || stopwatch_ == nullptr) {
+    coordinator_.step(event, time, effects_);
     return;
   }
-  next_tick_ = std::max(deadline, now());
-  events_.at(next_tick_, [this, due = next_tick_]() -> std::optional<Instant> {
-    if (next_tick_ == due) {
-      next_tick_ = Instant::max();
-      feed(protocol::Tick{});
-    }
-    return std::nullopt;
-  });
+  const Instant begin = stopwatch_->now();
+  coordinator_.step(event, time, effects_);
+  figures_.timed += stopwatch_->now() - begin;
+  ++figures_.timed_steps;
+}
+
+void World::carry_out(protocol::Effect& effect) {
+  if (auto* send = std::get_if<protocol::Send>(&effect)) {
+    observer_.told(send->rank, send->message);
+    send_to_rank(send->rank, std::move(send->message));
+  } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
+    const std::string problem = store_.keep(keep->blob);
+    expect(problem.empty(), problem);
+  } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
+    const std::string problem = store_.release(release->blob);
+    expect(problem.empty(), problem);
+  } else if (const auto* end = std::get_if<protocol::EndJob>(&effect)) {
+    fail("the job ended: " + end->failure.text);
+  }
+}
+
+void World::schedule_tick() {
+  const Instant next = coordinator_.next_deadline();
+  const Instant deadline = next == Instant::max() ? next : std::max(next - wall_ahead_, now());
+  if (deadline < next_tick_) {
+    next_tick_ = deadline;
+    events_.at(deadline, {.kind = EventKind::kCoordinatorTick});
+  }
+}
+
+void World::note_regrant(std::uint32_t rank, bool dead) {
+  reached("a unit was granted again after silence", !dead);
+  if (ranks_[rank].trouble_since == Instant{}) {
+    return;
+  }
+  auto& samples = dead ? figures_.regrant_after_death : figures_.regrant_after_silence;
+  samples.push_back(now() - ranks_[rank].trouble_since);
 }
 
 }  // namespace pinion::sim
