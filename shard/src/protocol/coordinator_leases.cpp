@@ -47,7 +47,7 @@ void Coordinator::State::receive(Holder from, const Heartbeat& heartbeat) {
   for (const Lease& lease : heartbeat.held) {
     if (step.granting() && standing(step, from, lease) == Standing::kHeld) {
       step.table().extend(lease.unit, lease_end());
-    } else {
+    } else if (!options.mutations.extend_any_lease) {
       answer.lost.push_back(lease);
     }
   }
@@ -104,7 +104,8 @@ void Coordinator::State::receive(Holder from, const BatchFailed& failed) {
   const Instant shunned_until = another_entered ? now + options.lease_duration : now;
   const std::uint32_t attempt_count = step->table().fail(failed.bad_unit, shunned_until);
   ++step->failure_count;
-  if (attempt_count >= options.attempt_count_max || is_final(failed.failure.code)) {
+  const bool last = attempt_count >= options.attempt_count_max && !options.mutations.retry_for_ever;
+  if (last || is_final(failed.failure.code)) {
     const bool ok = failed.failure.code == ErrorCode::kOk;
     fail_step(
         *step,
@@ -165,6 +166,7 @@ bool Coordinator::State::serve_rank(StepRecord& step, std::uint32_t rank) {
   const LeaseTable::GrantTerms terms{
       .unit_count_max = std::min<std::uint64_t>(participant.demand, fair_share(step, rank)),
       .expires = lease_end()};
+  fences.counter -= options.mutations.reuse_fences && fences.counter > 0 ? 1 : 0;
   std::vector<Lease> leases =
       table.grant({.rank = rank, .incarnation = participant.incarnation}, terms, fences);
   if (leases.empty()) {

@@ -175,7 +175,7 @@ void RankMachine::batch_failed(BatchFailed failed, Instant now, RankEffects& eff
 
 void RankMachine::give_back(Stage stage, std::vector<Lease> leases, Instant now,
                             RankEffects& effects) {
-  if (!state_->begin(now, effects)) {
+  if (!state_->begin(now, effects) || state_->options.mutations.forget_give_back) {
     return;
   }
   state_->drop_overdue();

@@ -13,11 +13,18 @@
 
 namespace pinion::protocol {
 
+/// Rules to break, one each, in tests that prove that the simulation notices.
+struct RankMutations {
+  bool forget_give_back = false;  ///< What the engine gives back stays held and is extended.
+};
+
 struct RankOptions {
   /// Leases to hold at once: those that wait, those that run, and those that have run but whose
   /// batch is not sealed yet; at least 1. More are claimed when less than half of them are held.
   std::uint32_t lease_count_max = 4;
   Duration heartbeat = std::chrono::seconds(2);
+
+  RankMutations mutations = {};
 };
 
 // What the rank asks its engine to do, in order.

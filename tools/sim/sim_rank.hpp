@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,28 +20,29 @@ class SimRank {
  public:
   SimRank(World& world, std::uint32_t rank, std::uint32_t incarnation);
 
-  /// The program starts from its beginning.
-  void begin();
+  /// The program comes to its next step, at first to the first.
+  void enter_next_step();
   void receive(const protocol::Message& message);
+  void plan(std::uint64_t step);
+  void end_run(std::uint16_t worker_index, std::uint32_t run);
+  void hand_in(protocol::Report report);
+  void tick(std::uint32_t timer);
 
   [[nodiscard]] std::uint32_t rank() const noexcept { return rank_; }
   [[nodiscard]] std::uint32_t incarnation() const noexcept { return incarnation_; }
 
-  Instant paused_until = {};
-
  private:
   struct Worker {
     std::optional<protocol::Lease> running = {};
-    std::uint64_t run = 0;  ///< Which run of the worker; an older one that ends is in vain.
+    std::uint32_t run = 0;  ///< Which run of the worker; an older one that ends is in vain.
     std::vector<protocol::Lease> batch = {};
   };
 
-  void enter_next_step();
   void carry_out_effects();
-  void carry_out(const protocol::SendMessage& send);
+  void carry_out(protocol::SendMessage& send);
   void carry_out(const protocol::StartPlanning&);
   void carry_out(const protocol::UsePlan& use);
-  void carry_out(const protocol::UsePartials& use);
+  void carry_out(protocol::UsePartials& use);
   void carry_out(const protocol::RunLeases& run);
   void carry_out(const protocol::DropLeases& drop);
   void carry_out(const protocol::BatchSettled& settled);
@@ -51,15 +51,19 @@ class SimRank {
   void drop_all_work();
   void put_to_work();
   void run_on(Worker& worker);
-  void end_run(std::size_t worker_index);
   void fail_batch(Worker& worker, const protocol::Lease& bad, ErrorCode code);
+  void give_back_batch(Worker& worker);
   void seal(protocol::Stage stage, std::vector<protocol::Lease> batch);
   [[nodiscard]] BlobHandle make_output(protocol::Stage stage,
                                        const std::vector<protocol::Lease>& batch);
-  /// In the order of the batch; none in the merge stage.
+  /// Nothing when a partial cannot be read any more.
+  [[nodiscard]] std::optional<std::uint64_t> merge(std::uint64_t partition) const;
+  [[nodiscard]] bool poisoned(const protocol::Lease& lease) const;
+  /// In the order of the batch.
   [[nodiscard]] std::vector<std::uint64_t> shards_of(
-      protocol::Stage stage, const std::vector<protocol::Lease>& batch) const;
+      const std::vector<protocol::Lease>& batch) const;
   void schedule_tick();
+  void set_timer(Instant local);
   [[nodiscard]] Instant now() const;
 
   World& world_;
@@ -67,18 +71,19 @@ class SimRank {
   std::uint32_t incarnation_;
 
   std::uint64_t step_ = 0;
-  StepShape shape_ = {};
+  const StepShape* shape_ = nullptr;
   std::unique_ptr<protocol::RankMachine> machine_;
   protocol::RankEffects effects_;
-  std::deque<protocol::RankEffect> to_do_;
   bool carrying_out_ = false;
-  Instant next_tick_ = Instant::max();
+  Instant timer_set_for_ = Instant::max();  ///< On the rank's own clock.
+  std::uint32_t timer_ = 0;                 ///< Which is the newest; an older one is in vain.
 
   protocol::Stage stage_ = protocol::Stage::kMap;
   std::uint64_t unit_count_left_ = 0;
-  std::deque<protocol::Lease> waiting_;
+  std::vector<protocol::Lease> waiting_;  ///< Those before `waiting_begin_` are under way.
+  std::size_t waiting_begin_ = 0;
   std::vector<Worker> workers_;
-  std::optional<std::vector<std::uint64_t>> merged_;  ///< By partition; nothing when unreadable.
+  std::vector<BlobHandle> partials_;
   std::uint64_t report_count_ = 0;
   std::map<std::uint64_t, BlobHandle> unsettled_;  ///< By report number.
 };

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <pinion/core/blob.hpp>
@@ -15,47 +15,42 @@ struct BlobContent {
   BlobKind kind = BlobKind::kPlan;
   std::uint64_t step = 0;
   std::vector<std::uint64_t> shards = {};  ///< Of a partial: what it is made of.
-  std::vector<std::uint64_t> sums = {};    ///< Of a partial: by partition. Of a result: one.
+  std::uint64_t sum = 0;                   ///< Of a result.
 };
 
 /// The sink, seen from outside the coordinator: which blobs the job holds and what is in them.
 class Store {
  public:
   BlobHandle create(BlobContent content) {
-    const BlobHandle blob{.job = 1, .generation = ++count_, .length_bytes = 64};
-    blobs_[blob.generation] = {.content = std::move(content)};
-    return blob;
+    blobs_.push_back({.content = std::move(content)});
+    return {.job = 1, .generation = blobs_.size(), .length_bytes = 64};
   }
 
   /// The following two answer with what is wrong, or with nothing.
   std::string keep(const BlobHandle& blob) {
-    const auto found = blobs_.find(blob.generation);
-    if (found == blobs_.end() || found->second.state != State::kOfItsMaker) {
-      return "a blob is kept that does not exist or was kept before";
+    if (!exists(blob) || entry(blob).state != State::kOfItsMaker) {
+      return "a blob is kept that does not exist any more or was kept before";
     }
-    found->second.state = State::kKept;
+    entry(blob).state = State::kKept;
     return {};
   }
 
   std::string release(const BlobHandle& blob) {
-    const auto found = blobs_.find(blob.generation);
-    if (found == blobs_.end() || found->second.state == State::kReleased) {
+    if (!exists(blob) || entry(blob).state == State::kReleased) {
       return "a blob is released that does not exist or was released before";
     }
-    found->second.state = State::kReleased;
+    entry(blob).state = State::kReleased;
     return {};
   }
 
   /// The content of a blob that the job holds, else nothing.
   [[nodiscard]] const BlobContent* find_kept(const BlobHandle& blob) const {
-    const auto found = blobs_.find(blob.generation);
-    return found != blobs_.end() && found->second.state == State::kKept ? &found->second.content
-                                                                        : nullptr;
+    return exists(blob) && entry(blob).state == State::kKept ? &entry(blob).content : nullptr;
   }
 
   [[nodiscard]] std::vector<const BlobContent*> kept_of(std::uint64_t step, BlobKind kind) const {
     std::vector<const BlobContent*> kept;
-    for (const auto& [generation, blob] : blobs_) {
+    for (const Entry& blob : blobs_) {
       if (blob.state == State::kKept && blob.content.step == step && blob.content.kind == kind) {
         kept.push_back(&blob.content);
       }
@@ -70,8 +65,15 @@ class Store {
     State state = State::kOfItsMaker;
   };
 
-  std::uint64_t count_ = 0;
-  std::map<std::uint64_t, Entry> blobs_;
+  [[nodiscard]] bool exists(const BlobHandle& blob) const {
+    return blob.generation > 0 && blob.generation <= blobs_.size();
+  }
+  [[nodiscard]] Entry& entry(const BlobHandle& blob) { return blobs_[blob.generation - 1]; }
+  [[nodiscard]] const Entry& entry(const BlobHandle& blob) const {
+    return blobs_[blob.generation - 1];
+  }
+
+  std::vector<Entry> blobs_;  ///< By generation.
 };
 
 }  // namespace pinion::sim

@@ -1,0 +1,336 @@
+#include "sim/sim_observer.hpp"
+
+#include <algorithm>
+#include <string>
+#include <variant>
+
+#include "sim/sim_world.hpp"
+
+namespace pinion::sim {
+
+using protocol::Effects;
+using protocol::Lease;
+using protocol::Stage;
+
+namespace {
+
+template <class Message>
+const Message* find_sent(const Effects& effects, std::uint32_t rank) {
+  for (const protocol::Effect& effect : effects) {
+    const auto* send = std::get_if<protocol::Send>(&effect);
+    if (send != nullptr && send->rank == rank) {
+      if (const auto* message = std::get_if<Message>(&send->message)) {
+        return message;
+      }
+    }
+  }
+  return nullptr;
+}
+
+bool keeps(const Effects& effects, const BlobHandle& blob) {
+  return std::any_of(effects.begin(), effects.end(), [&blob](const protocol::Effect& effect) {
+    const auto* keep = std::get_if<protocol::Keep>(&effect);
+    return keep != nullptr && keep->blob == blob;
+  });
+}
+
+std::string unit_text(std::uint64_t unit) {
+  return "unit " + std::to_string(unit);
+}
+
+}  // namespace
+
+Observer::Observer(World& world)
+    : world_(world), live_(world.options().rank_count), steps_(world.options().step_count) {}
+
+void Observer::decided(const protocol::Event& event, const Effects& effects) {
+  if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
+    live_[joined->rank] = std::max(live_[joined->rank], joined->incarnation);
+  } else if (const auto* lost = std::get_if<protocol::RankLost>(&event)) {
+    if (lost->incarnation >= live_[lost->rank]) {
+      live_[lost->rank] = 0;
+    }
+  } else if (const auto* received = std::get_if<protocol::MessageReceived>(&event)) {
+    const protocol::Envelope& from = received->envelope;
+    if (const auto* enter = std::get_if<protocol::EnterStep>(&received->message)) {
+      world_.reached(
+          "a rank had a step that was done before it came",
+          find_sent<protocol::StepDone>(effects, from.rank) != nullptr && step(enter->step).done);
+    } else if (const auto* heartbeat = std::get_if<protocol::Heartbeat>(&received->message)) {
+      on_heartbeat(from, *heartbeat, effects);
+    } else if (const auto* report = std::get_if<protocol::Report>(&received->message)) {
+      on_report(from, *report, effects);
+    } else if (const auto* failed = std::get_if<protocol::BatchFailed>(&received->message)) {
+      on_return(from, failed->step, failed->stage, failed->batch);
+    } else if (const auto* given = std::get_if<protocol::GiveBack>(&received->message)) {
+      on_return(from, given->step, given->stage, given->leases);
+    }
+  }
+  for (const protocol::Effect& effect : effects) {
+    if (const auto* send = std::get_if<protocol::Send>(&effect)) {
+      if (const auto* grant = std::get_if<protocol::Grant>(&send->message)) {
+        on_grant(send->rank, *grant);
+      } else if (const auto* failed = std::get_if<protocol::StepFailed>(&send->message)) {
+        step(failed->step).failed = true;
+      } else if (const auto* make = std::get_if<protocol::MakePlan>(&send->message)) {
+        on_make_plan(send->rank, make->step);
+      }
+    }
+  }
+}
+
+void Observer::told(std::uint32_t, const protocol::Message& message) {
+  if (const auto* done = std::get_if<protocol::StepDone>(&message)) {
+    check_sink(*done);
+  }
+}
+
+void Observer::on_make_plan(std::uint32_t rank, std::uint64_t number) {
+  const protocol::Envelope planner = {.rank = rank, .incarnation = live_[rank]};
+  const protocol::Envelope before = std::exchange(step(number).planner, planner);
+  world_.reached("a step was planned again after its planner had died",
+                 before.incarnation != 0 && live_[before.rank] != before.incarnation);
+}
+
+/// Fences grow over the whole job, a unit has one holder whose lease is live, and what is done is
+/// not worked on again.
+void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
+  if (grant.leases.empty()) {
+    world_.reached("a claim had to wait");
+    return;
+  }
+  world_.expect(!step(grant.step).done, "a lease of a step that is done");
+  for (const Lease& lease : grant.leases) {
+    world_.expect(lease.fence > newest_fence_, "a fence that is not greater than the last");
+    newest_fence_ = lease.fence;
+    Unit* const unit = find(grant.step, grant.stage, lease.unit);
+    if (unit == nullptr) {
+      world_.fail("a lease of " + unit_text(lease.unit) + ", which the step does not have");
+      return;
+    }
+    world_.expect(!unit->accepted, "a lease of a unit that is accepted");
+    std::size_t live_count = 0;
+    for (Grant& earlier : unit->grants) {
+      if (earlier.counter == 0) {
+        continue;
+      }
+      const bool lost = live_[earlier.rank] != earlier.incarnation;
+      if (!lost && earlier.expires > world_.now()) {
+        ++live_count;
+        continue;
+      }
+      world_.note_regrant(earlier.rank, lost);
+      earlier = {};
+    }
+    if (live_count >= world_.options().holder_count_max) {
+      world_.fail(unit_text(lease.unit) + " is granted while another's lease of it is live");
+      return;
+    }
+    world_.reached("a unit was granted again", unit->granted);
+    world_.figures().regrants += unit->granted ? 1 : 0;
+    unit->granted = true;
+    Grant& free = unit->grants[unit->grants[0].counter == 0 ? 0 : 1];
+    free = {.counter = lease.fence.counter,
+            .rank = rank,
+            .incarnation = live_[rank],
+            .expires = world_.now() + world_.lease_end()};
+  }
+}
+
+void Observer::on_heartbeat(const protocol::Envelope& from, const protocol::Heartbeat& heartbeat,
+                            const Effects& effects) {
+  const auto* ack = find_sent<protocol::HeartbeatAck>(effects, from.rank);
+  if (ack == nullptr || from.incarnation != live_[from.rank]) {
+    return;
+  }
+  world_.reached("a heartbeat was told of lost leases", !ack->lost.empty());
+  for (const Lease& lease : heartbeat.held) {
+    if (std::find(ack->lost.begin(), ack->lost.end(), lease) != ack->lost.end()) {
+      continue;
+    }
+    // A rank holds leases of one stage only.
+    Grant* grant = find(from, heartbeat.step, Stage::kMap, lease);
+    grant = grant == nullptr ? find(from, heartbeat.step, Stage::kMerge, lease) : grant;
+    if (grant == nullptr) {
+      world_.fail("a lease of " + unit_text(lease.unit) + " is extended that is not the newest");
+      return;
+    }
+    world_.reached("a lease that had run out was extended", grant->expires <= world_.now());
+    grant->expires = std::max(grant->expires, world_.now() + world_.lease_end());
+  }
+}
+
+void Observer::on_report(const protocol::Envelope& from, const protocol::Report& report,
+                         const Effects& effects) {
+  if (keeps(effects, report.output)) {
+    check_acceptance(from, report);
+    return;
+  }
+  const auto* verdict = find_sent<protocol::Verdict>(effects, from.rank);
+  if (verdict == nullptr) {
+    return;
+  }
+  if (verdict->failure.code == ErrorCode::kOk) {
+    world_.reached("a report came twice");
+    return;
+  }
+  world_.reached("a report was refused");
+  world_.reached("a report was refused because a unit was accepted before",
+                 verdict->failure.code == ErrorCode::kAlreadyExists);
+  check_refusal(from, report, *verdict);
+  on_return(from, report.step, report.stage, report.batch);
+}
+
+/// A report may be accepted only from the life of the rank that got the newest grant of each unit,
+/// and only while that life is the newest that the coordinator's host knows.
+void Observer::check_acceptance(const protocol::Envelope& from, const protocol::Report& report) {
+  world_.expect(from.incarnation == live_[from.rank], "a report of a fenced life is accepted");
+  for (const Lease& lease : report.batch) {
+    Unit* const unit = find(report.step, report.stage, lease.unit);
+    if (unit == nullptr || find(from, report.step, report.stage, lease) == nullptr) {
+      world_.fail("a report is accepted whose lease of " + unit_text(lease.unit) +
+                  " is not the newest");
+      return;
+    }
+    unit->accepted = true;
+  }
+  ++accepted_count_;
+}
+
+/// A batch whose leases all hold, and none of whose units is accepted, may not be refused.
+void Observer::check_refusal(const protocol::Envelope& from, const protocol::Report& report,
+                             const protocol::Verdict& verdict) {
+  if (step(report.step).done || step(report.step).failed) {
+    return;
+  }
+  const bool good = std::all_of(report.batch.begin(), report.batch.end(), [&](const Lease& lease) {
+    const Unit* const unit = find(report.step, report.stage, lease.unit);
+    return unit != nullptr && !unit->accepted &&
+           find(from, report.step, report.stage, lease) != nullptr;
+  });
+  if (good) {
+    world_.fail("a good report of " + unit_text(report.batch.front().unit) +
+                " is refused: " + verdict.failure.text);
+  }
+}
+
+void Observer::on_return(const protocol::Envelope& from, std::uint64_t number, Stage stage,
+                         std::span<const Lease> leases) {
+  for (const Lease& lease : leases) {
+    if (Grant* const grant = find(from, number, stage, lease)) {
+      *grant = {};
+    }
+  }
+}
+
+/// Asked when the end of a step is announced: the kept partials hold each shard once, the kept
+/// results are right.
+void Observer::check_sink(const protocol::StepDone& done) {
+  Step& ended = step(done.step);
+  if (std::exchange(ended.done, true)) {
+    return;
+  }
+  const StepShape& shape = world_.shape(done.step);
+  std::vector<bool> counted(shape.shard_bytes.size());
+  std::uint64_t count = 0;
+  for (const BlobContent* partial : world_.store().kept_of(done.step, BlobKind::kPartial)) {
+    for (const std::uint64_t shard : partial->shards) {
+      if (counted[shard]) {
+        world_.fail("shard " + std::to_string(shard) + " counts twice");
+      }
+      counted[shard] = true;
+      ++count;
+    }
+  }
+  world_.expect(count == shape.shard_bytes.size(), "a shard is missing from the kept partials");
+  world_.expect(done.shard_count == shape.shard_bytes.size(),
+                "the step is done with a wrong shard count");
+  std::uint64_t bytes = 0;
+  for (const std::uint64_t shard_bytes : shape.shard_bytes) {
+    bytes += shard_bytes;
+  }
+  world_.expect(done.input_bytes == bytes, "the step is done with a wrong count of bytes");
+  world_.reached("a step had no shards", shape.shard_bytes.empty());
+  world_.reached("a step had no partitions", shape.partition_count == 0);
+  world_.reached("a step was ordered", shape.map_units().ordered());
+  ended.end = done;
+  ended.units = {};
+  check_result(done.step, done);
+}
+
+void Observer::check_result(std::uint64_t number, const protocol::StepDone& done) {
+  const StepShape& shape = world_.shape(number);
+  world_.expect(!shape.poison, "a step is done one of whose bodies never succeeds");
+  world_.expect(done.partitions.size() == shape.partition_count, "a wrong count of partitions");
+  for (std::uint32_t partition = 0; partition < done.partitions.size(); ++partition) {
+    const BlobContent* const result = world_.store().find_kept(done.partitions[partition]);
+    world_.expect(result != nullptr, "a result that the job does not hold");
+    if (result != nullptr && result->sum != oracle(number, partition)) {
+      world_.fail("partition " + std::to_string(partition) + " of step " + std::to_string(number) +
+                  " has a wrong sum");
+    }
+  }
+}
+
+/// Only a step with a bad shard may fail, and the error names the shard or its run.
+void Observer::check_failure(std::uint64_t number, const protocol::Failure& failure) {
+  if (!world_.shape(number).poison || failure.text.find("shard") == std::string::npos) {
+    world_.fail("step " + std::to_string(number) + " failed: " + failure.text);
+    return;
+  }
+  world_.reached("a step failed for a bad shard");
+}
+
+/// Of a job that is over, only the results of its steps are held.
+void Observer::check_leftovers() {
+  for (std::uint64_t number = 1; number <= steps_.size(); ++number) {
+    const Step& ended = step(number);
+    world_.expect(ended.done || ended.failed, "a step is not done");
+    const Store& store = world_.store();
+    world_.expect(store.kept_of(number, BlobKind::kPlan).empty(), "a plan is never released");
+    world_.expect(store.kept_of(number, BlobKind::kPartial).empty(), "a partial is never released");
+    world_.expect(store.kept_of(number, BlobKind::kResult).size() == ended.end.partitions.size(),
+                  "a result is held that nobody knows of");
+  }
+}
+
+Observer::Step& Observer::step(std::uint64_t number) {
+  return steps_.at(number - 1);
+}
+
+Observer::Unit* Observer::find(std::uint64_t number, Stage stage, std::uint64_t unit) {
+  const StepShape& shape = world_.shape(number);
+  std::vector<Unit>& units = step(number).units[static_cast<std::size_t>(stage)];
+  if (units.empty() && !step(number).done) {
+    units.resize(stage == Stage::kMap ? shape.map_units().unit_count() : shape.partition_count);
+  }
+  return unit < units.size() ? &units[unit] : nullptr;
+}
+
+Observer::Grant* Observer::find(const protocol::Envelope& from, std::uint64_t number, Stage stage,
+                                const Lease& lease) {
+  Unit* const unit = find(number, stage, lease.unit);
+  if (unit == nullptr || from.incarnation != live_[from.rank] ||
+      lease.fence.epoch != newest_fence_.epoch) {
+    return nullptr;
+  }
+  const auto found =
+      std::find_if(unit->grants.begin(), unit->grants.end(), [&](const Grant& grant) {
+        return grant.counter != 0 && grant.counter == lease.fence.counter &&
+               grant.rank == from.rank && grant.incarnation == from.incarnation;
+      });
+  return found == unit->grants.end() ? nullptr : &*found;
+}
+
+std::uint64_t Observer::oracle(std::uint64_t number, std::uint32_t partition) {
+  const StepShape& shape = world_.shape(number);
+  std::vector<std::uint64_t>& sums = step(number).oracle;
+  if (sums.empty()) {
+    for (std::uint32_t i = 0; i < shape.partition_count; ++i) {
+      sums.push_back(world_.options().oracle(number, shape, i));
+    }
+  }
+  return sums[partition];
+}
+
+}  // namespace pinion::sim

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include <pinion/shard/protocol/coordinator.hpp>
+
+#include "sim/sim_options.hpp"
+
+namespace pinion::sim {
+
+class World;
+
+/// Watches a coordinator from outside: what goes in, what comes out, and what the store holds.
+/// Keeps an account of its own of who holds which unit, which knows nothing of how the coordinator
+/// decides.
+class Observer {
+ public:
+  explicit Observer(World& world);
+
+  /// The coordinator has answered to `event` with `effects`, none of which is carried out yet.
+  void decided(const protocol::Event& event, const protocol::Effects& effects);
+  /// A message of the coordinator is being sent.
+  void told(std::uint32_t rank, const protocol::Message& message);
+  /// A program is given the result of a step.
+  void check_result(std::uint64_t step, const protocol::StepDone& done);
+  void check_failure(std::uint64_t step, const protocol::Failure& failure);
+  /// The job is over.
+  void check_leftovers();
+
+  [[nodiscard]] std::uint64_t accepted_count() const noexcept { return accepted_count_; }
+
+ private:
+  struct Grant {
+    std::uint64_t counter = 0;  ///< 0: none.
+    std::uint32_t rank = 0;
+    std::uint32_t incarnation = 0;
+    Instant expires = {};
+  };
+
+  struct Unit {
+    std::array<Grant, 2> grants = {};
+    bool granted = false;
+    bool accepted = false;
+  };
+
+  struct Step {
+    std::array<std::vector<Unit>, 2> units = {};  ///< By stage.
+    bool done = false;
+    bool failed = false;
+    protocol::Envelope planner = {};  ///< Who was asked last.
+    protocol::StepDone end = {};
+    std::vector<std::uint64_t> oracle = {};  ///< By partition.
+  };
+
+  void on_make_plan(std::uint32_t rank, std::uint64_t number);
+  void on_grant(std::uint32_t rank, const protocol::Grant& grant);
+  void on_heartbeat(const protocol::Envelope& from, const protocol::Heartbeat& heartbeat,
+                    const protocol::Effects& effects);
+  void on_report(const protocol::Envelope& from, const protocol::Report& report,
+                 const protocol::Effects& effects);
+  void on_return(const protocol::Envelope& from, std::uint64_t step, protocol::Stage stage,
+                 std::span<const protocol::Lease> leases);
+  void check_acceptance(const protocol::Envelope& from, const protocol::Report& report);
+  void check_refusal(const protocol::Envelope& from, const protocol::Report& report,
+                     const protocol::Verdict& verdict);
+  void check_sink(const protocol::StepDone& done);
+
+  [[nodiscard]] Step& step(std::uint64_t number);
+  /// Nothing where there is no such unit.
+  [[nodiscard]] Unit* find(std::uint64_t number, protocol::Stage stage, std::uint64_t unit);
+  /// The grant that the lease names, if this life of the rank has it still.
+  [[nodiscard]] Grant* find(const protocol::Envelope& from, std::uint64_t number,
+                            protocol::Stage stage, const protocol::Lease& lease);
+  [[nodiscard]] std::uint64_t oracle(std::uint64_t number, std::uint32_t partition);
+
+  World& world_;
+  std::vector<std::uint32_t> live_;  ///< By rank: the life that the coordinator knows; 0: none.
+  protocol::Fence newest_fence_ = {};
+  std::vector<Step> steps_;  ///< By number, from 1.
+  std::uint64_t accepted_count_ = 0;
+};
+
+}  // namespace pinion::sim

@@ -1,0 +1,104 @@
+#include "sim/sim_options.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace pinion::sim {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+std::string in_milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+std::string in_microseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
+}
+
+}  // namespace
+
+SimOptions SimOptions::of_seed(std::uint64_t seed) {
+  Random random(mix(seed));
+  SimOptions options;
+  options.seed = seed;
+  options.rank_count = random.between(1, 8);
+  options.step_count = random.between(1, 8);
+  options.shard_count = random.between(1, 800);
+  options.partition_count = random.between(0, 4);
+  options.varied = true;
+  options.worker_count = random.between(1, 3);
+  options.lease_count_max = random.between(1, 10);
+  options.batch_shard_max = random.between(1, 6);
+  options.body_max = random.between(2, 15) * Duration(1ms);
+  options.latency_max = random.between(100, 3000) * Duration(1us);
+  options.every_rank_plans = random.chance(0.6);
+  options.steadfast_rank = random.below(options.rank_count);
+  const bool calm = random.chance(0.05);
+  if (calm) {
+    return options;
+  }
+  options.faults = Faults::draw(random);
+  options.chaos_end = random.between(500, 5000) * Duration(1ms);
+  return options;
+}
+
+std::string SimOptions::to_string() const {
+  std::string text =
+      "--seed " + std::to_string(seed) + " --ranks " + std::to_string(rank_count) + " --steps " +
+      std::to_string(step_count) + " --shards " + std::to_string(shard_count) + " --partitions " +
+      std::to_string(partition_count) + " --workers " + std::to_string(worker_count) +
+      " --leases " + std::to_string(lease_count_max) + " --batch " +
+      std::to_string(batch_shard_max) + " --lease-ms " + in_milliseconds(lease_duration) +
+      " --heartbeat-ms " + in_milliseconds(heartbeat) + " --patience-ms " +
+      in_milliseconds(plan_patience) + " --body-us " + in_microseconds(body_max) +
+      " --latency-us " + in_microseconds(latency_max) + " --chaos-ms " +
+      in_milliseconds(chaos_end) + " --steadfast " + std::to_string(steadfast_rank) +
+      " --wire-period " + std::to_string(wire_period);
+  if (ordered_batch_shard_count > 0) {
+    text += " --ordered " + std::to_string(ordered_batch_shard_count);
+  }
+  text += varied ? " --varied" : "";
+  text += every_rank_plans ? "" : " --one-planner";
+  const std::string fault_text = faults.to_string();
+  return fault_text.empty() ? text : text + " --faults " + fault_text;
+}
+
+StepShape SimOptions::shape_of(std::uint64_t step) const {
+  Random random(mix(seed) ^ mix(step));
+  StepShape shape;
+  const bool empty = varied && random.chance(0.1);
+  const std::uint64_t shards =
+      varied && shard_count > 0 ? random.between(1, shard_count) : shard_count;
+  shape.shard_bytes.resize(empty ? 0 : shards);
+  for (std::uint64_t& bytes : shape.shard_bytes) {
+    bytes = random.below(4) * 1000;
+  }
+  shape.partition_count =
+      static_cast<std::uint32_t>(varied ? random.between(0, partition_count) : partition_count);
+  shape.ordered_batch_shard_count = static_cast<std::uint32_t>(ordered_batch_shard_count);
+  if (varied && random.chance(0.4)) {
+    shape.ordered_batch_shard_count = static_cast<std::uint32_t>(random.between(1, 5));
+  }
+  if (!shape.shard_bytes.empty() && random.chance(faults[Fault::kPoison])) {
+    shape.poison = random.below(shape.shard_bytes.size());
+  }
+  return shape;
+}
+
+std::uint64_t SimOptions::oracle(std::uint64_t step, const StepShape& shape,
+                                 std::uint32_t partition) const {
+  const std::uint64_t batch_shard_count = std::max(1U, shape.ordered_batch_shard_count);
+  std::uint64_t sum = 0;
+  std::uint64_t of_batch = 0;
+  for (std::uint64_t shard = 0; shard < shape.shard_bytes.size(); ++shard) {
+    of_batch = shape.join(of_batch, value_of(step, shard, partition));
+    if ((shard + 1) % batch_shard_count == 0 || shard + 1 == shape.shard_bytes.size()) {
+      sum = shape.join(sum, std::exchange(of_batch, 0));
+    }
+  }
+  return sum;
+}
+
+}  // namespace pinion::sim

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <pinion/shard/protocol/coordinator.hpp>
+#include <pinion/shard/protocol/rank_machine.hpp>
+
+#include "sim/sim_faults.hpp"
+#include "sim/sim_random.hpp"
+
+namespace pinion::sim {
+
+/// What the program computes in one step: for each partition, the sum of one value a shard. The
+/// sums of an ordered step depend on the order of joining and on which shards share a batch.
+struct StepShape {
+  std::vector<std::uint64_t> shard_bytes = {};  ///< Index = shard.
+  std::uint32_t partition_count = 0;
+  std::uint32_t ordered_batch_shard_count = 0;
+  std::optional<std::uint64_t> poison = {};  ///< A shard whose body never succeeds.
+
+  [[nodiscard]] protocol::MapUnits map_units() const {
+    return {.shard_count = shard_bytes.size(),
+            .ordered_batch_shard_count = ordered_batch_shard_count};
+  }
+  [[nodiscard]] std::uint64_t join(std::uint64_t sum, std::uint64_t value) const {
+    return (map_units().ordered() ? mix(sum) : sum) + value;
+  }
+};
+
+/// Rules that whoever drives the state machines has to keep, to break one each.
+struct DriverMutations {
+  bool wall_clock = false;             ///< The coordinator is told the time of day, which jumps.
+  bool release_before_accept = false;  ///< A rank lets go of its output as it reports it.
+  bool double_timer = false;           ///< A timer that has fired is set twice.
+};
+
+/// One run, wholly derived from these. The members that are plain numbers are options of
+/// `pinion sim`, by the same names.
+struct SimOptions {
+  std::uint64_t seed = 0;
+  std::uint64_t rank_count = 1;
+  std::uint64_t step_count = 1;
+  std::uint64_t shard_count = 100;
+  std::uint64_t partition_count = 1;
+  std::uint64_t ordered_batch_shard_count = 0;
+  /// Each step is drawn: its shards and partitions up to those above, sometimes none, sometimes
+  /// ordered.
+  bool varied = false;
+  std::uint64_t worker_count = 1;
+  std::uint64_t lease_count_max = 16;
+  std::uint64_t batch_shard_max = 8;
+  Duration lease_duration = std::chrono::milliseconds(200);
+  Duration heartbeat = std::chrono::milliseconds(60);
+  Duration plan_patience = std::chrono::milliseconds(50);
+  Duration body_max = std::chrono::milliseconds(15);
+  Duration latency_max = std::chrono::microseconds(3000);
+
+  bool every_rank_plans = true;      ///< Else only the steadfast one can.
+  std::uint64_t steadfast_rank = 0;  ///< May crash, but always returns.
+
+  Faults faults = {};
+  Duration chaos_end = {};  ///< After this much virtual time nothing crashes or stands still.
+  std::uint64_t holder_count_max = 1;  ///< Of live leases of a unit.
+  std::uint64_t wire_period = 1;       ///< Every so many messages one is encoded and decoded.
+
+  protocol::CoordinatorMutations mutations = {};
+  protocol::RankMutations rank_mutations = {};
+  DriverMutations driver_mutations = {};
+
+  static SimOptions of_seed(std::uint64_t seed);
+
+  /// As `pinion sim` takes it.
+  [[nodiscard]] std::string to_string() const;
+
+  [[nodiscard]] StepShape shape_of(std::uint64_t step) const;
+  [[nodiscard]] std::uint64_t value_of(std::uint64_t step, std::uint64_t shard,
+                                       std::uint32_t partition) const {
+    return mix(mix(seed ^ (step << 48U)) + shard * 0x9e3779b97f4a7c15U + partition);
+  }
+  /// What `partition` must be, computed without any of the code under test.
+  [[nodiscard]] std::uint64_t oracle(std::uint64_t step, const StepShape& shape,
+                                     std::uint32_t partition) const;
+};
+
+}  // namespace pinion::sim

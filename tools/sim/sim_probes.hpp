@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pinion::sim {
+
+/// What is rare: a simulation that never gets there proves nothing.
+inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
+    "a rank died for good",
+    "a life joined before the death of the one before was known",
+    "a pause was longer than a lease",
+    "messages were lost with their connection",
+    "a message of a dead life arrived",
+    "a message waited for the end of a partition",
+    "the clock of a rank went back",
+    "a step was planned again after its planner had died",
+    "a rank could not plan",
+    "a rank had a step that was done before it came",
+    "a step had no shards",
+    "a step had no partitions",
+    "a step was ordered",
+    "a step failed for a bad shard",
+    "a claim had to wait",
+    "a unit was granted again",
+    "a unit was granted again after silence",
+    "a lease that had run out was extended",
+    "a heartbeat was told of lost leases",
+    "a rank dropped leases",
+    "a batch was sealed in vain",
+    "a batch failed",
+    "a batch was given back",
+    "a report was refused",
+    "a report came twice",
+    "a report was refused because a unit was accepted before",
+    "partials were gone when they were to be merged",
+});
+
+/// One of kProbeNames; another does not compile.
+class ProbeName {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): made where a probe is marked.
+  consteval ProbeName(const char* name) : index_(find(name)) {}
+
+  [[nodiscard]] std::size_t index() const noexcept { return index_; }
+
+ private:
+  static consteval std::size_t find(std::string_view name) {
+    for (std::size_t i = 0; i < kProbeNames.size(); ++i) {
+      if (kProbeNames[i] == name) {
+        return i;
+      }
+    }
+    throw "there is no such probe";
+  }
+
+  std::size_t index_;
+};
+
+/// How often each probe was reached.
+class Probes {
+ public:
+  void reached(ProbeName name) { ++counts_[name.index()]; }
+  void reached(ProbeName name, bool condition) { counts_[name.index()] += condition ? 1 : 0; }
+
+  [[nodiscard]] std::uint64_t count(ProbeName name) const { return counts_[name.index()]; }
+  [[nodiscard]] std::vector<std::string_view> never_reached() const {
+    std::vector<std::string_view> names;
+    for (std::size_t i = 0; i < kProbeNames.size(); ++i) {
+      if (counts_[i] == 0) {
+        names.push_back(kProbeNames[i]);
+      }
+    }
+    return names;
+  }
+  Probes& operator+=(const Probes& other) {
+    std::transform(counts_.begin(), counts_.end(), other.counts_.begin(), counts_.begin(),
+                   std::plus<>());
+    return *this;
+  }
+
+ private:
+  std::array<std::uint64_t, kProbeNames.size()> counts_ = {};
+};
+
+}  // namespace pinion::sim

@@ -1,0 +1,365 @@
+#include "sim/sim_rank.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "sim/sim_world.hpp"
+
+namespace pinion::sim {
+
+using namespace std::chrono_literals;
+using protocol::Lease;
+using protocol::Stage;
+
+SimRank::SimRank(World& world, std::uint32_t rank, std::uint32_t incarnation)
+    : world_(world),
+      rank_(rank),
+      incarnation_(incarnation),
+      workers_(world.options().worker_count) {}
+
+void SimRank::receive(const protocol::Message& message) {
+  if (machine_ == nullptr) {
+    return;
+  }
+  machine_->receive(message, now(), effects_);
+  carry_out_effects();
+}
+
+void SimRank::enter_next_step() {
+  ++step_;
+  shape_ = &world_.shape(step_);
+  stage_ = Stage::kMap;
+  unit_count_left_ = 0;
+  partials_.clear();
+  unsettled_.clear();
+  machine_ = std::make_unique<protocol::RankMachine>(
+      protocol::RankOptions{
+          .lease_count_max = static_cast<std::uint32_t>(world_.options().lease_count_max),
+          .heartbeat = world_.options().heartbeat,
+          .mutations = world_.options().rank_mutations},
+      protocol::EnterStep{.step = step_, .fingerprint = mix(step_), .description = "a sum"});
+  machine_->start(now(), effects_);
+  carry_out_effects();
+}
+
+/// What an effect leads to may ask for more effects; they come behind those that are there.
+void SimRank::carry_out_effects() {
+  if (std::exchange(carrying_out_, true)) {
+    return;
+  }
+  for (std::size_t i = 0; i < effects_.size(); ++i) {
+    protocol::RankEffect effect = std::move(effects_[i]);
+    std::visit([this](auto& what) { carry_out(what); }, effect);
+  }
+  effects_.clear();
+  carrying_out_ = false;
+  schedule_tick();
+}
+
+void SimRank::carry_out(protocol::SendMessage& send) {
+  world_.send_to_coordinator(*this, std::move(send.message));
+}
+
+void SimRank::carry_out(const protocol::StartPlanning&) {
+  world_.post(*this, world_.random().between(Duration::zero(), world_.options().body_max * 5),
+              {.payload = static_cast<std::uint32_t>(step_), .kind = EventKind::kPlanIsMade});
+}
+
+void SimRank::plan(std::uint64_t step) {
+  if (step_ != step || machine_ == nullptr) {
+    return;
+  }
+  const SimOptions& options = world_.options();
+  if (options.every_rank_plans || options.steadfast_rank == rank_) {
+    protocol::PlanReady plan;
+    plan.plan = world_.store().create({.kind = BlobKind::kPlan, .step = step});
+    plan.partition_count = shape_->partition_count;
+    plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
+    plan.shards.reserve(shape_->shard_bytes.size());
+    for (const std::uint64_t bytes : shape_->shard_bytes) {
+      plan.shards.push_back({.weight = bytes});
+    }
+    machine_->plan_ready(std::move(plan), now(), effects_);
+  } else {
+    world_.reached("a rank could not plan");
+    machine_->plan_failed({.code = ErrorCode::kUnavailable, .text = "no input"}, now(), effects_);
+  }
+  carry_out_effects();
+}
+
+void SimRank::carry_out(const protocol::UsePlan& use) {
+  world_.expect(use.started.shard_count == shape_->shard_bytes.size() &&
+                    use.started.ordered_batch_shard_count == shape_->ordered_batch_shard_count,
+                "a plan of another step");
+}
+
+void SimRank::carry_out(protocol::UsePartials& use) {
+  partials_ = std::move(use.partials);
+}
+
+void SimRank::carry_out(const protocol::RunLeases& run) {
+  world_.expect(stage_ == Stage::kMap || run.stage == Stage::kMerge, "a stage that goes back");
+  stage_ = run.stage;
+  unit_count_left_ = run.unit_count_left;
+  if (waiting_begin_ == waiting_.size()) {
+    waiting_.clear();
+    waiting_begin_ = 0;
+  }
+  waiting_.insert(waiting_.end(), run.leases.begin(), run.leases.end());
+  put_to_work();
+}
+
+void SimRank::carry_out(const protocol::DropLeases& drop) {
+  world_.reached("a rank dropped leases");
+  const auto dropped = [&drop](const Lease& lease) {
+    return std::find(drop.leases.begin(), drop.leases.end(), lease) != drop.leases.end();
+  };
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(waiting_begin_));
+  waiting_begin_ = 0;
+  std::erase_if(waiting_, dropped);
+  for (Worker& worker : workers_) {
+    if (std::any_of(worker.batch.begin(), worker.batch.end(), dropped)) {
+      std::erase_if(worker.batch, dropped);
+      machine_->give_back(drop.stage, std::exchange(worker.batch, {}), now(), effects_);
+    }
+    if (worker.running && dropped(*worker.running)) {
+      worker.running.reset();
+      ++worker.run;
+    }
+  }
+  carry_out_effects();
+  put_to_work();
+}
+
+void SimRank::carry_out(const protocol::BatchSettled& settled) {
+  const auto found = unsettled_.find(settled.report);
+  if (found == unsettled_.end()) {
+    // The verdict on a report that was sent again.
+    return;
+  }
+  const bool kept = world_.store().find_kept(found->second) != nullptr;
+  const bool accepted = settled.failure.code == ErrorCode::kOk;
+  world_.expect(accepted || !kept, "a refused output is kept");
+  ++(accepted ? world_.figures().accepted_reports : world_.figures().refused_reports);
+  unsettled_.erase(found);
+}
+
+void SimRank::carry_out(const protocol::StepFinished& finished) {
+  if (finished.job_failed) {
+    world_.fail("the job failed: " + finished.failure.text);
+    return;
+  }
+  if (finished.failure.code != ErrorCode::kOk) {
+    world_.check_failure(step_, finished.failure);
+  } else {
+    world_.check_result(step_, finished.done);
+  }
+  effects_.clear();
+  machine_.reset();
+  drop_all_work();
+  if (step_ < world_.options().step_count) {
+    // The program thinks about the result for a while.
+    world_.post(*this, world_.random().between(Duration::zero(), world_.options().body_max),
+                {.kind = EventKind::kNextStep});
+    return;
+  }
+  world_.leave(*this);
+}
+
+void SimRank::drop_all_work() {
+  waiting_.clear();
+  waiting_begin_ = 0;
+  for (Worker& worker : workers_) {
+    worker.running.reset();
+    ++worker.run;
+    worker.batch.clear();
+  }
+}
+
+void SimRank::put_to_work() {
+  for (Worker& worker : workers_) {
+    if (worker.running) {
+      continue;
+    }
+    if (waiting_begin_ < waiting_.size()) {
+      worker.running = waiting_[waiting_begin_++];
+      run_on(worker);
+    } else if (!worker.batch.empty() && unit_count_left_ == 0) {
+      seal(stage_, std::exchange(worker.batch, {}));
+    }
+  }
+}
+
+void SimRank::run_on(Worker& worker) {
+  Random& random = world_.random();
+  const SimOptions& options = world_.options();
+  Duration duration = random.between(options.body_max / 100, options.body_max) *
+                      static_cast<Duration::rep>(world_.slowness(rank_));
+  if (random.chance(options.faults[Fault::kBodyStalls])) {
+    world_.count(Fault::kBodyStalls);
+    duration += options.lease_duration * 2;
+  }
+  world_.post(*this, duration,
+              {.payload = ++worker.run,
+               .kind = EventKind::kBodyEnds,
+               .worker = static_cast<std::uint16_t>(&worker - workers_.data())});
+}
+
+void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
+  Worker& worker = workers_[worker_index];
+  if (worker.run != run || !worker.running) {
+    return;
+  }
+  const Lease lease = *std::exchange(worker.running, {});
+  const SimOptions& options = world_.options();
+  if (poisoned(lease)) {
+    fail_batch(worker, lease, ErrorCode::kUnknown);
+  } else if (lease.attempt < 3 && world_.random().chance(options.faults[Fault::kBodyFails])) {
+    world_.count(Fault::kBodyFails);
+    fail_batch(worker, lease, ErrorCode::kUnknown);
+  } else if (world_.random().chance(options.faults[Fault::kDiscard])) {
+    world_.count(Fault::kDiscard);
+    worker.batch.push_back(lease);
+    give_back_batch(worker);
+  } else {
+    worker.batch.push_back(lease);
+    if (stage_ == Stage::kMerge || shape_->map_units().ordered() ||
+        worker.batch.size() >= options.batch_shard_max) {
+      seal(stage_, std::exchange(worker.batch, {}));
+    }
+  }
+  put_to_work();
+}
+
+void SimRank::fail_batch(Worker& worker, const Lease& bad, ErrorCode code) {
+  world_.reached("a batch failed");
+  worker.batch.push_back(bad);
+  machine_->batch_failed({.stage = stage_,
+                          .bad_unit = bad.unit,
+                          .failure = {.code = code, .text = "the body failed"},
+                          .batch = std::exchange(worker.batch, {})},
+                         now(), effects_);
+  carry_out_effects();
+}
+
+void SimRank::give_back_batch(Worker& worker) {
+  world_.reached("a batch was given back");
+  machine_->give_back(stage_, std::exchange(worker.batch, {}), now(), effects_);
+  carry_out_effects();
+}
+
+void SimRank::seal(Stage stage, std::vector<Lease> batch) {
+  const BlobHandle output = make_output(stage, batch);
+  if (output == BlobHandle{}) {
+    // The step ended while its partials were on their way.
+    world_.reached("partials were gone when they were to be merged");
+    machine_->give_back(stage, std::move(batch), now(), effects_);
+    carry_out_effects();
+    return;
+  }
+  protocol::Report report{
+      .step = step_, .stage = stage, .report = ++report_count_, .output = output};
+  if (stage == Stage::kMap) {
+    for (const std::uint64_t shard : shards_of(batch)) {
+      report.input_bytes += shape_->shard_bytes[shard];
+    }
+  }
+  report.batch = std::move(batch);
+  world_.post_report(*this, world_.random().between(Duration::zero(), Duration(2ms)),
+                     std::move(report));
+}
+
+void SimRank::hand_in(protocol::Report report) {
+  if (step_ != report.step || machine_ == nullptr) {
+    world_.reached("a batch was sealed in vain");
+    return;
+  }
+  unsettled_[report.report] = report.output;
+  if (world_.options().driver_mutations.release_before_accept) {
+    world_.expect(world_.store().release(report.output).empty(), "an output was released before");
+  }
+  machine_->batch_sealed(std::move(report), now(), effects_);
+  carry_out_effects();
+}
+
+BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
+  if (stage == Stage::kMap) {
+    return world_.store().create(
+        {.kind = BlobKind::kPartial, .step = step_, .shards = shards_of(batch)});
+  }
+  const std::optional<std::uint64_t> sum = merge(batch.front().unit);
+  return sum ? world_.store().create({.kind = BlobKind::kResult, .step = step_, .sum = *sum})
+             : BlobHandle{};
+}
+
+std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
+  std::uint64_t sum = 0;
+  for (const BlobHandle& blob : partials_) {
+    const BlobContent* const partial = world_.store().find_kept(blob);
+    if (partial == nullptr) {
+      return std::nullopt;
+    }
+    std::uint64_t of_batch = 0;
+    for (const std::uint64_t shard : partial->shards) {
+      of_batch = shape_->join(
+          of_batch, world_.options().value_of(step_, shard, static_cast<std::uint32_t>(partition)));
+    }
+    sum = shape_->join(sum, of_batch);
+  }
+  return sum;
+}
+
+bool SimRank::poisoned(const Lease& lease) const {
+  if (!shape_->poison || stage_ != Stage::kMap) {
+    return false;
+  }
+  const protocol::MapUnits::ShardSpan shards = shape_->map_units().shards_of(lease.unit);
+  return shards.begin <= *shape_->poison && *shape_->poison < shards.end;
+}
+
+std::vector<std::uint64_t> SimRank::shards_of(const std::vector<Lease>& batch) const {
+  std::vector<std::uint64_t> shards;
+  shards.reserve(batch.size());
+  for (const Lease& lease : batch) {
+    const protocol::MapUnits::ShardSpan span = shape_->map_units().shards_of(lease.unit);
+    for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
+      shards.push_back(shard);
+    }
+  }
+  return shards;
+}
+
+void SimRank::schedule_tick() {
+  const Instant deadline = machine_ == nullptr ? Instant::max() : machine_->next_deadline();
+  if (deadline < timer_set_for_) {
+    set_timer(deadline);
+  }
+}
+
+void SimRank::set_timer(Instant local) {
+  timer_set_for_ = local;
+  const Duration delay =
+      std::max(world_.clock(rank_).world(local) - world_.now(), Duration::zero());
+  world_.post(*this, delay, {.payload = ++timer_, .kind = EventKind::kRankTick});
+  if (world_.options().driver_mutations.double_timer) {
+    world_.post(*this, delay, {.payload = timer_, .kind = EventKind::kRankTick});
+  }
+}
+
+void SimRank::tick(std::uint32_t timer) {
+  if (timer != timer_ && !world_.options().driver_mutations.double_timer) {
+    return;
+  }
+  timer_set_for_ = Instant::max();
+  if (machine_ != nullptr) {
+    machine_->tick(now(), effects_);
+    carry_out_effects();
+  }
+}
+
+Instant SimRank::now() const {
+  return world_.clock(rank_).local(world_.now());
+}
+
+}  // namespace pinion::sim

@@ -1,0 +1,384 @@
+#include "sim/sim_world.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include <pinion/shard/protocol/wire.hpp>
+
+namespace pinion::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t kJob = 77;
+constexpr std::uint32_t kEpoch = 3;
+
+/// A job whose chaos is over ends long before this, or hangs.
+constexpr Duration kPatience = 300s;
+
+constexpr std::uint64_t kCheckPeriod = 1 << 12;
+constexpr std::uint64_t kOftenPeriod = 1 << 16;
+constexpr std::uint64_t kStopwatchPeriod = 16;
+
+protocol::CoordinatorOptions coordinator_options(const SimOptions& options) {
+  return {.job = kJob,
+          .epoch = kEpoch,
+          .rank_count = static_cast<std::uint32_t>(options.rank_count),
+          .lease_duration = options.lease_duration,
+          .plan_patience = options.plan_patience,
+          .attempt_count_max = 4,
+          // Chaos kills more often than any real program dies.
+          .death_count_max = 1'000'000,
+          .fast_forward = true,
+          .mutations = options.mutations};
+}
+
+}  // namespace
+
+World::World(const SimOptions& options, const IClock* stopwatch)
+    : options_(options),
+      stopwatch_(stopwatch),
+      random_(mix(~options.seed)),
+      coordinator_(coordinator_options(options)),
+      ranks_(options.rank_count),
+      shapes_(options.step_count),
+      observer_(*this) {}
+
+std::string World::run(const std::function<void()>& often) {
+  const Instant begin = now();
+  chaos_end_ = begin + options_.chaos_end;
+  for (std::uint32_t rank = 0; rank < options_.rank_count; ++rank) {
+    events_.at(now() + random_.between(Duration::zero(), Duration(100ms)),
+               {.rank = rank, .kind = EventKind::kStartProcess});
+  }
+  schedule_fault();
+  const Instant end = chaos_end_ + kPatience;
+  SimEvent event;
+  while (violation_.empty() && over_count_ < options_.rank_count) {
+    if (!events_.take(event)) {
+      fail("nothing is left to happen, but the job is not done");
+      break;
+    }
+    ++figures_.events;
+    add_to_hash(static_cast<std::uint64_t>(event.when.time_since_epoch().count()) ^
+                (std::uint64_t{event.rank} << 20U) ^
+                (static_cast<std::uint64_t>(event.kind) << 56U));
+    happen(event);
+    if (figures_.events % kCheckPeriod == 0) {
+      expect(now() < end, "the job does not come to its end");
+      check_bounds();
+    }
+    if (figures_.events % kOftenPeriod == 0 && often) {
+      often();
+    }
+  }
+  figures_.makespan = now() - begin;
+  if (violation_.empty()) {
+    observer_.check_leftovers();
+  }
+  return violation_;
+}
+
+/// Nothing that waits grows without bound, and something is accepted now and then.
+void World::check_bounds() {
+  const std::uint64_t bound = 10'000 + 1000 * options_.rank_count;
+  figures_.pending_max = std::max(figures_.pending_max, events_.size());
+  expect(events_.size() < bound, "too much is left to happen");
+  if (observer_.accepted_count() != std::exchange(accepted_before_, observer_.accepted_count())) {
+    accepted_at_event_ = figures_.events;
+  }
+  expect(figures_.events - accepted_at_event_ < 10 * bound, "the job does not come to its end");
+}
+
+void World::fail(const std::string& violation) {
+  if (violation_.empty()) {
+    violation_ = "at " + std::to_string(now().time_since_epoch().count()) + " ns: " + violation;
+  }
+}
+
+const StepShape& World::shape(std::uint64_t step) {
+  std::unique_ptr<StepShape>& shape = shapes_.at(step - 1);
+  if (shape == nullptr) {
+    shape = std::make_unique<StepShape>(options_.shape_of(step));
+    faults_.of[static_cast<std::size_t>(Fault::kPoison)] += shape->poison ? 1 : 0;
+  }
+  return *shape;
+}
+
+void World::happen(const SimEvent& event) {
+  switch (event.kind) {
+    case EventKind::kStartProcess:
+      start_process(event.rank);
+      return;
+    case EventKind::kProcessEnds:
+      end_process(event.rank, event.incarnation);
+      return;
+    case EventKind::kAtCoordinator:
+      arrive_at_coordinator(event);
+      return;
+    case EventKind::kLossIsKnown:
+      feed(to_coordinator_.take(event.payload));
+      return;
+    case EventKind::kCoordinatorTick:
+      if (next_tick_ == event.when) {
+        next_tick_ = Instant::max();
+        feed(protocol::Tick{});
+      }
+      return;
+    case EventKind::kFault:
+      if (now() < chaos_end_) {
+        disturb();
+        schedule_fault();
+      }
+      return;
+    default:
+      happen_to_rank(event);
+  }
+}
+
+void World::happen_to_rank(const SimEvent& event) {
+  RankState& state = ranks_[event.rank];
+  const bool message = event.kind == EventKind::kAtRank;
+  if (state.process == nullptr || state.incarnation != event.incarnation ||
+      (message && event.incarnation <= state.incarnation_cut)) {
+    if (message) {
+      to_ranks_.take(event.payload);
+    } else if (event.kind == EventKind::kBatchIsSealed) {
+      reports_.take(event.payload);
+    }
+    return;
+  }
+  const Instant from =
+      message ? std::max(state.paused_until, state.to_rank.blocked_until) : state.paused_until;
+  if (now() < from) {
+    events_.again(from, event);
+    return;
+  }
+  SimRank& process = *state.process;
+  switch (event.kind) {
+    case EventKind::kAtRank:
+      process.receive(to_ranks_.take(event.payload));
+      break;
+    case EventKind::kPlanIsMade:
+      process.plan(event.payload);
+      break;
+    case EventKind::kBodyEnds:
+      process.end_run(event.worker, event.payload);
+      break;
+    case EventKind::kBatchIsSealed:
+      process.hand_in(reports_.take(event.payload));
+      break;
+    case EventKind::kNextStep:
+      process.enter_next_step();
+      break;
+    case EventKind::kRankTick:
+      process.tick(event.payload);
+      break;
+    default:
+      break;
+  }
+}
+
+void World::arrive_at_coordinator(const SimEvent& event) {
+  RankState& state = ranks_[event.rank];
+  if (event.incarnation <= state.incarnation_cut) {
+    reached("messages were lost with their connection");
+    to_coordinator_.take(event.payload);
+    return;
+  }
+  if (now() < state.to_coordinator.blocked_until) {
+    reached("a message waited for the end of a partition");
+    events_.again(state.to_coordinator.blocked_until, event);
+    return;
+  }
+  if (event.incarnation != state.incarnation) {
+    reached("a message of a dead life arrived");
+  }
+  feed(to_coordinator_.take(event.payload));
+}
+
+void World::start_process(std::uint32_t rank) {
+  RankState& state = ranks_[rank];
+  if (state.life != Life::kStarting) {
+    return;
+  }
+  state.life = Life::kUp;
+  ++state.incarnation;
+  state.paused_until = {};
+  state.to_coordinator.last_arrival = {};
+  state.to_rank.last_arrival = {};
+  const double drift = options_.faults[Fault::kDrift] * (random_.fraction() * 2 - 1);
+  faults_.of[static_cast<std::size_t>(Fault::kDrift)] += drift == 0 ? 0 : 1;
+  state.clock = RankClock(now(), Instant(random_.between(Duration(0s), Duration(3600s))), drift);
+  const bool slow = random_.chance(options_.faults[Fault::kSlow]);
+  faults_.of[static_cast<std::size_t>(Fault::kSlow)] += slow ? 1 : 0;
+  state.slowness = slow ? 8 : 1;
+  state.process = std::make_unique<SimRank>(*this, rank, state.incarnation);
+  send_event(rank, state.incarnation,
+             protocol::RankJoined{.rank = rank, .incarnation = state.incarnation});
+  state.process->enter_next_step();
+}
+
+void World::end_process(std::uint32_t rank, std::uint32_t incarnation) {
+  RankState& state = ranks_[rank];
+  if (state.incarnation != incarnation || state.process == nullptr) {
+    return;
+  }
+  state.process.reset();
+  if (state.life == Life::kUp) {
+    // Its connection broke, and it has seen it.
+    state.life = Life::kStarting;
+    events_.at(now() + random_.between(Duration(1ms), Duration(60ms)),
+               {.rank = rank, .kind = EventKind::kStartProcess});
+  }
+}
+
+void World::post(const SimRank& rank, Duration delay, SimEvent event) {
+  event.rank = rank.rank();
+  event.incarnation = rank.incarnation();
+  events_.at(now() + delay, event);
+}
+
+void World::post_report(const SimRank& rank, Duration delay, protocol::Report report) {
+  post(rank, delay,
+       {.payload = reports_.put(std::move(report)), .kind = EventKind::kBatchIsSealed});
+}
+
+/// False when the message does not survive being encoded and decoded. Not every message is tried.
+bool World::over_the_wire(const protocol::Envelope& envelope, protocol::Message& message) {
+  if (++figures_.messages % options_.wire_period != 0) {
+    return true;
+  }
+  Result<protocol::Decoded> arrived = protocol::decode(protocol::encode(envelope, message));
+  if (!arrived || arrived->envelope != envelope || arrived->message != message) {
+    return false;
+  }
+  message = std::move(arrived->message);
+  return true;
+}
+
+void World::send_to_coordinator(const SimRank& rank, protocol::Message message) {
+  const protocol::Envelope envelope{
+      .job = kJob, .epoch = kEpoch, .rank = rank.rank(), .incarnation = rank.incarnation()};
+  expect(over_the_wire(envelope, message), "the wire changed a message");
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDuplicate])) {
+    count(Fault::kDuplicate);
+    send_event(rank.rank(), rank.incarnation(),
+               protocol::MessageReceived{.envelope = envelope, .message = message});
+  }
+  send_event(rank.rank(), rank.incarnation(),
+             protocol::MessageReceived{.envelope = envelope, .message = std::move(message)});
+}
+
+void World::leave(const SimRank& rank) {
+  RankState& state = ranks_[rank.rank()];
+  state.life = Life::kLeft;
+  ++over_count_;
+  send_event(rank.rank(), rank.incarnation(),
+             protocol::RankLeft{.rank = rank.rank(), .incarnation = rank.incarnation()});
+  // The process is in the middle of a call; it goes when the call is over.
+  post(rank, Duration::zero(), {.kind = EventKind::kProcessEnds});
+}
+
+/// When what is sent now over `link` arrives, unless a partition holds it up.
+Instant World::arrival(Link& link) {
+  Duration delay = random_.between(options_.latency_max / 150, options_.latency_max);
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kStall])) {
+    count(Fault::kStall);
+    delay += random_.between(Duration::zero(), options_.lease_duration * 2);
+  }
+  link.last_arrival = std::max(link.last_arrival, now() + delay);
+  return link.last_arrival;
+}
+
+void World::send_event(std::uint32_t rank, std::uint32_t incarnation, protocol::Event event) {
+  events_.at(arrival(ranks_[rank].to_coordinator),
+             {.rank = rank,
+              .incarnation = incarnation,
+              .payload = to_coordinator_.put(std::move(event)),
+              .kind = EventKind::kAtCoordinator});
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDrop])) {
+    drop_connection(rank);
+  }
+}
+
+void World::send_to_rank(std::uint32_t rank, protocol::Message message) {
+  RankState& state = ranks_[rank];
+  const std::uint32_t incarnation = state.incarnation_known;
+  expect(over_the_wire({.job = kJob, .epoch = kEpoch, .rank = rank, .incarnation = incarnation},
+                       message),
+         "the wire changed a message");
+  events_.at(arrival(state.to_rank), {.rank = rank,
+                                      .incarnation = incarnation,
+                                      .payload = to_ranks_.put(std::move(message)),
+                                      .kind = EventKind::kAtRank});
+}
+
+void World::feed(const protocol::Event& event) {
+  if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
+    std::uint32_t& known = ranks_[joined->rank].incarnation_known;
+    known = std::max(known, joined->incarnation);
+  } else if (const auto* lost = std::get_if<protocol::RankLost>(&event)) {
+    reached("a life joined before the death of the one before was known",
+            lost->incarnation < ranks_[lost->rank].incarnation_known);
+  }
+  step_coordinator(event);
+  observer_.decided(event, effects_);
+  add_to_hash(effects_.size());
+  for (protocol::Effect& effect : effects_) {
+    carry_out(effect);
+  }
+  effects_.clear();
+  schedule_tick();
+}
+
+void World::step_coordinator(const protocol::Event& event) {
+  if (options_.driver_mutations.wall_clock && random_.chance(0.01)) {
+    wall_ahead_ += 1h;
+  }
+  const Instant time = now() + wall_ahead_;
+  if (++figures_.coordinator_events % kStopwatchPeriod != 0 || stopwatch_ == nullptr) {
+    coordinator_.step(event, time, effects_);
+    return;
+  }
+  const Instant begin = stopwatch_->now();
+  coordinator_.step(event, time, effects_);
+  figures_.timed += stopwatch_->now() - begin;
+  ++figures_.timed_steps;
+}
+
+void World::carry_out(protocol::Effect& effect) {
+  if (auto* send = std::get_if<protocol::Send>(&effect)) {
+    observer_.told(send->rank, send->message);
+    send_to_rank(send->rank, std::move(send->message));
+  } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
+    const std::string problem = store_.keep(keep->blob);
+    expect(problem.empty(), problem);
+  } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
+    const std::string problem = store_.release(release->blob);
+    expect(problem.empty(), problem);
+  } else if (const auto* end = std::get_if<protocol::EndJob>(&effect)) {
+    fail("the job ended: " + end->failure.text);
+  }
+}
+
+void World::schedule_tick() {
+  const Instant next = coordinator_.next_deadline();
+  const Instant deadline = next == Instant::max() ? next : std::max(next - wall_ahead_, now());
+  if (deadline < next_tick_) {
+    next_tick_ = deadline;
+    events_.at(deadline, {.kind = EventKind::kCoordinatorTick});
+  }
+}
+
+void World::note_regrant(std::uint32_t rank, bool dead) {
+  reached("a unit was granted again after silence", !dead);
+  if (ranks_[rank].trouble_since == Instant{}) {
+    return;
+  }
+  auto& samples = dead ? figures_.regrant_after_death : figures_.regrant_after_silence;
+  samples.push_back(now() - ranks_[rank].trouble_since);
+}
+
+}  // namespace pinion::sim
