@@ -25,6 +25,7 @@ struct Settings {
   std::uint64_t memory_bytes = 0;        ///< Budget of a rank; 0: its share of half of the memory.
   std::string spill_directory = "/tmp";  ///< Where blobs go that memory has no room for.
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
+  bool huge_pages = true;  ///< Whether ranks share large blobs in huge pages, where they can.
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.
