@@ -64,9 +64,7 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
     return std::move(welcome).error();
   }
   std::unique_ptr<AgentLink> link(new AgentLink(std::move(channel).value()));
-  if (!frame.descriptors.empty()) {
-    link->row_ = std::move(frame.descriptors[0]);
-  }
+  link->take_descriptors(std::move(frame.descriptors));
   try {
     link->reader_ = std::thread([self = link.get()] { self->read_frames(); });
   } catch (const std::system_error& error) {
@@ -75,6 +73,18 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
         std::string("cannot start the thread that reads from the agent: ") + error.what());
   }
   return std::pair(std::move(link), std::move(welcome).value());
+}
+
+// Of a welcome: those of a BlobMemory are two, and the last.
+void AgentLink::take_descriptors(std::vector<UniqueFd> descriptors) {
+  if (descriptors.size() % 2 == 1) {
+    row_ = std::move(descriptors.front());
+    descriptors.erase(descriptors.begin());
+  }
+  if (descriptors.size() == 2) {
+    blob_memory_ = std::make_shared<const BlobMemory>(
+        BlobMemory{.writable = std::move(descriptors[0]), .read_only = std::move(descriptors[1])});
+  }
 }
 
 AgentLink::~AgentLink() {

@@ -18,6 +18,7 @@
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
+#include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/channel.hpp>
 #include <pinion/shm/ring.hpp>
 #include <pinion/shm/shared_blob_store.hpp>
@@ -71,11 +72,17 @@ class AgentLink final : public IControlLink {
   /// The file of this process's references, or -1.
   [[nodiscard]] int row_descriptor() const noexcept { return row_.get(); }
 
+  /// Where large blobs of this host lie, or null.
+  [[nodiscard]] const std::shared_ptr<const BlobMemory>& blob_memory() const noexcept {
+    return blob_memory_;
+  }
+
   /// Tells the agent that the program is done with the job; its end is in good order from here on.
   void leave(std::uint32_t rank) noexcept;
 
  private:
   explicit AgentLink(Channel channel);
+  void take_descriptors(std::vector<UniqueFd> descriptors);
   void read_frames();
   void sort_in(Frame frame);
   [[nodiscard]] Result<Frame> request(FrameKind kind, std::span<const std::byte> payload,
@@ -84,6 +91,7 @@ class AgentLink final : public IControlLink {
 
   Channel channel_;
   UniqueFd row_;
+  std::shared_ptr<const BlobMemory> blob_memory_;
   Mutex mutex_;
   std::condition_variable_any arrived_;
   std::deque<std::vector<std::byte>> inbox_ PINION_GUARDED_BY(mutex_);

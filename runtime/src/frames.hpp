@@ -19,7 +19,8 @@ namespace pinion {
 enum class FrameKind : std::uint16_t {
   kHello = 1,    ///< Rank: "I have joined". JSON.
   kWelcome = 2,  ///< Agent: the answer to kHello, CBOR, with the descriptor of the rank's row of
-                 ///< references where it has one.
+                 ///< references where it has one, then the two of a BlobMemory where the host has
+                 ///< one.
   kControl = 3,  ///< Both: a protocol message.
   kPublish = 4,  ///< Rank: a BlobReference with its descriptor; answered by kPublished, or kDone.
   kFetch = 5,    ///< Rank: a BlobReference; answered by kDescriptor or kDone with an error.

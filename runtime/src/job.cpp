@@ -135,6 +135,7 @@ Status Job::State::become_rank(UniqueFd socket) {
        // The other half is for what the ranks are working on.
        .held_bytes_max = welcome.memory_bytes / 2 * info.rank_count,
        .bind_memory = memory_binder(),
+       .blob_memory = link.blob_memory(),
        .row_descriptor = link.row_descriptor()},
       {.publish = [&link](const BlobHandle& handle, Place home,
                           int descriptor) { return link.publish(handle, home, descriptor); },

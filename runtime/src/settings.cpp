@@ -112,6 +112,8 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.shard_deaths_max, v, 1);
      }},
+    {"huge-pages", "0 or 1", "ranks share large blobs in huge pages, where the system has them [1]",
+     [](Settings& s, std::string_view v) { return set_flag(s.huge_pages, v); }},
     {"seed", "a number", "what the random seeds of shards derive from [1]",
      [](Settings& s, std::string_view v) { return set_number<std::uint64_t>(s.seed, v, 0); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",

@@ -26,6 +26,7 @@ struct Settings {
   std::string spill_directory = "/tmp";  ///< Where blobs go that memory has no room for.
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
   std::uint32_t shard_deaths_max = 3;  ///< Ranks that a shard may take along before it fails.
+  bool huge_pages = true;  ///< Whether ranks share large blobs in huge pages, where they can.
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -25,7 +26,37 @@ constexpr unsigned kNoExecSeal = 0x0008U;
 // and one call for everything might never get through.
 constexpr std::uint64_t kReserveStepBytes = std::uint64_t{64} << 20;
 
-SegmentHeader make_header(const BlobHandle& handle, Place home) noexcept {
+Status wrong_identity(const char* what, std::uint64_t expected, std::uint64_t found) {
+  return Status(ErrorCode::kFailedPrecondition, std::string("a blob handle of ") + what + " " +
+                                                    std::to_string(found) + " came to a store of " +
+                                                    what + " " + std::to_string(expected));
+}
+
+std::string name_of(const BlobHandle& handle) {
+  return "blob " + std::to_string(handle.segment) + "." + std::to_string(handle.index);
+}
+
+// Of no other file that any process has named: a name is there for the time of a system call or
+// two. What is in its way was left by a process that was killed just then.
+Result<UniqueFd> create_named(int folder, std::string& name) {
+  static std::atomic<std::uint64_t> made_count = 0;
+  while (true) {
+    // Only the uniqueness of the number matters.
+    const std::uint64_t number = made_count.fetch_add(1, std::memory_order_relaxed);
+    name = std::to_string(::getpid()) + "." + std::to_string(number);
+    UniqueFd file(::openat(folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR));
+    if (file.valid()) {
+      return file;
+    }
+    if (errno != EEXIST) {
+      return Status::from_errno(errno, "making a file in the memory for large blobs");
+    }
+  }
+}
+
+}  // namespace
+
+SegmentHeader make_segment_header(const BlobHandle& handle, Place home) noexcept {
   return {.magic = kSegmentMagic,
           .layout_version = kLayoutVersion,
           .epoch = handle.epoch,
@@ -40,17 +71,24 @@ SegmentHeader make_header(const BlobHandle& handle, Place home) noexcept {
           .home_kind = static_cast<std::uint8_t>(home.kind)};
 }
 
-Status wrong_identity(const char* what, std::uint64_t expected, std::uint64_t found) {
-  return Status(ErrorCode::kFailedPrecondition, std::string("a blob handle of ") + what + " " +
-                                                    std::to_string(found) + " came to a store of " +
-                                                    what + " " + std::to_string(expected));
+Result<BlobFile> create_blob_file(const BlobMemory& memory, std::uint64_t size_bytes) {
+  std::string name;
+  Result<UniqueFd> writer = create_named(memory.writable.get(), name);
+  if (!writer) {
+    return std::move(writer).error();
+  }
+  UniqueFd reader(::openat(memory.read_only.get(), name.c_str(), O_RDONLY | O_CLOEXEC));
+  const int error = reader.valid() ? 0 : errno;
+  PINION_ASSERT(::unlinkat(memory.writable.get(), name.c_str(), 0) == 0);
+  if (error != 0) {
+    return Status::from_errno(error, "opening a file in the memory for large blobs to read it");
+  }
+  if (::ftruncate(writer->get(), static_cast<off_t>(size_bytes)) != 0) {
+    return Status::from_errno(errno,
+                              "ftruncate of a blob to " + std::to_string(size_bytes) + " bytes");
+  }
+  return BlobFile{.writer = *std::move(writer), .reader = std::move(reader)};
 }
-
-std::string name_of(const BlobHandle& handle) {
-  return "blob " + std::to_string(handle.segment) + "." + std::to_string(handle.index);
-}
-
-}  // namespace
 
 Result<UniqueFd> create_segment(std::uint64_t size_bytes, const char* label) {
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
@@ -86,7 +124,7 @@ Status reserve_segment(int descriptor, std::uint64_t size_bytes) {
 }
 
 Status write_segment_header(int descriptor, const BlobHandle& handle, Place home) {
-  const SegmentHeader header = make_header(handle, home);
+  const SegmentHeader header = make_segment_header(handle, home);
   const ssize_t written = ::pwrite(descriptor, &header, sizeof(header), 0);
   if (written != static_cast<ssize_t>(sizeof(header))) {
     return Status::from_errno(written < 0 ? errno : EIO, "writing the header of a blob");
@@ -110,7 +148,7 @@ Status seal_segment(int descriptor, const BlobHandle& handle, Place home) {
 Status check_segment(int descriptor, const BlobHandle& handle, Place home) {
   const int seals = ::fcntl(descriptor, F_GET_SEALS);
   if (seals < 0 || (seals & kSeals) != kSeals) {
-    if (Status checked = check_spill_file(descriptor); !checked.ok()) {
+    if (Status checked = check_final_file(descriptor); !checked.ok()) {
       return std::move(checked).with_context(name_of(handle));
     }
   }
@@ -132,7 +170,7 @@ Status check_segment(int descriptor, const BlobHandle& handle, Place home) {
   if (count != static_cast<ssize_t>(sizeof(found))) {
     return Status::from_errno(count < 0 ? errno : EIO, "reading the header of a segment");
   }
-  const SegmentHeader expected = make_header(handle, home);
+  const SegmentHeader expected = make_segment_header(handle, home);
   if (std::memcmp(&found, &expected, sizeof(found)) != 0) {
     return Status(ErrorCode::kDataLoss, "the segment given for " + name_of(handle) + " at place " +
                                             std::to_string(home.index) + " says it is segment " +

@@ -7,6 +7,7 @@
 #include <pinion/core/blob.hpp>
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
@@ -52,17 +53,27 @@ inline constexpr std::uint32_t kOnlyIndex = 0;
 /// /proc calls it.
 Result<UniqueFd> create_segment(std::uint64_t size_bytes, const char* label = "pinion-blob");
 
+/// A file of a BlobMemory that has no name any more.
+struct BlobFile {
+  UniqueFd writer = {};
+  UniqueFd reader = {};  // Opened where it can never be opened for writing again.
+};
+
+/// A file of `size_bytes` with huge pages. No memory is reserved.
+Result<BlobFile> create_blob_file(const BlobMemory& memory, std::uint64_t size_bytes);
+
 /// Takes all the memory (or disk space) of the file, so that writing to a mapping never fails.
 /// Errors: kResourceExhausted when the system has no such memory.
 Status reserve_segment(int descriptor, std::uint64_t size_bytes);
 
+[[nodiscard]] SegmentHeader make_segment_header(const BlobHandle& handle, Place home) noexcept;
 Status write_segment_header(int descriptor, const BlobHandle& handle, Place home);
 
 /// Writes the header and makes the whole file immutable for everybody.
 /// Errors: kFailedPrecondition when somebody still has it mapped writable.
 Status seal_segment(int descriptor, const BlobHandle& handle, Place home);
 
-/// Whether the descriptor is a sealed segment, or a finished spill file, of exactly this blob.
+/// Whether the descriptor is a sealed segment, or a finished file, of exactly this blob.
 /// Errors: kFailedPrecondition when it can still be written to, kInvalidArgument when the length
 /// differs,
 ///   kDataLoss when its header names another blob.

@@ -1,6 +1,8 @@
 #include <pinion/shm/shared_blob_store.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -90,6 +92,30 @@ Result<MemoryMapping> map_sealed(int descriptor, const BlobHandle& handle) {
       descriptor, static_cast<std::size_t>(segment_size_bytes(handle.length_bytes)));
 }
 
+// The bytes of a segment that cannot be made final, in one that is.
+Result<UniqueFd> copy_segment(int descriptor, const BlobHandle& handle, Place home) {
+  const std::uint64_t size_bytes = segment_size_bytes(handle.length_bytes);
+  const Result<MemoryMapping> from = map_sealed(descriptor, handle);
+  if (!from) {
+    return from.error();
+  }
+  Result<UniqueFd> copy = create_segment(size_bytes);
+  if (!copy) {
+    return copy;
+  }
+  PINION_RETURN_IF_ERROR(reserve_segment(copy->get(), size_bytes));
+  {
+    const Result<MemoryMapping> to =
+        MemoryMapping::create_shared(copy->get(), static_cast<std::size_t>(size_bytes));
+    if (!to) {
+      return to.error();
+    }
+    std::ranges::copy(from->bytes(), to->bytes().begin());
+  }
+  PINION_RETURN_IF_ERROR(seal_segment(copy->get(), handle, home));
+  return copy;
+}
+
 // A blob on its way from create() to seal(). Dropped in between, it leaves nothing: the file has no
 // name and nobody else has its descriptor.
 class Writing {
@@ -123,8 +149,6 @@ class Writing {
                                .host = identity.host,
                                .segment = *segment,
                                .index = kOnlyIndex};
-    // The kernel refuses the write seal while a writable mapping exists.
-    mapping_ = MemoryMapping();
     PINION_RETURN_IF_ERROR(make_immutable(handle));
     Result<MemoryMapping> sealed = map_sealed(descriptor_.get(), handle);
     if (!sealed) {
@@ -141,13 +165,7 @@ class Writing {
   Status allocate() {
     const std::uint64_t size_bytes = segment_size_bytes(length_bytes_);
     const bool spilled = memory_.spilled();
-    Result<UniqueFd> descriptor =
-        spilled ? create_spill_file(shared_->registry->spill_directory(), size_bytes)
-                : create_segment(size_bytes);
-    if (!descriptor) {
-      return std::move(descriptor).error();
-    }
-    descriptor_ = *std::move(descriptor);
+    PINION_RETURN_IF_ERROR(create_file(size_bytes));
     if (length_bytes_ > 0) {
       Result<MemoryMapping> mapping =
           MemoryMapping::create_shared(descriptor_.get(), static_cast<std::size_t>(size_bytes));
@@ -160,10 +178,49 @@ class Writing {
         PINION_RETURN_IF_ERROR(shared_->options.bind_memory(mapping_.bytes(), home_));
       }
     }
-    return spilled ? Status() : reserve_segment(descriptor_.get(), size_bytes);
+    if (spilled) {
+      return {};
+    }
+    if (Status reserved = reserve_segment(descriptor_.get(), size_bytes); !reserved.ok()) {
+      return std::move(reserved).with_context(
+          "the memory of this host for blobs is full (raise memory-bytes, or keep fewer results)");
+    }
+    if (reader_.valid()) {
+      // A process that is forked while we have it has it as well: then nobody would know that the
+      // blob is final. The mapping is not inherited.
+      descriptor_ = UniqueFd();
+    }
+    return {};
+  }
+
+  Status create_file(std::uint64_t size_bytes) {
+    const SharedBlobStoreOptions& options = shared_->options;
+    const bool is_large = length_bytes_ > 0 && length_bytes_ >= options.blob_memory_bytes_min;
+    if (options.blob_memory && is_large && !memory_.spilled()) {
+      Result<BlobFile> file = create_blob_file(*options.blob_memory, size_bytes);
+      if (!file) {
+        return std::move(file).error();
+      }
+      descriptor_ = std::move(file->writer);
+      reader_ = std::move(file->reader);
+      return {};
+    }
+    Result<UniqueFd> file =
+        memory_.spilled() ? create_spill_file(shared_->registry->spill_directory(), size_bytes)
+                          : create_segment(size_bytes);
+    if (!file) {
+      return std::move(file).error();
+    }
+    descriptor_ = *std::move(file);
+    return {};
   }
 
   Status make_immutable(const BlobHandle& handle) {
+    if (reader_.valid()) {
+      return finish_blob_file(handle);
+    }
+    // The kernel refuses the write seal while a writable mapping exists.
+    mapping_ = MemoryMapping();
     if (!memory_.spilled()) {
       return seal_segment(descriptor_.get(), handle, home_);
     }
@@ -175,11 +232,30 @@ class Writing {
     return {};
   }
 
+  Status finish_blob_file(const BlobHandle& handle) {
+    const SegmentHeader header = make_segment_header(handle, home_);
+    std::memcpy(mapping_.bytes().data(), &header, sizeof(header));
+    mapping_ = MemoryMapping();
+    descriptor_ = std::move(reader_);
+    if (check_final_file(descriptor_.get()).ok()) {
+      return {};
+    }
+    // Some process was forked at a bad moment and can write to the file: its bytes are final in
+    // another one.
+    Result<UniqueFd> copy = copy_segment(descriptor_.get(), handle, home_);
+    if (!copy) {
+      return std::move(copy).error();
+    }
+    descriptor_ = *std::move(copy);
+    return {};
+  }
+
   std::shared_ptr<Shared> shared_;
   Place home_;
   std::uint64_t length_bytes_ = 0;
   BlobShare memory_;
   UniqueFd descriptor_;
+  UniqueFd reader_;  // Of a file in the blob memory, until it is sealed.
   MemoryMapping mapping_;
 };
 
@@ -228,8 +304,7 @@ class SharedBlobStore final : public IBlobStore {
                           [small = std::move(small)]() -> Result<Blob> { return small->seal(); });
       }
     }
-    Result<std::shared_ptr<Writing>> writing =
-        Writing::create(shared_, size_bytes, place, *std::move(memory));
+    Result<std::shared_ptr<Writing>> writing = start_writing(size_bytes, place, *std::move(memory));
     if (!writing) {
       return std::move(writing).error();
     }
@@ -264,6 +339,22 @@ class SharedBlobStore final : public IBlobStore {
   BlobStoreUsage usage() const override { return shared_->registry->usage(); }
 
  private:
+  // In a file on disk where the system has no such memory.
+  [[nodiscard]] Result<std::shared_ptr<Writing>> start_writing(std::uint64_t size_bytes,
+                                                               Place place, BlobShare memory) {
+    const bool was_spilled = memory.spilled();
+    Result<std::shared_ptr<Writing>> writing =
+        Writing::create(shared_, size_bytes, place, std::move(memory));
+    if (writing || was_spilled || writing.error().code() != ErrorCode::kResourceExhausted) {
+      return writing;
+    }
+    Result<BlobShare> room = shared_->registry->spill(size_bytes, std::move(writing).error());
+    if (!room) {
+      return std::move(room).error();
+    }
+    return Writing::create(shared_, size_bytes, place, *std::move(room));
+  }
+
   [[nodiscard]] Result<Blob> open_in_slab(const BlobHandle& handle) {
     PINION_RETURN_IF_ERROR(check_slab_handle(shared_->options.identity, handle));
     Result<std::shared_ptr<const SlabBlob>> blob = shared_->slab_writer->open(handle);

@@ -1,7 +1,10 @@
 #include "spill_file.hpp"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <utility>
@@ -71,11 +74,11 @@ Result<UniqueFd> finish_spill_file(UniqueFd file, const BlobHandle& handle, Plac
   file = UniqueFd();
   // Advice: pages that stay are clean, and the system takes them when it needs them.
   ::posix_fadvise(reader.get(), 0, 0, POSIX_FADV_DONTNEED);
-  PINION_RETURN_IF_ERROR(check_spill_file(reader.get()));
+  PINION_RETURN_IF_ERROR(check_final_file(reader.get()));
   return reader;
 }
 
-Status check_spill_file(int descriptor) {
+Status check_final_file(int descriptor) {
   struct stat file = {};
   const int flags = ::fcntl(descriptor, F_GETFL);
   if (flags < 0 || ::fstat(descriptor, &file) != 0) {
@@ -98,7 +101,10 @@ Status check_spill_file(int descriptor) {
 
 bool is_spill_file(int descriptor) noexcept {
   const int seals = ::fcntl(descriptor, F_GET_SEALS);
-  return seals < 0 || (seals & F_SEAL_WRITE) == 0;
+  struct statfs system = {};
+  const bool is_of_blob_memory = ::fstatfs(descriptor, &system) == 0 &&
+                                 system.f_type == TMPFS_MAGIC && (system.f_flags & ST_RDONLY) != 0;
+  return (seals < 0 || (seals & F_SEAL_WRITE) == 0) && !is_of_blob_memory;
 }
 
 }  // namespace pinion

@@ -119,6 +119,21 @@ TEST_F(Display, SaysWhereEachRankRuns) {
   EXPECT_THAT(result.errors, ContainsRegex("pinion: rank 1: 1 worker on NUMA node [0-9]+, "));
 }
 
+TEST_F(Display, SaysWhichPagesLargeBlobsGetAndWhyNotOthers) {
+  open_gate();
+  const CommandResult result = run(on_ranks(2, program(), {"--report-bindings"}));
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(
+      result.errors,
+      ContainsRegex("pinion: large blobs are in (huge pages where|small pages: [A-Z_]+: )"));
+  const CommandResult without =
+      run(on_ranks(2, program(), {"--report-bindings", "--set", "huge-pages=0"}));
+  EXPECT_EQ(without.status, 0);
+  EXPECT_THAT(without.output, HasSubstr(kAnswer));
+  EXPECT_THAT(without.errors, HasSubstr("pinion: large blobs are in small pages: "));
+  EXPECT_THAT(without.errors, HasSubstr("huge-pages is set to 0"));
+}
+
 // The shards that the spans of a rank's trace are about.
 std::vector<std::uint64_t> shards_in_trace(const std::string& path) {
   std::vector<std::uint64_t> shards;

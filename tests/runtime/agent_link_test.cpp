@@ -311,6 +311,40 @@ TEST(AgentLink, AsksForSlabsAndRows) {
   EXPECT_EQ(segments, (std::vector<std::uint32_t>{8, 5, 3}));
 }
 
+// A host may have neither a row of references nor memory for large blobs, either, or both.
+TEST(AgentLink, TakesWhatAWelcomeBrings) {
+  const UniqueFd row = make_memory("a row");
+  const UniqueFd writable = make_memory("to write");
+  const UniqueFd read_only = make_memory("to read");
+  for (const bool has_row : {false, true}) {
+    for (const bool has_memory : {false, true}) {
+      SCOPED_TRACE(testing::Message() << has_row << has_memory);
+      std::vector<int> descriptors;
+      if (has_row) {
+        descriptors.push_back(row.get());
+      }
+      if (has_memory) {
+        descriptors.insert(descriptors.end(), {writable.get(), read_only.get()});
+      }
+      FakeAgent agent([&](Channel& channel, const Frame& frame) {
+        return frame.kind == number_of(FrameKind::kHello)
+                   ? channel
+                         .send(number_of(FrameKind::kWelcome), frame.request, encode_welcome({}),
+                               descriptors)
+                         .ok()
+                   : send_status(channel, frame.request, Status());
+      });
+      const std::unique_ptr<AgentLink> link = join(agent);
+      EXPECT_EQ(link->row_descriptor() >= 0, has_row);
+      ASSERT_EQ(link->blob_memory() != nullptr, has_memory);
+      if (has_memory) {
+        EXPECT_EQ(content_of(link->blob_memory()->writable), "to write");
+        EXPECT_EQ(content_of(link->blob_memory()->read_only), "to read");
+      }
+    }
+  }
+}
+
 TEST(AgentLink, RefusesAnswersThatBringNoSlab) {
   int count = 0;
   FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {

@@ -45,6 +45,7 @@ const std::vector<Example>& examples() {
        [](const Settings& s) { return s.spill_directory == "/a/disk"; }},
       {"spill-bytes-max", "7", "7", [](const Settings& s) { return s.spill_bytes_max == 7; }},
       {"shard-deaths-max", "5", "5", [](const Settings& s) { return s.shard_deaths_max == 5; }},
+      {"huge-pages", "no", "false", [](const Settings& s) { return !s.huge_pages; }},
       {"seed", "99", "99", [](const Settings& s) { return s.seed == 99; }},
       {"quiet", "yes", "true", [](const Settings& s) { return s.quiet; }},
       {"grace-seconds", "0.5", "0.5", [](const Settings& s) { return s.grace == 500ms; }},

@@ -55,6 +55,26 @@ struct SlabHost : TwoClients {
   }
 };
 
+// What is not empty lies in files with huge pages, where the system lets us have such.
+struct BlobMemoryHost : TwoClients {
+  BlobMemoryHost() {
+    writer_store = make_store(5);
+    reader_store = make_store(6);
+  }
+
+  std::unique_ptr<IBlobStore> make_store(std::uint32_t client) {
+    SharedBlobStoreOptions options = agent.options(client, kBudgetBytes);
+    options.blob_memory = memory;
+    options.blob_memory_bytes_min = 0;
+    return make_shared_blob_store(options, agent.exchange(client));
+  }
+
+  std::shared_ptr<const BlobMemory> memory = [] {
+    Result<BlobMemory> made = make_blob_memory(64 * kBudgetBytes);
+    return made ? std::make_shared<const BlobMemory>(*std::move(made)) : nullptr;
+  }();
+};
+
 // With no memory at all, every blob lies in a file.
 struct SpillingLocalHost {
   static constexpr std::uint64_t kBudgetBytes = std::uint64_t{1} << 20;
@@ -87,6 +107,7 @@ struct SpillingSharedHost : TwoClients {
 INSTANTIATE_TYPED_TEST_SUITE_P(Local, BlobStoreConformance, LocalHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(Shared, BlobStoreConformance, SharedHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(Slabs, BlobStoreConformance, SlabHost);
+INSTANTIATE_TYPED_TEST_SUITE_P(HugePages, BlobStoreConformance, BlobMemoryHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(SpillingLocal, BlobStoreConformance, SpillingLocalHost);
 INSTANTIATE_TYPED_TEST_SUITE_P(SpillingShared, BlobStoreConformance, SpillingSharedHost);
 

@@ -12,6 +12,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/numa/placement.hpp>
 #include <pinion/runtime/launch.hpp>
+#include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/channel.hpp>
 #include <pinion/shm/ring_broker.hpp>
 #include <pinion/shm/segment_table.hpp>
@@ -100,6 +101,8 @@ class Agent {
               const std::vector<std::byte>& payload, std::span<const int> descriptors = {});
   void disconnect(std::uint32_t rank, const Status& why);
   [[nodiscard]] Welcome welcome_for(std::uint32_t rank) const;
+  [[nodiscard]] const Result<BlobMemory>& blob_memory();
+  [[nodiscard]] std::string describe_blob_pages();
 
   // The loop.
   void wait_for_events();
@@ -129,6 +132,7 @@ class Agent {
   std::vector<Rank> ranks_;
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
+  std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.
   RingBroker rings_;
   std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
   CoordinatorDriver driver_;

@@ -116,10 +116,35 @@ void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
   it.client = static_cast<std::uint32_t>(clients_.size());
   clients_.push_back(named(rank));
   // Without a row each blob of the rank has a segment of its own.
-  const Result<int> row = segments_.admit(it.client, it.process->pid);
-  answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)),
-         row ? std::span(&*row, 1) : std::span<const int>());
+  std::vector<int> descriptors;
+  if (const Result<int> row = segments_.admit(it.client, it.process->pid)) {
+    descriptors.push_back(*row);
+  }
+  if (const Result<BlobMemory>& memory = blob_memory()) {
+    descriptors.insert(descriptors.end(), {memory->writable.get(), memory->read_only.get()});
+  }
+  answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)), descriptors);
   driver_.rank_joined(named(rank), it.process->pid);
+}
+
+// A program that never joins shares no blobs, and is not to wait for it.
+const Result<BlobMemory>& Agent::blob_memory() {
+  if (!blob_memory_) {
+    // What ranks hold is at most three quarters of their budgets; what they have let go of and the
+    // job keeps, half of them (become_rank()).
+    blob_memory_ =
+        settings_.huge_pages
+            ? make_blob_memory(settings_.memory_bytes / 4 * 5 * ranks_.size())
+            : Result<BlobMemory>(Status(ErrorCode::kUnimplemented, "huge-pages is set to 0"));
+  }
+  return *blob_memory_;
+}
+
+std::string Agent::describe_blob_pages() {
+  const Result<BlobMemory>& memory = blob_memory();
+  return memory
+             ? "large blobs are in huge pages where the system has them free (tmpfs, within_size)"
+             : "large blobs are in small pages: " + memory.error().to_string();
 }
 
 Welcome Agent::welcome_for(std::uint32_t rank) const {

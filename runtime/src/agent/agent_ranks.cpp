@@ -29,6 +29,9 @@ bool is_of_terminal(int signal) {
 }  // namespace
 
 Status Agent::start_first() {
+  if (spec_.report_bindings) {
+    say("pinion: " + describe_blob_pages());
+  }
   if (!spec_.debug_rank) {
     return start_others();
   }

@@ -9,6 +9,7 @@
 #include <pinion/core/bind_memory.hpp>
 #include <pinion/core/blob_store.hpp>
 #include <pinion/core/memory_ledger.hpp>
+#include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
 #include <pinion/shm/spill.hpp>
 #include <pinion/shm/unique_fd.hpp>
@@ -77,6 +78,13 @@ struct SharedBlobStoreOptions {
 
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
+
+  /// Where large blobs lie; shared by all processes of the host. Empty: each is a memfd, in the
+  /// pages that the system gives for that.
+  std::shared_ptr<const BlobMemory> blob_memory = {};
+
+  /// What is smaller is a memfd all the same.
+  std::uint64_t blob_memory_bytes_min = std::uint64_t{256} << 10;
 
   /// Of this process's references (SegmentTable::admit()); mapped while the store is made, and not
   /// used afterwards. Without it there are no slabs.
