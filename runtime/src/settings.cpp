@@ -108,7 +108,7 @@ constexpr Setting kSettings[] = {
        return set_number<std::uint64_t>(s.spill_bytes_max, v, 0);
      }},
     {"shard-deaths-max", "a number, 1 or more",
-     "ranks that may die while they hold a shard before the job gives it up [3]",
+     "ranks that may die with a shard before the job gives it up [3]",
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.shard_deaths_max, v, 1);
      }},

@@ -68,7 +68,7 @@ class LateReport : public JobTest {
         << running.errors();
     EXPECT_EQ(verdict_on_rank_1(), std::nullopt);
     const pid_t late = pid_of(grant_log(), 1, 1);
-    EXPECT_TRUE(is_stopped(late));
+    EXPECT_TRUE(eventually([late] { return is_stopped(late); }));
     kill(late, SIGCONT);
     EXPECT_TRUE(eventually([this] { return verdict_on_rank_1().has_value(); }));
     Story story;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <numeric>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -58,35 +59,39 @@ std::vector<std::uint64_t> accepted_shards(const std::vector<json>& log, std::ui
 }
 
 std::vector<std::string> fence_violations(const std::vector<json>& log) {
-  struct Unit {
-    std::uint64_t fence = 0;
-    std::uint64_t rank = 0;
-    std::uint64_t incarnation = 0;
-    bool accepted = false;
-  };
-  std::map<std::tuple<std::uint64_t, std::string, std::uint64_t>, Unit> units;
+  using Life = std::pair<std::uint64_t, std::uint64_t>;
+  std::map<std::uint64_t, Life> holders;  // By fence, which is given once.
+  std::set<Life> dead;
+  std::set<std::tuple<std::uint64_t, std::string, std::uint64_t>> accepted;
   std::vector<std::string> violations;
   for (const json& line : log) {
     const std::string event = line.at("event");
+    const Life life{line.at("rank"), line.at("incarnation")};
+    if (event == "lost") {
+      dead.insert(life);
+    }
     if (event != "grant" && event != "accepted") {
       continue;
     }
-    const json& numbers = line.at("units");
-    for (std::size_t i = 0; i < numbers.size(); ++i) {
-      Unit& unit = units[{line.at("step"), line.at("stage"), numbers[i]}];
-      const Unit named{line.at("fences")[i], line.at("rank"), line.at("incarnation")};
+    for (std::size_t i = 0; i < line.at("units").size(); ++i) {
+      const std::uint64_t unit = line.at("units")[i];
+      const std::uint64_t fence = line.at("fences")[i];
+      const auto violated = [&](const char* how) {
+        violations.push_back("unit " + std::to_string(unit) + how + line.dump());
+      };
       if (event == "grant") {
-        unit = {named.fence, named.rank, named.incarnation, unit.accepted};
+        if (!holders.emplace(fence, life).second) {
+          violated(" has a fence that was given before: ");
+        }
         continue;
       }
-      const bool is_holder = unit.fence == named.fence && unit.rank == named.rank &&
-                             unit.incarnation == named.incarnation;
-      if (unit.accepted || !is_holder) {
-        violations.push_back("unit " + numbers[i].dump() +
-                             (unit.accepted ? " was accepted before: " : " was not held: ") +
-                             line.dump());
+      if (!accepted.emplace(line.at("step"), line.at("stage"), unit).second) {
+        violated(" was accepted before: ");
       }
-      unit.accepted = true;
+      if (const auto holder = holders.find(fence);
+          holder == holders.end() || holder->second != life || dead.contains(life)) {
+        violated(" was not its to report: ");
+      }
     }
   }
   return violations;

@@ -27,8 +27,8 @@ namespace pinion {
 [[nodiscard]] std::vector<std::uint64_t> accepted_shards(const std::vector<nlohmann::json>& log,
                                                          std::uint64_t step);
 
-/// What the log shows of the sink's rule, seen from outside: each unit that was accepted although
-/// it had been before, or not from the life whose grant of it was the last one. In words.
+/// What the log shows of the sink's rules, seen from outside, in words: each fence that was given
+/// twice, each unit that was accepted twice, or from a life that was dead or never had the fence.
 [[nodiscard]] std::vector<std::string> fence_violations(const std::vector<nlohmann::json>& log);
 
 /// 0 to count - 1: what accepted_shards() gives when each was accepted once.

@@ -91,6 +91,11 @@ class DisturbedRanks : public DisturbedJob, public testing::WithParamInterface<c
     return !running.wait_for(milliseconds(50 + random_() % 451)).has_value();
   }
 
+  [[nodiscard]] bool lives(pid_t pid) const {
+    const std::vector<pid_t> ranks = living_ranks(grant_log());
+    return std::find(ranks.begin(), ranks.end(), pid) != ranks.end();
+  }
+
   // How many ranks were killed.
   int disturb(RunningCommand& running) {
     int kill_count = 0;
@@ -109,8 +114,11 @@ class DisturbedRanks : public DisturbedJob, public testing::WithParamInterface<c
         kill(victim, SIGSTOP);
         static_cast<void>(pause(running));
       }
-      kill_count += way == 1 ? 0 : 1;
       kill(victim, way == 1 ? SIGCONT : SIGKILL);
+      if (way != 1) {
+        ++kill_count;
+        EXPECT_TRUE(eventually([&] { return !lives(victim); }));
+      }
     }
     return kill_count;
   }
