@@ -26,7 +26,6 @@ struct Settings {
   std::uint64_t memory_bytes = 0;        ///< Budget of a rank; 0: its share of half of the memory.
   std::string spill_directory = "/tmp";  ///< Where blobs go that memory has no room for.
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
-  std::uint32_t shard_deaths_max = 3;  ///< Ranks that a shard may take along before it fails.
   bool huge_pages = true;  ///< Whether ranks share large blobs in huge pages, where they can.
 
   /// Ranks that may die with a shard before the job gives it up.
@@ -47,6 +46,7 @@ struct Settings {
   /// The agent stops itself (SIGSTOP) when its grant log has so many lines, so that a test may act
   /// at a moment of the job that it names; 0: never.
   std::uint64_t test_stop_after = 0;
+  std::uint64_t test_journal_kill = 0;
 };
 
 /// Sets one value. Errors: kInvalidArgument for an unknown name or a value that does not fit; says

@@ -94,7 +94,7 @@ class LogReader {
     const std::size_t frame_bytes = padded(sizeof(header) + std::size_t{header.payload_bytes});
     if (header.magic != kFrameMagic || frame_bytes > rest.size() ||
         checksum_of(rest.first(frame_bytes)) != header.checksum) {
-      return stop(LogStop::kTorn, "a frame is not whole or is damaged");
+      return stop(LogStop::kTorn, "a frame was not written to its end or is damaged");
     }
     if (header.version != kJournalVersion) {
       return stop(LogStop::kVersion, another_version(header.version));

@@ -105,9 +105,11 @@ struct EndJob {
   Failure failure = {};
 };
 
-/// Only where the options say `journaled`: no effect behind this one may be carried out before the
-/// record is where it outlives us. Many records may be made safe at once, and events may go on to
-/// be handled meanwhile, as long as the effects keep their order.
+/// Only where the options say `journaled`: no effect behind this one, but a Keep, may be carried
+/// out before the record is where it outlives us. A Keep should be at once: it is of what a later
+/// record names, and that must not go with a rank that dies meanwhile. Many records may be made
+/// safe at once, and events may go on to be handled meanwhile, as long as the other effects keep
+/// their order.
 struct Persist {
   Record record;
 };
