@@ -8,6 +8,14 @@
 #include <pinion/shard/protocol/wire.hpp>
 
 namespace pinion {
+namespace {
+
+const protocol::Report* report_in(const protocol::Event& event) {
+  const auto* const received = std::get_if<protocol::MessageReceived>(&event);
+  return received == nullptr ? nullptr : std::get_if<protocol::Report>(&received->message);
+}
+
+}  // namespace
 
 CoordinatorDriver::CoordinatorDriver(const protocol::CoordinatorOptions& options, Hooks hooks,
                                      const IClock& clock, GrantLog& log)
@@ -63,8 +71,26 @@ void CoordinatorDriver::step(const protocol::Event& event) {
   }
   protocol::Effects effects;
   coordinator_.step(event, clock_.now(), effects);
-  for (const protocol::Effect& effect : effects) {
-    carry_out(event, effect);
+  const protocol::Report* const report = report_in(event);
+  for (protocol::Effect& effect : effects) {
+    if (accepts_nothing_) {
+      break;
+    }
+    if (auto* const record = std::get_if<protocol::Persist>(&effect)) {
+      persist(std::move(record->record));
+      continue;
+    }
+    const auto* const send = std::get_if<protocol::Send>(&effect);
+    const std::uint32_t incarnation = send == nullptr ? 0 : incarnations_[send->rank];
+    Due due{.effect = std::move(effect), .incarnation = incarnation};
+    if (may_carry_out(due.effect)) {
+      carry_out(due, report);
+    } else {
+      withheld_.push_back(
+          {.record_count = persisted_count_,
+           .due = std::move(due),
+           .report = report ? std::make_shared<const protocol::Report>(*report) : nullptr});
+    }
   }
   const protocol::Progress progress = coordinator_.progress();
   if (progress.step != latest_.step) {
@@ -79,20 +105,66 @@ JobTotals CoordinatorDriver::totals() const noexcept {
           earlier_.failure_count + latest_.failure_count};
 }
 
-void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::Effect& effect) {
-  if (const auto* send = std::get_if<protocol::Send>(&effect)) {
-    follow_sent(cause, *send);
-    const protocol::Envelope envelope{options_.job, options_.epoch, send->rank,
-                                      incarnations_[send->rank]};
+void CoordinatorDriver::restore(std::span<const protocol::Record> records) {
+  coordinator_ = protocol::Coordinator::restore(options_, records);
+  latest_ = coordinator_.progress();
+}
+
+void CoordinatorDriver::persist(protocol::Record record) {
+  const Result<std::uint64_t> sent = hooks_.persist(std::move(record));
+  if (!sent) {
+    no_record_is_safe(sent.error());
+    return;
+  }
+  persisted_count_ = *sent;
+}
+
+void CoordinatorDriver::records_are_safe(std::uint64_t count) {
+  safe_count_ = std::max(safe_count_, count);
+  while (!withheld_.empty() && withheld_.front().record_count <= safe_count_) {
+    // Carrying it out may end the job, and drop all that waits.
+    const Withheld next = std::move(withheld_.front());
+    withheld_.pop_front();
+    carry_out(next.due, next.report.get());
+  }
+}
+
+void CoordinatorDriver::no_record_is_safe(const Status& why) {
+  if (accepts_nothing_) {
+    return;
+  }
+  accepts_nothing_ = true;
+  withheld_.clear();
+  if (ended_) {
+    return;
+  }
+  end_job({why.code(), "the journal cannot be kept, so nothing more is accepted: " +
+                           std::string(why.message())});
+}
+
+bool CoordinatorDriver::may_carry_out(const protocol::Effect& effect) const noexcept {
+  if (std::holds_alternative<protocol::Keep>(effect)) {
+    return true;  // What a rank made is not to go with it while the record is on its way.
+  }
+  return withheld_.empty() && persisted_count_ <= safe_count_;
+}
+
+void CoordinatorDriver::carry_out(const Due& due, const protocol::Report* report) {
+  if (const auto* send = std::get_if<protocol::Send>(&due.effect)) {
+    follow_sent(*send, {send->rank, due.incarnation}, report);
+    if (due.incarnation != incarnations_[send->rank]) {
+      return;  // It waited, and who it was for died meanwhile.
+    }
+    const protocol::Envelope envelope{options_.job, options_.epoch, send->rank, due.incarnation};
     hooks_.send(send->rank, protocol::encode(envelope, send->message));
-  } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
+  } else if (const auto* keep = std::get_if<protocol::Keep>(&due.effect)) {
     if (Status kept = hooks_.keep(keep->blob); !kept.ok() && !ended_) {
       end_job({ErrorCode::kDataLoss,
                "an accepted blob is not where it should be: " + kept.to_string()});
     }
-  } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
+  } else if (const auto* release = std::get_if<protocol::Release>(&due.effect)) {
     hooks_.release(release->blob);
-  } else if (const auto* end = std::get_if<protocol::EndJob>(&effect); end && !ended_) {
+  } else if (const auto* end = std::get_if<protocol::EndJob>(&due.effect); end && !ended_) {
     ended_ = true;
     hooks_.end_job(end->failure);
   }
@@ -115,8 +187,8 @@ void CoordinatorDriver::tell_step_is_over(std::uint64_t step) {
   }
 }
 
-void CoordinatorDriver::follow_sent(const protocol::Event& cause, const protocol::Send& send) {
-  const LoggedRank who{send.rank, incarnations_[send.rank]};
+void CoordinatorDriver::follow_sent(const protocol::Send& send, LoggedRank who,
+                                    const protocol::Report* report) {
   if (const auto* grant = std::get_if<protocol::Grant>(&send.message)) {
     log_.granted(who, *grant);
   } else if (const auto* done = std::get_if<protocol::StepDone>(&send.message)) {
@@ -126,8 +198,6 @@ void CoordinatorDriver::follow_sent(const protocol::Event& cause, const protocol
     tell_step_is_over(step_failed->step);
   } else if (const auto* verdict = std::get_if<protocol::Verdict>(&send.message)) {
     // The verdict answers the report that is being handled; it names that report by number only.
-    const auto* received = std::get_if<protocol::MessageReceived>(&cause);
-    const auto* report = received ? std::get_if<protocol::Report>(&received->message) : nullptr;
     if (report != nullptr && report->report == verdict->report) {
       log_.settled(who, *report, verdict->failure);
       if (verdict->failure.code != ErrorCode::kOk) {

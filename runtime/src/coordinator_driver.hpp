@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,11 +39,24 @@ class CoordinatorDriver {
 
     /// Before a rank is told that a step is done or has failed. May be empty.
     std::function<void(std::uint64_t step)> step_over = {};
+
+    /// Sends a record on its way to where it outlives us; how many have been sent. Needed where the
+    /// options say `journaled`.
+    std::function<Result<std::uint64_t>(protocol::Record record)> persist = {};
   };
 
   /// Lifetime: `clock` and `log` must outlive the driver.
   CoordinatorDriver(const protocol::CoordinatorOptions& options, Hooks hooks, const IClock& clock,
                     GrantLog& log);
+
+  /// Goes on from the records of earlier epochs. Call it before anything else, or not at all.
+  void restore(std::span<const protocol::Record> records);
+
+  /// The first so many records outlive us: what waited for that is done.
+  void records_are_safe(std::uint64_t count);
+  /// No more records will. Ends the job; what waits is never done.
+  void no_record_is_safe(const Status& why);
+  [[nodiscard]] bool waits_for_records() const noexcept { return !withheld_.empty(); }
 
   void rank_joined(LoggedRank who, std::int64_t pid);
   void rank_lost(LoggedRank who, const std::string& reason, bool returns);
@@ -58,11 +73,24 @@ class CoordinatorDriver {
   [[nodiscard]] JobTotals totals() const noexcept;
 
  private:
+  // An effect on its way.
+  struct Due {
+    protocol::Effect effect;
+    std::uint32_t incarnation = 0;  // Of the rank that a Send is for.
+  };
+  struct Withheld {
+    std::uint64_t record_count = 0;  // As many records must be safe before.
+    Due due;
+    std::shared_ptr<const protocol::Report> report = {};  // That was handled, if one was.
+  };
+
   void step(const protocol::Event& event);
-  void carry_out(const protocol::Event& cause, const protocol::Effect& effect);
+  void persist(protocol::Record record);
+  [[nodiscard]] bool may_carry_out(const protocol::Effect& effect) const noexcept;
+  void carry_out(const Due& due, const protocol::Report* report);
   void end_job(const protocol::Failure& failure);
   void tell_step_is_over(std::uint64_t step);
-  void follow_sent(const protocol::Event& cause, const protocol::Send& send);
+  void follow_sent(const protocol::Send& send, LoggedRank who, const protocol::Report* report);
 
   protocol::CoordinatorOptions options_;
   Hooks hooks_;
@@ -73,6 +101,10 @@ class CoordinatorDriver {
   protocol::Progress latest_ = {};
   JobTotals earlier_ = {};  // Of the steps before latest_.step.
   bool ended_ = false;
+  std::uint64_t persisted_count_ = 0;
+  std::uint64_t safe_count_ = 0;
+  bool accepts_nothing_ = false;   // No record outlives us any more.
+  std::deque<Withheld> withheld_;  // In their order: effects that wait for records.
 };
 
 }  // namespace pinion

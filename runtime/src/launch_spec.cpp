@@ -41,6 +41,8 @@ std::string encode_launch_spec(const LaunchSpec& spec) {
              {"input_reader", static_cast<int>(spec.input_reader)},
              {"tag_output", spec.tag_output},
              {"timeout_ns", spec.timeout.count()},
+             {"journal_directory", spec.journal_directory},
+             {"resumes", spec.resumes},
              {"settings", spec.settings}};
   if (spec.debug_rank) {
     value["debug_rank"] = *spec.debug_rank;
@@ -68,6 +70,8 @@ Result<LaunchSpec> decode_launch_spec(std::string_view text) {
     value.at("working_directory").get_to(spec.working_directory);
     value.at("tag_output").get_to(spec.tag_output);
     spec.timeout = Duration(value.at("timeout_ns").get<Duration::rep>());
+    value.at("journal_directory").get_to(spec.journal_directory);
+    value.at("resumes").get_to(spec.resumes);
     if (value.contains("debug_rank")) {
       spec.debug_rank = value.at("debug_rank").get<std::uint32_t>();
     }

@@ -36,6 +36,7 @@ struct Settings {
   bool test_no_fast_forward = false;
   bool test_no_acceptance = false;
   bool test_no_descriptors = false;
+  std::uint64_t test_journal_kill = 0;
 };
 
 /// Sets one value. Errors: kInvalidArgument for an unknown name or a value that does not fit; says

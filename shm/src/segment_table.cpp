@@ -1,6 +1,10 @@
 #include <pinion/shm/segment_table.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <string>
 
 #include "segment.hpp"
@@ -8,6 +12,54 @@
 #include "spill_file.hpp"
 
 namespace pinion {
+namespace {
+
+Result<UniqueFd> duplicate(int descriptor) {
+  UniqueFd copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) {
+    return Status::from_errno(errno, "duplicating the descriptor of a blob");
+  }
+  return copy;
+}
+
+Status write_payload(int descriptor, std::span<const std::byte> bytes) {
+  std::size_t written = 0;
+  while (written < bytes.size()) {
+    const ssize_t count = ::pwrite(descriptor, bytes.data() + written, bytes.size() - written,
+                                   static_cast<off_t>(sizeof(SegmentHeader) + written));
+    if (count > 0) {
+      written += static_cast<std::size_t>(count);
+    } else if (count == 0 || errno != EINTR) {
+      return Status::from_errno(count < 0 ? errno : EIO, "writing the bytes of a blob");
+    }
+  }
+  return {};
+}
+
+Result<UniqueFd> make_sealed_segment(const BlobHandle& handle, Place home,
+                                     std::span<const std::byte> bytes) {
+  const std::uint64_t size_bytes = segment_size_bytes(bytes.size());
+  Result<UniqueFd> file = create_segment(size_bytes);
+  if (!file) {
+    return file;
+  }
+  PINION_RETURN_IF_ERROR(reserve_segment(file->get(), size_bytes));
+  PINION_RETURN_IF_ERROR(write_payload(file->get(), bytes));
+  PINION_RETURN_IF_ERROR(seal_segment(file->get(), handle, home));
+  return file;
+}
+
+Result<UniqueFd> make_spilled_segment(const std::string& directory, const BlobHandle& handle,
+                                      Place home, std::span<const std::byte> bytes) {
+  Result<UniqueFd> file = create_spill_file(directory, segment_size_bytes(bytes.size()));
+  if (!file) {
+    return file;
+  }
+  PINION_RETURN_IF_ERROR(write_payload(file->get(), bytes));
+  return finish_spill_file(*std::move(file), handle, home);
+}
+
+}  // namespace
 
 SegmentTable::SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client,
                            std::uint64_t slab_bytes_per_client_max)
@@ -138,6 +190,10 @@ void SegmentTable::give_back_slab(std::uint32_t client, std::uint32_t segment) {
 }
 
 Status SegmentTable::keep(const BlobHandle& handle) {
+  if (is_earlier(handle)) {
+    const Result<const Segment*> found = find_restored(handle);
+    return found ? Status() : found.error();
+  }
   if (handle.index != kOnlyIndex) {
     return slabs_->keep(handle);
   }
@@ -147,7 +203,12 @@ Status SegmentTable::keep(const BlobHandle& handle) {
 }
 
 void SegmentTable::release(const BlobHandle& handle) {
-  if (handle.index != kOnlyIndex) {
+  if (is_earlier(handle)) {
+    if (const Result<const Segment*> found = find_restored(handle)) {
+      forget(**found);
+      restored_.erase(key_of(handle));
+    }
+  } else if (handle.index != kOnlyIndex) {
     slabs_->release(handle);
   } else if (check_known(handle).ok()) {
     forget(segments_.at(handle.segment));
@@ -156,9 +217,72 @@ void SegmentTable::release(const BlobHandle& handle) {
 }
 
 Result<std::pair<int, Place>> SegmentTable::find(const BlobHandle& handle) const {
+  if (is_earlier(handle)) {
+    const Result<const Segment*> found = find_restored(handle);
+    if (!found) {
+      return found.error();
+    }
+    return std::pair((*found)->descriptor.get(), (*found)->home);
+  }
   PINION_RETURN_IF_ERROR(check_known(handle));
   const Segment& segment = segments_.at(handle.segment);
   return std::pair(segment.descriptor.get(), segment.home);
+}
+
+Result<BlobFilePart> SegmentTable::file_part_of(const BlobHandle& handle) const {
+  if (handle.index != kOnlyIndex && !is_earlier(handle)) {
+    return slabs_->file_part_of(handle);
+  }
+  const Result<std::pair<int, Place>> found = find(handle);
+  if (!found) {
+    return found.error();
+  }
+  Result<UniqueFd> descriptor = duplicate(found->first);
+  if (!descriptor) {
+    return std::move(descriptor).error();
+  }
+  return BlobFilePart{
+      .descriptor = *std::move(descriptor), .offset = sizeof(SegmentHeader), .home = found->second};
+}
+
+Result<const SegmentTable::Segment*> SegmentTable::find_restored(const BlobHandle& handle) const {
+  const auto found = restored_.find(key_of(handle));
+  if (found == restored_.end()) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "a blob of epoch " + std::to_string(handle.epoch) + " is asked for in epoch " +
+                      std::to_string(identity_.epoch) + ", and was not kept");
+  }
+  PINION_RETURN_IF_ERROR(check_length(handle, found->second.handle));
+  return &found->second;
+}
+
+Status SegmentTable::restore(const BlobHandle& handle, Place home, std::span<const std::byte> bytes,
+                             const std::string& spill_directory) {
+  if (!is_earlier(handle)) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "only a blob of an earlier epoch of this job is restored");
+  }
+  PINION_RETURN_IF_ERROR(check_home(identity_, home));
+  BlobHandle known = handle;
+  known.length_bytes = bytes.size();
+  PINION_RETURN_IF_ERROR(check_length(handle, known));
+  if (restored_.count(key_of(handle)) > 0) {
+    return Status(ErrorCode::kAlreadyExists, "the blob was restored before");
+  }
+  Result<UniqueFd> descriptor = spill_directory.empty()
+                                    ? make_sealed_segment(handle, home, bytes)
+                                    : make_spilled_segment(spill_directory, handle, home, bytes);
+  if (!descriptor) {
+    return std::move(descriptor).error();
+  }
+  const auto added = restored_.emplace(key_of(handle), Segment{.handle = handle,
+                                                               .home = home,
+                                                               .descriptor = *std::move(descriptor),
+                                                               .spilled = !spill_directory.empty(),
+                                                               .kept = true});
+  ++usage_.blob_count;
+  bytes_like(added.first->second) += handle.length_bytes;
+  return {};
 }
 
 void SegmentTable::client_gone(std::uint32_t client) {

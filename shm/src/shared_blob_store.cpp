@@ -238,6 +238,9 @@ class SharedBlobStore final : public IBlobStore {
   }
 
   Result<Blob> open(const BlobHandle& handle) override {
+    if (handle.epoch < shared_->options.identity.epoch) {
+      return open_restored(handle);
+    }
     if (handle.index != kOnlyIndex && shared_->slab_reader) {
       return open_in_slab(handle);
     }
@@ -264,6 +267,23 @@ class SharedBlobStore final : public IBlobStore {
   BlobStoreUsage usage() const override { return shared_->registry->usage(); }
 
  private:
+  // Of an earlier epoch (SegmentTable::restore()): whatever it was then, it has a segment now, and
+  // one that may have the number of another.
+  [[nodiscard]] Result<Blob> open_restored(const BlobHandle& handle) {
+    Result<std::pair<UniqueFd, Place>> fetched = shared_->exchange.fetch(handle);
+    if (!fetched) {
+      return std::move(fetched).error();
+    }
+    const auto& [descriptor, home] = *fetched;
+    PINION_RETURN_IF_ERROR(check_segment(descriptor.get(), handle, home));
+    Result<MemoryMapping> mapping = map_sealed(descriptor.get(), handle);
+    if (!mapping) {
+      return std::move(mapping).error();
+    }
+    return SealedBlob::share(std::make_shared<const SealedBlob>(handle, home, *std::move(mapping),
+                                                                BlobShare(), shared_->registry));
+  }
+
   [[nodiscard]] Result<Blob> open_in_slab(const BlobHandle& handle) {
     PINION_RETURN_IF_ERROR(check_slab_handle(shared_->options.identity, handle));
     Result<std::shared_ptr<const SlabBlob>> blob = shared_->slab_writer->open(handle);

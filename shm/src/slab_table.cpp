@@ -238,6 +238,31 @@ Status SlabTable::keep(const BlobHandle& handle) {
   return {};
 }
 
+Result<BlobFilePart> SlabTable::file_part_of(const BlobHandle& handle) const {
+  PINION_RETURN_IF_ERROR(check_slab_handle(identity_, handle));
+  const auto found = slabs_.find(handle.segment);
+  if (found == slabs_.end()) {
+    return no_such_blob(handle);
+  }
+  const Slab& slab = found->second;
+  const auto kept = slab.kept.find(handle.index);
+  if (kept == slab.kept.end() || kept->second != handle) {
+    return no_such_blob(handle);
+  }
+  // The client wrote where it lies. It may say what it likes, as long as that is in its slab.
+  const std::uint64_t offset = slab.descriptor(handle.index).offset.load(std::memory_order_relaxed);
+  if (offset > slab.size_bytes || handle.length_bytes > slab.size_bytes - offset) {
+    return Status(ErrorCode::kDataLoss, "a blob of " + std::to_string(handle.length_bytes) +
+                                            " bytes cannot lie at byte " + std::to_string(offset) +
+                                            " of a slab of " + std::to_string(slab.size_bytes));
+  }
+  UniqueFd descriptor(::fcntl(slab.file.get(), F_DUPFD_CLOEXEC, 0));
+  if (!descriptor.valid()) {
+    return Status::from_errno(errno, "duplicating the descriptor of a slab");
+  }
+  return BlobFilePart{.descriptor = std::move(descriptor), .offset = offset, .home = slab.home};
+}
+
 void SlabTable::release(const BlobHandle& handle) {
   const Result<Slabs::iterator> found = find_handle(handle);
   if (!found) {

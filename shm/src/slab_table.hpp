@@ -37,6 +37,7 @@ class SlabTable {
   void give_back(std::uint32_t client, std::uint32_t segment);
   Status keep(const BlobHandle& handle);
   void release(const BlobHandle& handle);
+  Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
   void client_gone(std::uint32_t client);
   [[nodiscard]] BlobStoreUsage usage() const noexcept { return usage_; }
   [[nodiscard]] std::vector<SegmentState> snapshot() const;

@@ -24,8 +24,25 @@ int fail(const Status& error) {
   return error_info(error.code()).exit_status;
 }
 
-int run(const RunOptions& options, std::vector<std::string> command) {
-  const Result<LaunchSpec> spec = spec_of(options, std::move(command));
+// Without a program, all of how the job was started is in its journal.
+Result<LaunchSpec> spec_of_journal(const CLI::App& app, const RunOptions& options) {
+  if (const std::string option = option_beside_resume(app); !option.empty()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  option +
+                      " needs the program as well: --resume without one starts the job as it "
+                      "was started");
+  }
+  Result<LaunchSpec> spec = spec_to_resume(options.resume);
+  if (spec && options.quiet) {
+    spec->settings.emplace_back("quiet", "1");
+  }
+  return spec;
+}
+
+int run(const CLI::App& app, const RunOptions& options, std::vector<std::string> command) {
+  const bool as_before = command.empty() && !options.resume.empty();
+  const Result<LaunchSpec> spec =
+      as_before ? spec_of_journal(app, options) : spec_of(options, std::move(command));
   if (!spec) {
     return fail(spec.error());
   }
@@ -87,7 +104,9 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& program, int
       describe_settings() +
       "\nExit status: the program's own; 128 + signal for signals; 64 to 79 are "
       "Pinion's.");
-  command->callback([options, &program, &exit_status] { exit_status = run(*options, program); });
+  command->callback([command, options, &program, &exit_status] {
+    exit_status = run(*command, *options, program);
+  });
 }
 
 }  // namespace pinion

@@ -259,8 +259,27 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   command.add_option("--trace", options.trace, "Directory to write a trace for Perfetto into");
   command.add_option("--grant-log", options.grant_log,
                      "File to log grants and acceptances into, one JSON object a line");
+  command
+      .add_option("--journal", options.journal,
+                  "Folder to keep there what the job needs to go on after its agent has died")
+      ->type_name("DIR");
+  command
+      .add_option("--resume", options.resume,
+                  "Go on with the job whose journal is there; without a program, as it was started")
+      ->type_name("DIR")
+      ->excludes("--journal");
   command.add_option("--set", options.settings, "NAME=VALUE: one of the settings below")
       ->allow_extra_args(false);
+}
+
+std::string option_beside_resume(const CLI::App& command) {
+  for (const CLI::Option* const option : command.get_options()) {
+    const std::string name = option->get_name();
+    if (option->count() > 0 && name != "--resume" && name != "--quiet") {
+      return name;
+    }
+  }
+  return {};
 }
 
 Result<LaunchSpec> spec_of(const RunOptions& options, std::vector<std::string> command) {
@@ -269,6 +288,8 @@ Result<LaunchSpec> spec_of(const RunOptions& options, std::vector<std::string> c
   PINION_RETURN_IF_ERROR(set_placement(options, spec));
   PINION_RETURN_IF_ERROR(set_process(options, spec));
   PINION_RETURN_IF_ERROR(set_settings(options, spec));
+  spec.resumes = !options.resume.empty();
+  spec.journal_directory = spec.resumes ? options.resume : options.journal;
   if (command.empty()) {
     return wrong("no program is named; try: pinion run -n 2 ./program");
   }

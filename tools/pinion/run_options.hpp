@@ -33,11 +33,17 @@ struct RunOptions {
   bool quiet = false;
   std::string trace;
   std::string grant_log;
+  std::string journal;
+  std::string resume;
   std::vector<std::string> settings;
 };
 
 /// Adds the options to the command. Lifetime: `options` must outlive the parsing.
 void add_run_options(CLI::App& command, RunOptions& options);
+
+/// The first option that says how to run a program, where only `--resume` and `--quiet` were
+/// expected; empty when there is none.
+[[nodiscard]] std::string option_beside_resume(const CLI::App& command);
 
 /// What is asked of the agent. Errors: kInvalidArgument and kNotFound; they name the option.
 [[nodiscard]] Result<LaunchSpec> spec_of(const RunOptions& options,

@@ -84,7 +84,8 @@ Status enter_working_directory(const std::string& directory, Settings& settings)
 
 }  // namespace
 
-Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launcher) {
+Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t launcher) {
+  LaunchSpec spec = given;
   Result<Settings> settings = settings_of(spec);
   if (!settings) {
     return std::move(settings).error();
@@ -111,6 +112,10 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
     }
     log = std::move(opened).value();
   }
+  Result<JournalStart> journal = start_journal(spec, *settings, random_number());
+  if (!journal) {
+    return std::move(journal).error();
+  }
   PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, *settings));
   Result<UniqueFd> signals = take_over_signals();
   if (!signals) {
@@ -131,15 +136,16 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
   setrlimit(RLIMIT_NOFILE, &open_files);
   // What ranks leave running becomes our child, so that it can be ended with the job.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  std::unique_ptr<Agent> agent(new Agent(spec, std::move(settings).value(),
-                                         std::move(placement).value(), std::move(log),
-                                         std::move(signals).value(), launcher));
+  std::unique_ptr<Agent> agent(new Agent(
+      spec, std::move(settings).value(), std::move(placement).value(), std::move(log),
+      std::move(signals).value(), launcher, {.job = journal->job, .epoch = journal->epoch}));
   agent->open_file_limit_ = limit_of_ranks;
+  PINION_RETURN_IF_ERROR(agent->take_up_journal(std::move(journal).value()));
   return agent;
 }
 
 Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
-             UniqueFd signals, pid_t launcher)
+             UniqueFd signals, pid_t launcher, JobNumbers numbers)
     : spec_(spec),
       settings_(std::move(settings)),
       started_(clock_.now()),
@@ -147,13 +153,15 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
       gpu_bus_ids_(std::move(placement.gpu_bus_ids)),
       log_(std::move(log)),
       signals_(std::move(signals)),
-      job_(random_number()),
-      segments_({job_, kEpoch, 0}, kSegmentsPerClient, settings_.memory_bytes / 4),
+      job_(numbers.job),
+      epoch_(numbers.epoch),
+      segments_({job_, epoch_, 0}, kSegmentsPerClient, settings_.memory_bytes / 4),
       rings_(job_, kRingCapacity),
       driver_({.job = job_,
-               .epoch = kEpoch,
+               .epoch = epoch_,
                .rank_count = spec.rank_count,
                .lease_duration = settings_.lease_duration,
+               .journaled = !spec.journal_directory.empty(),
                .fast_forward = !settings_.test_no_fast_forward},
               {.send =
                    [this](std::uint32_t rank, const std::vector<std::byte>& message) {
@@ -174,7 +182,8 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                      say(fmt::format("pinion: {}: {}", to_string(failure.code), failure.text));
                      end_all_later(error_info(failure.code).exit_status, kPatienceAfterJobEnd);
                    },
-               .step_over = [this](std::uint64_t step) { display_.step_over(step); }},
+               .step_over = [this](std::uint64_t step) { display_.step_over(step); },
+               .persist = [this](protocol::Record record) { return persist(std::move(record)); }},
               clock_, log_),
       display_(ProgressDisplay::for_standard_error(settings_.quiet), started_),
       output_(spec_.tag_output),
@@ -192,7 +201,8 @@ int Agent::run() {
       end_all_later(error_info(started.code()).exit_status, Duration::zero());
     }
   };
-  if (!end_without_launcher()) {  // It may have died before its death was a signal to us.
+  if (!end_without_launcher() &&
+      !ended_before_) {  // It may have died before its death was a signal to us.
     end_unless(start_first());
   }
   while (any_rank_runs()) {
@@ -207,6 +217,7 @@ int Agent::run() {
     if (clock_.now() >= driver_.next_deadline()) {
       driver_.tick();
     }
+    serve_journal();
     end_for_want_of_time();
     press_on_with_ending();
     pass_output_on();
@@ -216,6 +227,7 @@ int Agent::run() {
   }
   end_child_processes();  // Whatever the ranks have started and left running ends with the job.
   output_.read_rest();
+  end_journal();
   print_summary();
   finish_output();
   return exit_status_.value_or(first_failure_.value_or(0));
@@ -223,6 +235,9 @@ int Agent::run() {
 
 void Agent::wait_for_events() {
   std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}};
+  if (journal_) {
+    watched.push_back({journal_->descriptor(), POLLIN, 0});
+  }
   for (const Rank& rank : ranks_) {
     if (rank.process) {
       watched.push_back({rank.process->watch.get(), POLLIN, 0});

@@ -23,6 +23,9 @@
 #include "coordinator_driver.hpp"
 #include "frames.hpp"
 #include "grant_log.hpp"
+#include "journal/journal.hpp"
+#include "journal/journal_folder.hpp"
+#include "journal/journal_start.hpp"
 #include "launch_spec.hpp"
 #include "progress.hpp"
 #include "settings.hpp"
@@ -47,7 +50,6 @@ class Agent {
  private:
   // How many blobs one life of a rank may make; 65 536 lives fit into the numbers of segments.
   static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
-  static constexpr std::uint32_t kEpoch = 1;
   static constexpr std::uint32_t kRingCapacity = 256;  // 33 KB a pair of ranks.
 
   struct Rank {
@@ -61,8 +63,21 @@ class Agent {
     bool connected = false;
   };
 
+  struct JobNumbers {
+    std::uint64_t job = 0;
+    std::uint32_t epoch = 1;
+  };
+
   Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
-        UniqueFd signals, pid_t launcher);
+        UniqueFd signals, pid_t launcher, JobNumbers numbers);
+
+  // The journal (agent_journal.cpp).
+  [[nodiscard]] Status take_up_journal(JournalStart start);
+  [[nodiscard]] Status load_blob(const BlobHandle& handle, Place home,
+                                 std::span<const std::byte> bytes);
+  [[nodiscard]] Result<std::uint64_t> persist(protocol::Record record);
+  void serve_journal();
+  void end_journal();
 
   // Processes.
   Status start_first();
@@ -126,11 +141,15 @@ class Agent {
   GrantLog log_;
   UniqueFd signals_;
   std::uint64_t job_;
+  std::uint32_t epoch_;
   std::vector<Rank> ranks_;
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
   RingBroker rings_;
   std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
+  std::optional<JournalFolder> journal_folder_;
+  std::unique_ptr<Journal> journal_;
+  bool ended_before_ = false;  // Whether the journal says that nothing is left to do.
   CoordinatorDriver driver_;
   ProgressDisplay display_;
   OutputRelay output_;

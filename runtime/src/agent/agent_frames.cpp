@@ -127,7 +127,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   Welcome welcome;
   welcome.info.job = job_;
   welcome.info.seed = settings_.seed;
-  welcome.info.epoch = kEpoch;
+  welcome.info.epoch = epoch_;
   welcome.info.rank = rank;
   welcome.info.rank_count = static_cast<std::uint32_t>(ranks_.size());
   welcome.info.incarnation = it.incarnation;
@@ -182,8 +182,10 @@ void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
     return;
   }
   const auto& [descriptor, home] = *found;
-  const std::uint32_t client = reference->handle.segment / kSegmentsPerClient;
-  log_.descriptor_passed(named(rank), clients_[client], reference->handle);
+  if (reference->handle.epoch == epoch_) {  // Who made an earlier one is gone.
+    const std::uint32_t client = reference->handle.segment / kSegmentsPerClient;
+    log_.descriptor_passed(named(rank), clients_[client], reference->handle);
+  }
   answer(rank, FrameKind::kDescriptor, frame.request, encode_reference({reference->handle, home}),
          {&descriptor, 1});
 }

@@ -93,7 +93,8 @@ void make_standard(int source, int target) {
 }
 
 [[noreturn]] void run_child(const ChildPlan& plan) {
-  // The kernel ends us when the agent's only thread ends; the check closes the gap before the call.
+  // The kernel ends us when the thread that started us ends, which is the agent's first; the check
+  // closes the gap before the call.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != plan.parent) {
     _exit(127);

@@ -77,6 +77,7 @@ void Coordinator::State::receive(Holder from, const Report& report) {
   }
   step.accepted_reports.insert(key);
   accept(step, report);
+  persist<UnitsAccepted>([&] { return acceptance_of(from, report); });
   send(from.rank, std::move(verdict));
   advance_stage(step);
   serve(step);

@@ -125,6 +125,7 @@ struct Coordinator::State {
   void finish_step(StepRecord& step);
   void fail_step(StepRecord& step, Failure failure);
   void close_step(StepRecord& step);
+  void adopt_plan(StepRecord& step, const PlanReady& ready);
   void release_plan(const BlobHandle& plan, const std::vector<BlobHandle>& streams);
   [[nodiscard]] bool entered(const StepRecord& step, std::uint32_t rank) const;
   [[nodiscard]] StepRecord* find_open(std::uint64_t number);
@@ -147,6 +148,24 @@ struct Coordinator::State {
   void hear(StepRecord& step, Holder from);
   [[nodiscard]] Standing standing(const StepRecord& step, Holder from, const Lease& lease) const;
   [[nodiscard]] Instant lease_end() const;
+
+  // What is kept for a later epoch, and taken from an earlier one (coordinator_restore.cpp).
+  [[nodiscard]] static StepEnded end_of(const StepRecord& step);
+  [[nodiscard]] static UnitsAccepted acceptance_of(Holder from, const Report& report);
+  void replay(const EpochBegun& begun);
+  void replay(const StepOpened& opened);
+  void replay(const StepPlanned& planned);
+  void replay(const UnitsAccepted& accepted);
+  void replay(const StepEnded& ended);
+  void replay(const JobEnded& ended);
+  void settle_replay();
+  /// Asks for the record to be kept before what follows is done, where somebody keeps records.
+  template <class Kind, class Make>
+  void persist(Make make) {
+    if (options.journaled) {
+      effects->push_back(Persist{.record = Kind(make())});
+    }
+  }
 
   void send(std::uint32_t rank, Message message) {
     effects->push_back(Send{.rank = rank, .message = std::move(message)});

@@ -51,6 +51,9 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
     open_step(from, enter);
     return;
   }
+  if (step.granting()) {
+    advance_stage(step);  // Nothing may be left to accept of a step that was restored.
+  }
   if (first_time) {
     step.participants[from.rank] = {.incarnation = from.incarnation};
   }
@@ -74,6 +77,7 @@ void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
   step.patience_end = now + options.plan_patience;
   step.participants.resize(ranks.size());
   step.participants[from.rank] = {.incarnation = from.incarnation};
+  persist<StepOpened>([&] { return StepOpened{step.number, step.fingerprint, step.description}; });
   advance_planning(step);
 }
 
@@ -129,6 +133,19 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
   for (const BlobHandle& stream : ready.streams) {
     keep(stream);
   }
+  persist<StepPlanned>([&] { return StepPlanned{ready}; });
+  adopt_plan(step, ready);
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    if (entered(step, rank)) {
+      announce_start(step, rank);
+    }
+  }
+  advance_stage(step);
+  serve(step);
+}
+
+/// Precondition: it has no more partitions than a step may have.
+void Coordinator::State::adopt_plan(StepRecord& step, const PlanReady& ready) {
   step.plan = ready.plan;
   step.streams = ready.streams;
   step.map_units = {.shard_count = ready.shards.size(),
@@ -144,13 +161,6 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
   step.shards = LeaseTable(std::move(weights), rank_count);
   step.partitions = LeaseTable(std::vector<std::uint64_t>(ready.partition_count), rank_count);
   step.phase = Phase::kMap;
-  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    if (entered(step, rank)) {
-      announce_start(step, rank);
-    }
-  }
-  advance_stage(step);
-  serve(step);
 }
 
 void Coordinator::State::receive(Holder from, const PlanFailed& failed) {
@@ -224,12 +234,14 @@ void Coordinator::State::advance_stage(StepRecord& step) {
 
 void Coordinator::State::finish_step(StepRecord& step) {
   step.phase = Phase::kDone;
+  persist<StepEnded>([&] { return end_of(step); });
   close_step(step);
 }
 
 void Coordinator::State::fail_step(StepRecord& step, Failure failure) {
   step.phase = Phase::kFailed;
   step.failure = std::move(failure);
+  persist<StepEnded>([&] { return end_of(step); });
   close_step(step);
   for (const BlobHandle& result : step.results) {
     release(result);

@@ -60,6 +60,10 @@ struct LaunchSpec {
   /// A rank that runs in a debugger at the terminal. The others are started once it has joined.
   std::optional<std::uint32_t> debug_rank = {};
 
+  /// Where the job keeps what it needs to go on after its agent has died; empty: nowhere.
+  std::string journal_directory = {};
+  bool resumes = false;  ///< Whether it goes on with the journal that is there.
+
   /// Settings by name, as options and environment have them; they go to every rank.
   std::vector<std::pair<std::string, std::string>> settings = {};
 };
@@ -68,6 +72,11 @@ struct LaunchSpec {
 /// Errors: kNotFound for a NAME that is not set; kInvalidArgument for what is no name, and for the
 /// variables that are each rank's own.
 [[nodiscard]] Result<std::pair<std::string, std::string>> variable_to_export(std::string_view text);
+
+/// What resumes the job whose journal is in `journal_directory`, as it was launched.
+/// Errors: kNotFound when there is none; kDataLoss when it is damaged; kFailedPrecondition when
+///   another version of Pinion made it.
+[[nodiscard]] Result<LaunchSpec> spec_to_resume(const std::string& journal_directory);
 
 /// Starts an agent that starts the ranks, and waits for the end of the job. SIGINT, SIGTERM,
 /// SIGHUP, SIGUSR1 and SIGUSR2 go on to the ranks. Call it from a process that has one thread.

@@ -2,7 +2,11 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
+#include <span>
+#include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -21,6 +25,13 @@ struct SlabView {
   int descriptor = -1;
   Place home = {};
   std::uint32_t slot = 0;
+};
+
+/// Where in which file the bytes of a blob lie.
+struct BlobFilePart {
+  UniqueFd descriptor = {};
+  std::uint64_t offset = 0;
+  Place home = {};
 };
 
 /// What lies in one segment of a host at one moment. A snapshot: a process that goes on changes it.
@@ -117,6 +128,18 @@ class SegmentTable {
   /// Errors: as IBlobStore::open().
   [[nodiscard]] Result<std::pair<int, Place>> find(const BlobHandle& handle) const;
 
+  /// The bytes of a blob that the job keeps, or that has a segment of its own. They stay as they
+  /// are until it is released, and those of a segment for as long as the descriptor is open.
+  /// Errors: those of find(); kDataLoss when a slab does not have them where it says.
+  [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
+
+  /// Takes a blob that the job kept in an earlier epoch: found, and released, by the handle that it
+  /// had then. Its bytes are copied, to a file in `spill_directory` unless that is empty.
+  /// Errors: kFailedPrecondition for a handle of another job or host, or of this epoch or a later;
+  ///   kAlreadyExists for one that is there; those of making a segment.
+  Status restore(const BlobHandle& handle, Place home, std::span<const std::byte> bytes,
+                 const std::string& spill_directory = {});
+
   /// The client's process is dead: drops those of its blobs that are not kept, and refuses what it
   /// may still have under way.
   void client_gone(std::uint32_t client);
@@ -146,10 +169,20 @@ class SegmentTable {
   [[nodiscard]] std::uint64_t& bytes_like(const Segment& segment) noexcept;
   void forget(const Segment& segment) noexcept;
   [[nodiscard]] Status check_known(const BlobHandle& handle) const;
+  [[nodiscard]] bool is_earlier(const BlobHandle& handle) const noexcept {
+    return handle.job == identity_.job && handle.epoch < identity_.epoch;
+  }
+  [[nodiscard]] Result<const Segment*> find_restored(const BlobHandle& handle) const;
 
   BlobStoreIdentity identity_;
   std::uint32_t segments_per_client_;
   std::unordered_map<std::uint32_t, Segment> segments_;
+  /// By epoch, segment, index and generation.
+  using EarlierHandle = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint64_t>;
+  [[nodiscard]] static EarlierHandle key_of(const BlobHandle& handle) noexcept {
+    return {handle.epoch, handle.segment, handle.index, handle.generation};
+  }
+  std::map<EarlierHandle, Segment> restored_;
   std::unordered_map<std::uint32_t, Client> clients_;
   BlobStoreUsage usage_;  // Without slabs.
   std::unique_ptr<SlabTable> slabs_;

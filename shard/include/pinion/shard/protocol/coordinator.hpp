@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <pinion/core/blob.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/shard/protocol/messages.hpp>
+#include <pinion/shard/protocol/records.hpp>
 
 namespace pinion::protocol {
 
@@ -38,6 +40,9 @@ struct CoordinatorOptions {
 
   /// A unit that this many ranks were leasing when they died fails the step.
   std::uint32_t death_count_max = 3;
+
+  /// Whether what is decided is to outlive the coordinator: see Persist and Coordinator::restore().
+  bool journaled = false;
 
   /// False only in tests that prove what fast-forward is for.
   bool fast_forward = true;
@@ -100,7 +105,16 @@ struct EndJob {
   Failure failure = {};
 };
 
-using Effect = std::variant<Send, Keep, Release, EndJob>;
+/// Only where the options say `journaled`: no effect behind this one, but a Keep, may be carried
+/// out before the record is where it outlives us. A Keep should be at once: it is of what a later
+/// record names, and that must not go with a rank that dies meanwhile. Many records may be made
+/// safe at once, and events may go on to be handled meanwhile, as long as the other effects keep
+/// their order.
+struct Persist {
+  Record record;
+};
+
+using Effect = std::variant<Send, Keep, Release, EndJob, Persist>;
 using Effects = std::vector<Effect>;
 
 /// Where a job stands. A snapshot.
@@ -129,6 +143,17 @@ class Coordinator {
   ~Coordinator();
   Coordinator(Coordinator&&) noexcept;
   Coordinator& operator=(Coordinator&&) noexcept;
+
+  /// One that goes on from where those before it have come, by the records that they have
+  /// persisted: steps that are done answer at once, accepted units stay accepted, with their
+  /// outputs, and all others wait to be granted. A step that failed, and that no other has
+  /// followed, goes on as if it had not. Any first part of the records will do; what makes no sense
+  /// in them is ignored.
+  ///
+  /// The blobs of the records (see blobs_of()) are the job's as if they had been the subject of a
+  /// Keep. Precondition: the epoch of `options` is greater than that of any coordinator before.
+  [[nodiscard]] static Coordinator restore(const CoordinatorOptions& options,
+                                           std::span<const Record> records);
 
   /// Appends to `effects`. Events may come late, twice and out of order; those that make no sense
   /// are answered or ignored, never fatal. Precondition: `now` never goes back.
