@@ -1,12 +1,13 @@
 // Breaks one rule at a time and expects the simulation to notice, by the violation that it is.
 
+#include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "sim/sim_mutations.hpp"
 #include "sim/sim_shrink.hpp"
 #include "sim/sim_world.hpp"
 
@@ -21,8 +22,8 @@ constexpr std::uint64_t kSeedCount = 100;
 
 struct Mutation {
   std::string name;
-  std::function<void(SimOptions&)> apply;
   testing::Matcher<std::string> violation;
+  Faults faults = {};  ///< Of the seeds, where it says none.
 };
 
 void PrintTo(const Mutation& mutation, std::ostream* stream) {
@@ -36,7 +37,10 @@ SimOptions first_failing(const Mutation& mutation) {
   SimOptions options;
   for (std::uint64_t seed = 1; seed <= kSeedCount; ++seed) {
     options = SimOptions::of_seed(seed);
-    mutation.apply(options);
+    find_mutation(mutation.name)->flag(options) = true;
+    if (mutation.faults.any()) {
+      options.faults = mutation.faults;
+    }
     if (!World(options).run().empty()) {
       break;
     }
@@ -63,42 +67,36 @@ TEST_P(ProtocolSimMutation, FailsAgainBitForBitAndSmaller) {
 }
 
 const Mutation kMutations[] = {
-    {"NoFence", [](SimOptions& options) { options.mutations.accept_stale_fence = true; },
-     HasSubstr("is not the newest")},
+    {"no-fence", HasSubstr("is not the newest")},
     // Where a report only comes again, and no other rank reports what is accepted.
-    {"AUnitAcceptedTwice",
-     [](SimOptions& options) {
-       options.mutations.accept_twice = true;
-       options.faults = {};
-       options.faults.set(Fault::kDuplicate, 0.1);
-     },
-     HasSubstr("kept before")},
-    {"LeasesOfALostRankForgotten",
-     [](SimOptions& options) { options.mutations.forget_lost_leases = true; },
-     HasSubstr("the job")},
+    {"accept-twice", HasSubstr("kept before"), Faults::parse("duplicate=0.1").value()},
+    {"forget-lost-leases", HasSubstr("the job")},
     // In an ordered step only: elsewhere any order gives the same sums.
-    {"MergedInTheOrderOfReports",
-     [](SimOptions& options) { options.mutations.merge_in_order_of_reports = true; },
-     HasSubstr("has a wrong sum")},
-    {"CounterReused", [](SimOptions& options) { options.mutations.reuse_fences = true; },
-     HasSubstr("a fence that is not greater than the last")},
-    {"ExtendedAfterExpiry", [](SimOptions& options) { options.mutations.extend_any_lease = true; },
-     HasSubstr("is extended that is not the newest")},
-    {"UnboundedRetry", [](SimOptions& options) { options.mutations.retry_for_ever = true; },
-     HasSubstr("the job does not come to its end")},
-    {"ForgottenNack", [](SimOptions& options) { options.rank_mutations.forget_give_back = true; },
-     HasSubstr("the job does not come to its end")},
-    {"WallClockDeadline", [](SimOptions& options) { options.driver_mutations.wall_clock = true; },
+    {"merge-in-order-of-reports", HasSubstr("has a wrong sum")},
+    {"reuse-fences", HasSubstr("a fence that is not greater than the last")},
+    {"extend-any-lease", HasSubstr("is extended that is not the newest")},
+    {"retry-for-ever", HasSubstr("the job does not come to its end")},
+    {"forget-give-back", HasSubstr("the job does not come to its end")},
+    {"wall-clock",
      AnyOf(HasSubstr("is granted while another's lease of it is live"), HasSubstr("is refused"))},
-    {"ReleaseBeforeAccept",
-     [](SimOptions& options) { options.driver_mutations.release_before_accept = true; },
-     HasSubstr("does not exist any more")},
-    {"DoubleTimer", [](SimOptions& options) { options.driver_mutations.double_timer = true; },
-     HasSubstr("too much is left to happen")},
+    {"release-before-accept", HasSubstr("does not exist any more")},
+    {"double-timer", HasSubstr("too much is left to happen")},
 };
 
+TEST(ProtocolSimMutations, AreAllTried) {
+  for (const MutationInfo& mutation : mutation_table()) {
+    EXPECT_TRUE(std::any_of(std::begin(kMutations), std::end(kMutations),
+                            [&](const Mutation& tried) { return tried.name == mutation.name; }))
+        << mutation.name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(EachRule, ProtocolSimMutation, testing::ValuesIn(kMutations),
-                         [](const auto& parameter) { return parameter.param.name; });
+                         [](const auto& parameter) {
+                           std::string name = parameter.param.name;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace pinion::sim

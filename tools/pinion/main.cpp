@@ -11,6 +11,7 @@
 
 #include "run_command.hpp"
 #include "shm_command.hpp"
+#include "sim_command.hpp"
 #include "topo_command.hpp"
 
 namespace {
@@ -37,6 +38,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> program;
   pinion::add_run_command(app, program, exit_status);
   pinion::add_shm_command(app, exit_status);
+  pinion::add_sim_command(app, exit_status);
   pinion::add_topo_command(app, exit_status);
   const std::string version = "pinion " + std::string(pinion::version());
   app.set_version_flag("--version", version);
@@ -49,7 +51,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(std::move(arguments));
     if (app.get_subcommands().empty()) {
-      throw CLI::RequiredError("a command, run, shm or topo,");
+      throw CLI::RequiredError("a command, run, shm, sim or topo,");
     }
   } catch (const CLI::Success& success) {
     return app.exit(success);

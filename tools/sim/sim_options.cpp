@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/sim_mutations.hpp"
+
 namespace pinion::sim {
 
 using namespace std::chrono_literals;
@@ -61,6 +63,10 @@ std::string SimOptions::to_string() const {
   }
   text += varied ? " --varied" : "";
   text += every_rank_plans ? "" : " --one-planner";
+  SimOptions copy = *this;
+  for (const MutationInfo& mutation : mutation_table()) {
+    text += mutation.flag(copy) ? " --break " + std::string(mutation.name) : "";
+  }
   const std::string fault_text = faults.to_string();
   return fault_text.empty() ? text : text + " --faults " + fault_text;
 }

@@ -1,0 +1,107 @@
+// `pinion sim`: what it shows, that a seed replays, how it says that a guarantee is broken.
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "mp/job_test.hpp"
+
+namespace pinion {
+namespace {
+
+using Json = nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class SimCommand : public JobTest {
+ protected:
+  [[nodiscard]] CommandResult sim(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), "sim");
+    return run_pinion(folder_, std::move(arguments), environment({}));
+  }
+
+  [[nodiscard]] Json sim_json(std::vector<std::string> arguments) const {
+    arguments.emplace_back("--json");
+    const CommandResult result = sim(std::move(arguments));
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.errors, "");
+    return Json::parse(result.output, nullptr, false);
+  }
+
+  void expect_refused(const CommandResult& result, const std::string& words) const {
+    EXPECT_EQ(result.status, 64) << result.errors;
+    EXPECT_EQ(result.output, "");
+    EXPECT_THAT(result.errors, AllOf(StartsWith("pinion: "), HasSubstr(words)));
+  }
+};
+
+TEST_F(SimCommand, ShowsWhatAJobWouldTake) {
+  const CommandResult result = sim({"--ranks", "100", "--shards", "5000", "--seed", "3"});
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(result.errors, "");
+  EXPECT_THAT(result.output, AllOf(HasSubstr("100 ranks, 1 steps of 5000 shards, seed 3"),
+                                   HasSubstr("makespan"), HasSubstr("coordinator"),
+                                   HasSubstr("faults           none"), HasSubstr("hash")));
+}
+
+TEST_F(SimCommand, SaysWhatWentWrongAndWhatItCost) {
+  const Json calm = sim_json({"--ranks", "50", "--shards", "20000"});
+  const Json rough = sim_json({"--ranks", "50", "--shards", "20000", "--faults",
+                               "crash=0.5,pause=0.5,drop=0.001,duplicate=0.01"});
+  EXPECT_EQ(calm["units_granted_again"], 0);
+  EXPECT_EQ(calm["faults"]["crash"], 0);
+  EXPECT_GT(rough["faults"]["crash"], 0);
+  EXPECT_GT(rough["faults"]["drop"], 0);
+  EXPECT_GT(rough["units_granted_again"], 0);
+  EXPECT_GT(rough["granted_again_after_death"]["p50_ms"], 0);
+  EXPECT_GT(rough["makespan_s"], calm["makespan_s"]);
+  EXPECT_TRUE(rough["violation"].is_null());
+}
+
+TEST_F(SimCommand, RepeatsARunByItsSeed) {
+  const std::vector<std::string> run = {"--ranks", "20",      "--shards", "2000",  "--faults",
+                                        "crash=1", "--steps", "2",        "--seed"};
+  const auto hash_of = [&](const std::string& seed) {
+    std::vector<std::string> arguments = run;
+    arguments.push_back(seed);
+    return sim_json(arguments)["hash"];
+  };
+  EXPECT_EQ(hash_of("5"), hash_of("5"));
+  EXPECT_NE(hash_of("5"), hash_of("6"));
+}
+
+TEST_F(SimCommand, RefusesWhatItCannotSimulate) {
+  expect_refused(sim({"--faults", "rain=1"}), "there is no fault 'rain'; there are drop, ");
+  expect_refused(sim({"--faults", "crash"}), "'crash' must be NAME=NUMBER");
+  expect_refused(sim({"--faults", "duplicate=2"}), "with a number of 0 to 1");
+  expect_refused(sim({"--faults", "crash=-1"}), "with a number of 0 to 1000");
+  expect_refused(sim({"--ranks", "0"}), "--ranks");
+  expect_refused(sim({"--ranks", "2", "--steadfast", "2"}), "the ranks are 0 to 1");
+  expect_refused(sim({"--break", "silence"}), "there is no rule 'silence'");
+}
+
+TEST_F(SimCommand, ReplaysASmallerCaseOfABrokenGuarantee) {
+  const CommandResult result =
+      sim({"--ranks", "8", "--shards", "300", "--lease-ms", "200", "--heartbeat-ms", "60",
+           "--faults", "pause=3,crash=1", "--break", "no-fence", "--quiet"});
+  EXPECT_EQ(result.status, 70) << result.output;
+  const std::string smaller = ": pinion sim ";
+  const std::size_t at = result.errors.rfind(smaller);
+  ASSERT_NE(at, std::string::npos) << result.errors;
+  std::istringstream words(result.errors.substr(at + smaller.size()));
+  std::vector<std::string> arguments;
+  for (std::string word; words >> word;) {
+    arguments.push_back(word);
+  }
+  const CommandResult again = sim(arguments);
+  EXPECT_EQ(again.status, 70);
+  EXPECT_THAT(again.errors, HasSubstr("is not the newest"));
+}
+
+}  // namespace
+}  // namespace pinion

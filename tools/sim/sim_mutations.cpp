@@ -1,0 +1,40 @@
+#include "sim/sim_mutations.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace pinion::sim {
+namespace {
+
+using O = SimOptions;
+
+constexpr std::array kMutations = std::to_array<MutationInfo>({
+    {"no-fence", [](O& of) -> bool& { return of.mutations.accept_stale_fence; }},
+    {"accept-twice", [](O& of) -> bool& { return of.mutations.accept_twice; }},
+    {"forget-lost-leases", [](O& of) -> bool& { return of.mutations.forget_lost_leases; }},
+    {"merge-in-order-of-reports",
+     [](O& of) -> bool& { return of.mutations.merge_in_order_of_reports; }},
+    {"reuse-fences", [](O& of) -> bool& { return of.mutations.reuse_fences; }},
+    {"extend-any-lease", [](O& of) -> bool& { return of.mutations.extend_any_lease; }},
+    {"retry-for-ever", [](O& of) -> bool& { return of.mutations.retry_for_ever; }},
+    {"forget-give-back", [](O& of) -> bool& { return of.rank_mutations.forget_give_back; }},
+    {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},
+    {"release-before-accept",
+     [](O& of) -> bool& { return of.driver_mutations.release_before_accept; }},
+    {"double-timer", [](O& of) -> bool& { return of.driver_mutations.double_timer; }},
+});
+
+}  // namespace
+
+std::span<const MutationInfo> mutation_table() {
+  return kMutations;
+}
+
+const MutationInfo* find_mutation(std::string_view name) {
+  const auto* const found =
+      std::find_if(kMutations.begin(), kMutations.end(),
+                   [name](const MutationInfo& mutation) { return mutation.name == name; });
+  return found == kMutations.end() ? nullptr : found;
+}
+
+}  // namespace pinion::sim
