@@ -34,6 +34,7 @@ Result<CompiledGraph> Compiler::compile() {
   PINION_RETURN_IF_ERROR(collect_edges());
   PINION_RETURN_IF_ERROR(put_in_order());
   fill_tables();
+  fill_levels();
   tables_->bodies = std::move(graph_.bodies_);
   return CompiledGraph(tables_);
 }
@@ -146,7 +147,10 @@ Status Compiler::put_in_order() {
   const std::uint32_t count = task_count();
   tables_->position_of.assign(count, kNone);
   tables_->task_of.reserve(count);
-  std::vector<std::uint32_t> waiting = predecessor_counts_;
+  progress_.resize(count);
+  for (std::uint32_t task = 0; task < count; ++task) {
+    progress_[task].waiting_count = predecessor_counts_[task];
+  }
   std::vector<std::uint32_t> ready;
   for (std::uint32_t root = 0; root < count; ++root) {
     if (predecessor_counts_[root] > 0) {
@@ -158,8 +162,11 @@ Status Compiler::put_in_order() {
       const std::uint32_t task = ready.back();
       ready.pop_back();
       place(task);
+      const std::uint32_t next_level = progress_[task].level + (is_chained(task) ? 0 : 1);
       for (std::uint32_t i = first_successors_[task]; i < first_successors_[task + 1]; ++i) {
-        if (--waiting[successors_[i]] == 0) {
+        Progress& successor = progress_[successors_[i]];
+        successor.level = std::max(successor.level, next_level);
+        if (--successor.waiting_count == 0) {
           ready.push_back(successors_[i]);
         }
       }
@@ -223,6 +230,42 @@ void Compiler::fill_tables() {
     }
   }
   tables.records[count].first_successor = static_cast<std::uint32_t>(tables.successors.size());
+}
+
+// Sorts the units by their levels, without comparing. In a level they lie as they were added, as
+// what neighbours read and write is likely to be together.
+void Compiler::fill_levels() {
+  Tables& tables = *tables_;
+  const std::uint32_t count = task_count();
+  std::vector<bool> is_head(count, true);
+  std::uint32_t level_count = 0;
+  for (std::uint32_t position = 0; position < count; ++position) {
+    if (tables.records[position].chained()) {
+      is_head[tables.task_of[position + 1]] = false;
+    }
+  }
+  for (const Progress& progress : progress_) {
+    level_count = std::max(level_count, progress.level + 1);
+  }
+  tables.level_begins.assign(level_count + std::size_t{1}, 0);
+  for (std::uint32_t task = 0; task < count; ++task) {
+    tables.level_begins[progress_[task].level] += is_head[task] ? 1 : 0;
+  }
+  std::uint32_t end = 0;
+  for (std::uint32_t& begin : tables.level_begins) {
+    end += std::exchange(begin, end);
+  }
+  tables.unit_heads.assign(end + std::size_t{kUnitsAhead}, 0);
+  for (std::uint32_t task = 0; task < count; ++task) {
+    if (is_head[task]) {
+      tables.unit_heads[tables.level_begins[progress_[task].level]++] = tables.position_of[task];
+    }
+  }
+  // Each is now at its end, where the next one begins.
+  for (std::uint32_t level = level_count; level > 0; --level) {
+    tables.level_begins[level] = tables.level_begins[level - 1];
+  }
+  tables.level_begins[0] = 0;
 }
 
 }  // namespace pinion

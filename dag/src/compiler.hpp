@@ -32,6 +32,7 @@ class Compiler {
   [[nodiscard]] bool is_chained(std::uint32_t task) const noexcept;
   [[nodiscard]] Status words_of_cycle() const;
   void fill_tables();
+  void fill_levels();
 
   Graph graph_;
   std::shared_ptr<Tables> tables_ = std::make_shared<Tables>();
@@ -39,6 +40,12 @@ class Compiler {
   std::vector<std::uint32_t> predecessor_counts_;
   std::vector<std::uint32_t> first_successors_;
   std::vector<std::uint32_t> successors_;
+  // How many predecessors of a task have not been placed, and how many levels come before it.
+  struct Progress {
+    std::uint32_t waiting_count = 0;
+    std::uint32_t level = 0;
+  };
+  std::vector<Progress> progress_;
 };
 
 }  // namespace pinion

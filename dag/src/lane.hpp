@@ -62,6 +62,11 @@ class ReadyList {
   [[nodiscard]] bool empty() const noexcept { return begin_ == end_; }
   [[nodiscard]] std::uint32_t size() const noexcept { return end_ - begin_; }
 
+  /// From the oldest on.
+  [[nodiscard]] std::uint32_t at(std::uint32_t index) const noexcept {
+    return entries_[begin_ + index];
+  }
+
   void push(std::uint32_t entry) noexcept {
     if (end_ == capacity_) [[unlikely]] {
       make_room(1);
@@ -104,6 +109,8 @@ class ReadyList {
     }
     other.begin_ = other.end_ = 0;
   }
+
+  void clear() noexcept { begin_ = end_ = 0; }
 
   /// Copies the older half, rounded up, but `count_max` at most, and drops it here.
   std::uint32_t take_older_half(std::uint32_t* entries, std::uint32_t count_max) noexcept {

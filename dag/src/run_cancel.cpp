@@ -17,6 +17,7 @@ void RunState::cancel() noexcept {
       children.push_back(child.get());
     }
   }
+  open_inboxes();
   for (const Run* const child : children) {
     child->cancel();
   }
@@ -80,6 +81,10 @@ void RunState::settle_dropped() noexcept {
     all.states[position].store(is_marked ? TaskState::kSkipped : TaskState::kCancelled,
                                std::memory_order_relaxed);
   };
+  if (way.load(std::memory_order_relaxed) != Way::kCounting) {
+    release_begun(*lanes.front(), /*run_has_ended=*/true);
+    way.store(Way::kCounting, std::memory_order_relaxed);
+  }
   // Without a failure nothing is marked, and the counters need not be read.
   bool some_marked = !errors.empty();
   for (const std::unique_ptr<Lane>& lane : lanes) {

@@ -2,18 +2,13 @@
 #include <chrono>
 #include <exception>
 
+#include "cpu.hpp"
 #include "run_state.hpp"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace pinion {
 namespace {
 
 using detail::BodyEnd;
-
-constexpr std::uint32_t kNone = UINT32_MAX;
 
 // A visit that lasts this long lets the executor's other tasks go first. Long against the hundred
 // nanoseconds of a submission, short for whoever waits.
@@ -23,14 +18,6 @@ constexpr std::uint32_t kTasksPerLookMax = 256;
 // How often a lane without work looks at the others before its worker goes away: about a
 // microsecond, some ten times what the transfer of an offer takes.
 constexpr int kLooks = 32;
-
-void pause_cpu() noexcept {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm __volatile__("isb");
-#endif
-}
 
 // Asks for the line of a counter that is counted down soon, to have it when the body has ended: on
 // a line that another core wrote last, that is most of what an edge costs.
@@ -73,7 +60,11 @@ void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
       leave_run();
       return drop_reference();
     }
-    has_work = find_first_work(*lane);
+    if (way.load(std::memory_order_acquire) == Way::kCounting) {
+      has_work = find_first_work(*lane);
+    } else {
+      helper_calls.leave();
+    }
   }
   lane->begin = lane->looked = SystemClock().now();
   lane->task_end = {};
@@ -142,7 +133,17 @@ bool RunState::find_first_work(Lane& lane) noexcept {
   return true;
 }
 
+// True: there is more to do, later. False: there is nothing to do for this lane.
 bool RunState::work_as_needed(Lane& lane) noexcept {
+  // Pairs with convert().
+  if (const Way now = way.load(std::memory_order_acquire); now != Way::kCounting) {
+    const WayEnd end = is_cancelled()       ? end_resumed(lane)
+                       : now == Way::kSweep ? sweep(lane)
+                                            : work_in_waves(lane);
+    if (end != WayEnd::kConverted) {
+      return end == WayEnd::kLater;
+    }
+  }
   const bool is_alone = lanes.size() == 1;
   if (tables->has_places || tables->has_priorities) {
     return is_alone ? work<true, true>(lane) : work<false, true>(lane);
@@ -201,8 +202,7 @@ inline void RunState::prefetch_successors(const View& view, const TaskRecord& re
   }
 }
 
-// True: there is more to do, later. False: there is nothing to do for this lane.
-// Precondition: the lane has a ready task.
+// As work_as_needed().
 template <bool Alone, bool Sorted>
 bool RunState::work(Lane& lane) noexcept {
   const View view = {.records = tables->records.data(),
@@ -242,8 +242,8 @@ bool RunState::work(Lane& lane) noexcept {
     if (end == BodyEnd::kDone) [[likely]] {
       next = release_successors<Alone, Sorted>(view, lane, record, position);
     } else {
+      end_rare(lane, next, end);
       next = kNone;
-      end_rare(lane, position, end);
     }
     if (--left == 0) [[unlikely]] {
       if (next != kNone) {

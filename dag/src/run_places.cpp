@@ -62,6 +62,11 @@ void RunState::send(std::uint32_t place, std::uint32_t entry) noexcept {
       return;
     }
   }
+  call_visit(place);
+}
+
+// For what came into the inbox of the place.
+void RunState::call_visit(std::uint32_t place) noexcept {
   helper_calls.enter();
   if (!call_helper(/*wait_if_full=*/true, place).ok()) {
     // A worker, deep in tasks of others that wait for a full queue: it does the work itself.

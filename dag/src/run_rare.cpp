@@ -39,7 +39,6 @@ BodyEnd RunState::begin_rare(Lane& lane, TaskRecord& record, std::uint32_t entry
       return BodyEnd::kDone;
     }
   } else if ((why & kCancelled) != 0) {
-    drop_ready(lane, entry);
     return BodyEnd::kDropped;
   }
   TaskState state = TaskState::kSkipped;
@@ -108,26 +107,35 @@ void RunState::note_done(std::uint32_t position) noexcept {
 }
 
 // What comes after a task that has not ended well, or not ended.
-void RunState::end_rare(Lane& lane, std::uint32_t position, BodyEnd end) noexcept {
+void RunState::end_rare(Lane& lane, std::uint32_t entry, BodyEnd end) noexcept {
+  if (end == BodyEnd::kDropped) {
+    ++lane.held_count;
+    return drop_ready(lane, entry);
+  }
+  const std::uint32_t position = entry & ~(kMark | kResumed);
+  if (end_unwell(lane, position, end)) {
+    skip_successors(lane, position);
+  }
+}
+
+// True: it has ended, and what follows it is skipped.
+bool RunState::end_unwell(Lane& lane, std::uint32_t position, BodyEnd end) noexcept {
   if (end == BodyEnd::kFailed && !lane.ending.completions.empty()) {
     end = BodyEnd::kHeld;  // It fails when what it appended has ended.
   }
-  if (end == BodyEnd::kDropped) {
-    ++lane.held_count;
-    return;
-  }
   if (end == BodyEnd::kHeld) {
     ++lane.held_count;
-    return hold(position, std::exchange(lane.ending, {}));
+    hold(position, std::exchange(lane.ending, {}));
+    return false;
   }
   if (end == BodyEnd::kFailed) {
     if (retry_later(position, lane.ending)) {
       ++lane.held_count;
-      return;
+      return false;
     }
     fail(position, std::exchange(lane.ending, {}));
   }
-  skip_successors(lane, position);
+  return true;
 }
 
 void RunState::fail(std::uint32_t position, Ending ending) noexcept {

@@ -65,11 +65,15 @@ Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOption
   next_root.store(0, std::memory_order_relaxed);
   open_tasks.reset(tables->task_count());
   strands.reset();
+  begin_way();
   if (tables->task_count() == 0) {
     finish();
     return {};
   }
-  const std::size_t helper_count = std::min(lanes.size(), tables->roots.size());
+  const std::size_t helper_count = way_chosen == Way::kSweep ? 1
+                                   : way_chosen == Way::kWaves
+                                       ? waves.slice_count(0)
+                                       : std::min(lanes.size(), tables->roots.size());
   for (std::size_t i = 0; i < helper_count; ++i) {
     helper_calls.enter();
     Status status = call_helper(/*wait_if_full=*/i == 0, lanes[i]->place);
@@ -115,6 +119,12 @@ void RunState::make_lanes() {
       lane.context.run_ = this;
       lane.context.ending_ = &lane.ending;
       lane.context.values_ = values.get();
+      lane.part = {};
+      lane.chain_next = kNone;
+      lane.level = 0;
+      lane.units_ended = 0;
+      lane.left = lane.tasks_per_look;
+      lane.unwell.clear();
     }
     places.push_back(group.place);
   }
@@ -152,7 +162,7 @@ void RunState::rearm() noexcept {
     if (std::exchange(dropped_count, 0) > 0) {
       take_dropped();
       is_settled = false;
-      needs_arming = true;
+      needs_arming = way.load(std::memory_order_relaxed) == Way::kCounting;
     }
   }
   for (const detail::ValueSlot& slot : tables->values) {
@@ -200,6 +210,7 @@ Duration RunState::backoff(const RetryPolicy& policy, std::uint32_t position,
 void RunState::finish() noexcept {
   dropped_count = open_tasks.drop_rest();
   end_status = final_status();
+  note_time();
   if (root == this && !end_status.ok()) {
     return compensate();
   }

@@ -24,6 +24,8 @@
 #include "lane.hpp"
 #include "tables.hpp"
 #include "visit.hpp"
+#include "wave.hpp"
+#include "way_choice.hpp"
 
 namespace pinion {
 
@@ -79,6 +81,13 @@ struct RunState {
     Instant begin = {};                 ///< Of the visit.
     Instant looked = {};                ///< The last look at the clock.
     Instant task_end = {};              ///< Of the task before, if nothing came between.
+    // Of a run that does not count.
+    UnitRange part;             ///< Taken and not begun.
+    std::uint32_t chain_next;   ///< Where a chain that was begun goes on, or kNone.
+    std::uint32_t level;        ///< Of the part.
+    std::uint32_t units_ended;  ///< And not said.
+    std::uint32_t left;         ///< Tasks until the next look at the clock.
+    ReadyList unwell;  ///< Was begun and has not ended well, marked if what follows is skipped.
     OfferSlot<> slot;
   };
 
@@ -89,7 +98,14 @@ struct RunState {
     std::atomic<std::uint32_t>* counters;
   };
 
-  enum class Look { kGoOn, kTimeIsOver, kRunHasEnded };
+  enum class Look { kGoOn, kTimeIsOver, kRunHasEnded, kCancelled };
+
+  /// How a lane comes back from a way.
+  enum class WayEnd {
+    kLater,     ///< There is more to do, later.
+    kNothing,   ///< There is nothing to do for this lane, or the run has ended.
+    kConverted  ///< The run counts from now on, and what is ready is in the lane's list.
+  };
 
   /// Keeps the state while something will call back.
   class Reference {
@@ -108,6 +124,8 @@ struct RunState {
   static constexpr std::uint64_t kAppendedDraw = 1;
   static constexpr std::uint64_t kBackoffDraw = 2;
   static constexpr std::uint64_t kAttemptIdDraw = 3;
+
+  static constexpr std::uint32_t kNone = UINT32_MAX;  ///< No position, no level.
 
   // Bits of `flags`: why a task may not just be run.
   static constexpr std::uint32_t kCancelled = 1;
@@ -164,6 +182,27 @@ struct RunState {
   void call_for_offer(const Lane& lane) noexcept;
   Lane* enter_free_lane(std::uint32_t place) noexcept;
 
+  // Without counting: run_ways.cpp has the choice and what both ways have, and the change to
+  // counting.
+  void begin_way() noexcept PINION_EXCLUDES(mutex);
+  Way choose_way() noexcept;
+  void note_time() noexcept;
+  WayEnd sweep(Lane& lane) noexcept;
+  bool end_apart(Lane& lane, std::uint32_t position, detail::BodyEnd end) noexcept;
+  Look look_in_way(Lane& lane) noexcept;
+  bool end_counted(Lane& lane) noexcept;
+  WayEnd end_resumed(Lane& lane) noexcept PINION_EXCLUDES(mutex);
+  bool convert(Lane& lane) noexcept PINION_EXCLUDES(mutex);
+  void release_begun(Lane& lane, bool run_has_ended) noexcept;
+  void mark_begun(std::uint8_t* tasks) noexcept;
+  void open_inboxes() noexcept PINION_EXCLUDES(mutex);
+
+  // In waves, in run_waves.cpp.
+  WayEnd work_in_waves(Lane& lane) noexcept;
+  bool find_part(Lane& lane) noexcept;
+  Look run_part(Lane& lane) noexcept;
+  void say_ended(Lane& lane) noexcept;
+
   // Places, priorities, and what comes from outside, in run_places.cpp.
   [[nodiscard]] std::uint32_t place_of(std::uint32_t position,
                                        std::uint32_t otherwise) const noexcept;
@@ -171,12 +210,14 @@ struct RunState {
   void sort_ready(Lane& lane) noexcept;
   static ReadyList* first_list(Lane& lane) noexcept;
   void send(std::uint32_t place, std::uint32_t entry) noexcept PINION_EXCLUDES(mutex);
+  void call_visit(std::uint32_t place) noexcept;
   bool take_inbox(Lane& lane) noexcept PINION_EXCLUDES(mutex);
 
   // What is rare, in run_rare.cpp.
   detail::BodyEnd begin_rare(Lane& lane, TaskRecord& record, std::uint32_t entry) noexcept;
   detail::BodyEnd run_carefully(Lane& lane, TaskRecord& record, std::uint32_t position) noexcept;
-  void end_rare(Lane& lane, std::uint32_t position, detail::BodyEnd end) noexcept;
+  void end_rare(Lane& lane, std::uint32_t entry, detail::BodyEnd end) noexcept;
+  bool end_unwell(Lane& lane, std::uint32_t position, detail::BodyEnd end) noexcept;
   void fail(std::uint32_t position, Ending ending) noexcept PINION_EXCLUDES(mutex);
   void skip_successors(Lane& lane, std::uint32_t position) noexcept;
   void note_done(std::uint32_t position) noexcept PINION_EXCLUDES(mutex);
@@ -221,7 +262,16 @@ struct RunState {
   std::optional<Completion> completion = {};
   std::optional<CancelSource> cancel_source = {};
 
+  Way way_chosen = Way::kCounting;
+  Instant begun_at = {};
+  Duration patience = {};        ///< A run that takes longer counts from then on.
+  std::uint32_t part_size = 1;   ///< Units that a lane takes at once.
+  std::uint32_t sweep_next = 0;  ///< The first task that has not begun.
+  Waves<> waves;
+
   alignas(64) std::atomic<std::uint32_t> flags = 0;
+  std::atomic<Way> way = Way::kCounting;
+  std::atomic<std::uint32_t> convert_at = kNone;  ///< The level that is to be counted.
   alignas(64) std::atomic<std::uint32_t> references = 0;
   alignas(64) std::atomic<std::uint32_t> next_root = 0;
   std::atomic<std::uint32_t> next_place = 0;
@@ -249,8 +299,9 @@ struct RunState {
   Status end_status;  // While compensations run.
   std::uint64_t dropped_count =
       0;  // From the end on: tasks that a cancellation kept from beginning.
-  bool is_settled PINION_GUARDED_BY(mutex) = false;  // Their states are known.
-  bool needs_arming = false;                         // Their counters are not armed.
+  bool is_converting PINION_GUARDED_BY(mutex) = false;  // Whether, or it has.
+  bool is_settled PINION_GUARDED_BY(mutex) = false;     // Their states are known.
+  bool needs_arming = false;                            // Their counters are not armed.
 };
 
 }  // namespace pinion

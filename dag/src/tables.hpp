@@ -3,12 +3,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/dag/detail/task_body.hpp>
 #include <pinion/dag/task.hpp>
+
+#include "way_choice.hpp"
 
 namespace pinion {
 
@@ -29,8 +32,12 @@ struct TaskRecord {
 };
 static_assert(sizeof(TaskRecord) == 32);
 
-/// What the runs of a compiled graph share. Positions number the tasks in the order of layers,
-/// chains in one piece.
+/// So many entries of unit_heads may be read behind the last one.
+inline constexpr std::uint32_t kUnitsAhead = 4;
+
+/// What the runs of a compiled graph share. Positions number the tasks in the order in which one
+/// worker runs them, which the edges allow; chains in one piece. A chain, or a task that is in
+/// none, is a unit; a level is the units that may run when those of the levels before have ended.
 struct Tables {
   Tables();
   ~Tables();
@@ -40,6 +47,10 @@ struct Tables {
   [[nodiscard]] std::uint32_t task_count() const noexcept {
     return static_cast<std::uint32_t>(task_of.size());
   }
+  [[nodiscard]] std::uint32_t level_count() const noexcept {
+    return static_cast<std::uint32_t>(level_begins.size() - 1);
+  }
+  [[nodiscard]] std::uint32_t unit_count() const noexcept { return level_begins.back(); }
   /// By TaskId.
   [[nodiscard]] std::string name_of(std::uint32_t task) const;
   [[nodiscard]] const TaskOptions& options_of_task(std::uint32_t task) const noexcept;
@@ -51,11 +62,13 @@ struct Tables {
   std::unique_ptr<RunState> take_state() PINION_EXCLUDES(mutex);
   void give_back(std::unique_ptr<RunState> state) noexcept PINION_EXCLUDES(mutex);
 
-  std::vector<TaskRecord> records = {};         ///< One more than there are tasks.
-  std::vector<std::uint32_t> successors = {};   ///< Positions, marked where nobody counts.
-  std::vector<std::uint32_t> roots = {};        ///< Positions.
-  std::vector<std::uint32_t> task_of = {};      ///< Position to TaskId.
-  std::vector<std::uint32_t> position_of = {};  ///< TaskId to position.
+  std::vector<TaskRecord> records = {};          ///< One more than there are tasks.
+  std::vector<std::uint32_t> successors = {};    ///< Positions, marked where nobody counts.
+  std::vector<std::uint32_t> roots = {};         ///< Positions.
+  std::vector<std::uint32_t> task_of = {};       ///< Position to TaskId.
+  std::vector<std::uint32_t> position_of = {};   ///< TaskId to position.
+  std::vector<std::uint32_t> unit_heads = {};    ///< Positions, by level, then by TaskId; padded.
+  std::vector<std::uint32_t> level_begins = {};  ///< In unit_heads; one more than there are levels.
 
   detail::BodyStore bodies = {};
   std::vector<TaskOptions> options = {};
@@ -70,8 +83,11 @@ struct Tables {
   bool has_compensations = false;
   bool needs_timer = false;
 
+  std::optional<Way> forced_way = {};  ///< Tests set it before the first run.
+
   Mutex mutex;
   std::vector<std::unique_ptr<RunState>> spare PINION_GUARDED_BY(mutex);
+  WayChoice way_choice PINION_GUARDED_BY(mutex);
 };
 
 }  // namespace pinion

@@ -8,9 +8,10 @@
 
 namespace pinion {
 
-/// Ready tasks from outside of the lanes of a place.
+/// Ready tasks from outside of the lanes of a place. While it is shut it looks empty to visits, and
+/// keeps what comes until it is opened.
 ///
-/// Thread safety: empty() from any thread; put() and take() under one lock, that of the run.
+/// Thread safety: empty() from any thread; the rest under one lock, that of the run.
 template <template <class> class Atom = std::atomic>
 class Inbox {
  public:
@@ -18,8 +19,21 @@ class Inbox {
   /// does so, and nobody has taken anything since.
   [[nodiscard]] bool put(std::uint32_t entry) {
     entries_.push_back(entry);
+    if (is_shut_) {
+      return false;
+    }
     // Sequentially consistent for LaneDoor.
     return count_.fetch_add(1, std::memory_order_seq_cst) == 0;
+  }
+
+  /// Precondition: nobody uses it, and nothing is in it.
+  void reset(bool is_shut) noexcept { is_shut_ = is_shut; }
+
+  /// True: as for put().
+  [[nodiscard]] bool open() noexcept {
+    is_shut_ = false;
+    count_.store(static_cast<std::uint32_t>(entries_.size()), std::memory_order_seq_cst);
+    return !entries_.empty();
   }
 
   [[nodiscard]] bool empty() const noexcept { return count_.load(std::memory_order_seq_cst) == 0; }
@@ -37,6 +51,7 @@ class Inbox {
 
  private:
   Atom<std::uint32_t> count_{0};
+  bool is_shut_ = false;
   std::vector<std::uint32_t> entries_;
 };
 

@@ -17,10 +17,6 @@
 namespace pinion {
 namespace {
 
-CompiledGraph compile(Graph graph) {
-  return std::move(graph).compile().value();
-}
-
 TEST(CancelledRun, SaysOfEveryTaskWhetherItBegan) {
   for (const std::size_t workers : {1u, 3u}) {
     const auto executor = make_executor(workers);

@@ -20,10 +20,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-CompiledGraph compile(Graph graph) {
-  return std::move(graph).compile().value();
-}
-
 TEST(Held, EndsWithItsCompletionAndHoldsNoWorker) {
   const auto executor = make_executor(1);
   CompletionSource source;

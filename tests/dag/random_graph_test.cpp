@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -79,7 +82,7 @@ RC_GTEST_PROP(RandomGraph, KnowsWhatACancellationKeptFromBeginning, ()) {
   for (const auto& [before, after] : random_edges(task_count, edges_per_task * task_count)) {
     graph.add_edge({before}, {after});
   }
-  const CompiledGraph compiled = std::move(graph).compile().value();
+  const CompiledGraph compiled = compile(std::move(graph));
   {
     const auto run = compiled.run(*executor, {.on_failure = OnFailure::kStop}).value();
     const Status status = run.wait();
@@ -102,6 +105,143 @@ RC_GTEST_PROP(RandomGraph, KnowsWhatACancellationKeptFromBeginning, ()) {
   for (std::uint32_t task = 0; task < task_count; ++task) {
     const int before = runs[task];
     RC_ASSERT(before == 1 || before == 2);
+  }
+}
+
+enum class Kind { kGood, kFails, kHeld, kHeldAndFails, kRetried, kAppends };
+
+// A graph of which some tasks fail, wait for somebody else, or are tried again, and what has to
+// become of each.
+class MixedTrial {
+ public:
+  MixedTrial(std::vector<Kind> kinds, const OrderTrial::Edges& edges)
+      : kinds_(std::move(kinds)),
+        reached_(kinds_.size()),
+        begun_(kinds_.size()),
+        sources_(kinds_.size()) {
+    Graph graph;
+    for (std::uint32_t task = 0; task < kinds_.size(); ++task) {
+      add(graph, task);
+    }
+    for (const auto& [before, after] : edges) {
+      graph.add_edge({before}, {after});
+    }
+    // Whatever the order of the edges: until nothing changes.
+    for (bool changes = true; std::exchange(changes, false);) {
+      for (const auto& [before, after] : edges) {
+        if (!reached_[after] && (reached_[before] || fails(before))) {
+          reached_[after] = changes = true;
+        }
+      }
+    }
+    compiled_ = std::make_unique<CompiledGraph>(compile(std::move(graph)));
+  }
+
+  void run_once(Executor& executor) {
+    for (std::uint32_t task = 0; task < kinds_.size(); ++task) {
+      begun_[task] = 0;
+      sources_[task].emplace();
+    }
+    const auto run = compiled_->run(executor).value();
+    std::thread signaller([&] { signal_held(run); });
+    const Status status = run.wait();
+    signaller.join();
+    bool all_well = true;
+    for (std::uint32_t task = 0; task < kinds_.size(); ++task) {
+      const TaskState state = run.state({task});
+      all_well = all_well && state == TaskState::kDone;
+      RC_ASSERT(state == (reached_[task] ? TaskState::kSkipped
+                          : fails(task)  ? TaskState::kFailed
+                                         : TaskState::kDone));
+      RC_ASSERT(begun_[task] == (reached_[task] ? 0 : kinds_[task] == Kind::kRetried ? 2 : 1));
+      RC_ASSERT(state != TaskState::kSkipped || run.state(run.cause({task})) == TaskState::kFailed);
+    }
+    RC_ASSERT(status.ok() == all_well);
+    RC_ASSERT(run.progress().ended_count == run.progress().task_count);
+  }
+
+ private:
+  [[nodiscard]] bool fails(std::uint32_t task) const {
+    return kinds_[task] == Kind::kFails || kinds_[task] == Kind::kHeldAndFails;
+  }
+
+  void add(Graph& graph, std::uint32_t task) {
+    switch (kinds_[task]) {
+      case Kind::kGood:
+        graph.add([this, task] { ++begun_[task]; });
+        break;
+      case Kind::kFails:
+        graph.add([this, task] {
+          ++begun_[task];
+          return Status(ErrorCode::kDataLoss, "torn");
+        });
+        break;
+      case Kind::kHeld:
+      case Kind::kHeldAndFails:
+        graph.add([this, task] {
+          ++begun_[task];
+          return sources_[task]->completion();
+        });
+        break;
+      case Kind::kRetried:
+        graph.add({.retry = {.attempt_count_max = 2}}, [this, task] {
+          return ++begun_[task] == 1 ? Status(ErrorCode::kUnavailable, "not yet") : Status();
+        });
+        break;
+      case Kind::kAppends:
+        graph.add([this, task](TaskContext& context) {
+          ++begun_[task];
+          Graph part;
+          part.add([] {});
+          return context.append(std::move(part));
+        });
+        break;
+    }
+  }
+
+  // Each when it has begun, until the run has ended.
+  void signal_held(const Run& run) {
+    std::vector<bool> signalled(kinds_.size());
+    while (!run.completion().ready()) {
+      for (std::uint32_t task = 0; task < kinds_.size(); ++task) {
+        const bool is_held = kinds_[task] == Kind::kHeld || kinds_[task] == Kind::kHeldAndFails;
+        if (is_held && begun_[task] > 0 && !signalled[task]) {
+          signalled[task] = true;
+          sources_[task]->signal(fails(task) ? Status(ErrorCode::kAborted, "lost") : Status());
+        }
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  std::vector<Kind> kinds_;
+  std::vector<bool> reached_;
+  std::vector<std::atomic<int>> begun_;
+  std::vector<std::optional<CompletionSource>> sources_;
+  std::unique_ptr<CompiledGraph> compiled_;
+};
+
+RC_GTEST_PROP(RandomGraph, KnowsWhatBecameOfTasksThatDoNotJustEnd, ()) {
+  static const std::vector<std::unique_ptr<Executor>> executors = [] {
+    std::vector<std::unique_ptr<Executor>> made;
+    for (const std::size_t workers : {1u, 3u}) {
+      made.push_back(make_executor(workers));
+    }
+    return made;
+  }();
+  const auto task_count = *rc::gen::inRange<std::uint32_t>(1, 200);
+  const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 4);
+  const auto rarity = *rc::gen::element(5u, 20u, 200u);
+  std::vector<Kind> kinds;
+  for (std::uint32_t task = 0; task < task_count; ++task) {
+    const auto drawn = *rc::gen::inRange<std::uint32_t>(0, rarity);
+    kinds.push_back(drawn < 5 ? static_cast<Kind>(drawn + 1) : Kind::kGood);
+  }
+  MixedTrial trial(std::move(kinds), random_edges(task_count, edges_per_task * task_count));
+  for (const std::unique_ptr<Executor>& executor : executors) {
+    for (int round = 0; round < 2; ++round) {
+      trial.run_once(*executor);
+    }
   }
 }
 

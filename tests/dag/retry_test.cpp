@@ -23,10 +23,6 @@ using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-CompiledGraph compile(Graph graph) {
-  return std::move(graph).compile().value();
-}
-
 TEST(Retry, RunsAFailedTaskAgainUntilItEndsWell) {
   const auto executor = make_executor(2);
   std::vector<std::uint32_t> attempts;

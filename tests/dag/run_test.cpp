@@ -20,10 +20,6 @@ namespace {
 
 using testing::HasSubstr;
 
-CompiledGraph compile(Graph graph) {
-  return std::move(graph).compile().value();
-}
-
 TEST(Run, OfNoTaskHasEnded) {
   const auto executor = make_executor(2);
   const auto run = compile(Graph()).run(*executor).value();

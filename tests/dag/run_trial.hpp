@@ -11,6 +11,8 @@
 #include <pinion/core/executor.hpp>
 #include <pinion/dag/graph.hpp>
 
+#include "forced_way.hpp"
+
 namespace pinion {
 
 inline std::unique_ptr<Executor> make_executor(std::size_t worker_count) {
@@ -37,7 +39,7 @@ class OrderTrial {
       graph.add_edge({from}, {to});
     }
     task_count_ = task_count;
-    compiled_ = std::make_unique<CompiledGraph>(std::move(graph).compile().value());
+    compiled_ = std::make_unique<CompiledGraph>(compile(std::move(graph)));
   }
 
   /// Empty when all is well. Not for several runs at once.

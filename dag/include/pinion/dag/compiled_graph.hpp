@@ -46,11 +46,17 @@ struct RunOptions {
 /// Lifetime: runs keep what they need of it; the handle may go first, even in a body.
 class CompiledGraph {
  public:
-  /// Starts a run on the workers of `executor`. Tasks of a run are taken newest first, so that data
-  /// are still in the cache; a worker that has none takes the oldest of another. At most all
-  /// workers take part, and each goes back to other work of the executor every millisecond or so.
-  /// Lifetime: the executor outlives the run.
-  /// Errors: kInvalidArgument when a task has a place that the executor has not, or needs a timer
+  /// Starts a run on the workers of `executor`. At most all workers take part, and each goes back
+  /// to other work of the executor every millisecond or so. Order: what the edges ask for. Beyond
+  /// that, the runs of a graph go the way that is fastest for it. On one worker all tasks run in
+  /// one order, depth first, so that data are still in the cache. On several, a first run counts
+  /// which tasks are ready; they are taken newest first, and a worker that has none takes the
+  /// oldest of another. The next few try whether it is faster to go through the graph level by
+  /// level, where levels are wide, or to leave tasks of some nanoseconds to one worker; then the
+  /// graph keeps to the best. Tasks with priorities or places are always counted. Precondition: no
+  /// body waits for that of a task which no edge puts before it; the two may be given to one
+  /// worker. Lifetime: the executor outlives the run. Errors: kInvalidArgument when a task has a
+  /// place that the executor has not, or needs a timer
   ///   and the options have none; kResourceExhausted when the executor's queue takes nothing more.
   [[nodiscard]] Result<Run> run(Executor& executor, const RunOptions& options = {}) const;
 
@@ -65,6 +71,7 @@ class CompiledGraph {
  private:
   friend class Compiler;
   friend struct RunState;
+  friend struct WaysForTests;
   explicit CompiledGraph(std::shared_ptr<Tables> tables) noexcept : tables_(std::move(tables)) {}
 
   std::shared_ptr<Tables> tables_;
