@@ -107,10 +107,9 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.spill_bytes_max, v, 0);
      }},
-    {"shard-deaths-max", "a number, 1 or more",
-     "ranks that may die with a shard before the job gives it up [3]",
+    {"deaths-max", "a number, at least 1", "ranks that a shard may kill until it is given up [3]",
      [](Settings& s, std::string_view v) {
-       return set_number<std::uint32_t>(s.shard_deaths_max, v, 1);
+       return set_number<std::uint32_t>(s.death_count_max, v, 1);
      }},
     {"huge-pages", "0 or 1", "ranks share large blobs in huge pages, where the system has them [1]",
      [](Settings& s, std::string_view v) { return set_flag(s.huge_pages, v); }},

@@ -10,7 +10,6 @@
 
 #include <pinion/core/clock.hpp>
 #include <pinion/core/status.hpp>
-#include <pinion/shard/protocol/coordinator.hpp>
 
 namespace pinion {
 
@@ -27,9 +26,7 @@ struct Settings {
   std::string spill_directory = "/tmp";  ///< Where blobs go that memory has no room for.
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
   bool huge_pages = true;  ///< Whether ranks share large blobs in huge pages, where they can.
-
-  /// Ranks that may die with a shard before the job gives it up.
-  std::uint32_t shard_deaths_max = protocol::CoordinatorOptions().death_count_max;
+  std::uint32_t death_count_max = 3;  ///< Ranks that a shard may kill.
   std::uint64_t seed = 1;
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.

@@ -72,7 +72,7 @@ class DisturbedJob : public JobTest {
   [[nodiscard]] std::vector<std::string> command(const std::string& kind) const {
     std::vector<std::string> options = grant_log_option();
     options.insert(options.end(), {"--on-failure", "respawn:1000", "--set", "lease-seconds=0.2",
-                                   "--set", "batch-shards=2", "--set", "shard-deaths-max=1000"});
+                                   "--set", "batch-shards=2", "--set", "deaths-max=1000"});
     return on_ranks(3, program(kind, "10"), options);
   }
 

@@ -1,5 +1,9 @@
 #include "grant_log.hpp"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <fstream>
 #include <set>
 #include <string>
@@ -165,6 +169,28 @@ TEST(GrantLog, NamesAPathThatCannotBeWritten) {
   EXPECT_EQ(opened.error().code(), ErrorCode::kNotFound);
   EXPECT_THAT(std::string(opened.error().message()), HasSubstr(path));
   EXPECT_FALSE(GrantLog::open((folder / "")).has_value());
+}
+
+TEST(GrantLog, StopsItsProcessAtTheLineThatATestNames) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "grants.jsonl");
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    Result<GrantLog> opened = GrantLog::open(path, 2);
+    for (int line = 0; opened && line < 3; ++line) {
+      opened->left(kRank);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  EXPECT_TRUE(WIFSTOPPED(status)) << status;
+  EXPECT_EQ(read_lines(path).size(), 2u);
+  ::kill(child, SIGCONT);
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(read_lines(path).size(), 3u);
 }
 
 TEST(GrantLog, BeginsAnew) {
