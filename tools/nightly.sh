@@ -14,7 +14,8 @@ Runs these phases, with --from only the named one and those after it:
   test      tools/test.sh
   clang     a whole build with clang, and every test in it
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
-  sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
+  sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 10000, with a million
+            faults); fails when a rare path is never reached
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
             random moments, and four times as many whose agent or launcher is killed
@@ -142,7 +143,7 @@ run_tidy() {
 }
 
 run_sim() {
-  PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
+  PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-10000} \
     phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
 }
 

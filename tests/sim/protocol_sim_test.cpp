@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "sim/sim_shrink.hpp"
 #include "sim/sim_world.hpp"
 
 namespace pinion::sim {
@@ -38,9 +39,13 @@ TEST(ProtocolSim, EveryShardCountsOnceWhateverDiesOrIsLate) {
   std::uint64_t events = 0;
   for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
     const SimOptions options = SimOptions::of_seed(seed);
-    SCOPED_TRACE(testing::Message() << "replay with PINION_SIM_SEED=" << seed);
     World world(options);
-    ASSERT_EQ(world.run(), "") << "pinion sim " << options.to_string();
+    if (const std::string violation = world.run(); !violation.empty()) {
+      const ShrunkCase smaller = shrink(options);
+      FAIL() << "replay with PINION_SIM_SEED=" << seed << ": " << violation
+             << "\nsmaller: " << smaller.violation << "\npinion sim "
+             << smaller.options.to_string();
+    }
     probes += world.probes();
     faults += world.faults();
     events += world.figures().events;

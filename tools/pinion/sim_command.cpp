@@ -178,6 +178,7 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
   add("--wire-period", options.wire_period, 1, 1'000'000'000,
       "Encode and decode every so many messages one");
   app.add_flag("--varied", options.varied, "Draw each step's size, up to those above");
+  app.add_flag("--journal", options.journal, "Keep what is decided, to be resumed");
   app.add_flag("--one-planner", command.one_planner, "Only the steadfast rank can plan");
 }
 

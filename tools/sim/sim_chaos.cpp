@@ -8,11 +8,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// The faults that come by themselves, each as often as there are ranks.
+/// The faults that come to ranks by themselves.
 constexpr Fault kOfTheirOwn[] = {Fault::kCrash, Fault::kPause, Fault::kPartition, Fault::kOneWay,
                                  Fault::kClockJump};
 
-double rate(const SimOptions& options) {
+double rate_of_ranks(const SimOptions& options) {
   double sum = 0;
   for (const Fault fault : kOfTheirOwn) {
     sum += options.faults[fault];
@@ -23,7 +23,7 @@ double rate(const SimOptions& options) {
 }  // namespace
 
 void World::schedule_fault() {
-  const double per_second = rate(options_);
+  const double per_second = rate_of_ranks(options_) + options_.faults[Fault::kHeadCrash];
   if (per_second > 0) {
     const double seconds = random_.fraction() * 2 / per_second;
     events_.at(now() + Duration(static_cast<Duration::rep>(seconds * 1e9)),
@@ -32,7 +32,16 @@ void World::schedule_fault() {
 }
 
 void World::disturb() {
-  double drawn = random_.fraction() * rate(options_) / static_cast<double>(options_.rank_count);
+  const double of_ranks = rate_of_ranks(options_);
+  double drawn = random_.fraction() * (of_ranks + options_.faults[Fault::kHeadCrash]);
+  if (drawn >= of_ranks) {
+    if (head_is_up_) {
+      count(Fault::kHeadCrash);
+      crash_head();
+    }
+    return;
+  }
+  drawn /= static_cast<double>(options_.rank_count);
   const auto rank = static_cast<std::uint32_t>(random_.below(options_.rank_count));
   RankState& state = ranks_[rank];
   const auto is = [&](Fault fault) {
@@ -41,7 +50,7 @@ void World::disturb() {
     if (drawn_here) {
       drawn = -1;
     }
-    return drawn_here && state.life == Life::kUp;
+    return drawn_here && state.presence == Presence::kUp;
   };
   if (is(Fault::kCrash)) {
     count(Fault::kCrash);
@@ -99,36 +108,37 @@ void World::crash(std::uint32_t rank) {
   if (!returns) {
     count(Fault::kGone);
     reached("a rank died for good");
-    state.life = Life::kGone;
+    state.presence = Presence::kGone;
     ++over_count_;
     return;
   }
-  state.life = Life::kStarting;
-  events_.at(now() + random_.between(Duration(1ms), Duration(60ms)),
-             {.rank = rank, .kind = EventKind::kStartProcess});
+  state.presence = Presence::kStarting;
+  start_soon(rank, Duration(1ms), Duration(60ms));
 }
 
 /// Both ends see it, each in its own time; until then the process works on in vain.
 void World::drop_connection(std::uint32_t rank) {
   RankState& state = ranks_[rank];
-  if (state.life != Life::kUp || state.incarnation_cut == state.incarnation) {
+  if (state.presence != Presence::kUp || state.life_cut == state.life) {
     return;
   }
   count(Fault::kDrop);
   state.trouble_since = now();
-  state.incarnation_cut = state.incarnation;
+  state.life_cut = state.life;
   lose(rank, true);
   events_.at(now() + random_.between(Duration::zero(), Duration(60ms)),
-             {.rank = rank, .incarnation = state.incarnation, .kind = EventKind::kProcessEnds});
+             {.rank = rank, .life = state.life, .kind = EventKind::kProcessEnds});
 }
 
 void World::lose(std::uint32_t rank, bool returns) {
+  const RankState& state = ranks_[rank];
   protocol::Event lost = protocol::RankLost{.rank = rank,
-                                            .incarnation = ranks_[rank].incarnation,
+                                            .incarnation = state.life - state.lives_of_epochs,
                                             .returns = returns,
                                             .reason = "killed by the simulation"};
   events_.at(now() + random_.between(Duration::zero(), Duration(30ms)),
              {.rank = rank,
+              .life = state.life,
               .payload = to_coordinator_.put(std::move(lost)),
               .kind = EventKind::kLossIsKnown});
 }

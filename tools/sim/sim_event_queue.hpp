@@ -22,6 +22,7 @@ enum class EventKind : std::uint16_t {
   kRankTick,  ///< Payload: which timer.
   kCoordinatorTick,
   kFault,
+  kDiskIsDone,  ///< Payload: which life of the head.
   kHeadResumes,
 };
 
@@ -30,7 +31,7 @@ struct SimEvent {
   Instant when = {};
   std::uint64_t order = 0;  ///< Among those of the same time. The queue's.
   std::uint32_t rank = 0;
-  std::uint32_t incarnation = 0;
+  std::uint32_t life = 0;  ///< Of the rank; each process is another.
   std::uint32_t payload = 0;
   EventKind kind = EventKind::kFault;
   std::uint16_t worker = 0;

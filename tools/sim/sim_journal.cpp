@@ -28,7 +28,9 @@ bool SimJournal::begin_commit() {
   protocol::append_frame(written_count_ + 1, waiting_, frame);
   written_count_ += waiting_.size();
   for (protocol::Record& record : std::exchange(waiting_, {})) {
-    history_.add(std::move(record));
+    if (const std::optional<std::uint64_t> step = history_.add(std::move(record))) {
+      needless_.push_back(*step);
+    }
   }
   stage_ = Stage::kLog;
   return write(log_, frame);
@@ -84,6 +86,7 @@ bool SimJournal::write(SimFile& file, const std::vector<std::byte>& bytes) {
 }
 
 void SimJournal::crash() {
+  needless_.clear();
   spoil(log_);
   spoil(slots_[0]);
   spoil(slots_[1]);
@@ -115,8 +118,8 @@ SimJournal::Recovery SimJournal::recover() {
   const std::optional<protocol::Snapshot> snapshot =
       protocol::choose_snapshot(slots_[0].bytes, slots_[1].bytes);
   const std::uint64_t next = snapshot ? snapshot->next : 1;
-  std::vector<protocol::Record> records = snapshot ? snapshot->records
-                                                   : std::vector<protocol::Record>();
+  std::vector<protocol::Record> records =
+      snapshot ? snapshot->records : std::vector<protocol::Record>();
   protocol::LogContents log = protocol::read_log(log_.bytes, log_first_);
   std::uint64_t number = log_first_;
   // A log that begins later than the snapshot ends says nothing of what lies between.
@@ -127,26 +130,35 @@ SimJournal::Recovery SimJournal::recover() {
       }
     }
   }
-  restart(records, std::max(number, next));
-  return {.records = std::move(records), .damaged = std::exchange(damaged_, false)};
+  next_ = std::max(number, next);
+  protocol::RecordHistory history;
+  for (protocol::Record& record : records) {
+    history.add(std::move(record));
+  }
+  return {.records = history.records(),
+          .damaged = std::exchange(damaged_, false),
+          .torn = log.stop != protocol::LogStop::kEnd,
+          .older_snapshot = std::any_of(slots_.begin(), slots_.end(), [](const SimFile& slot) {
+            return !slot.bytes.empty() && !protocol::decode_snapshot(slot.bytes);
+          })};
 }
 
 /// As production does: a snapshot first, then a log of its own.
-void SimJournal::restart(std::vector<protocol::Record> records, std::uint64_t next) {
+void SimJournal::restart(const std::vector<protocol::Record>& records) {
   history_ = {};
-  for (protocol::Record& record : records) {
-    history_.add(std::move(record));
+  for (const protocol::Record& record : records) {
+    history_.add(record);
   }
   SimFile& slot = slots_[0];
   slots_[1] = {};
-  slot.bytes = protocol::encode_snapshot(next, history_.records());
+  slot.bytes = protocol::encode_snapshot(next_, history_.records());
   slot.safe_size = slot.bytes.size();
   newer_slot_ = 0;
   log_ = {};
-  log_first_ = next;
+  log_first_ = next_;
   waiting_.clear();
   stage_ = Stage::kIdle;
-  given_count_ = written_count_ = safe_count_ = snapshot_count_ = next - 1;
+  given_count_ = written_count_ = safe_count_ = snapshot_count_ = next_ - 1;
 }
 
 }  // namespace pinion::sim

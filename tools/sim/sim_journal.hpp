@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <pinion/shard/protocol/journal_format.hpp>
@@ -19,8 +20,8 @@ struct SimFile {
   std::size_t safe_size = 0;  ///< What a sync has made safe.
 };
 
-/// The journal of a coordinator on a simulated disk: the order in which records, snapshots and syncs
-/// go to the disk is that of production, their form is protocol/journal_format.hpp itself.
+/// The journal of a coordinator on a simulated disk: the order in which records, snapshots and
+/// syncs go to the disk is that of production, their form is protocol/journal_format.hpp itself.
 class SimJournal {
  public:
   struct Terms {
@@ -42,22 +43,28 @@ class SimJournal {
   /// What was begun is on the disk. False as above; else what comes next has begun, or it is idle.
   [[nodiscard]] bool end_stage();
 
+  /// Steps whose work is needless since the last call.
+  [[nodiscard]] std::vector<std::uint64_t> take_needless() { return std::exchange(needless_, {}); }
+
   /// The host dies: of what was not safe a part is there, or rubbish, or nothing.
   void crash();
 
   struct Recovery {
     std::vector<protocol::Record> records = {};
     bool damaged = false;  ///< What was safe once is not what it was.
+    bool torn = false;
+    bool older_snapshot = false;
   };
-  /// Reads what the disk has, and goes on from there.
+  /// Reads what the disk has, without what later records have made needless.
   Recovery recover();
+  /// Goes on from these records of those that recover() has read.
+  void restart(const std::vector<protocol::Record>& records);
 
  private:
   enum class Stage : std::uint8_t { kIdle, kLog, kSnapshot };
 
   [[nodiscard]] bool write(SimFile& file, const std::vector<std::byte>& bytes);
   void spoil(SimFile& file);
-  void restart(std::vector<protocol::Record> records, std::uint64_t next);
 
   Random& random_;
   FaultCounts& counts_;
@@ -68,10 +75,12 @@ class SimJournal {
   std::size_t newer_slot_ = 0;
   protocol::RecordHistory history_;
   std::vector<protocol::Record> waiting_;
+  std::vector<std::uint64_t> needless_;
   Stage stage_ = Stage::kIdle;
   std::uint64_t given_count_ = 0;
   std::uint64_t written_count_ = 0;
   std::uint64_t safe_count_ = 0;
+  std::uint64_t next_ = 1;            ///< The number of the record behind those that were read.
   std::uint64_t snapshot_count_ = 0;  ///< Of the records in the newer slot.
   bool damaged_ = false;
 };

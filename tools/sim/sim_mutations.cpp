@@ -14,6 +14,7 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"forget-lost-leases", [](O& of) -> bool& { return of.mutations.forget_lost_leases; }},
     {"merge-in-order-of-reports",
      [](O& of) -> bool& { return of.mutations.merge_in_order_of_reports; }},
+    {"accept-stale-epoch", [](O& of) -> bool& { return of.mutations.accept_stale_epoch; }},
     {"reuse-fences", [](O& of) -> bool& { return of.mutations.reuse_fences; }},
     {"extend-any-lease", [](O& of) -> bool& { return of.mutations.extend_any_lease; }},
     {"retry-for-ever", [](O& of) -> bool& { return of.mutations.retry_for_ever; }},
@@ -21,6 +22,9 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},
     {"release-before-accept",
      [](O& of) -> bool& { return of.driver_mutations.release_before_accept; }},
+    {"reply-before-sync", [](O& of) -> bool& { return of.driver_mutations.reply_before_sync; }},
+    {"cut-log-early", [](O& of) -> bool& { return of.driver_mutations.cut_log_early; }},
+    {"ignore-damage", [](O& of) -> bool& { return of.driver_mutations.ignore_damage; }},
     {"double-timer", [](O& of) -> bool& { return of.driver_mutations.double_timer; }},
 });
 

@@ -52,7 +52,11 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
     }
   } else if (const auto* received = std::get_if<protocol::MessageReceived>(&event)) {
     const protocol::Envelope& from = received->envelope;
-    if (const auto* enter = std::get_if<protocol::EnterStep>(&received->message)) {
+    if (from.epoch != world_.epoch()) {
+      const auto* report = std::get_if<protocol::Report>(&received->message);
+      world_.expect(report == nullptr || !keeps(effects, report->output),
+                    "a report of another epoch is accepted");
+    } else if (const auto* enter = std::get_if<protocol::EnterStep>(&received->message)) {
       world_.reached(
           "a rank had a step that was done before it came",
           find_sent<protocol::StepDone>(effects, from.rank) != nullptr && step(enter->step).done);
@@ -79,9 +83,82 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
   }
 }
 
-void Observer::told(std::uint32_t, const protocol::Message& message) {
+void Observer::told(std::uint32_t rank, const protocol::Message& message) {
   if (const auto* done = std::get_if<protocol::StepDone>(&message)) {
     check_sink(*done);
+  } else if (const auto* verdict = std::get_if<protocol::Verdict>(&message)) {
+    const auto found = untold_.find({rank, verdict->step, verdict->stage, verdict->report});
+    if (verdict->failure.code != ErrorCode::kOk || found == untold_.end()) {
+      return;
+    }
+    for (const std::uint64_t number : found->second) {
+      if (Unit* const unit = find(verdict->step, verdict->stage, number)) {
+        unit->told = true;
+      }
+    }
+    untold_.erase(found);
+  }
+}
+
+void Observer::resumed(std::span<const protocol::Record> records, bool damaged) {
+  std::vector<Step> before = std::exchange(steps_, std::vector<Step>(steps_.size()));
+  std::fill(live_.begin(), live_.end(), 0);
+  newest_fence_ = {.epoch = world_.epoch()};
+  untold_.clear();
+  std::uint64_t last = 0;
+  for (const protocol::Record& record : records) {
+    take_over(record);
+    if (const auto* opened = std::get_if<protocol::StepOpened>(&record)) {
+      last = std::max(last, opened->step);
+    }
+  }
+  if (last > 0) {
+    world_.reached("the head was resumed in the middle of a step", !step(last).done);
+    world_.reached("the head was resumed with a step that was done", step(1).done);
+    // A step that failed goes on as if it had not, when no other has followed.
+    step(last).failed = false;
+  }
+  if (!damaged) {
+    check_nothing_told_is_forgotten(before);
+  }
+}
+
+void Observer::take_over(const protocol::Record& record) {
+  if (const auto* opened = std::get_if<protocol::StepOpened>(&record)) {
+    step(opened->step) = {};
+  } else if (const auto* accepted = std::get_if<protocol::UnitsAccepted>(&record)) {
+    for (const std::uint64_t number : accepted->units) {
+      if (Unit* const unit = find(accepted->step, accepted->stage, number)) {
+        unit->accepted = true;
+      }
+    }
+  } else if (const auto* ended = std::get_if<protocol::StepEnded>(&record)) {
+    Step& over = step(ended->step);
+    over.done = ended->failure.code == ErrorCode::kOk;
+    over.failed = !over.done;
+    over.end.partitions = ended->results;
+  }
+}
+
+/// Replies come behind what they speak of.
+void Observer::check_nothing_told_is_forgotten(const std::vector<Step>& before) {
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    Step& now = steps_[i];
+    if (now.done || before[i].failed) {
+      continue;
+    }
+    world_.expect(!before[i].done, "a step that ranks were told is done is forgotten");
+    for (std::size_t stage = 0; stage < now.units.size(); ++stage) {
+      const std::vector<Unit>& units = before[i].units[stage];
+      for (std::size_t unit = 0; unit < units.size(); ++unit) {
+        const bool forgotten = units[unit].told && (unit >= now.units[stage].size() ||
+                                                    !now.units[stage][unit].accepted);
+        world_.expect(!forgotten, "an acceptance that a rank was told of is forgotten");
+        if (units[unit].told && !forgotten) {
+          now.units[stage][unit].told = true;
+        }
+      }
+    }
   }
 }
 
@@ -195,9 +272,17 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
     unit->accepted = true;
   }
   ++accepted_count_;
+  if (world_.options().journaled()) {
+    std::vector<std::uint64_t>& units =
+        untold_[{from.rank, report.step, report.stage, report.report}];
+    units.clear();
+    for (const Lease& lease : report.batch) {
+      units.push_back(lease.unit);
+    }
+  }
 }
 
-/// A batch whose leases all hold, and none of whose units is accepted, may not be refused.
+/// A batch whose leases all last, and none of whose units is accepted, may not be refused.
 void Observer::check_refusal(const protocol::Envelope& from, const protocol::Report& report,
                              const protocol::Verdict& verdict) {
   if (step(report.step).done || step(report.step).failed) {
@@ -205,8 +290,8 @@ void Observer::check_refusal(const protocol::Envelope& from, const protocol::Rep
   }
   const bool good = std::all_of(report.batch.begin(), report.batch.end(), [&](const Lease& lease) {
     const Unit* const unit = find(report.step, report.stage, lease.unit);
-    return unit != nullptr && !unit->accepted &&
-           find(from, report.step, report.stage, lease) != nullptr;
+    const Grant* const grant = find(from, report.step, report.stage, lease);
+    return unit != nullptr && !unit->accepted && grant != nullptr && grant->expires > world_.now();
   });
   if (good) {
     world_.fail("a good report of " + unit_text(report.batch.front().unit) +

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include <pinion/shard/protocol/coordinator.hpp>
@@ -23,6 +24,9 @@ class Observer {
 
   /// The coordinator has answered to `event` with `effects`, none of which is carried out yet.
   void decided(const protocol::Event& event, const protocol::Effects& effects);
+  /// Another coordinator goes on from `records`. Where something that was safe has been `damaged`,
+  /// it may have forgotten what ranks were told.
+  void resumed(std::span<const protocol::Record> records, bool damaged);
   /// A message of the coordinator is being sent.
   void told(std::uint32_t rank, const protocol::Message& message);
   /// A program is given the result of a step.
@@ -45,6 +49,7 @@ class Observer {
     std::array<Grant, 2> grants = {};
     bool granted = false;
     bool accepted = false;
+    bool told = false;  ///< A rank knows that it is accepted.
   };
 
   struct Step {
@@ -68,6 +73,8 @@ class Observer {
   void check_refusal(const protocol::Envelope& from, const protocol::Report& report,
                      const protocol::Verdict& verdict);
   void check_sink(const protocol::StepDone& done);
+  void take_over(const protocol::Record& record);
+  void check_nothing_told_is_forgotten(const std::vector<Step>& before);
 
   [[nodiscard]] Step& step(std::uint64_t number);
   /// Nothing where there is no such unit.
@@ -82,6 +89,11 @@ class Observer {
   protocol::Fence newest_fence_ = {};
   std::vector<Step> steps_;  ///< By number, from 1.
   std::uint64_t accepted_count_ = 0;
+
+  /// Where decisions are journaled: the units of reports whose ranks do not know yet, by rank,
+  /// step, stage and number of the report.
+  using ReportName = std::tuple<std::uint32_t, std::uint64_t, protocol::Stage, std::uint64_t>;
+  std::map<ReportName, std::vector<std::uint64_t>> untold_;
 };
 
 }  // namespace pinion::sim

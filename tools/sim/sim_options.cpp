@@ -42,6 +42,7 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
     return options;
   }
   options.faults = Faults::draw(random);
+  options.journal = options.faults[Fault::kHeadCrash] > 0;
   options.chaos_end = random.between(500, 5000) * Duration(1ms);
   return options;
 }
@@ -63,6 +64,7 @@ std::string SimOptions::to_string() const {
   }
   text += varied ? " --varied" : "";
   text += every_rank_plans ? "" : " --one-planner";
+  text += journal ? " --journal" : "";
   SimOptions copy = *this;
   for (const MutationInfo& mutation : mutation_table()) {
     text += mutation.flag(copy) ? " --break " + std::string(mutation.name) : "";

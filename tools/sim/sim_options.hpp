@@ -32,7 +32,10 @@ struct StepShape {
 
 /// Rules that whoever drives the state machines has to keep, to break one each.
 struct DriverMutations {
-  bool wall_clock = false;             ///< The coordinator is told the time of day, which jumps.
+  bool reply_before_sync = false;  ///< What depends on a record is done before that is safe.
+  bool cut_log_early = false;      ///< A log ends before the snapshot that replaces it is safe.
+  bool ignore_damage = false;      ///< Partials are taken from a journal without a look at them.
+  bool wall_clock = false;         ///< The coordinator is told the time of day, which jumps.
   bool release_before_accept = false;  ///< A rank lets go of its output as it reports it.
   bool double_timer = false;           ///< A timer that has fired is set twice.
 };
@@ -58,12 +61,13 @@ struct SimOptions {
   Duration body_max = std::chrono::milliseconds(15);
   Duration latency_max = std::chrono::microseconds(3000);
 
+  bool journal = false;              ///< Whether the coordinator's decisions outlive it.
   bool every_rank_plans = true;      ///< Else only the steadfast one can.
   std::uint64_t steadfast_rank = 0;  ///< May crash, but always returns.
 
   Faults faults = {};
   Duration chaos_end = {};  ///< After this much virtual time nothing crashes or stands still.
-  std::uint64_t holder_count_max = 1;  ///< Of live leases of a unit.
+  std::uint64_t holder_count_max = 2;  ///< Of live leases of a unit; a late one may have a second.
   std::uint64_t wire_period = 1;       ///< Every so many messages one is encoded and decoded.
 
   protocol::CoordinatorMutations mutations = {};
@@ -71,6 +75,8 @@ struct SimOptions {
   DriverMutations driver_mutations = {};
 
   static SimOptions of_seed(std::uint64_t seed);
+
+  [[nodiscard]] bool journaled() const { return journal || faults[Fault::kHeadCrash] > 0; }
 
   /// As `pinion sim` takes it.
   [[nodiscard]] std::string to_string() const;

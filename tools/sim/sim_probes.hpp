@@ -17,6 +17,7 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a pause was longer than a lease",
     "messages were lost with their connection",
     "a message of a dead life arrived",
+    "a message of another epoch arrived",
     "a message waited for the end of a partition",
     "the clock of a rank went back",
     "a step was planned again after its planner had died",
@@ -39,6 +40,12 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a report came twice",
     "a report was refused because a unit was accepted before",
     "partials were gone when they were to be merged",
+    "the head was resumed in the middle of a step",
+    "the head was resumed with a step that was done",
+    "decisions were lost with the head",
+    "a frame of the journal was torn",
+    "a damaged frame or blob was left out",
+    "an older snapshot had to do",
 });
 
 /// One of kProbeNames; another does not compile.

@@ -12,9 +12,10 @@ using namespace std::chrono_literals;
 using protocol::Lease;
 using protocol::Stage;
 
-SimRank::SimRank(World& world, std::uint32_t rank, std::uint32_t incarnation)
+SimRank::SimRank(World& world, std::uint32_t rank, std::uint32_t life, std::uint32_t incarnation)
     : world_(world),
       rank_(rank),
+      life_(life),
       incarnation_(incarnation),
       workers_(world.options().worker_count) {}
 
@@ -133,7 +134,9 @@ void SimRank::carry_out(const protocol::DropLeases& drop) {
 }
 
 void SimRank::carry_out(const protocol::BatchSettled& settled) {
-  const auto found = unsettled_.find(settled.report);
+  const auto found = std::find_if(unsettled_.begin(), unsettled_.end(), [&](const auto& report) {
+    return report.first == settled.report;
+  });
   if (found == unsettled_.end()) {
     // The verdict on a report that was sent again.
     return;
@@ -275,7 +278,7 @@ void SimRank::hand_in(protocol::Report report) {
     world_.reached("a batch was sealed in vain");
     return;
   }
-  unsettled_[report.report] = report.output;
+  unsettled_.emplace_back(report.report, report.output);
   if (world_.options().driver_mutations.release_before_accept) {
     world_.expect(world_.store().release(report.output).empty(), "an output was released before");
   }
@@ -305,7 +308,7 @@ std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
       of_batch = shape_->join(
           of_batch, world_.options().value_of(step_, shard, static_cast<std::uint32_t>(partition)));
     }
-    sum = shape_->join(sum, of_batch);
+    sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
   }
   return sum;
 }

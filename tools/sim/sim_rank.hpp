@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <pinion/shard/protocol/rank_machine.hpp>
@@ -18,7 +18,8 @@ class World;
 /// leases in virtual time. Speaks to the coordinator through the RankMachine under test.
 class SimRank {
  public:
-  SimRank(World& world, std::uint32_t rank, std::uint32_t incarnation);
+  /// `life` numbers the processes of a rank through the whole run, `incarnation` those of an epoch.
+  SimRank(World& world, std::uint32_t rank, std::uint32_t life, std::uint32_t incarnation);
 
   /// The program comes to its next step, at first to the first.
   void enter_next_step();
@@ -29,6 +30,7 @@ class SimRank {
   void tick(std::uint32_t timer);
 
   [[nodiscard]] std::uint32_t rank() const noexcept { return rank_; }
+  [[nodiscard]] std::uint32_t life() const noexcept { return life_; }
   [[nodiscard]] std::uint32_t incarnation() const noexcept { return incarnation_; }
 
  private:
@@ -68,6 +70,7 @@ class SimRank {
 
   World& world_;
   std::uint32_t rank_;
+  std::uint32_t life_;
   std::uint32_t incarnation_;
 
   std::uint64_t step_ = 0;
@@ -85,7 +88,7 @@ class SimRank {
   std::vector<Worker> workers_;
   std::vector<BlobHandle> partials_;
   std::uint64_t report_count_ = 0;
-  std::map<std::uint64_t, BlobHandle> unsettled_;  ///< By report number.
+  std::vector<std::pair<std::uint64_t, BlobHandle>> unsettled_;  ///< Reports and their outputs.
 };
 
 }  // namespace pinion::sim

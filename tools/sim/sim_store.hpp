@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <pinion/core/blob.hpp>
+
+#include "sim/sim_random.hpp"
 
 namespace pinion::sim {
 
@@ -16,6 +19,7 @@ struct BlobContent {
   std::uint64_t step = 0;
   std::vector<std::uint64_t> shards = {};  ///< Of a partial: what it is made of.
   std::uint64_t sum = 0;                   ///< Of a result.
+  bool damaged = false;
 };
 
 /// The sink, seen from outside the coordinator: which blobs the job holds and what is in them.
@@ -43,6 +47,40 @@ class Store {
     return {};
   }
 
+  /// What the journal keeps after its host has died: nothing but these, of which one may not be
+  /// what it was.
+  void survive(std::span<const BlobHandle> kept) {
+    std::vector<bool> survives(blobs_.size() + 1);
+    for (const BlobHandle& blob : kept) {
+      survives[exists(blob) ? blob.generation : 0] = true;
+    }
+    for (std::size_t i = 0; i < blobs_.size(); ++i) {
+      blobs_[i].state = survives[i + 1] ? State::kKept : State::kReleased;
+    }
+  }
+  /// Damages a partial that the job holds, if it holds any.
+  bool damage(Random& random) {
+    for (std::uint64_t tries = 0; tries < 10 && !blobs_.empty(); ++tries) {
+      Entry& blob = blobs_[random.below(blobs_.size())];
+      if (blob.state == State::kKept && blob.content.kind == BlobKind::kPartial) {
+        blob.content.damaged = true;
+        return true;
+      }
+    }
+    return false;
+  }
+  /// The journal needs the plan and the partials of the step no longer.
+  void drop_work_of(std::uint64_t step) {
+    for (Entry& blob : blobs_) {
+      const bool work = blob.content.kind != BlobKind::kResult;
+      blob.dropped = blob.dropped || (work && blob.content.step == step);
+    }
+  }
+  /// Whether the journal can give the blob back as it was, also when the job had let go of it.
+  [[nodiscard]] bool whole(const BlobHandle& blob) const {
+    return exists(blob) && !entry(blob).dropped && !entry(blob).content.damaged;
+  }
+
   /// The content of a blob that the job holds, else nothing.
   [[nodiscard]] const BlobContent* find_kept(const BlobHandle& blob) const {
     return exists(blob) && entry(blob).state == State::kKept ? &entry(blob).content : nullptr;
@@ -63,6 +101,7 @@ class Store {
   struct Entry {
     BlobContent content = {};
     State state = State::kOfItsMaker;
+    bool dropped = false;  ///< By the journal.
   };
 
   [[nodiscard]] bool exists(const BlobHandle& blob) const {

@@ -12,7 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::uint64_t kJob = 77;
-constexpr std::uint32_t kEpoch = 3;
 
 /// A job whose chaos is over ends long before this, or hangs.
 constexpr Duration kPatience = 300s;
@@ -21,36 +20,39 @@ constexpr std::uint64_t kCheckPeriod = 1 << 12;
 constexpr std::uint64_t kOftenPeriod = 1 << 16;
 constexpr std::uint64_t kStopwatchPeriod = 16;
 
-protocol::CoordinatorOptions coordinator_options(const SimOptions& options) {
+}  // namespace
+
+protocol::CoordinatorOptions World::coordinator_options() const {
   return {.job = kJob,
-          .epoch = kEpoch,
-          .rank_count = static_cast<std::uint32_t>(options.rank_count),
-          .lease_duration = options.lease_duration,
-          .plan_patience = options.plan_patience,
+          .epoch = epoch_,
+          .rank_count = static_cast<std::uint32_t>(options_.rank_count),
+          .lease_duration = options_.lease_duration,
+          .plan_patience = options_.plan_patience,
           .attempt_count_max = 4,
           // Chaos kills more often than any real program dies.
           .death_count_max = 1'000'000,
+          .journaled = options_.journaled(),
           .fast_forward = true,
-          .mutations = options.mutations};
+          .mutations = options_.mutations};
 }
-
-}  // namespace
 
 World::World(const SimOptions& options, const IClock* stopwatch)
     : options_(options),
       stopwatch_(stopwatch),
       random_(mix(~options.seed)),
-      coordinator_(coordinator_options(options)),
+      coordinator_(coordinator_options()),
       ranks_(options.rank_count),
       shapes_(options.step_count),
+      disk_faults_(options.faults),
+      journal_(random_, faults_,
+               {.faults = disk_faults_, .cut_log_early = options.driver_mutations.cut_log_early}),
       observer_(*this) {}
 
 std::string World::run(const std::function<void()>& often) {
   const Instant begin = now();
   chaos_end_ = begin + options_.chaos_end;
   for (std::uint32_t rank = 0; rank < options_.rank_count; ++rank) {
-    events_.at(now() + random_.between(Duration::zero(), Duration(100ms)),
-               {.rank = rank, .kind = EventKind::kStartProcess});
+    start_soon(rank, Duration::zero(), Duration(100ms));
   }
   schedule_fault();
   const Instant end = chaos_end_ + kPatience;
@@ -109,19 +111,30 @@ const StepShape& World::shape(std::uint64_t step) {
 void World::happen(const SimEvent& event) {
   switch (event.kind) {
     case EventKind::kStartProcess:
-      start_process(event.rank);
+      if (event.payload == epoch_ && head_is_up_) {
+        start_process(event.rank);
+      }
       return;
     case EventKind::kProcessEnds:
-      end_process(event.rank, event.incarnation);
+      end_process(event.rank, event.life);
       return;
     case EventKind::kAtCoordinator:
       arrive_at_coordinator(event);
       return;
     case EventKind::kLossIsKnown:
-      feed(to_coordinator_.take(event.payload));
+      if (const protocol::Event lost = to_coordinator_.take(event.payload);
+          event.life > ranks_[event.rank].lives_of_epochs) {
+        feed(lost);
+      }
+      return;
+    case EventKind::kDiskIsDone:
+      end_disk_work(event);
+      return;
+    case EventKind::kHeadResumes:
+      resume_head();
       return;
     case EventKind::kCoordinatorTick:
-      if (next_tick_ == event.when) {
+      if (next_tick_ == event.when && head_is_up_) {
         next_tick_ = Instant::max();
         feed(protocol::Tick{});
       }
@@ -140,8 +153,8 @@ void World::happen(const SimEvent& event) {
 void World::happen_to_rank(const SimEvent& event) {
   RankState& state = ranks_[event.rank];
   const bool message = event.kind == EventKind::kAtRank;
-  if (state.process == nullptr || state.incarnation != event.incarnation ||
-      (message && event.incarnation <= state.incarnation_cut)) {
+  if (state.process == nullptr || state.life != event.life ||
+      (message && event.life <= state.life_cut)) {
     if (message) {
       to_ranks_.take(event.payload);
     } else if (event.kind == EventKind::kBatchIsSealed) {
@@ -182,7 +195,10 @@ void World::happen_to_rank(const SimEvent& event) {
 
 void World::arrive_at_coordinator(const SimEvent& event) {
   RankState& state = ranks_[event.rank];
-  if (event.incarnation <= state.incarnation_cut) {
+  const bool other_epoch = event.life <= state.lives_of_epochs;
+  const bool for_its_host =
+      !std::holds_alternative<protocol::MessageReceived>(to_coordinator_[event.payload]);
+  if (event.life <= state.life_cut || !head_is_up_ || (other_epoch && for_its_host)) {
     reached("messages were lost with their connection");
     to_coordinator_.take(event.payload);
     return;
@@ -192,19 +208,18 @@ void World::arrive_at_coordinator(const SimEvent& event) {
     events_.again(state.to_coordinator.blocked_until, event);
     return;
   }
-  if (event.incarnation != state.incarnation) {
-    reached("a message of a dead life arrived");
-  }
+  reached("a message of a dead life arrived", event.life != state.life);
+  reached("a message of another epoch arrived", other_epoch);
   feed(to_coordinator_.take(event.payload));
 }
 
 void World::start_process(std::uint32_t rank) {
   RankState& state = ranks_[rank];
-  if (state.life != Life::kStarting) {
+  if (state.presence != Presence::kStarting) {
     return;
   }
-  state.life = Life::kUp;
-  ++state.incarnation;
+  state.presence = Presence::kUp;
+  ++state.life;
   state.paused_until = {};
   state.to_coordinator.last_arrival = {};
   state.to_rank.last_arrival = {};
@@ -214,29 +229,33 @@ void World::start_process(std::uint32_t rank) {
   const bool slow = random_.chance(options_.faults[Fault::kSlow]);
   faults_.of[static_cast<std::size_t>(Fault::kSlow)] += slow ? 1 : 0;
   state.slowness = slow ? 8 : 1;
-  state.process = std::make_unique<SimRank>(*this, rank, state.incarnation);
-  send_event(rank, state.incarnation,
-             protocol::RankJoined{.rank = rank, .incarnation = state.incarnation});
+  const std::uint32_t incarnation = state.life - state.lives_of_epochs;
+  state.process = std::make_unique<SimRank>(*this, rank, state.life, incarnation);
+  send_event(rank, state.life, protocol::RankJoined{.rank = rank, .incarnation = incarnation});
   state.process->enter_next_step();
 }
 
-void World::end_process(std::uint32_t rank, std::uint32_t incarnation) {
+void World::end_process(std::uint32_t rank, std::uint32_t life) {
   RankState& state = ranks_[rank];
-  if (state.incarnation != incarnation || state.process == nullptr) {
+  if (state.life != life || state.process == nullptr) {
     return;
   }
   state.process.reset();
-  if (state.life == Life::kUp) {
+  if (state.presence == Presence::kUp) {
     // Its connection broke, and it has seen it.
-    state.life = Life::kStarting;
-    events_.at(now() + random_.between(Duration(1ms), Duration(60ms)),
-               {.rank = rank, .kind = EventKind::kStartProcess});
+    state.presence = Presence::kStarting;
+    start_soon(rank, Duration(1ms), Duration(60ms));
   }
+}
+
+void World::start_soon(std::uint32_t rank, Duration least, Duration most) {
+  events_.at(now() + random_.between(least, most),
+             {.rank = rank, .payload = epoch_, .kind = EventKind::kStartProcess});
 }
 
 void World::post(const SimRank& rank, Duration delay, SimEvent event) {
   event.rank = rank.rank();
-  event.incarnation = rank.incarnation();
+  event.life = rank.life();
   events_.at(now() + delay, event);
 }
 
@@ -260,22 +279,22 @@ bool World::over_the_wire(const protocol::Envelope& envelope, protocol::Message&
 
 void World::send_to_coordinator(const SimRank& rank, protocol::Message message) {
   const protocol::Envelope envelope{
-      .job = kJob, .epoch = kEpoch, .rank = rank.rank(), .incarnation = rank.incarnation()};
+      .job = kJob, .epoch = epoch_, .rank = rank.rank(), .incarnation = rank.incarnation()};
   expect(over_the_wire(envelope, message), "the wire changed a message");
   if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDuplicate])) {
     count(Fault::kDuplicate);
-    send_event(rank.rank(), rank.incarnation(),
+    send_event(rank.rank(), rank.life(),
                protocol::MessageReceived{.envelope = envelope, .message = message});
   }
-  send_event(rank.rank(), rank.incarnation(),
+  send_event(rank.rank(), rank.life(),
              protocol::MessageReceived{.envelope = envelope, .message = std::move(message)});
 }
 
 void World::leave(const SimRank& rank) {
   RankState& state = ranks_[rank.rank()];
-  state.life = Life::kLeft;
+  state.presence = Presence::kLeft;
   ++over_count_;
-  send_event(rank.rank(), rank.incarnation(),
+  send_event(rank.rank(), rank.life(),
              protocol::RankLeft{.rank = rank.rank(), .incarnation = rank.incarnation()});
   // The process is in the middle of a call; it goes when the call is over.
   post(rank, Duration::zero(), {.kind = EventKind::kProcessEnds});
@@ -292,10 +311,10 @@ Instant World::arrival(Link& link) {
   return link.last_arrival;
 }
 
-void World::send_event(std::uint32_t rank, std::uint32_t incarnation, protocol::Event event) {
+void World::send_event(std::uint32_t rank, std::uint32_t life, protocol::Event event) {
   events_.at(arrival(ranks_[rank].to_coordinator),
              {.rank = rank,
-              .incarnation = incarnation,
+              .life = life,
               .payload = to_coordinator_.put(std::move(event)),
               .kind = EventKind::kAtCoordinator});
   if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDrop])) {
@@ -306,11 +325,11 @@ void World::send_event(std::uint32_t rank, std::uint32_t incarnation, protocol::
 void World::send_to_rank(std::uint32_t rank, protocol::Message message) {
   RankState& state = ranks_[rank];
   const std::uint32_t incarnation = state.incarnation_known;
-  expect(over_the_wire({.job = kJob, .epoch = kEpoch, .rank = rank, .incarnation = incarnation},
+  expect(over_the_wire({.job = kJob, .epoch = epoch_, .rank = rank, .incarnation = incarnation},
                        message),
          "the wire changed a message");
   events_.at(arrival(state.to_rank), {.rank = rank,
-                                      .incarnation = incarnation,
+                                      .life = state.lives_of_epochs + incarnation,
                                       .payload = to_ranks_.put(std::move(message)),
                                       .kind = EventKind::kAtRank});
 }
@@ -327,9 +346,10 @@ void World::feed(const protocol::Event& event) {
   observer_.decided(event, effects_);
   add_to_hash(effects_.size());
   for (protocol::Effect& effect : effects_) {
-    carry_out(effect);
+    take_up(effect);
   }
   effects_.clear();
+  carry_out_what_is_safe();
   schedule_tick();
 }
 
@@ -364,6 +384,9 @@ void World::carry_out(protocol::Effect& effect) {
 }
 
 void World::schedule_tick() {
+  if (!head_is_up_) {
+    return;
+  }
   const Instant next = coordinator_.next_deadline();
   const Instant deadline = next == Instant::max() ? next : std::max(next - wall_ahead_, now());
   if (deadline < next_tick_) {
@@ -377,8 +400,11 @@ void World::note_regrant(std::uint32_t rank, bool dead) {
   if (ranks_[rank].trouble_since == Instant{}) {
     return;
   }
+  constexpr std::size_t kSamplesMax = 1'000'000;
   auto& samples = dead ? figures_.regrant_after_death : figures_.regrant_after_silence;
-  samples.push_back(now() - ranks_[rank].trouble_since);
+  if (samples.size() < kSamplesMax) {
+    samples.push_back(now() - ranks_[rank].trouble_since);
+  }
 }
 
 }  // namespace pinion::sim

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 
 #include "sim/sim_clock.hpp"
 #include "sim/sim_event_queue.hpp"
+#include "sim/sim_journal.hpp"
 #include "sim/sim_observer.hpp"
 #include "sim/sim_options.hpp"
 #include "sim/sim_pool.hpp"
@@ -55,6 +57,7 @@ class World {
   [[nodiscard]] const FaultCounts& faults() const noexcept { return faults_; }
   [[nodiscard]] const Figures& figures() const noexcept { return figures_; }
   [[nodiscard]] protocol::Progress progress() const { return coordinator_.progress(); }
+  [[nodiscard]] std::uint32_t epoch() const noexcept { return epoch_; }
   /// Over all events, in their order.
   [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
 
@@ -98,7 +101,7 @@ class World {
   void note_regrant(std::uint32_t rank, bool dead);
 
  private:
-  enum class Life : std::uint8_t { kStarting, kUp, kLeft, kGone };
+  enum class Presence : std::uint8_t { kStarting, kUp, kLeft, kGone };
 
   /// One direction of the connection of a rank. Keeps the order, as a stream socket does; different
   /// links do not.
@@ -108,10 +111,11 @@ class World {
   };
 
   struct RankState {
-    Life life = Life::kStarting;
-    std::uint32_t incarnation = 0;
+    Presence presence = Presence::kStarting;
+    std::uint32_t life = 0;               ///< Which process of the rank it is, through all epochs.
+    std::uint32_t life_cut = 0;           ///< The connections of this life and before are broken.
+    std::uint32_t lives_of_epochs = 0;    ///< How many lives were of epochs that are over.
     std::uint32_t incarnation_known = 0;  ///< By the coordinator's host.
-    std::uint32_t incarnation_cut = 0;    ///< The connections of this life and before are broken.
     std::uint64_t slowness = 1;
     Instant paused_until = {};
     Instant trouble_since = {};
@@ -126,17 +130,29 @@ class World {
   void happen_to_rank(const SimEvent& event);
   void arrive_at_coordinator(const SimEvent& event);
   void start_process(std::uint32_t rank);
-  void end_process(std::uint32_t rank, std::uint32_t incarnation);
-  void send_event(std::uint32_t rank, std::uint32_t incarnation, protocol::Event event);
+  void end_process(std::uint32_t rank, std::uint32_t life);
+  void start_soon(std::uint32_t rank, Duration least, Duration most);
+  void send_event(std::uint32_t rank, std::uint32_t life, protocol::Event event);
   void send_to_rank(std::uint32_t rank, protocol::Message message);
   [[nodiscard]] Instant arrival(Link& link);
   [[nodiscard]] bool over_the_wire(const protocol::Envelope& envelope, protocol::Message& message);
   void feed(const protocol::Event& event);
+  [[nodiscard]] protocol::CoordinatorOptions coordinator_options() const;
   void step_coordinator(const protocol::Event& event);
   void carry_out(protocol::Effect& effect);
   void schedule_tick();
   void add_to_hash(std::uint64_t value) { hash_ = mix(hash_ ^ value); }
   void check_bounds();
+
+  // The head: what its decisions wait for, its death and its return (sim_head.cpp).
+  void take_up(protocol::Effect& effect);
+  void carry_out_what_is_safe();
+  void commit();
+  void end_disk_work(const SimEvent& event);
+  void crash_head();
+  void resume_head();
+  /// Without the work of a step from where it is not to be had any more.
+  [[nodiscard]] std::vector<protocol::Record> usable(std::vector<protocol::Record> records);
 
   // What goes wrong (sim_chaos.cpp).
   void schedule_fault();
@@ -155,6 +171,7 @@ class World {
   Probes probes_;
   FaultCounts faults_;
   Figures figures_;
+  std::uint32_t epoch_ = 3;
   protocol::Coordinator coordinator_;
   std::vector<RankState> ranks_;
   std::vector<std::unique_ptr<StepShape>> shapes_;  ///< By step, from 1.
@@ -162,6 +179,17 @@ class World {
   Pool<protocol::Message> to_ranks_;
   Pool<protocol::Report> reports_;
   protocol::Effects effects_;
+
+  /// What the coordinator has decided and nobody has seen yet, in order; a record by its number.
+  struct Held {
+    protocol::Effect effect;
+    std::uint64_t record = 0;
+  };
+  bool head_is_up_ = true;
+  Faults disk_faults_;
+  SimJournal journal_;
+  std::deque<Held> held_ = {};
+
   Observer observer_;
   std::string violation_;
   std::uint64_t hash_ = 0;

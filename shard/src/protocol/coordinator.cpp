@@ -118,9 +118,9 @@ void Coordinator::State::on(const RankLeft& left) {
 
 void Coordinator::State::on(const MessageReceived& received) {
   const Envelope& envelope = received.envelope;
-  if (envelope.job != options.job || envelope.epoch != options.epoch ||
-      envelope.rank >= ranks.size() || !live(envelope.rank) ||
-      envelope.incarnation != ranks[envelope.rank].incarnation) {
+  const bool ours = envelope.epoch == options.epoch || options.mutations.accept_stale_epoch;
+  if (envelope.job != options.job || !ours || envelope.rank >= ranks.size() ||
+      !live(envelope.rank) || envelope.incarnation != ranks[envelope.rank].incarnation) {
     return;
   }
   if (job_failure) {

@@ -284,8 +284,8 @@ void Coordinator::State::hear(StepRecord& step, Holder from) {
 
 Standing Coordinator::State::standing(const StepRecord& step, Holder from,
                                       const Lease& lease) const {
-  return lease.fence.epoch == options.epoch ? step.table().standing(lease, from)
-                                            : Standing::kForeign;
+  const bool ours = lease.fence.epoch == options.epoch || options.mutations.accept_stale_epoch;
+  return ours ? step.table().standing(lease, from) : Standing::kForeign;
 }
 
 /// The drift bound: a rank's clock may run 5 % slower than ours, and the rank stops at 80 %.

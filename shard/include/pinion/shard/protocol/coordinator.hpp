@@ -21,6 +21,7 @@ struct CoordinatorMutations {
   bool accept_twice = false;               ///< Reports of accepted units count again.
   bool forget_lost_leases = false;         ///< What a lost rank held stays leased to it.
   bool merge_in_order_of_reports = false;  ///< Partials are merged in the order of acceptance.
+  bool accept_stale_epoch = false;         ///< Messages and fences of older epochs count.
   bool reuse_fences = false;               ///< A grant carries the fence of the one before.
   bool extend_any_lease = false;           ///< A heartbeat hears nothing of leases that are lost.
   bool retry_for_ever = false;             ///< A unit may fail as often as it likes.
