@@ -82,6 +82,7 @@ struct RunState {
     Instant looked = {};                ///< The last look at the clock.
     Instant task_end = {};              ///< Of the task before, if nothing came between.
     // Of a run that does not count.
+    UnitRange slice;            ///< Of the level.
     UnitRange part;             ///< Taken and not begun.
     std::uint32_t chain_next;   ///< Where a chain that was begun goes on, or kNone.
     std::uint32_t level;        ///< Of the part.
@@ -202,6 +203,7 @@ struct RunState {
   bool find_part(Lane& lane) noexcept;
   Look run_part(Lane& lane) noexcept;
   void say_ended(Lane& lane) noexcept;
+  void call_for_level(const Lane& lane) noexcept;
 
   // Places, priorities, and what comes from outside, in run_places.cpp.
   [[nodiscard]] std::uint32_t place_of(std::uint32_t position,

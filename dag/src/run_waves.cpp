@@ -6,9 +6,11 @@ namespace {
 
 using detail::BodyEnd;
 
-// How often a lane looks whether the level has ended, before its worker goes away, and before it
-// takes the last few units of others. A look is some twenty nanoseconds.
+// How often a lane looks for units before its worker goes away. A look is some twenty nanoseconds.
 constexpr std::uint32_t kLooks = 256;
+// And in one level, before it looks at what others have, as each look costs them a line of the
+// cache, and before it takes the last few units of others.
+constexpr std::uint32_t kLooksAlone = 8;
 constexpr std::uint32_t kLooksForFew = 32;
 
 // Of what others have a lane takes so many parts at once at most.
@@ -54,8 +56,9 @@ bool RunState::find_part(Lane& lane) noexcept {
       lane.level >= convert_at.load(std::memory_order_relaxed)) {
     return false;
   }
+  std::uint32_t look_of_level = 0;
   for (std::uint32_t look = 0;; ++look) {
-    lane.part = waves.take(lane.level, lane.index, part_size);
+    lane.part = waves.seat(lane.index).take_first(lane.slice, part_size);
     if (!lane.part.empty()) {
       return true;
     }
@@ -63,20 +66,21 @@ bool RunState::find_part(Lane& lane) noexcept {
     if (const std::uint32_t level = waves.level_from(lane.level); level > lane.level) {
       lane.level = level;
       lane.task_end = {};
-      look = 0;
       if (level == waves.level_count() || level >= convert_at.load(std::memory_order_relaxed)) {
         return false;
       }
-      if (waves.slice_count(level) > 1 && waves.some_away(level)) {
-        call_for_offer(lane);
-      }
+      lane.slice = waves.slice(level, lane.index);
+      call_for_level(lane);
+      look_of_level = look;
       continue;
     }
-    const bool takes_few = look >= kLooksForFew;
-    lane.part = waves.take_of_others(lane.level, lane.index, kPartsOfOthersMax * part_size,
-                                     takes_few ? 1 : part_size);
-    if (!lane.part.empty()) {
-      return true;
+    const bool takes_few = look - look_of_level >= kLooksForFew;
+    if (look - look_of_level >= kLooksAlone) {
+      lane.part = waves.take_of_others(lane.level, lane.index, kPartsOfOthersMax * part_size,
+                                       takes_few ? 1 : part_size);
+      if (!lane.part.empty()) {
+        return true;
+      }
     }
     if (look >= kLooks || (takes_few && lane.level + 1 == waves.level_count()) || is_cancelled()) {
       return false;
@@ -85,9 +89,17 @@ bool RunState::find_part(Lane& lane) noexcept {
   }
 }
 
+// Has a worker come to the level if one is missing.
+void RunState::call_for_level(const Lane& lane) noexcept {
+  if (waves.needs_workers(lane.level)) {
+    call_for_offer(lane);
+  }
+}
+
 RunState::Look RunState::run_part(Lane& lane) noexcept {
   TaskRecord* const records = tables->records.data();
   const std::uint32_t* const heads = tables->unit_heads.data();
+  std::uint32_t left = lane.left;
   while (lane.chain_next != kNone || !lane.part.empty()) {
     std::uint32_t position = std::exchange(lane.chain_next, kNone);
     if (position == kNone) {
@@ -102,6 +114,7 @@ RunState::Look RunState::run_part(Lane& lane) noexcept {
                               ? begin_rare(lane, record, position)
                               : run_task(lane, record, position);
       if (end == BodyEnd::kDropped) [[unlikely]] {
+        lane.left = left;
         lane.chain_next = position;
         return Look::kCancelled;
       }
@@ -109,8 +122,11 @@ RunState::Look RunState::run_part(Lane& lane) noexcept {
         end_apart(lane, position, end);
       }
       goes_on = end == BodyEnd::kDone && record.chained();
-      if (--lane.left == 0) [[unlikely]] {
-        if (const Look look = look_in_way(lane); look != Look::kGoOn) {
+      if (--left == 0) [[unlikely]] {
+        lane.left = 0;
+        const Look look = look_in_way(lane);
+        left = lane.left;
+        if (look != Look::kGoOn) {
           lane.chain_next = goes_on ? position + 1 : kNone;
           lane.units_ended += goes_on ? 0 : 1;
           return look;
@@ -119,6 +135,7 @@ RunState::Look RunState::run_part(Lane& lane) noexcept {
     }
     ++lane.units_ended;
   }
+  lane.left = left;
   return Look::kGoOn;
 }
 

@@ -54,7 +54,7 @@ Way RunState::choose_way() noexcept {
                  ? Way::kSweep
                  : tables->way_choice.choose(lanes.size(), unit_count / tables->level_count());
     task_work = tables->way_choice.work_of_task();
-    if (const double best = tables->way_choice.best_time(); best > 0 && !tables->forced_way) {
+    if (const double best = tables->way_choice.best_time(); best > 0) {
       patience = kPatienceMin +
                  Duration(static_cast<std::int64_t>(kPatience * best * tables->task_count()));
     }
@@ -66,6 +66,9 @@ Way RunState::choose_way() noexcept {
         std::clamp(kPartTime / unit_work, 1.0, static_cast<double>(kPartSizeMax)));
     waves.reset(tables->level_begins.data(), tables->level_count(), lanes.size(),
                 task_work > 0 ? static_cast<std::uint32_t>(std::ceil(kSliceTime / unit_work)) : 1);
+    for (const std::unique_ptr<Lane>& lane : lanes) {
+      lane->slice = waves.slice(0, lane->index);
+    }
   }
   return chosen;
 }
@@ -140,6 +143,9 @@ RunState::Look RunState::look_in_way(Lane& lane) noexcept {
   lane.left = lane.tasks_per_look;
   if (lane.looked - begun_at > patience) {
     convert_at.store(lane.level + 1, std::memory_order_relaxed);
+  }
+  if (way_chosen == Way::kWaves) {
+    call_for_level(lane);
   }
   return is_over ? Look::kTimeIsOver : Look::kGoOn;
 }

@@ -17,7 +17,8 @@ struct UnitRange {
   [[nodiscard]] std::uint32_t size() const noexcept { return end - begin; }
 };
 
-/// What one lane has of a run in waves, in one line of the cache.
+/// What one lane has of a run in waves: a line of the cache for what is left of its slice, which
+/// others read when they have nothing left, and one for what they look at after each level.
 ///
 /// Invariant: the range only grows upwards. While it lies below the lane's slice of a level, the
 /// units of that slice have not begun; then it is what is left of the slice, and an empty one lies
@@ -78,16 +79,16 @@ class WaveSeat {
 
   /// The lane has ended so many units more.
   void end(std::uint32_t count) noexcept {
-    // Pairs with ended(): who sees that a level has ended sees what its tasks did. Sequentially
-    // consistent: of those that end the last units of a level, one at least sees them all.
-    ended_.store(ended_.load(std::memory_order_relaxed) + count, std::memory_order_seq_cst);
+    // Pairs with ended(): who sees that a level has ended sees what its tasks did.
+    ended_.store(ended_.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
   [[nodiscard]] std::uint32_t ended() const noexcept {
     return ended_.load(std::memory_order_seq_cst);
   }
 
   /// A worker works for the lane, or does no longer. Who leaves must look once more after that
-  /// whether the level has ended: who ended it may have seen a worker here.
+  /// whether the level has ended: of those that end its last units and leave, one sees it. Who
+  /// began the next one may have seen a worker here.
   void enter() noexcept { present_.store(1, std::memory_order_seq_cst); }
   void leave() noexcept { present_.store(0, std::memory_order_seq_cst); }
   [[nodiscard]] bool is_away() const noexcept {
@@ -111,7 +112,7 @@ class WaveSeat {
   }
 
   alignas(64) Atom<std::uint64_t> range_{0};
-  Atom<std::uint32_t> ended_{0};
+  alignas(64) Atom<std::uint32_t> ended_{0};
   Atom<std::uint32_t> present_{0};
 };
 
@@ -174,11 +175,6 @@ class Waves {
     return level;
   }
 
-  /// Of the lane's own slice.
-  UnitRange take(std::uint32_t level, std::uint32_t lane, std::uint32_t count_max) noexcept {
-    return seats_[lane].take_first(slice(level, lane), count_max);
-  }
-
   /// Of the slices of others, where `rest_min` units at least are left.
   UnitRange take_of_others(std::uint32_t level, std::uint32_t lane, std::uint32_t count_max,
                            std::uint32_t rest_min) noexcept {
@@ -196,14 +192,13 @@ class Waves {
     return {};
   }
 
-  /// Whether a lane that has a slice of the level is without a worker.
-  [[nodiscard]] bool some_away(std::uint32_t level) const noexcept {
-    for (std::uint32_t lane = 0; lane < slice_count(level); ++lane) {
-      if (seats_[lane].is_away()) {
-        return true;
-      }
+  /// Whether there are fewer lanes with a worker than slices of the level.
+  [[nodiscard]] bool needs_workers(std::uint32_t level) const noexcept {
+    std::uint32_t needed = slice_count(level);
+    for (std::uint32_t lane = 0; lane < lane_count_ && needed > 0; ++lane) {
+      needed -= seats_[lane].is_away() ? 0 : 1;
     }
-    return false;
+    return needed > 0;
   }
 
  private:

@@ -34,7 +34,8 @@ class WayChoice {
     }
     const auto may_be = [&](Way way) {
       return way == Way::kCounting ||
-             (way == Way::kWaves ? width >= kWidthMin * 1.0 : best_time() <= kSweptTimeMax);
+             (way == Way::kWaves ? width >= kWidthMin && work_of_task() <= kWaveWorkMax
+                                 : best_time() <= kSweptTimeMax);
     };
     for (std::uint32_t try_count = 0; try_count < 2; ++try_count) {
       for (const Way way : kWays) {
@@ -44,7 +45,7 @@ class WayChoice {
         }
       }
     }
-    const Way best = kWays[static_cast<std::size_t>(best_index())];
+    const Way best = kWays[best_index()];
     if (choice_count_ % kRunsPerTrial != 0) {
       return best;
     }
@@ -81,7 +82,9 @@ class WayChoice {
 
  private:
   static constexpr std::array kWays = {Way::kCounting, Way::kWaves, Way::kSweep};
-  static constexpr std::uint32_t kWidthMin = 16;
+  static constexpr double kWidthMin = 16;
+  // Of tasks that take longer, counting is no part that matters.
+  static constexpr double kWaveWorkMax = 20'000;
   // A graph whose tasks take longer is worth to be shared.
   static constexpr double kSweptTimeMax = 50;
   static constexpr double kHopeful = 1.5;

@@ -73,17 +73,18 @@ TEST(Waves, KnowWhichLevelGoesOn) {
   EXPECT_EQ(waves.level_from(0), 0u);
 }
 
-TEST(Waves, KnowWhetherAWorkerIsAway) {
+TEST(Waves, KnowWhetherALevelNeedsMoreWorkers) {
   const std::uint32_t begins[] = {0, 1, 9};
   Waves<> waves;
   waves.reset(begins, 2, 2, 1);
-  waves.seat(0).enter();
-  EXPECT_FALSE(waves.some_away(0));
-  EXPECT_TRUE(waves.some_away(1));
+  EXPECT_TRUE(waves.needs_workers(0));
   waves.seat(1).enter();
-  EXPECT_FALSE(waves.some_away(1));
-  waves.seat(0).leave();
-  EXPECT_TRUE(waves.some_away(0));
+  EXPECT_FALSE(waves.needs_workers(0));
+  EXPECT_TRUE(waves.needs_workers(1));
+  waves.seat(0).enter();
+  EXPECT_FALSE(waves.needs_workers(1));
+  waves.seat(1).leave();
+  EXPECT_TRUE(waves.needs_workers(1));
 }
 
 // Each unit adds up what two units of the level before came to. One of four lanes has no thread.
@@ -110,7 +111,7 @@ TEST(Waves, RunEveryUnitOnceAndInOrderOnPlainThreads) {
   const auto work = [&](std::uint32_t lane) {
     std::uint32_t level = 0;
     while (level < kLevels) {
-      UnitRange part = waves.take(level, lane, 3);
+      UnitRange part = waves.seat(lane).take_first(waves.slice(level, lane), 3);
       if (part.empty()) {
         part = waves.take_of_others(level, lane, 4, 1);
       }

@@ -46,6 +46,12 @@ TEST(WayChoice, TriesNoWavesInANarrowGraphAndNoSweepOfLongTasks) {
   EXPECT_EQ(last_ten(choice, 500, kNarrow, times)[Way::kCounting], 10);
 }
 
+TEST(WayChoice, LeavesLongTasksToCounting) {
+  WayChoice choice;
+  const std::map<Way, double> times = {{Way::kCounting, 50'000}, {Way::kWaves, 1}};
+  EXPECT_EQ(last_ten(choice, 500, kWide, times)[Way::kCounting], 10);
+}
+
 TEST(WayChoice, TakesTheBestOfTwoTriesThatAreNearEachOther) {
   WayChoice choice;
   choice.note(choice.choose(2, kWide), 2, 120);  // The first run was slow, as everything was new.

@@ -123,7 +123,7 @@ class Scene {
           level == waves_.level_count()) {
         return {};
       }
-      UnitRange part = waves_.take(level, lane, shape_.part_size);
+      UnitRange part = waves_.seat(lane).take_first(waves_.slice(level, lane), shape_.part_size);
       if (part.empty()) {
         part = waves_.take_of_others(level, lane, shape_.part_size, 1);
       }
@@ -136,7 +136,7 @@ class Scene {
       }
       level = next;
       if (level < convert_at_.load() && level < waves_.level_count() &&
-          waves_.slice_count(level) > 1 && waves_.some_away(level) && helper_calls_.call()) {
+          waves_.needs_workers(level) && helper_calls_.call()) {
         calls_.fetch_add(1);
       }
       if (level >= convert_at_.load()) {
