@@ -76,7 +76,8 @@ void CoordinatorDriver::step(const protocol::Event& event) {
 JobTotals CoordinatorDriver::totals() const noexcept {
   return {latest_.step, earlier_.shard_count + latest_.shard_accepted_count,
           earlier_.input_bytes + latest_.input_bytes,
-          earlier_.failure_count + latest_.failure_count};
+          earlier_.failure_count + latest_.failure_count,
+          earlier_.skipped_shard_count + latest_.skipped_shard_count};
 }
 
 void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::Effect& effect) {
@@ -92,6 +93,10 @@ void CoordinatorDriver::carry_out(const protocol::Event& cause, const protocol::
     }
   } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
     hooks_.release(release->blob);
+  } else if (const auto* seen = std::get_if<protocol::Observation>(&effect)) {
+    if (hooks_.tell) {
+      hooks_.tell(seen->text);
+    }
   } else if (const auto* end = std::get_if<protocol::EndJob>(&effect); end && !ended_) {
     ended_ = true;
     hooks_.end_job(end->failure);

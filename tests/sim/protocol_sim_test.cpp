@@ -44,9 +44,10 @@ TEST(ProtocolSim, EveryShardCountsOnceWhateverDiesOrIsLate) {
             << probes.deaths_for_good << " for good), " << probes.pauses << " pauses, "
             << probes.fast_forwards << " fast-forwards, " << probes.accepted_reports
             << " reports accepted and " << probes.refused_reports << " refused, "
-            << probes.second_grants << " units granted again, " << probes.dropped_leases
-            << " times leases dropped, " << probes.failed_bodies << " bodies failed, "
-            << probes.resent_reports << " reports sent again, " << probes.messages_of_dead_lives
+            << probes.second_grants << " units granted again (" << probes.second_attempts
+            << " beside a late rank), " << probes.dropped_leases << " times leases dropped, "
+            << probes.failed_bodies << " bodies failed, " << probes.resent_reports
+            << " reports sent again, " << probes.messages_of_dead_lives
             << " messages of dead lives\n";
   if (range.count < 100) {
     return;
@@ -61,6 +62,7 @@ TEST(ProtocolSim, EveryShardCountsOnceWhateverDiesOrIsLate) {
   EXPECT_GT(probes.failed_bodies, 0U);
   EXPECT_GT(probes.dropped_leases, 0U);
   EXPECT_GT(probes.second_grants, 0U);
+  EXPECT_GT(probes.second_attempts, 0U);
   EXPECT_GT(probes.messages_of_dead_lives, 0U);
 }
 

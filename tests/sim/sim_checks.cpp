@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -19,8 +20,17 @@ void World::check_grant(std::uint32_t rank, const protocol::Grant& grant) {
     newest_fence_ = lease.fence;
     const UnitName name{.step = grant.step, .stage = grant.stage, .unit = lease.unit};
     probes_.second_grants += newest_grants_.contains(name) ? 1 : 0;
-    newest_grants_[name] = {
-        .fence = lease.fence, .rank = rank, .incarnation = ranks_[rank].incarnation_known};
+    probes_.second_attempts += grant.second_attempt ? 1 : 0;
+    std::vector<NewestGrant>& newest = newest_grants_[name];
+    if (grant.second_attempt) {
+      // One of the earlier ones may have ended by now; only the coordinator knows which.
+      std::erase_if(newest, [rank](const NewestGrant& earlier) { return earlier.rank == rank; });
+      expect(!newest.empty(), "a second attempt of what nobody else tries");
+    } else {
+      newest.clear();
+    }
+    newest.push_back(
+        {.fence = lease.fence, .rank = rank, .incarnation = ranks_[rank].incarnation_known});
   }
 }
 
@@ -47,8 +57,12 @@ void World::check_acceptance(const protocol::MessageReceived& received,
   for (const protocol::Lease& lease : report->batch) {
     const auto newest =
         newest_grants_.find({.step = report->step, .stage = report->stage, .unit = lease.unit});
-    expect(newest != newest_grants_.end() && newest->second.fence == lease.fence &&
-               newest->second.rank == from.rank && newest->second.incarnation == from.incarnation,
+    expect(newest != newest_grants_.end() &&
+               std::any_of(newest->second.begin(), newest->second.end(),
+                           [&](const NewestGrant& grant) {
+                             return grant.fence == lease.fence && grant.rank == from.rank &&
+                                    grant.incarnation == from.incarnation;
+                           }),
            "a report is accepted whose lease of unit " + std::to_string(lease.unit) +
                " is not the newest");
   }

@@ -26,6 +26,7 @@ protocol::CoordinatorOptions coordinator_options(const SimOptions& options) {
           .attempt_count_max = 4,
           // Chaos kills more often than any real program dies.
           .death_count_max = 1000,
+          .late_least = options.lease_duration / 4,
           .fast_forward = true,
           .mutations = options.mutations};
 }
@@ -50,6 +51,7 @@ Probes& Probes::operator+=(const Probes& other) {
   failed_bodies += other.failed_bodies;
   dropped_leases += other.dropped_leases;
   second_grants += other.second_grants;
+  second_attempts += other.second_attempts;
   messages_of_dead_lives += other.messages_of_dead_lives;
   return *this;
 }

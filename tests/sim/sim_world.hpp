@@ -31,6 +31,7 @@ struct Probes {
   std::uint64_t failed_bodies = 0;
   std::uint64_t dropped_leases = 0;
   std::uint64_t second_grants = 0;
+  std::uint64_t second_attempts = 0;
   std::uint64_t messages_of_dead_lives = 0;
 
   Probes& operator+=(const Probes& other);
@@ -81,6 +82,7 @@ class World {
     friend auto operator<=>(const UnitName&, const UnitName&) = default;
   };
 
+  /// A grant that may be reported.
   struct NewestGrant {
     protocol::Fence fence = {};
     std::uint32_t rank = 0;
@@ -121,7 +123,7 @@ class World {
   Instant next_tick_ = Instant::max();
 
   protocol::Fence newest_fence_ = {};
-  std::map<UnitName, NewestGrant> newest_grants_;
+  std::map<UnitName, std::vector<NewestGrant>> newest_grants_;  // Two while there is a second one.
   std::map<std::uint64_t, protocol::StepDone> done_steps_;
 };
 

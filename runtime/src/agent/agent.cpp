@@ -154,6 +154,10 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                .epoch = kEpoch,
                .rank_count = spec.rank_count,
                .lease_duration = settings_.lease_duration,
+               .seed = settings_.seed,
+               .death_count_max = settings_.death_count_max,
+               .skip_bad = settings_.skip_bad,
+               .only_shard = settings_.only_shard,
                .fast_forward = !settings_.test_no_fast_forward},
               {.send =
                    [this](std::uint32_t rank, const std::vector<std::byte>& message) {
@@ -174,6 +178,7 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                      say(fmt::format("pinion: {}: {}", to_string(failure.code), failure.text));
                      end_all_later(error_info(failure.code).exit_status, kPatienceAfterJobEnd);
                    },
+               .tell = [this](const std::string& text) { say("pinion: " + text); },
                .step_over = [this](std::uint64_t step) { display_.step_over(step); }},
               clock_, log_),
       display_(ProgressDisplay::for_standard_error(settings_.quiet), started_),
