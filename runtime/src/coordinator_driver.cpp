@@ -102,7 +102,8 @@ void CoordinatorDriver::step(const protocol::Event& event) {
 JobTotals CoordinatorDriver::totals() const noexcept {
   return {latest_.step, earlier_.shard_count + latest_.shard_accepted_count,
           earlier_.input_bytes + latest_.input_bytes,
-          earlier_.failure_count + latest_.failure_count};
+          earlier_.failure_count + latest_.failure_count,
+          earlier_.skipped_shard_count + latest_.skipped_shard_count};
 }
 
 void CoordinatorDriver::restore(std::span<const protocol::Record> records) {
@@ -164,6 +165,10 @@ void CoordinatorDriver::carry_out(const Due& due, const protocol::Report* report
     }
   } else if (const auto* release = std::get_if<protocol::Release>(&due.effect)) {
     hooks_.release(release->blob);
+  } else if (const auto* seen = std::get_if<protocol::Observation>(&due.effect)) {
+    if (hooks_.tell) {
+      hooks_.tell(seen->text);
+    }
   } else if (const auto* end = std::get_if<protocol::EndJob>(&due.effect); end && !ended_) {
     ended_ = true;
     hooks_.end_job(end->failure);

@@ -23,6 +23,7 @@ struct JobTotals {
   std::uint64_t shard_count = 0;
   std::uint64_t input_bytes = 0;
   std::uint64_t failure_count = 0;
+  std::uint64_t skipped_shard_count = 0;
 };
 
 /// Runs the coordinator's state machine: gives it the time, decodes what ranks send, carries out
@@ -36,6 +37,9 @@ class CoordinatorDriver {
     std::function<Status(const BlobHandle&)> keep;
     std::function<void(const BlobHandle&)> release;
     std::function<void(const protocol::Failure&)> end_job;
+
+    /// Something that a person should know. May be empty.
+    std::function<void(const std::string& text)> tell = {};
 
     /// Before a rank is told that a step is done or has failed. May be empty.
     std::function<void(std::uint64_t step)> step_over = {};

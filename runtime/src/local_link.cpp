@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 namespace pinion {
@@ -15,6 +16,10 @@ LocalLink::LocalLink(const JobInfo& info, const Settings& settings, LocalBlobSto
                .epoch = info.epoch,
                .rank_count = info.rank_count,
                .lease_duration = settings.lease_duration,
+               .seed = settings.seed,
+               .death_count_max = settings.death_count_max,
+               .skip_bad = settings.skip_bad,
+               .only_shard = settings.only_shard,
                .fast_forward = !settings.test_no_fast_forward},
               {.send = [this](std::uint32_t,
                               std::vector<std::byte> message) { deliver(std::move(message)); },
@@ -22,6 +27,7 @@ LocalLink::LocalLink(const JobInfo& info, const Settings& settings, LocalBlobSto
                .release = [&store](const BlobHandle& blob) { store.release(blob); },
                // The only rank has been told by a message; it ends the program.
                .end_job = [](const protocol::Failure&) {},
+               .tell = [this](const std::string& text) { tell(text); },
                .step_over = [this](std::uint64_t step) { end_progress_of(step); }},
               clock, log),
       display_(ProgressDisplay::for_standard_error(settings.quiet), clock.now()) {
@@ -83,6 +89,11 @@ void LocalLink::deliver(std::vector<std::byte> message) {
 
 void LocalLink::end_progress_of(std::uint64_t step) {
   display_.step_over(step);
+}
+
+void LocalLink::tell(const std::string& text) {
+  display_.clear();
+  std::fprintf(stderr, "pinion: %s\n", text.c_str());
 }
 
 void LocalLink::show_progress() {

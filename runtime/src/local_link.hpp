@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <pinion/core/clock.hpp>
@@ -38,6 +39,7 @@ class LocalLink final : public IControlLink {
  private:
   // Called by the driver, which runs under mutex_.
   void deliver(std::vector<std::byte> message) PINION_LOCKED_BY_CALLER;
+  void tell(const std::string& text) PINION_LOCKED_BY_CALLER;
   void end_progress_of(std::uint64_t step) PINION_LOCKED_BY_CALLER;
   void show_progress() PINION_REQUIRES(mutex_);
 

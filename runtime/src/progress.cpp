@@ -147,6 +147,9 @@ std::string summary_of(const JobTotals& totals, Duration elapsed) {
   if (totals.failure_count > 0) {
     text += fmt::format(", {} run again", totals.failure_count);
   }
+  if (totals.skipped_shard_count > 0) {
+    text += fmt::format(", {} skipped", totals.skipped_shard_count);
+  }
   return text;
 }
 

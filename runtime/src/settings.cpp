@@ -115,6 +115,19 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) { return set_flag(s.huge_pages, v); }},
     {"seed", "a number", "what the random seeds of shards derive from [1]",
      [](Settings& s, std::string_view v) { return set_number<std::uint64_t>(s.seed, v, 0); }},
+    {"skip-bad", "0 or 1", "go on without shards that keep failing, and say which [0]",
+     [](Settings& s, std::string_view v) { return set_flag(s.skip_bad, v); }},
+    {"only-shard", "the number of a shard", "run that shard alone in each step that has it [all]",
+     [](Settings& s, std::string_view v) {
+       std::uint64_t shard = 0;
+       const bool fits = set_number<std::uint64_t>(shard, v, 0);
+       s.only_shard = fits ? std::optional(shard) : s.only_shard;
+       return fits;
+     }},
+    {"deaths-max", "a number, at least 1", "ranks that a shard may kill until it is given up [2]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint32_t>(s.death_count_max, v, 1);
+     }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
     {"grace-seconds", "seconds, from 0.000001 to 1000000",

@@ -1,6 +1,7 @@
 // Adds up 0 to 999 in ten shards, in one of several unlucky ways:
 //   throws-always  the body of shard 3 throws, each time
 //   throws-once    half of the bodies throw after half of their emits, the first time
+//   throws-two     the bodies of shards 3 and 7 throw, each time
 //   dies           the body of shard 3 ends its process
 //   differs        rank 1 adds up 0 to 1999; no body ends before the other rank has seen it fail
 // A rank that sees the step fail writes what it was told to DIR/error.<rank> and waits, at most a
@@ -56,6 +57,9 @@ int main(int argc, char** argv) {
         for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
           emit(0, i);
           if (i == middle && way == "throws-always" && shard.id() == 3) {
+            throw std::runtime_error("the crystal is cracked");
+          }
+          if (i == middle && way == "throws-two" && shard.id() % 4 == 3) {
             throw std::runtime_error("the crystal is cracked");
           }
           if (i == middle && way == "throws-once" && shard.id() % 2 == 1 && shard.attempt() == 1) {

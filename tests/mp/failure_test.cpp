@@ -66,6 +66,41 @@ TEST_F(FailingProgram, WhoseBodyEndsEveryRankThatRunsItFailsAndNamesTheShard) {
                                    HasSubstr("killed by signal 9")));
 }
 
+// Shards 3 and 7 are 300 to 399 and 700 to 799: 34950 and 74950.
+TEST_F(FailingProgram, WhoseBadShardsMayBeSkippedSaysWhichAndHasTheSumOfTheOthers) {
+  for (const std::size_t rank_count : {1U, 2U}) {
+    const CommandResult result =
+        run(on_ranks(rank_count, {FAILING_PROGRAM, "throws-two", path("")}, {"--skip-bad"}));
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.output, "the sum is 389600\n");
+    EXPECT_THAT(result.errors, AllOf(HasSubstr("step 1 goes on without shard 3:"),
+                                     HasSubstr("step 1 goes on without shard 7:"),
+                                     HasSubstr("the crystal is cracked"), HasSubstr("2 skipped")));
+  }
+}
+
+TEST_F(FailingProgram, SkipsAShardThatEndsEveryRank) {
+  const CommandResult result =
+      run(on_ranks(2, {FAILING_PROGRAM, "dies", path("")}, {"--skip-bad"}));
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(result.output, "the sum is 464550\n");
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("step 1 goes on without shard 3: shard 3 was held by"),
+                                   HasSubstr("1 skipped")));
+}
+
+TEST_F(FailingProgram, RunsOneShardAlone) {
+  for (const std::size_t rank_count : {1U, 2U}) {
+    const CommandResult result = run(
+        on_ranks(rank_count, {FAILING_PROGRAM, "throws-always", path("")}, {"--only-shard", "7"}));
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.output, "the sum is 74950\n");
+    EXPECT_THAT(result.errors, HasSubstr("step 1 runs shard 7 only, of 10"));
+  }
+  const CommandResult bad =
+      run(on_ranks(2, {FAILING_PROGRAM, "throws-always", path("")}, {"--only-shard", "3"}));
+  EXPECT_EQ(bad.status, 67);
+}
+
 TEST_F(FailingProgram, WhoseRanksTakeDifferentStepsNamesBoth) {
   const CommandResult result = fail("differs");
   EXPECT_EQ(result.status, 78);

@@ -249,6 +249,53 @@ TEST_F(RankMachineTest, IgnoresOtherStepsAndEverythingAfterTheEnd) {
   EXPECT_THAT(effects_, IsEmpty());
 }
 
+TEST_F(RankMachineTest, RegistersBeforeAnythingElse) {
+  const Register registration{.process = {.high = 1, .low = 2}, .protocol_version = 1};
+  RankMachine machine({.registration = registration}, {.step = 1});
+  effects_.clear();
+  machine.start(now_, effects_);
+  ASSERT_THAT(effects_, SizeIs(2));
+  EXPECT_EQ(std::get<Register>(std::get<SendMessage>(effects_[0]).message), registration);
+  effects_.clear();
+  machine.receive(Registered{.failure = {}, .lease_duration = 6s}, now_, effects_);
+  EXPECT_THAT(effects_, IsEmpty());
+  machine.receive(Registered{.failure = {ErrorCode::kAlreadyExists, "another one"}}, now_,
+                  effects_);
+  ASSERT_THAT(found<StepFinished>(), SizeIs(1));
+  EXPECT_EQ(found<StepFinished>().front().failure.code, ErrorCode::kAlreadyExists);
+}
+
+TEST_F(RankMachineTest, ClaimsNothingMoreOnceItDrainsButFinishesWhatItHolds) {
+  begin();
+  grant({lease(0, 1), lease(1, 2)});
+  effects_.clear();
+  machine_.drain("too hot", now_, effects_);
+  EXPECT_THAT(sent<Drain>(), ElementsAre(Drain{.reason = "too hot"}));
+  seal({lease(0, 1), lease(1, 2)});
+  EXPECT_THAT(sent<Report>(), SizeIs(1));
+  EXPECT_THAT(sent<Claim>(), IsEmpty());
+  effects_.clear();
+  machine_.drain("too hot", now_, effects_);
+  EXPECT_THAT(effects_, IsEmpty());
+}
+
+TEST_F(RankMachineTest, SaysInItsHeartbeatWhatItHasDoneAndSeenOnce) {
+  begin();
+  grant({lease(0, 1), lease(1, 2), lease(2, 3)});
+  effects_.clear();
+  machine_.batch_sealed({.report = 1, .input_bytes = 100, .batch = {lease(0, 1), lease(1, 2)}},
+                        now_, effects_);
+  machine_.observe("the disk is slow");
+  tick(2s);
+  ASSERT_THAT(sent<Heartbeat>(), SizeIs(1));
+  EXPECT_EQ(sent<Heartbeat>().front().unit_count_done, 2U);
+  EXPECT_EQ(sent<Heartbeat>().front().input_bytes, 100U);
+  EXPECT_THAT(sent<Heartbeat>().front().observations, ElementsAre("the disk is slow"));
+  tick(2s);
+  ASSERT_THAT(sent<Heartbeat>(), SizeIs(1));
+  EXPECT_THAT(sent<Heartbeat>().front().observations, IsEmpty());
+}
+
 TEST_F(RankMachineTest, EndsWithTheJob) {
   receive(JobFailed{.failure = {ErrorCode::kCancelled, "enough"}});
   ASSERT_THAT(found<StepFinished>(), SizeIs(1));

@@ -7,78 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "sim/wire_messages.hpp"
+
 namespace pinion::protocol {
 namespace {
-
-constexpr std::uint64_t kBig = std::numeric_limits<std::uint64_t>::max();
-
-const Envelope kEnvelope{.job = 0x0102030405060708, .epoch = 9, .rank = 10, .incarnation = 11};
-const BlobHandle kBlob{.job = kBig,
-                       .generation = 2,
-                       .length_bytes = 3,
-                       .epoch = 4,
-                       .host = 5,
-                       .segment = 6,
-                       .index = 7};
-const Failure kFailure{.code = ErrorCode::kUnauthenticated, .text = "not \"you\" \n again"};
-const std::vector<Lease> kLeases{
-    {.unit = 1, .fence = {.epoch = 2, .counter = 3}, .attempt = 4},
-    {.unit = kBig, .fence = {.epoch = 0xffffffff, .counter = kBig}, .attempt = 0xffffffff}};
-const std::vector<Lease> kOneLease{kLeases.front()};
-
-std::vector<Message> one_of_each() {
-  std::vector<Message> messages{
-      EnterStep{.step = 1, .fingerprint = kBig, .description = "map_reduce over 3 files"},
-      PlanReady{.step = 1,
-                .plan = kBlob,
-                .partition_count = kPartitionCountMax,
-                .shards = {{.weight = 1, .place = {}},
-                           {.weight = kBig,
-                            .place = {.kind = PlaceKind::kDevice, .index = 2, .host = 3}}},
-                .streams = {kBlob, kBlob},
-                .ordered_batch_shard_count = 8},
-      PlanFailed{.step = 1, .failure = kFailure},
-      Claim{.step = 1, .unit_count = 16},
-      Heartbeat{.step = 1, .sent_ns = -5, .held = kLeases},
-      Report{.step = 1,
-             .stage = Stage::kMap,
-             .report = 2,
-             .output = kBlob,
-             .digest = 3,
-             .input_bytes = 4,
-             .batch = kLeases},
-      BatchFailed{.step = 1,
-                  .stage = Stage::kMerge,
-                  .bad_unit = 1,
-                  .failure = kFailure,
-                  .batch = kOneLease},
-      GiveBack{.step = 1, .stage = Stage::kMap, .leases = kLeases},
-      CancelJob{.failure = kFailure},
-      MakePlan{.step = 1},
-      StepStarted{.step = 1,
-                  .plan = kBlob,
-                  .shard_count = 2,
-                  .partition_count = 3,
-                  .lease_duration = std::chrono::seconds(6),
-                  .ordered_batch_shard_count = 0xffffffff},
-      Grant{.step = 1,
-            .stage = Stage::kMerge,
-            .unit_count_left = 2,
-            .lease_duration = Duration::max(),
-            .leases = kLeases},
-      MergeInputs{.step = 1, .partials = {kBlob, {}}},
-      HeartbeatAck{.step = 1, .sent_ns = std::numeric_limits<std::int64_t>::max(), .lost = {}},
-      Verdict{.step = 1, .stage = Stage::kMerge, .report = 7, .failure = {}},
-      StepDone{.step = 1, .partitions = {kBlob}, .shard_count = 2, .input_bytes = 3},
-      StepFailed{.step = 1, .failure = kFailure},
-      JobFailed{.failure = kFailure},
-  };
-  EXPECT_EQ(messages.size(), std::variant_size_v<Message>);
-  for (std::size_t index = 0; index < messages.size(); ++index) {
-    EXPECT_EQ(messages[index].index(), index);
-  }
-  return messages;
-}
 
 TEST(Wire, CarriesEveryMessageUnchanged) {
   for (const Message& message : one_of_each()) {
@@ -199,6 +131,11 @@ TEST(Wire, RefusesValuesThatMeanNothing) {
               testing::HasSubstr("error code"));
   EXPECT_THAT(problem_of(PlanReady{.shards = {{.place = {.kind = static_cast<PlaceKind>(2)}}}}),
               testing::HasSubstr("place"));
+  EXPECT_THAT(problem_of(PlanReady{.shards = {{.priority = static_cast<Priority>(3)}}}),
+              testing::HasSubstr("priority"));
+  EXPECT_THAT(problem_of(Register{.places = {{.kind = static_cast<PlaceKind>(2)}}}),
+              testing::HasSubstr("place"));
+  EXPECT_THAT(problem_of(Registered{}), testing::HasSubstr("duration"));
   EXPECT_THAT(problem_of(PlanReady{.partition_count = kPartitionCountMax + 1}),
               testing::HasSubstr("partitions"));
   EXPECT_THAT(problem_of(Grant{}), testing::HasSubstr("duration"));

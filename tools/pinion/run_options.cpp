@@ -175,6 +175,12 @@ Status set_settings(const RunOptions& options, LaunchSpec& spec) {
   if (options.worker_count > 0) {
     spec.settings.emplace_back("workers", std::to_string(options.worker_count));
   }
+  if (options.skip_bad) {
+    spec.settings.emplace_back("skip-bad", "1");
+  }
+  if (options.only_shard) {
+    spec.settings.emplace_back("only-shard", std::to_string(*options.only_shard));
+  }
   if (options.quiet) {
     spec.settings.emplace_back("quiet", "1");
   }
@@ -243,6 +249,13 @@ void add_process_options(CLI::App& command, RunOptions& options) {
                   "continue leaves the others alone; respawn[:MAX] starts a rank again that had "
                   "joined and a signal killed")
       ->default_str("respawn:3");
+  command.add_flag("--skip-bad", options.skip_bad,
+                   "Go on without shards that keep failing, and say which");
+  command
+      .add_option("--only-shard", options.only_shard,
+                  "Run this shard alone, in each step that has it")
+      ->check(check_whole_number, "")
+      ->type_name("SHARD");
   command
       .add_option("--debug-rank", options.debug_rank,
                   "Run this rank in a debugger; the others start when it has joined the job")

@@ -30,6 +30,8 @@ struct RunOptions {
   std::optional<std::string> timeout;
   std::string on_failure = "respawn";
   std::optional<std::int64_t> debug_rank;
+  bool skip_bad = false;
+  std::optional<std::uint64_t> only_shard;
   bool quiet = false;
   std::string trace;
   std::string grant_log;

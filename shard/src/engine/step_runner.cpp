@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include <pinion/shard/key_hash.hpp>
 #include <pinion/shard/protocol/wire.hpp>
 
 #include "engine/plan.hpp"
@@ -47,13 +48,39 @@ Partials open_all(IBlobStore& store, std::span<const BlobHandle> handles) {
   return blobs;
 }
 
+// What the coordinator is told about a process once, at its first step.
+std::optional<protocol::Register> registration_of(IJobContext& job, std::uint64_t step) {
+  if (step != 1) {
+    return std::nullopt;
+  }
+  const JobInfo& info = job.info();
+  protocol::Register registration = {
+      .process = {.high = info.job,
+                  .low = std::uint64_t{info.rank} << 32 | std::uint64_t{info.incarnation}},
+      .protocol_version = protocol::kProtocolVersion,
+      .capacities = {.cpu_count = static_cast<std::uint32_t>(job.executor().worker_count()),
+                     .memory_bytes = job.memory().budget_bytes()}};
+  std::vector<std::uint64_t> placement;
+  for (const WorkerGroup& group : job.executor().groups()) {
+    const bool is_device = group.place.kind == PlaceKind::kDevice;
+    registration.capacities.gpu_count += is_device ? 1 : 0;
+    registration.places.push_back(group.place);
+    placement.insert(placement.end(),
+                     {std::uint64_t{group.place.host}, std::uint64_t{group.place.index},
+                      std::uint64_t{is_device}, std::uint64_t{group.worker_count}});
+  }
+  registration.topology_digest = hash_bytes(std::as_bytes(std::span(placement)));
+  return registration;
+}
+
 }  // namespace
 
 StepRunner::StepRunner(IJobContext& job, const StepSpec& spec)
     : job_(job),
       spec_(spec),
       step_(job.begin_step()),
-      machine_({.lease_count_max = lease_count_max(job, spec)},
+      machine_({.lease_count_max = lease_count_max(job, spec),
+                .registration = registration_of(job, step_)},
                {.step = step_, .fingerprint = spec.fingerprint, .description = spec.description}),
       board_(job.control()) {}
 
@@ -220,7 +247,8 @@ Result<StepOutcome> StepRunner::outcome() const {
   return StepOutcome{.handles = end.done.partitions,
                      .partitions = std::move(*partitions),
                      .shard_count = end.done.shard_count,
-                     .input_bytes = end.done.input_bytes};
+                     .input_bytes = end.done.input_bytes,
+                     .skipped_shard_count = end.done.skipped_shard_count};
 }
 
 }  // namespace pinion::engine

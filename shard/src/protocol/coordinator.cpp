@@ -27,15 +27,18 @@ Instant Coordinator::next_deadline() const noexcept {
   if (state_->job_failure) {
     return deadline;
   }
-  for (const auto& [number, step] : state_->steps) {
-    if (!step.open()) {
+  for (const StepRecord* step : state_->open_steps) {
+    if (!step->open()) {
       continue;
     }
-    if (state_->now < step.patience_end) {
-      deadline = std::min(deadline, step.patience_end);
+    if (state_->now < step->patience_end) {
+      deadline = std::min(deadline, step->patience_end);
     }
-    if (step.granting()) {
-      deadline = std::min(deadline, step.table().next_deadline());
+    if (step->granting()) {
+      deadline = std::min(deadline, step->table().next_deadline());
+      if (step->next_late_check > state_->now) {
+        deadline = std::min(deadline, step->next_late_check);
+      }
     }
   }
   return deadline;
@@ -55,11 +58,16 @@ Progress Coordinator::progress() const noexcept {
           .weight = step.weight,
           .weight_accepted = step.weight_accepted,
           .input_bytes = step.input_bytes,
-          .failure_count = step.failure_count};
+          .failure_count = step.failure_count,
+          .skipped_shard_count = step.skipped_shard_count,
+          .second_attempt_count = step.second_attempt_count};
 }
 
 Coordinator::State::State(const CoordinatorOptions& given)
-    : options(given), fences{.epoch = given.epoch}, ranks(given.rank_count) {
+    : options(given),
+      fences{.epoch = given.epoch},
+      ranks(given.rank_count),
+      able_count(given.rank_count) {
   PINION_ASSERT(given.rank_count > 0);
   PINION_ASSERT(given.lease_duration > Duration::zero());
   PINION_ASSERT(given.attempt_count_max > 0 && given.death_count_max > 0);
@@ -72,7 +80,9 @@ void Coordinator::State::on(const RankJoined& joined) {
   if (live(joined.rank)) {
     lose_process(joined.rank, "it was started again");
   }
-  ranks[joined.rank] = {.status = RankStatus::kLive, .incarnation = joined.incarnation};
+  set_status(joined.rank, RankStatus::kLive);
+  ranks[joined.rank] = {
+      .status = RankStatus::kLive, .incarnation = joined.incarnation, .since = now};
   if (job_failure) {
     send(joined.rank, JobFailed{.failure = *job_failure});
     return;
@@ -89,7 +99,7 @@ void Coordinator::State::on(const RankLost& lost) {
     return;
   }
   const bool was_live = live(lost.rank);
-  rank.status = lost.returns ? RankStatus::kReturning : RankStatus::kGone;
+  set_status(lost.rank, lost.returns ? RankStatus::kReturning : RankStatus::kGone);
   rank.incarnation = lost.incarnation;
   rank.loss_reason = lost.reason;
   if (was_live) {
@@ -103,24 +113,21 @@ void Coordinator::State::on(const RankLeft& left) {
       !live(left.rank)) {
     return;
   }
-  ranks[left.rank].status = RankStatus::kLeft;
-  for (auto& [number, step] : steps) {
-    step.participants[left.rank] = {};
-    if (step.planner.rank == left.rank) {
-      step.planner = {};
-    }
-    if (step.granting()) {
-      step.table().withdraw(left.rank);
-    }
-  }
-  after_membership_change();
+  leave(left.rank, "it ended in good order");
 }
 
 void Coordinator::State::on(const MessageReceived& received) {
   const Envelope& envelope = received.envelope;
   const bool ours = envelope.epoch == options.epoch || options.mutations.accept_stale_epoch;
-  if (envelope.job != options.job || !ours || envelope.rank >= ranks.size() ||
-      !live(envelope.rank) || envelope.incarnation != ranks[envelope.rank].incarnation) {
+  if (envelope.job != options.job || !ours) {
+    return;
+  }
+  if (std::holds_alternative<Register>(received.message)) {
+    // Where nobody watches processes, this is how the job learns of them.
+    on(RankJoined{.rank = envelope.rank, .incarnation = envelope.incarnation});
+  }
+  if (envelope.rank >= ranks.size() || !live(envelope.rank) ||
+      envelope.incarnation != ranks[envelope.rank].incarnation) {
     return;
   }
   if (job_failure) {
@@ -138,41 +145,49 @@ void Coordinator::State::on(const Tick&) {
   if (job_failure) {
     return;
   }
-  for (auto& [number, step] : steps) {
-    advance_planning(step);
-    serve(step);
+  for (StepRecord* step : open_steps) {
+    advance_planning(*step);
+    serve(*step);
   }
 }
 
 /// Takes back what the dead process of `rank` held in any step.
 void Coordinator::State::lose_process(std::uint32_t rank, const std::string& reason) {
-  for (auto& [number, step] : steps) {
-    step.participants[rank] = {};
-    if (step.planner.rank == rank) {
-      step.planner = {};
-    }
-    if (!step.granting()) {
+  for (StepRecord* step : open_steps) {
+    if (!step->open()) {
       continue;
     }
-    LeaseTable& table = step.table();
+    count_out(*step, rank);
+    if (step->planner.rank == rank) {
+      step->planner = {};
+    }
+    if (!step->granting()) {
+      continue;
+    }
+    LeaseTable& table = step->table();
     if (options.mutations.forget_lost_leases) {
       table.forget(rank);
       continue;
     }
-    const std::vector<std::uint64_t> abandoned = table.abandon(rank);
-    step.failure_count += abandoned.size();
-    for (const std::uint64_t unit : abandoned) {
-      if (table.death_count(unit) >= options.death_count_max) {
-        const std::string name = step.name_of(step.stage(), unit);
+    abandoned_units.clear();
+    table.abandon(rank, abandoned_units);
+    step->failure_count += abandoned_units.size();
+    for (const std::uint64_t unit : abandoned_units) {
+      const Trouble& trouble = *table.trouble_of(unit);
+      if (trouble.alone_death_count >= options.death_count_max) {
         const bool several =
-            step.stage() == Stage::kMap && step.map_units.shards_of(unit).count() > 1;
-        fail_step(step, {.code = ErrorCode::kUnknown,
-                         .text = name + (several ? " were" : " was") + " held by " +
-                                 std::to_string(table.death_count(unit)) +
-                                 " ranks when they died, the last of them rank " +
-                                 std::to_string(rank) + " (" + reason + ")"});
+            step->stage() == Stage::kMap && step->map_units.shards_of(unit).count() > 1;
+        give_up(*step, unit,
+                {.code = ErrorCode::kUnknown,
+                 .text = step->name_of(step->stage(), unit) + (several ? " were" : " was") +
+                         " held by " + std::to_string(trouble.death_count) +
+                         " ranks when they died, the last of them rank " + std::to_string(rank) +
+                         " (" + reason + ")"});
         break;
       }
+    }
+    if (step->open()) {
+      advance_stage(*step);
     }
   }
 }
@@ -181,27 +196,36 @@ void Coordinator::State::after_membership_change() {
   if (job_failure) {
     return;
   }
-  bool somebody_can_go_on = false;
-  std::uint32_t last_gone = 0;
-  bool somebody_is_gone = false;
-  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    somebody_can_go_on = somebody_can_go_on || live(rank) || may_still_come(rank);
-    if (ranks[rank].status == RankStatus::kGone) {
-      somebody_is_gone = true;
-      last_gone = rank;
+  const bool step_is_open = std::any_of(open_steps.begin(), open_steps.end(),
+                                        [](const StepRecord* step) { return step->open(); });
+  if (able_count == draining_count && step_is_open) {
+    end_without_ranks();
+    if (job_failure) {
+      return;
     }
   }
-  const bool step_is_open = std::any_of(steps.begin(), steps.end(),
-                                        [](const auto& entry) { return entry.second.open(); });
-  if (!somebody_can_go_on && somebody_is_gone && step_is_open) {
-    end_job({.code = ErrorCode::kUnavailable,
-             .text = "no rank is left to finish the step: rank " + std::to_string(last_gone) +
-                     " is gone for good (" + ranks[last_gone].loss_reason + ")"});
-    return;
+  for (StepRecord* step : open_steps) {
+    check_devices(*step);
+    advance_planning(*step);
+    serve(*step);
   }
-  for (auto& [number, step] : steps) {
-    advance_planning(step);
-    serve(step);
+}
+
+/// Nobody is left to whom anything could be granted.
+void Coordinator::State::end_without_ranks() {
+  std::string why;
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    if (ranks[rank].status == RankStatus::kGone) {
+      why = "rank " + std::to_string(rank) + " is gone for good (" + ranks[rank].loss_reason + ")";
+    } else if (ranks[rank].draining && lease_count_of(rank) > 0) {
+      return;
+    } else if (ranks[rank].draining && why.empty()) {
+      why = "rank " + std::to_string(rank) + " was drained (" + ranks[rank].loss_reason + ")";
+    }
+  }
+  if (!why.empty()) {
+    end_job(
+        {.code = ErrorCode::kUnavailable, .text = "no rank is left to finish the step: " + why});
   }
 }
 

@@ -1,27 +1,9 @@
 #include <algorithm>
 
 #include "protocol/coordinator_state.hpp"
+#include "protocol/retry_rules.hpp"
 
 namespace pinion::protocol {
-namespace {
-
-/// Whether trying again, perhaps on another rank, is in vain.
-bool is_final(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidArgument:
-    case ErrorCode::kNotFound:
-    case ErrorCode::kPermissionDenied:
-    case ErrorCode::kFailedPrecondition:
-    case ErrorCode::kOutOfRange:
-    case ErrorCode::kUnimplemented:
-    case ErrorCode::kDataLoss:
-      return true;
-    default:
-      return false;
-  }
-}
-
-}  // namespace
 
 void Coordinator::State::receive(Holder from, const Claim& claim) {
   StepRecord* const step = find_open(claim.step);
@@ -31,8 +13,12 @@ void Coordinator::State::receive(Holder from, const Claim& claim) {
   hear(*step, from);
   Participant& participant = step->participants[from.rank];
   participant.demand = claim.unit_count;
-  participant.claim_order = ++claim_count;
   participant.told_to_wait = false;
+  if (ranks[from.rank].draining || claim.unit_count == 0) {
+    step->claims.remove(from.rank);
+  } else {
+    step->claims.make_ready(from.rank);
+  }
   serve(*step);
 }
 
@@ -43,10 +29,16 @@ void Coordinator::State::receive(Holder from, const Heartbeat& heartbeat) {
   }
   StepRecord& step = found->second;
   hear(step, from);
+  ranks[from.rank].unit_count_done = heartbeat.unit_count_done;
+  ranks[from.rank].input_bytes = heartbeat.input_bytes;
+  for (const std::string& text : heartbeat.observations) {
+    observe("rank " + std::to_string(from.rank) + ": " + text);
+  }
   HeartbeatAck answer{.step = heartbeat.step, .sent_ns = heartbeat.sent_ns};
   for (const Lease& lease : heartbeat.held) {
-    if (step.granting() && standing(step, from, lease) == Standing::kHeld) {
-      step.table().extend(lease.unit, lease_end());
+    const LeaseTable::Slot slot = find(step, from, lease);
+    if (slot != LeaseTable::kNone) {
+      step.table().extend(slot, lease_end());
     } else if (!options.mutations.extend_any_lease) {
       answer.lost.push_back(lease);
     }
@@ -68,19 +60,24 @@ void Coordinator::State::receive(Holder from, const Report& report) {
     send(from.rank, std::move(verdict));
     return;
   }
+  hear(step, from);
   verdict.failure = judge(step, from, report);
   if (verdict.failure.code != ErrorCode::kOk) {
+    if (verdict.failure.code == ErrorCode::kAlreadyExists) {
+      compare_digests(step, from, report);
+    }
     give_back_held(step, from, report.stage, report.batch);
     send(from.rank, std::move(verdict));
-    serve(step);
-    return;
+  } else {
+    step.accepted_reports.insert(key);
+    accept(step, from, report);
+    persist<UnitsAccepted>([&] { return acceptance_of(from, report); });
+    send(from.rank, std::move(verdict));
+    advance_stage(step);
   }
-  step.accepted_reports.insert(key);
-  accept(step, report);
-  persist<UnitsAccepted>([&] { return acceptance_of(from, report); });
-  send(from.rank, std::move(verdict));
-  advance_stage(step);
+  wake(step, from.rank);
   serve(step);
+  end_drain(from.rank);
 }
 
 void Coordinator::State::receive(Holder from, const BatchFailed& failed) {
@@ -88,35 +85,52 @@ void Coordinator::State::receive(Holder from, const BatchFailed& failed) {
   if (step == nullptr || !step->granting() || step->stage() != failed.stage) {
     return;
   }
-  const auto bad = std::find_if(failed.batch.begin(), failed.batch.end(), [&](const Lease& lease) {
-    return lease.unit == failed.bad_unit && standing(*step, from, lease) == Standing::kHeld;
-  });
-  if (bad == failed.batch.end()) {
-    give_back_held(*step, from, failed.stage, failed.batch);
-    serve(*step);
-    return;
+  LeaseTable::Slot bad = LeaseTable::kNone;
+  for (const Lease& lease : failed.batch) {
+    bad = lease.unit == failed.bad_unit ? find(*step, from, lease) : bad;
   }
-  // Another rank is given the chance first, where there is one.
-  bool another_entered = false;
-  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    another_entered = another_entered || (rank != from.rank && entered(*step, rank));
-  }
-  const Instant shunned_until = another_entered ? now + options.lease_duration : now;
-  const std::uint32_t attempt_count = step->table().fail(failed.bad_unit, shunned_until);
-  ++step->failure_count;
-  const bool last = attempt_count >= options.attempt_count_max && !options.mutations.retry_for_ever;
-  if (last || is_final(failed.failure.code)) {
-    const bool ok = failed.failure.code == ErrorCode::kOk;
-    fail_step(
-        *step,
-        {.code = ok ? ErrorCode::kUnknown : failed.failure.code,
-         .text = step->name_of(failed.stage, failed.bad_unit) + " failed on rank " +
-                 std::to_string(from.rank) + " in attempt " + std::to_string(attempt_count) +
-                 " of " + std::to_string(options.attempt_count_max) + ": " + failed.failure.text});
-    return;
+  if (bad != LeaseTable::kNone) {
+    fail_unit(*step, from, failed, bad);
   }
   give_back_held(*step, from, failed.stage, failed.batch);
+  if (step->open()) {
+    advance_stage(*step);
+  }
+  wake(*step, from.rank);
   serve(*step);
+  end_drain(from.rank);
+}
+
+void Coordinator::State::fail_unit(StepRecord& step, Holder from, const BatchFailed& failed,
+                                   LeaseTable::Slot bad) {
+  ++step.failure_count;
+  Failure failure = failed.failure;
+  if (failure.code == ErrorCode::kOk) {
+    failure.code = ErrorCode::kUnknown;
+  }
+  const Trouble* const before = step.table().trouble_of(failed.bad_unit);
+  const std::uint32_t failure_count = (before == nullptr ? 0 : before->failure_count) + 1;
+  const Duration delay = retry_delay(
+      {.job_seed = options.seed, .step = step.number, .unit = failed.bad_unit}, failure_count,
+      {.first_max = options.first_retry_delay_max, .max = options.retry_delay_max});
+  const bool another = another_can_try(step, from.rank);
+  // Another rank is given the chance first, where there is one.
+  const LeaseTable::FailTerms terms{
+      .kept_until = another ? now + delay + options.lease_duration : now,
+      .ready_at = now + delay,
+      .now = now};
+  const Trouble& trouble = step.table().fail(bad, terms, failure);
+  const bool last = is_given_up(
+      {.failures = trouble.failure_count, .ranks = trouble.rank_count, .another_rank_can = another},
+      options.attempt_count_max);
+  if (may_be_retried(failure.code) && (!last || options.mutations.retry_for_ever)) {
+    return;
+  }
+  failure.text = step.name_of(failed.stage, failed.bad_unit) + " failed on rank " +
+                 std::to_string(from.rank) + " in attempt " +
+                 std::to_string(trouble.failure_count) + " of " +
+                 std::to_string(options.attempt_count_max) + ": " + failure.text;
+  give_up(step, failed.bad_unit, std::move(failure));
 }
 
 void Coordinator::State::receive(Holder from, const GiveBack& given) {
@@ -125,32 +139,40 @@ void Coordinator::State::receive(Holder from, const GiveBack& given) {
     return;
   }
   give_back_held(*step, from, given.stage, given.leases);
+  wake(*step, from.rank);
   serve(*step);
+  end_drain(from.rank);
 }
 
 /// Fills the open claims, the oldest first. Each gets one grant; what is missing is claimed again.
+/// A claim for which nothing was there is looked at again when something has changed that may help
+/// it: its rank's leases, what waits, or what a rank's share is.
 void Coordinator::State::serve(StepRecord& step) {
   if (!step.granting()) {
     return;
   }
-  for (const std::uint32_t rank : step.table().expire(now)) {
-    step.participants[rank].silent = true;
+  silent_ranks.clear();
+  step.table().expire(now, silent_ranks);
+  for (const std::uint32_t rank : silent_ranks) {
+    set_silent(step, rank, true);
   }
-  std::vector<std::uint32_t> claimants;
-  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    if (step.participants[rank].demand > 0 && entered(step, rank)) {
-      claimants.push_back(rank);
-    }
+  const std::uint64_t share = share_among(step, std::max<std::uint64_t>(sharer_count(step), 1));
+  if (step.table().return_count() != step.seen_return_count || share > step.seen_share) {
+    step.claims.wake_all();
+    step.next_late_check = Instant::min();
   }
-  std::sort(claimants.begin(), claimants.end(), [&step](std::uint32_t a, std::uint32_t b) {
-    return step.participants[a].claim_order < step.participants[b].claim_order;
-  });
-  for (const std::uint32_t rank : claimants) {
+  step.seen_return_count = step.table().return_count();
+  step.seen_share = share;
+  while (step.claims.any_ready()) {
+    const std::uint32_t rank = step.claims.first();
     Participant& participant = step.participants[rank];
     if (serve_rank(step, rank)) {
       participant.demand = 0;
-    } else if (!participant.told_to_wait) {
-      participant.told_to_wait = true;
+      step.claims.remove(rank);
+      continue;
+    }
+    step.claims.park(rank);
+    if (!std::exchange(participant.told_to_wait, true)) {
       send(rank, Grant{.step = step.number,
                        .stage = step.stage(),
                        .unit_count_left = 0,
@@ -158,20 +180,41 @@ void Coordinator::State::serve(StepRecord& step) {
                        .leases = {}});
     }
   }
+  offer_second_attempts(step);
+}
+
+/// Something has changed that the rank's claim, if it is open, depends on.
+void Coordinator::State::wake(StepRecord& step, std::uint32_t rank) {
+  if (step.open() && step.claims.contains(rank)) {
+    step.claims.make_ready(rank);
+  }
 }
 
 bool Coordinator::State::serve_rank(StepRecord& step, std::uint32_t rank) {
-  Participant& participant = step.participants[rank];
   LeaseTable& table = step.table();
-  const LeaseTable::GrantTerms terms{
-      .unit_count_max = std::min<std::uint64_t>(participant.demand, fair_share(step, rank)),
-      .expires = lease_end()};
   fences.counter -= options.mutations.reuse_fences && fences.counter > 0 ? 1 : 0;
-  std::vector<Lease> leases =
-      table.grant({.rank = rank, .incarnation = participant.incarnation}, terms, fences);
-  if (leases.empty()) {
+  if (table.waiting_count() == 0) {
     return false;
   }
+  const Participant& participant = step.participants[rank];
+  Grant grant{.step = step.number, .stage = step.stage()};
+  const std::uint64_t unit_count =
+      std::min({std::uint64_t{participant.demand}, fair_share(step, rank), table.waiting_count()});
+  grant.leases.reserve(unit_count);
+  table.grant({.rank = rank, .incarnation = participant.incarnation},
+              {.unit_count_max = unit_count, .now = now, .expires = lease_end()}, fences,
+              grant.leases);
+  if (grant.leases.empty()) {
+    return false;
+  }
+  step.next_late_check = Instant::min();
+  grant.unit_count_left = table.waiting_count();
+  send_grant(step, rank, std::move(grant));
+  return true;
+}
+
+void Coordinator::State::send_grant(StepRecord& step, std::uint32_t rank, Grant grant) {
+  Participant& participant = step.participants[rank];
   if (step.stage() == Stage::kMerge && !participant.has_merge_inputs) {
     participant.has_merge_inputs = true;
     MergeInputs inputs{.step = step.number};
@@ -180,34 +223,34 @@ bool Coordinator::State::serve_rank(StepRecord& step, std::uint32_t rank) {
     }
     send(rank, std::move(inputs));
   }
-  send(rank, Grant{.step = step.number,
-                   .stage = step.stage(),
-                   .unit_count_left = table.waiting_count(),
-                   .lease_duration = options.lease_duration,
-                   .leases = std::move(leases)});
-  return true;
+  grant.lease_duration = options.lease_duration;
+  send(rank, std::move(grant));
 }
 
-/// How many more units `rank` may get, so that every rank gets some when they are few. Ranks that
-/// are still to enter have a share for as long as the step's patience lasts. A rank that holds
-/// nothing may always get one.
+/// Of all ranks that units are to be left for: those that have entered and are heard of, and those
+/// that are still to enter, for as long as the step's patience lasts.
+std::uint64_t Coordinator::State::sharer_count(const StepRecord& step) const {
+  const std::uint32_t count = now < step.patience_end ? able_count : step.entered_count;
+  return count - std::min(count, step.idle_count);
+}
+
+std::uint64_t Coordinator::State::share_among(const StepRecord& step,
+                                              std::uint64_t sharer_count) const {
+  return (step.table().open_count() + sharer_count - 1) / sharer_count;
+}
+
+/// How many more units `rank` may get, so that every rank gets some when they are few. A rank that
+/// holds nothing may always get one.
 std::uint64_t Coordinator::State::fair_share(const StepRecord& step, std::uint32_t rank) const {
-  std::uint64_t sharer_count = 1;
-  for (std::uint32_t other = 0; other < ranks.size(); ++other) {
-    const bool takes_part = entered(step, other) && !step.participants[other].silent;
-    const bool may_enter =
-        !entered(step, other) && now < step.patience_end && (live(other) || may_still_come(other));
-    sharer_count += other != rank && (takes_part || may_enter) ? 1 : 0;
-  }
-  const LeaseTable& table = step.table();
-  const std::uint64_t unit_count = table.waiting_count() + table.leased_count();
-  const std::uint64_t share = (unit_count + sharer_count - 1) / sharer_count;
-  const std::uint64_t held = table.leased_count_of(rank);
+  const std::uint64_t others = sharer_count(step) - (step.participants[rank].idle ? 0 : 1);
+  const std::uint64_t share = share_among(step, others + 1);
+  const std::uint64_t held = step.table().leased_count_of(rank);
   return held < share ? share - held : 0;
 }
 
 /// kOk when the report may be accepted as a whole.
-Failure Coordinator::State::judge(const StepRecord& step, Holder from, const Report& report) const {
+/// Then `slots` has the records of its leases.
+Failure Coordinator::State::judge(StepRecord& step, Holder from, const Report& report) {
   if (!step.open()) {
     return {.code = ErrorCode::kAborted, .text = "the step is over"};
   }
@@ -219,43 +262,56 @@ Failure Coordinator::State::judge(const StepRecord& step, Holder from, const Rep
       (one_unit && report.batch.size() != 1)) {
     return {.code = ErrorCode::kAborted, .text = "the report does not fit the stage of the step"};
   }
-  std::set<std::uint64_t> units;
+  LeaseTable& table = step.table();
+  slots.clear();
+  ++judged_count;
   Failure failure;
   for (const Lease& lease : report.batch) {
-    Standing found = standing(step, from, lease);
-    if (found == Standing::kAccepted && options.mutations.accept_twice) {
-      found = Standing::kHeld;
-    }
-    if (found == Standing::kForeign && options.mutations.accept_stale_fence) {
-      found = Standing::kHeld;
-    }
-    if (found == Standing::kAccepted) {
+    const LeaseTable::Slot slot = find(step, from, lease);
+    if (slot != LeaseTable::kNone) {
+      slots.push_back(slot);
+      if (table.mark_seen(slot, judged_count)) {
+        continue;
+      }
+    } else if (standing(step, from, lease) == Standing::kAccepted) {
+      if (options.mutations.accept_twice) {
+        continue;
+      }
       return {.code = ErrorCode::kAlreadyExists,
               .text = "unit " + std::to_string(lease.unit) + " was accepted before"};
+    } else if (options.mutations.accept_stale_fence) {
+      continue;
     }
-    if (found == Standing::kForeign || !units.insert(lease.unit).second) {
-      failure = {.code = ErrorCode::kAborted,
-                 .text = "the lease of unit " + std::to_string(lease.unit) + " is not valid"};
-    }
+    failure = {.code = ErrorCode::kAborted,
+               .text = "the lease of unit " + std::to_string(lease.unit) + " is not valid"};
   }
   return failure;
 }
 
-void Coordinator::State::accept(StepRecord& step, const Report& report) {
+/// Precondition: judge() has found nothing against the report.
+void Coordinator::State::accept(StepRecord& step, Holder from, const Report& report) {
   keep(report.output);
-  if (report.stage == Stage::kMerge) {
-    const std::uint64_t partition = report.batch.front().unit;
-    step.partitions.accept(partition);
-    step.results[partition] = report.output;
-    return;
-  }
+  remember_digest(step, from, report);
+  LeaseTable& table = step.table();
   std::uint64_t smallest = step.map_units.shard_count;
   for (const Lease& lease : report.batch) {
-    const MapUnits::ShardSpan shards = step.map_units.shards_of(lease.unit);
-    smallest = std::min(smallest, shards.begin);
-    step.shards.accept(lease.unit);
-    step.weight_accepted += step.shards.weight(lease.unit);
-    step.shard_accepted_count += shards.count();
+    const LeaseTable::Slot slot = find(step, from, lease);
+    if (report.stage == Stage::kMap) {
+      const MapUnits::ShardSpan shards = step.map_units.shards_of(lease.unit);
+      smallest = std::min(smallest, shards.begin);
+      step.weight_accepted +=
+          slot == LeaseTable::kNone ? table.weight_of_unit(lease.unit) : table.weight_of(slot);
+      step.shard_accepted_count += shards.count();
+    }
+    if (slot == LeaseTable::kNone) {
+      table.accept_unit(lease.unit);  // Of a broken rule only.
+    } else {
+      table.accept(slot, now);
+    }
+  }
+  if (report.stage == Stage::kMerge) {
+    step.results[report.batch.front().unit] = report.output;
+    return;
   }
   step.input_bytes += report.input_bytes;
   if (report.output != BlobHandle{}) {
@@ -270,16 +326,23 @@ void Coordinator::State::give_back_held(StepRecord& step, Holder from, Stage sta
     return;
   }
   for (const Lease& lease : leases) {
-    if (standing(step, from, lease) == Standing::kHeld) {
-      step.table().give_back(lease.unit);
+    if (const LeaseTable::Slot slot = find(step, from, lease); slot != LeaseTable::kNone) {
+      step.table().give_back(slot);
     }
   }
 }
 
 void Coordinator::State::hear(StepRecord& step, Holder from) {
-  if (entered(step, from.rank)) {
-    step.participants[from.rank].silent = false;
+  if (step.open() && step.participants[from.rank].silent) {
+    set_silent(step, from.rank, false);
   }
+}
+
+/// kNone unless the rank holds the lease, of the present stage.
+LeaseTable::Slot Coordinator::State::find(const StepRecord& step, Holder from,
+                                          const Lease& lease) const {
+  const bool ours = lease.fence.epoch == options.epoch || options.mutations.accept_stale_epoch;
+  return step.granting() && ours ? step.table().find(lease, from) : LeaseTable::kNone;
 }
 
 Standing Coordinator::State::standing(const StepRecord& step, Holder from,

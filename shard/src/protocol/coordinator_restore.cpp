@@ -49,11 +49,7 @@ UnitsAccepted Coordinator::State::acceptance_of(Holder from, const Report& repor
 void Coordinator::State::replay(const EpochBegun&) {}
 
 void Coordinator::State::replay(const StepOpened& opened) {
-  StepRecord& step = steps.insert_or_assign(opened.step, StepRecord{}).first->second;
-  step.number = opened.step;
-  step.fingerprint = opened.fingerprint;
-  step.description = opened.description;
-  step.participants.resize(ranks.size());
+  add_step(opened);
 }
 
 void Coordinator::State::replay(const StepPlanned& planned) {
@@ -88,7 +84,22 @@ void Coordinator::State::replay(const UnitsAccepted& accepted) {
     }
     report.batch.push_back({.unit = unit});
   }
-  accept(step, report);
+  if (!maps && step.phase == Phase::kMap) {
+    skip_open_shards(step);
+    advance_stage(step);
+  }
+  accept(step, {}, report);
+}
+
+/// Merging began, so what no report names of the map stage had been given up.
+void Coordinator::State::skip_open_shards(StepRecord& step) {
+  for (std::uint64_t unit = 0; !step.shards.all_settled() && unit < step.map_units.unit_count();
+       ++unit) {
+    if (step.shards.standing({.unit = unit}, {}) != Standing::kAccepted) {
+      step.shards.give_up(unit);
+      step.skipped_shard_count += step.map_units.shards_of(unit).count();
+    }
+  }
 }
 
 void Coordinator::State::replay(const StepEnded& ended) {
@@ -121,6 +132,7 @@ void Coordinator::State::settle_replay() {
       close_step(step);
       step.results.clear();
     } else if (step.phase == Phase::kPlanning) {
+      std::erase(open_steps, &step);
       at = steps.erase(at);  // Nothing was decided but that a rank has come.
       continue;
     } else {

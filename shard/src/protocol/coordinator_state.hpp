@@ -3,14 +3,16 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <pinion/shard/protocol/coordinator.hpp>
 
+#include "protocol/accepted_reports.hpp"
+#include "protocol/claim_list.hpp"
 #include "protocol/lease_table.hpp"
 
 namespace pinion::protocol {
@@ -27,6 +29,12 @@ struct RankRecord {
   RankStatus status = RankStatus::kExpected;
   std::uint32_t incarnation = 0;
   std::string loss_reason = {};
+  Instant since = {};     ///< When it came to its status.
+  bool draining = false;  ///< It is granted nothing more.
+  bool told_drained = false;
+  std::optional<Register> registration = {};
+  std::uint64_t unit_count_done = 0;
+  std::uint64_t input_bytes = 0;
 };
 
 /// What a step knows of the present process of a rank.
@@ -36,8 +44,10 @@ struct Participant {
   bool has_merge_inputs = false;
   bool told_to_wait = false;  ///< The open claim has been answered by an empty grant.
   bool silent = false;        ///< A lease of it ran out, and it has not been heard since.
+  bool counted = false;       ///< In entered_count of the step.
+  bool idle = false;          ///< In idle_count of the step.
   std::uint32_t demand = 0;   ///< Of the open claim; 0 without one.
-  std::uint64_t claim_order = 0;
+  Instant silent_since = {};
 };
 
 enum class Phase : std::uint8_t { kPlanning, kMap, kMerge, kDone, kFailed };
@@ -47,6 +57,13 @@ struct PartialRecord {
   BlobHandle blob = {};
 };
 
+/// What a later report of the same units is compared with.
+struct DigestRecord {
+  std::uint64_t digest = 0;
+  std::uint32_t rank = 0;
+  std::vector<std::uint64_t> units = {};  ///< In the order in which they were run.
+};
+
 struct StepRecord {
   std::uint64_t number = 0;
   std::uint64_t fingerprint = 0;
@@ -54,7 +71,9 @@ struct StepRecord {
   std::uint32_t first_rank = 0;
   Phase phase = Phase::kPlanning;
   Instant patience_end = {};  ///< Until when ranks that have not entered are reckoned with.
-  std::vector<Participant> participants = {};
+  std::vector<Participant> participants = {};  ///< None once the step is over.
+  std::uint32_t entered_count = 0;
+  std::uint32_t idle_count = 0;  ///< Of these, ranks that are silent or drain: they have no share.
 
   Holder planner = {};  ///< Incarnation 0 while nobody plans.
   Failure first_decline = {};
@@ -67,15 +86,22 @@ struct StepRecord {
   LeaseTable shards = {};  ///< By unit of the map stage.
   LeaseTable partitions = {};
 
-  /// (rank, incarnation, stage, report) of what was accepted, to answer it alike when it comes
-  /// again.
-  std::set<std::tuple<std::uint32_t, std::uint32_t, Stage, std::uint64_t>> accepted_reports = {};
+  ClaimList claims = {};
+  std::uint64_t seen_return_count = 0;  ///< Of the table, when the parked claims were looked at.
+  std::uint64_t seen_share = 0;
+  Instant next_late_check = Instant::min();
+
+  AcceptedReports accepted_reports = {};
+  /// What was accepted of units that were granted more than once, by the first of them.
+  std::map<std::pair<Stage, std::uint64_t>, DigestRecord> digests = {};
   std::vector<PartialRecord> partials = {};
   std::vector<BlobHandle> results = {};  ///< Index = partition.
   std::uint64_t shard_accepted_count = 0;
   std::uint64_t weight_accepted = 0;
   std::uint64_t input_bytes = 0;
   std::uint64_t failure_count = 0;
+  std::uint64_t skipped_shard_count = 0;
+  std::uint64_t second_attempt_count = 0;
   Failure failure = {};
 
   [[nodiscard]] bool open() const noexcept {
@@ -108,16 +134,34 @@ struct Coordinator::State {
   void on(const Tick& tick);
   void lose_process(std::uint32_t rank, const std::string& reason);
   void after_membership_change();
+  void end_without_ranks();
   void end_job(Failure failure);
   [[nodiscard]] bool live(std::uint32_t rank) const;
   [[nodiscard]] bool may_still_come(std::uint32_t rank) const;
+  void set_status(std::uint32_t rank, RankStatus status);
+
+  // What ranks say of themselves (membership.cpp).
+  void receive(Holder from, const Register& registration);
+  void receive(Holder from, const Drain& drain);
+  void receive(Holder from, const Leave& leave);
+  void leave(std::uint32_t rank, const std::string& reason);
+  void end_drain(std::uint32_t rank);
+  [[nodiscard]] Member member(std::uint32_t rank) const;
+  [[nodiscard]] std::uint64_t lease_count_of(std::uint32_t rank) const;
+  void place_rank(StepRecord& step, std::uint32_t rank);
+  void check_devices(StepRecord& step);
+  void count_in(StepRecord& step, std::uint32_t rank);
+  void count_out(StepRecord& step, std::uint32_t rank);
+  void set_silent(StepRecord& step, std::uint32_t rank, bool silent);
 
   // Steps (coordinator_steps.cpp).
   void receive(Holder from, const EnterStep& enter);
   void receive(Holder from, const PlanReady& ready);
   void receive(Holder from, const PlanFailed& failed);
   void receive(Holder from, const CancelJob& cancel);
+  StepRecord& add_step(const StepOpened& opened);
   void open_step(Holder from, const EnterStep& enter);
+  void begin_map(StepRecord& step, const PlanReady& ready);
   void advance_planning(StepRecord& step);
   void announce_start(const StepRecord& step, std::uint32_t rank);
   void announce_end(const StepRecord& step, std::uint32_t rank);
@@ -140,12 +184,27 @@ struct Coordinator::State {
   template <class Body>
   void receive(Holder, const Body&) {}
   void serve(StepRecord& step);
+  void wake(StepRecord& step, std::uint32_t rank);
   bool serve_rank(StepRecord& step, std::uint32_t rank);
+  void send_grant(StepRecord& step, std::uint32_t rank, Grant grant);
+  [[nodiscard]] std::uint64_t share_among(const StepRecord& step, std::uint64_t sharer_count) const;
+  [[nodiscard]] std::uint64_t sharer_count(const StepRecord& step) const;
   [[nodiscard]] std::uint64_t fair_share(const StepRecord& step, std::uint32_t rank) const;
-  [[nodiscard]] Failure judge(const StepRecord& step, Holder from, const Report& report) const;
-  void accept(StepRecord& step, const Report& report);
+  [[nodiscard]] Failure judge(StepRecord& step, Holder from, const Report& report);
+  void accept(StepRecord& step, Holder from, const Report& report);
+  void fail_unit(StepRecord& step, Holder from, const BatchFailed& failed, LeaseTable::Slot bad);
+
+  // What is late, and what is given up (coordinator_rescue.cpp).
+  void offer_second_attempts(StepRecord& step);
+  void grant_second(StepRecord& step, std::uint32_t rank, LeaseTable::Slot first);
+  void compare_digests(const StepRecord& step, Holder from, const Report& report);
+  void remember_digest(StepRecord& step, Holder from, const Report& report);
+  void give_up(StepRecord& step, std::uint64_t unit, Failure failure);
+  [[nodiscard]] bool another_can_try(const StepRecord& step, std::uint32_t rank) const;
   void give_back_held(StepRecord& step, Holder from, Stage stage, const std::vector<Lease>& leases);
   void hear(StepRecord& step, Holder from);
+  [[nodiscard]] LeaseTable::Slot find(const StepRecord& step, Holder from,
+                                      const Lease& lease) const;
   [[nodiscard]] Standing standing(const StepRecord& step, Holder from, const Lease& lease) const;
   [[nodiscard]] Instant lease_end() const;
 
@@ -158,6 +217,7 @@ struct Coordinator::State {
   void replay(const UnitsAccepted& accepted);
   void replay(const StepEnded& ended);
   void replay(const JobEnded& ended);
+  void skip_open_shards(StepRecord& step);
   void settle_replay();
   /// Asks for the record to be kept before what follows is done, where somebody keeps records.
   template <class Kind, class Make>
@@ -167,18 +227,31 @@ struct Coordinator::State {
     }
   }
 
-  void send(std::uint32_t rank, Message message) {
-    effects->push_back(Send{.rank = rank, .message = std::move(message)});
+  /// The message is made where the driver finds it: moving it there would cost more than the rest.
+  template <class Body>
+  void send(std::uint32_t rank, Body&& body) {
+    auto& send = std::get<Send>(effects->emplace_back(std::in_place_type<Send>));
+    send.rank = rank;
+    send.message.template emplace<std::remove_cvref_t<Body>>(std::forward<Body>(body));
   }
   void keep(const BlobHandle& blob);
   void release(const BlobHandle& blob);
+  void observe(std::string text) { effects->push_back(Observation{.text = std::move(text)}); }
 
   CoordinatorOptions options;
   FenceSource fences;
   std::vector<RankRecord> ranks;
+  std::uint32_t able_count = 0;      ///< Ranks that are live or may still come.
+  std::uint32_t draining_count = 0;  ///< Of these.
   std::map<std::uint64_t, StepRecord> steps;
-  std::uint64_t claim_count = 0;
+  std::vector<StepRecord*> open_steps;  ///< And some that have ended since one was opened.
   std::optional<Failure> job_failure;
+
+  // Room that is used again.
+  std::vector<LeaseTable::Slot> slots;
+  std::vector<std::uint32_t> silent_ranks;
+  std::vector<std::uint64_t> abandoned_units;
+  std::uint32_t judged_count = 0;
 
   // Of the event in hand.
   Instant now = {};

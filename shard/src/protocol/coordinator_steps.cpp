@@ -36,7 +36,7 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
   if (step.fingerprint != enter.fingerprint) {
     Failure failure = disagreement(step, from.rank, enter);
     if (step.open()) {
-      step.participants[from.rank] = {.incarnation = from.incarnation};
+      step.participants[from.rank].incarnation = from.incarnation;
       fail_step(step, std::move(failure));
     } else {
       send(from.rank, StepFailed{.step = step.number, .failure = std::move(failure)});
@@ -54,12 +54,13 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
   if (step.granting()) {
     advance_stage(step);  // Nothing may be left to accept of a step that was restored.
   }
-  if (first_time) {
-    step.participants[from.rank] = {.incarnation = from.incarnation};
-  }
   if (!step.open()) {
     announce_end(step, from.rank);
     return;
+  }
+  if (first_time) {
+    step.participants[from.rank].incarnation = from.incarnation;
+    count_in(step, from.rank);
   }
   if (step.granting()) {
     announce_start(step, from.rank);
@@ -68,16 +69,27 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
   serve(step);
 }
 
+StepRecord& Coordinator::State::add_step(const StepOpened& opened) {
+  StepRecord& step = steps.insert_or_assign(opened.step, StepRecord{}).first->second;
+  step.number = opened.step;
+  step.fingerprint = opened.fingerprint;
+  step.description = opened.description;
+  step.participants.resize(ranks.size());
+  step.claims = ClaimList(static_cast<std::uint32_t>(ranks.size()));
+  std::erase_if(open_steps,
+                [&step](const StepRecord* other) { return other == &step || !other->open(); });
+  open_steps.push_back(&step);
+  return step;
+}
+
 void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
-  StepRecord& step = steps.insert_or_assign(enter.step, StepRecord{}).first->second;
-  step.number = enter.step;
-  step.fingerprint = enter.fingerprint;
-  step.description = enter.description;
+  const StepOpened opened{enter.step, enter.fingerprint, enter.description};
+  StepRecord& step = add_step(opened);
   step.first_rank = from.rank;
   step.patience_end = now + options.plan_patience;
-  step.participants.resize(ranks.size());
-  step.participants[from.rank] = {.incarnation = from.incarnation};
-  persist<StepOpened>([&] { return StepOpened{step.number, step.fingerprint, step.description}; });
+  step.participants[from.rank].incarnation = from.incarnation;
+  count_in(step, from.rank);
+  persist<StepOpened>([&] { return opened; });
   advance_planning(step);
 }
 
@@ -87,7 +99,6 @@ void Coordinator::State::advance_planning(StepRecord& step) {
     return;
   }
   bool all_declined = true;
-  bool lower_may_enter = false;
   for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
     if (!live(rank) && !may_still_come(rank)) {
       continue;
@@ -97,8 +108,10 @@ void Coordinator::State::advance_planning(StepRecord& step) {
     }
     all_declined = false;
     if (!entered(step, rank)) {
-      lower_may_enter = true;
-    } else if (!lower_may_enter || now >= step.patience_end) {
+      if (now < step.patience_end) {
+        return;
+      }
+    } else {
       step.planner = {.rank = rank, .incarnation = ranks[rank].incarnation};
       send(rank, MakePlan{.step = step.number});
       return;
@@ -140,6 +153,7 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
       announce_start(step, rank);
     }
   }
+  check_devices(step);
   advance_stage(step);
   serve(step);
 }
@@ -152,15 +166,38 @@ void Coordinator::State::adopt_plan(StepRecord& step, const PlanReady& ready) {
                     .ordered_batch_shard_count = ready.ordered_batch_shard_count};
   step.partition_count = ready.partition_count;
   step.results.resize(ready.partition_count);
-  std::vector<std::uint64_t> weights(step.map_units.unit_count());
+  begin_map(step, ready);
+}
+
+void Coordinator::State::begin_map(StepRecord& step, const PlanReady& ready) {
+  const MapUnits& units = step.map_units;
+  std::vector<UnitTraits> traits(units.unit_count());
   for (std::uint64_t id = 0; id < ready.shards.size(); ++id) {
-    weights[id / step.map_units.shards_per_unit()] += ready.shards[id].weight;
-    step.weight += ready.shards[id].weight;
+    const ShardEntry& shard = ready.shards[id];
+    UnitTraits& unit = traits[id / units.shards_per_unit()];
+    if (id % units.shards_per_unit() == 0) {
+      unit.place = shard.place;
+      unit.priority = shard.priority;
+    }
+    unit.weight += shard.weight;
+    unit.needs_device =
+        unit.needs_device || (shard.place.kind == PlaceKind::kDevice && !shard.has_cpu_body);
+    step.weight += shard.weight;
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
-  step.shards = LeaseTable(std::move(weights), rank_count);
-  step.partitions = LeaseTable(std::vector<std::uint64_t>(ready.partition_count), rank_count);
+  step.shards = LeaseTable(traits, rank_count);
+  step.partitions = LeaseTable(std::vector<UnitTraits>(ready.partition_count), rank_count);
   step.phase = Phase::kMap;
+  for (std::uint32_t rank = 0; rank < rank_count; ++rank) {
+    place_rank(step, rank);
+  }
+  if (options.only_shard && *options.only_shard < units.shard_count) {
+    const std::uint64_t unit = *options.only_shard / units.shards_per_unit();
+    step.shards.give_up_all_but(unit);
+    step.skipped_shard_count = units.shard_count - units.shards_of(unit).count();
+    observe("step " + std::to_string(step.number) + " runs " + step.name_of(Stage::kMap, unit) +
+            " only, of " + std::to_string(units.shard_count));
+  }
 }
 
 void Coordinator::State::receive(Holder from, const PlanFailed& failed) {
@@ -210,12 +247,13 @@ void Coordinator::State::announce_end(const StepRecord& step, std::uint32_t rank
   send(rank, StepDone{.step = step.number,
                       .partitions = step.results,
                       .shard_count = step.map_units.shard_count,
-                      .input_bytes = step.input_bytes});
+                      .input_bytes = step.input_bytes,
+                      .skipped_shard_count = step.skipped_shard_count});
 }
 
 /// Goes on to the merge stage, and to the end, when there is nothing left to accept.
 void Coordinator::State::advance_stage(StepRecord& step) {
-  if (step.phase == Phase::kMap && step.shards.all_accepted()) {
+  if (step.phase == Phase::kMap && step.shards.all_settled()) {
     if (!options.mutations.merge_in_order_of_reports) {
       std::stable_sort(step.partials.begin(), step.partials.end(),
                        [](const PartialRecord& a, const PartialRecord& b) {
@@ -223,11 +261,14 @@ void Coordinator::State::advance_stage(StepRecord& step) {
                        });
     }
     step.phase = Phase::kMerge;
-    for (Participant& participant : step.participants) {
-      participant.told_to_wait = false;
+    for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+      step.participants[rank].told_to_wait = false;
+      place_rank(step, rank);
     }
+    step.next_late_check = Instant::min();
+    step.claims.wake_all();
   }
-  if (step.phase == Phase::kMerge && step.partitions.all_accepted()) {
+  if (step.phase == Phase::kMerge && step.partitions.all_settled()) {
     finish_step(step);
   }
 }
@@ -264,6 +305,10 @@ void Coordinator::State::close_step(StepRecord& step) {
   step.planner = {};
   step.shards = {};
   step.partitions = {};
+  step.digests.clear();
+  if (options.fast_forward) {
+    step.participants = {};
+  }
 }
 
 void Coordinator::State::release_plan(const BlobHandle& plan,
@@ -285,7 +330,8 @@ std::string StepRecord::name_of(Stage stage_of_unit, std::uint64_t unit) const {
 }
 
 bool Coordinator::State::entered(const StepRecord& step, std::uint32_t rank) const {
-  return live(rank) && step.participants[rank].incarnation == ranks[rank].incarnation;
+  return live(rank) && rank < step.participants.size() &&
+         step.participants[rank].incarnation == ranks[rank].incarnation;
 }
 
 StepRecord* Coordinator::State::find_open(std::uint64_t number) {

@@ -1,176 +1,466 @@
 #include "protocol/lease_table.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include <pinion/core/assert.hpp>
 
 namespace pinion::protocol {
+namespace {
 
-LeaseTable::LeaseTable(std::vector<std::uint64_t> weights, std::uint32_t rank_count)
-    : units_(weights.size()), unit_at_(weights.size()), leased_counts_(rank_count) {
-  std::iota(unit_at_.begin(), unit_at_.end(), std::uint64_t{0});
-  std::stable_sort(unit_at_.begin(), unit_at_.end(), [&weights](std::uint64_t a, std::uint64_t b) {
-    return weights[a] > weights[b];
-  });
-  for (std::uint64_t position = 0; position < unit_at_.size(); ++position) {
-    const std::uint64_t unit = unit_at_[position];
-    units_[unit].weight = weights[unit];
-    units_[unit].queue_position = position;
-    queue_.insert(queue_.end(), position);
+constexpr std::uint64_t kUnitsPerWord = 64;
+
+}  // namespace
+
+LeaseTable::LeaseTable(std::span<const UnitTraits> units, std::uint32_t rank_count)
+    : queue_(units, rank_count),
+      accepted_((units.size() + kUnitsPerWord - 1) / kUnitsPerWord),
+      ranks_(rank_count) {
+  queue_.put_all();
+}
+
+LeaseTable::Slot LeaseTable::find(const Lease& lease, Holder holder) const {
+  const auto slot =
+      static_cast<Slot>(lease.fence.counter & ((std::uint64_t{1} << FenceSource::kSlotBits) - 1));
+  if (slot >= records_.size()) {
+    return kNone;
   }
+  const Record& record = records_[slot];
+  return record.state != RecordState::kFree && record.counter == lease.fence.counter &&
+                 record.unit == lease.unit && record.holder == holder
+             ? slot
+             : kNone;
 }
 
 Standing LeaseTable::standing(const Lease& lease, Holder holder) const {
-  if (lease.unit >= units_.size()) {
-    return Standing::kForeign;
+  if (find(lease, holder) != kNone) {
+    return Standing::kHeld;
   }
-  const Unit& unit = units_[lease.unit];
-  if (unit.state == UnitState::kAccepted) {
-    return Standing::kAccepted;
-  }
-  const bool newest = unit.fence_counter == lease.fence.counter && unit.fence_counter != 0;
-  return newest && unit.holder == holder ? Standing::kHeld : Standing::kForeign;
+  return lease.unit < queue_.size() && is_accepted(lease.unit) ? Standing::kAccepted
+                                                               : Standing::kForeign;
 }
 
-std::vector<Lease> LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fences) {
-  std::vector<Lease> leases;
-  bool has_suspect = holds_suspect(holder.rank);
-  for (auto at = queue_.begin();
-       at != queue_.end() && leases.size() < terms.unit_count_max && !has_suspect;) {
-    const std::uint64_t id = unit_at_[*at];
-    // A unit that a rank died with is run alone, so that the next death shows which one it was.
-    const bool suspect = units_[id].death_count > 0;
-    if (kept_from(holder.rank, id) ||
-        (suspect && (!leases.empty() || leased_counts_[holder.rank] > 0))) {
+void LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fences,
+                       std::vector<Lease>& leases) {
+  if (ranks_[holder.rank].alone_count > 0) {
+    return;
+  }
+  grant_troubled(holder, terms, fences, leases);
+  while (leases.size() < terms.unit_count_max && ranks_[holder.rank].alone_count == 0 &&
+         slots_are_left()) {
+    const std::uint32_t position = queue_.take(holder.rank);
+    if (position == queue_.size()) {
+      return;
+    }
+    leases.push_back(make(position, holder, terms, fences));
+  }
+}
+
+/// What failed before comes first: the step cannot end without it. A unit that a rank died with is
+/// run alone, so that the next death shows which one it was.
+void LeaseTable::grant_troubled(Holder holder, const GrantTerms& terms, FenceSource& fences,
+                                std::vector<Lease>& leases) {
+  const auto may_have = [&](std::uint32_t position) {
+    return queue_.may_run(holder.rank, position) && !kept_from(holder.rank, position);
+  };
+  if (ranks_[holder.rank].live_count == 0 && leases.empty() && terms.unit_count_max > 0) {
+    const auto found = std::find_if(suspects_.begin(), suspects_.end(), may_have);
+    if (found != suspects_.end()) {
+      const std::uint32_t position = *found;
+      suspects_.erase(found);
+      leases.push_back(make(position, holder, terms, fences));
+      return;
+    }
+  }
+  for (auto at = retries_.begin();
+       at != retries_.end() && leases.size() < terms.unit_count_max && slots_are_left();) {
+    if (!may_have(*at)) {
       ++at;
       continue;
     }
-    has_suspect = suspect;
-    at = queue_.erase(at);
-    shunned_.erase(id);
-    Unit& unit = units_[id];
-    const Fence fence = fences.next();
-    unit.state = UnitState::kLeased;
-    unit.fence_counter = fence.counter;
-    unit.holder = holder;
-    unit.expires = terms.expires;
-    expiries_.emplace(terms.expires, id);
-    ++leased_counts_[holder.rank];
-    leases.push_back({.unit = id, .fence = fence, .attempt = unit.failure_count + 1});
+    const std::uint32_t position = *at;
+    at = retries_.erase(at);
+    leases.push_back(make(position, holder, terms, fences));
   }
-  return leases;
 }
 
-bool LeaseTable::holds_suspect(std::uint32_t rank) const {
-  return std::any_of(expiries_.begin(), expiries_.end(), [&](const auto& entry) {
-    const Unit& unit = units_[entry.second];
-    return unit.holder.rank == rank && unit.death_count > 0;
-  });
+Lease LeaseTable::grant_second(Slot first, Holder holder, const GrantTerms& terms,
+                               FenceSource& fences) {
+  const std::uint32_t position = records_[first].position;
+  PINION_ASSERT(!records_[first].has_twin && records_[first].holder.rank != holder.rank);
+  const Lease lease = make(position, holder, terms, fences);
+  const Slot second = find(lease, holder);
+  records_[first].has_twin = true;
+  records_[second].has_twin = true;
+  seconds_[position] = {first, second};
+  queue_.set_mark_at(position);
+  return lease;
 }
 
-void LeaseTable::extend(std::uint64_t unit, Instant expires) {
-  Unit& extended = units_[unit];
-  if (extended.state == UnitState::kWaiting) {
-    queue_.erase(extended.queue_position);
-    extended.state = UnitState::kLeased;
-    ++leased_counts_[extended.holder.rank];
+Lease LeaseTable::make(std::uint32_t position, Holder holder, const GrantTerms& terms,
+                       FenceSource& fences) {
+  if (!lapsed_.empty()) {
+    if (const auto lapsed = lapsed_.find(position); lapsed != lapsed_.end()) {
+      drop(lapsed->second);
+    }
+  }
+  Slot slot = static_cast<Slot>(records_.size());
+  if (free_.empty()) {
+    records_.emplace_back();
   } else {
-    expiries_.erase({extended.expires, unit});
+    slot = free_.back();
+    free_.pop_back();
   }
-  extended.expires = std::max(extended.expires, expires);
-  expiries_.emplace(extended.expires, unit);
+  Record& record = records_[slot];
+  const Fence fence = fences.next(slot);
+  OfRank& rank = ranks_[holder.rank];
+  const std::uint32_t unit = queue_.unit_at(position);
+  record = {.counter = fence.counter,
+            .granted = terms.now,
+            .position = position,
+            .unit = unit,
+            .holder = holder,
+            .next = rank.first,
+            .state = RecordState::kLive};
+  if (rank.first != kNone) {
+    records_[rank.first].previous = slot;
+  }
+  rank.first = slot;
+  ++rank.live_count;
+  ++live_count_;
+  start_time(slot, terms.expires);
+  std::uint32_t attempt = 1;
+  if (const Trouble* trouble = trouble_of(unit); trouble != nullptr) {
+    attempt += trouble->failure_count;
+    record.alone = trouble->suspect;
+    rank.alone_count += record.alone ? 1 : 0;
+  }
+  return {.unit = unit, .fence = fence, .attempt = attempt};
 }
 
-void LeaseTable::accept(std::uint64_t unit) {
-  end_lease(unit);
-  queue_.erase(units_[unit].queue_position);
-  shunned_.erase(unit);
-  if (units_[unit].state != UnitState::kAccepted) {
-    units_[unit].state = UnitState::kAccepted;
-    ++accepted_count_;
+void LeaseTable::extend(Slot slot, Instant expires) {
+  Record& record = records_[slot];
+  if (record.state == RecordState::kLapsed) {
+    stop_waiting(record.position);
+    lapsed_.erase(record.position);
+    record.state = RecordState::kLive;
+    ++live_count_;
+    ++ranks_[record.holder.rank].live_count;
+    ranks_[record.holder.rank].alone_count += record.alone ? 1 : 0;
+  } else {
+    stop_time(slot);
+  }
+  start_time(slot, expires);
+}
+
+void LeaseTable::accept(Slot slot, Instant now) {
+  const Record& record = records_[slot];
+  const std::uint32_t position = record.position;
+  const bool lapsed = record.state == RecordState::kLapsed;
+  profile_.add(now - record.granted, queue_.weight_at(position));
+  if (record.has_twin) {
+    drop_all_of(position);
+  } else {
+    drop(slot);
+  }
+  if (lapsed) {
+    stop_waiting(position);
+  }
+  settle(position);
+}
+
+void LeaseTable::accept_unit(std::uint64_t unit) {
+  const std::uint32_t position = queue_.position_of(static_cast<std::uint32_t>(unit));
+  drop_all_of(position);
+  if (!is_accepted(unit)) {
+    settle(position);
   }
 }
 
-void LeaseTable::give_back(std::uint64_t unit) {
-  end_lease(unit);
-  units_[unit].holder = {};
-  wait(unit);
+void LeaseTable::settle(std::uint32_t position) {
+  const std::uint64_t unit = queue_.unit_at(position);
+  accepted_[unit / kUnitsPerWord] |= std::uint64_t{1} << (unit % kUnitsPerWord);
+  ++accepted_count_;
 }
 
-std::uint32_t LeaseTable::fail(std::uint64_t unit, Instant shunned_until) {
-  const std::uint32_t rank = units_[unit].holder.rank;
-  give_back(unit);
-  shunned_[unit] = {.rank = rank, .until = shunned_until};
-  return ++units_[unit].failure_count;
+void LeaseTable::give_back(Slot slot) {
+  const std::uint32_t position = records_[slot].position;
+  const bool waits_already = records_[slot].state == RecordState::kLapsed;
+  if (drop(slot) && !waits_already) {
+    wait(position);
+  }
 }
 
-std::vector<std::uint64_t> LeaseTable::abandon(std::uint32_t rank) {
-  std::vector<std::uint64_t> abandoned;
-  for (std::uint64_t unit = 0; unit < units_.size(); ++unit) {
-    if (units_[unit].state == UnitState::kLeased && units_[unit].holder.rank == rank) {
-      ++units_[unit].death_count;
-      abandoned.push_back(unit);
+const Trouble& LeaseTable::fail(Slot slot, const FailTerms& terms, const Failure& failure) {
+  const std::uint32_t position = records_[slot].position;
+  const std::uint32_t rank = records_[slot].holder.rank;
+  const bool lapsed = records_[slot].state == RecordState::kLapsed;
+  const bool waits_next = drop(slot);
+  if (lapsed) {
+    stop_waiting(position);
+  }
+  Trouble& trouble = trouble_at(position);
+  ++trouble.failure_count;
+  trouble.last = failure;
+  const auto ranks_end = trouble.ranks.begin() + trouble.rank_count;
+  if (trouble.rank_count < trouble.ranks.size() &&
+      std::find(trouble.ranks.begin(), ranks_end, rank) == ranks_end) {
+    trouble.ranks[trouble.rank_count++] = rank;
+  }
+  kept_.erase({trouble.kept_until, position});
+  trouble.kept_rank = rank;
+  trouble.kept_until = std::max(terms.kept_until, terms.ready_at);
+  if (trouble.kept_until > terms.now) {
+    kept_.emplace(trouble.kept_until, position);
+  } else {
+    trouble.kept_until = Instant::min();
+  }
+  trouble.ready_at = terms.ready_at > terms.now ? terms.ready_at : Instant::min();
+  if (waits_next) {
+    wait(position);
+  }
+  return trouble;
+}
+
+void LeaseTable::give_up(std::uint64_t unit) {
+  const std::uint32_t position = queue_.position_of(static_cast<std::uint32_t>(unit));
+  drop_all_of(position);
+  trouble_at(position).given_up = true;
+  ++given_up_count_;
+}
+
+void LeaseTable::give_up_all_but(std::uint64_t unit) {
+  const std::uint32_t kept = queue_.position_of(static_cast<std::uint32_t>(unit));
+  for (std::uint32_t position = 0; position < queue_.size(); ++position) {
+    if (position != kept) {
+      queue_.remove(position);
+    }
+  }
+  given_up_count_ = queue_.size() - 1;
+}
+
+void LeaseTable::abandon(std::uint32_t rank, std::vector<std::uint64_t>& units) {
+  const bool alone = ranks_[rank].live_count == 1;
+  for (Slot slot = ranks_[rank].first; slot != kNone; slot = records_[slot].next) {
+    const Record& record = records_[slot];
+    if (record.state == RecordState::kLive) {
+      Trouble& trouble = trouble_at(record.position);
+      trouble.suspect = true;
+      ++trouble.death_count;
+      trouble.alone_death_count += alone ? 1 : 0;
+      units.push_back(record.unit);
     }
   }
   withdraw(rank);
-  return abandoned;
+  std::sort(units.begin(), units.end());
 }
 
 void LeaseTable::withdraw(std::uint32_t rank) {
-  for (std::uint64_t unit = 0; unit < units_.size(); ++unit) {
-    if (units_[unit].state != UnitState::kAccepted && units_[unit].holder.rank == rank &&
-        units_[unit].holder.incarnation != 0) {
-      give_back(unit);
-    }
+  while (ranks_[rank].first != kNone) {
+    give_back(ranks_[rank].first);
   }
 }
 
-std::vector<std::uint32_t> LeaseTable::expire(Instant now) {
-  std::vector<std::uint32_t> ranks;
-  while (!expiries_.empty() && expiries_.begin()->first <= now) {
-    const std::uint64_t unit = expiries_.begin()->second;
-    ranks.push_back(units_[unit].holder.rank);
-    end_lease(unit);
-    wait(unit);
+void LeaseTable::expire(Instant now, std::vector<std::uint32_t>& ranks) {
+  while (soonest_ != kNone && records_[soonest_].expires <= now) {
+    const Slot slot = soonest_;
+    Record& record = records_[slot];
+    ranks.push_back(record.holder.rank);
+    if (record.has_twin) {
+      drop(slot);
+      continue;
+    }
+    stop_time(slot);
+    count_out(record);
+    record.state = RecordState::kLapsed;
+    lapsed_[record.position] = slot;
+    wait(record.position);
   }
-  std::erase_if(shunned_, [now](const auto& entry) { return entry.second.until <= now; });
-  return ranks;
+  while (!delayed_.empty() && delayed_.begin()->first <= now) {
+    const std::uint32_t position = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    trouble_at(position).ready_at = Instant::min();
+    wait(position);
+  }
+  while (!kept_.empty() && kept_.begin()->first <= now) {
+    trouble_at(kept_.begin()->second).kept_until = Instant::min();
+    kept_.erase(kept_.begin());
+    ++return_count_;
+  }
 }
 
 Instant LeaseTable::next_deadline() const noexcept {
-  Instant deadline = expiries_.empty() ? Instant::max() : expiries_.begin()->first;
-  for (const auto& [unit, shunned] : shunned_) {
-    deadline = std::min(deadline, shunned.until);
+  Instant deadline = soonest_ == kNone ? Instant::max() : records_[soonest_].expires;
+  for (const auto* times : {&delayed_, &kept_}) {
+    if (!times->empty()) {
+      deadline = std::min(deadline, times->begin()->first);
+    }
   }
   return deadline;
 }
 
-void LeaseTable::forget(std::uint32_t rank) {
-  std::erase_if(expiries_, [this, rank](const std::pair<Instant, std::uint64_t>& expiry) {
-    return units_[expiry.second].holder.rank == rank;
-  });
+LeaseTable::Straggler LeaseTable::find_straggler(std::uint32_t helper, Instant now,
+                                                 Duration least) const {
+  constexpr std::uint64_t kEnough = 3;  // What fewer units took says too little.
+  constexpr double kLateFactor = 1.5;
+  Straggler found;
+  if (profile_.count() < kEnough) {
+    found.next = now;
+    return found;
+  }
+  const double usual_rate = profile_.third_quartile();
+  double worst = 0;
+  for (Slot slot = soonest_; slot != kNone; slot = records_[slot].later) {
+    const Record& record = records_[slot];
+    if (record.has_twin || record.alone || record.holder.rank == helper ||
+        !queue_.may_run(helper, record.position)) {
+      continue;
+    }
+    const Duration limit = std::max(
+        DurationProfile::expected(usual_rate * kLateFactor, queue_.weight_at(record.position)),
+        least);
+    const Duration run = now - record.granted;
+    if (run < limit) {
+      found.next = std::min(found.next, record.granted + limit);
+      continue;
+    }
+    const double lateness = static_cast<double>(run.count()) / static_cast<double>(limit.count());
+    if (lateness > worst) {
+      worst = lateness;
+      found.slot = slot;
+    }
+  }
+  return found;
 }
 
-void LeaseTable::end_lease(std::uint64_t unit) {
-  Unit& ended = units_[unit];
-  if (ended.state != UnitState::kLeased) {
+void LeaseTable::forget(std::uint32_t rank) {
+  for (Slot slot = ranks_[rank].first; slot != kNone; slot = records_[slot].next) {
+    stop_time(slot);
+  }
+}
+
+bool LeaseTable::drop(Slot slot) {
+  Record& record = records_[slot];
+  stop_time(slot);
+  if (record.state == RecordState::kLive) {
+    count_out(record);
+  } else {
+    lapsed_.erase(record.position);
+  }
+  (record.previous == kNone ? ranks_[record.holder.rank].first : records_[record.previous].next) =
+      record.next;
+  if (record.next != kNone) {
+    records_[record.next].previous = record.previous;
+  }
+  const bool had_twin = record.has_twin;
+  if (had_twin) {
+    const auto pair = seconds_.find(record.position);
+    const Slot twin = pair->second.first == slot ? pair->second.second : pair->second.first;
+    records_[twin].has_twin = false;
+    seconds_.erase(pair);
+    ++return_count_;
+  }
+  record.state = RecordState::kFree;
+  record.counter = 0;
+  free_.push_back(slot);
+  return !had_twin;
+}
+
+/// Ends whatever leases the unit has, and its waiting.
+void LeaseTable::drop_all_of(std::uint32_t position) {
+  if (const auto pair = seconds_.find(position); pair != seconds_.end()) {
+    const auto [first, second] = pair->second;
+    drop(first);
+    drop(second);
     return;
   }
-  expiries_.erase({ended.expires, unit});
-  PINION_ASSERT(leased_counts_[ended.holder.rank] > 0);
-  --leased_counts_[ended.holder.rank];
-  ended.state = UnitState::kWaiting;
+  if (const auto lapsed = lapsed_.find(position); lapsed != lapsed_.end()) {
+    drop(lapsed->second);
+  }
+  for (Record& record : records_) {
+    if (record.state == RecordState::kLive && record.position == position) {
+      drop(static_cast<Slot>(&record - records_.data()));
+      return;
+    }
+  }
+  stop_waiting(position);
 }
 
-void LeaseTable::wait(std::uint64_t unit) {
-  units_[unit].state = UnitState::kWaiting;
-  queue_.insert(units_[unit].queue_position);
+/// Times of expiry come in order, so the latest is always the last.
+void LeaseTable::start_time(Slot slot, Instant expires) {
+  Record& record = records_[slot];
+  record.expires = latest_ == kNone ? expires : std::max(expires, records_[latest_].expires);
+  record.sooner = latest_;
+  record.later = kNone;
+  record.is_timed = true;
+  (latest_ == kNone ? soonest_ : records_[latest_].later) = slot;
+  latest_ = slot;
 }
 
-bool LeaseTable::kept_from(std::uint32_t rank, std::uint64_t unit) const {
-  const auto shunned = shunned_.find(unit);
-  return shunned != shunned_.end() && shunned->second.rank == rank;
+void LeaseTable::stop_time(Slot slot) {
+  Record& record = records_[slot];
+  if (!record.is_timed) {
+    return;
+  }
+  (record.sooner == kNone ? soonest_ : records_[record.sooner].later) = record.later;
+  (record.later == kNone ? latest_ : records_[record.later].sooner) = record.sooner;
+  record.is_timed = false;
+}
+
+void LeaseTable::count_out(const Record& record) {
+  OfRank& rank = ranks_[record.holder.rank];
+  PINION_ASSERT(rank.live_count > 0 && live_count_ > 0);
+  --rank.live_count;
+  --live_count_;
+  rank.alone_count -= record.alone ? 1 : 0;
+}
+
+void LeaseTable::wait(std::uint32_t position) {
+  queue_.set_mark_at(position);
+  ++return_count_;
+  const Trouble* const trouble = trouble_of(queue_.unit_at(position));
+  if (trouble == nullptr) {
+    queue_.put(position);
+  } else if (trouble->ready_at != Instant::min()) {
+    delayed_.emplace(trouble->ready_at, position);
+  } else {
+    (trouble->suspect ? suspects_ : retries_).insert(position);
+  }
+}
+
+void LeaseTable::stop_waiting(std::uint32_t position) {
+  if (queue_.waits(position)) {
+    queue_.remove(position);
+  } else if (const Trouble* const trouble = trouble_of(queue_.unit_at(position))) {
+    suspects_.erase(position);
+    retries_.erase(position);
+    delayed_.erase({trouble->ready_at, position});
+  }
+}
+
+/// Precondition: the unit does not wait among those without trouble.
+Trouble& LeaseTable::trouble_at(std::uint32_t position) {
+  return troubles_[queue_.unit_at(position)];
+}
+
+const Trouble* LeaseTable::trouble_of(std::uint64_t unit) const {
+  if (troubles_.empty()) {
+    return nullptr;
+  }
+  const auto found = troubles_.find(unit);
+  return found == troubles_.end() ? nullptr : &found->second;
+}
+
+bool LeaseTable::kept_from(std::uint32_t rank, std::uint32_t position) const {
+  const Trouble* const trouble = trouble_of(queue_.unit_at(position));
+  return trouble != nullptr && trouble->kept_rank == rank && trouble->kept_until != Instant::min();
+}
+
+bool LeaseTable::slots_are_left() const noexcept {
+  return !free_.empty() || records_.size() < (std::size_t{1} << FenceSource::kSlotBits);
+}
+
+std::size_t LeaseTable::queue_memory_bytes() const noexcept {
+  return queue_.memory_bytes() + accepted_.capacity() * sizeof(std::uint64_t);
 }
 
 }  // namespace pinion::protocol

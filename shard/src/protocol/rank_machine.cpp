@@ -36,6 +36,7 @@ struct RankMachine::State {
   void on(const StepDone& done);
   void on(const StepFailed& failed);
   void on(const JobFailed& failed);
+  void on(const Registered& registered);
   /// Messages that only ranks send.
   template <class Body>
   void on(const Body&) {}
@@ -64,6 +65,10 @@ struct RankMachine::State {
   std::map<std::uint64_t, HeldLease> shards;  // By unit.
   std::map<std::uint64_t, HeldLease> partitions;
   bool claim_open = false;
+  bool draining = false;
+  std::uint64_t unit_count_done = 0;
+  std::uint64_t input_bytes = 0;
+  std::vector<std::string> observations;
   Duration lease_duration = {};
   Instant next_heartbeat = Instant::max();
   Instant last_heartbeat = {};
@@ -82,6 +87,9 @@ RankMachine::~RankMachine() = default;
 
 void RankMachine::start(Instant now, RankEffects& effects) {
   static_cast<void>(state_->begin(now, effects));
+  if (state_->options.registration) {
+    effects.push_back(SendMessage{*state_->options.registration});
+  }
   effects.push_back(SendMessage{state_->enter});
 }
 
@@ -139,6 +147,8 @@ void RankMachine::batch_sealed(Report report, Instant now, RankEffects& effects)
                   [&](const Lease& lease) { return state_->holds(report.stage, lease); });
   if (all_ours) {
     state_->forget(report.stage, report.batch);
+    state_->unit_count_done += report.batch.size();
+    state_->input_bytes += report.input_bytes;
     effects.push_back(SendMessage{std::move(report)});
   } else {
     const Stage stage = report.stage;
@@ -192,6 +202,17 @@ void RankMachine::tick(Instant now, RankEffects& effects) {
     state_->beat();
   }
   state_->claim();
+}
+
+void RankMachine::drain(std::string reason, Instant now, RankEffects& effects) {
+  if (!state_->begin(now, effects) || std::exchange(state_->draining, true)) {
+    return;
+  }
+  effects.push_back(SendMessage{Drain{.reason = std::move(reason)}});
+}
+
+void RankMachine::observe(std::string text) {
+  state_->observations.push_back(std::move(text));
 }
 
 Instant RankMachine::next_deadline() const noexcept {
@@ -298,6 +319,13 @@ void RankMachine::State::on(const JobFailed& failed) {
   finish({.failure = failed.failure, .done = {}, .job_failed = true});
 }
 
+/// The job takes another process for this rank.
+void RankMachine::State::on(const Registered& registered) {
+  if (registered.failure.code != ErrorCode::kOk) {
+    finish({.failure = registered.failure, .done = {}, .job_failed = true});
+  }
+}
+
 void RankMachine::State::finish(StepFinished end) {
   finished = true;
   shards.clear();
@@ -324,7 +352,7 @@ void RankMachine::State::drop_overdue() {
 
 void RankMachine::State::claim() {
   const std::size_t count = held_count();
-  if (!started || claim_open || (count > 0 && count * 2 >= options.lease_count_max)) {
+  if (!started || draining || claim_open || (count > 0 && count * 2 >= options.lease_count_max)) {
     return;
   }
   claim_open = true;
@@ -342,7 +370,11 @@ void RankMachine::State::beat() {
     return;
   }
   last_heartbeat = now;
-  Heartbeat heartbeat{.step = enter.step, .sent_ns = now.time_since_epoch().count()};
+  Heartbeat heartbeat{.step = enter.step,
+                      .sent_ns = now.time_since_epoch().count(),
+                      .unit_count_done = unit_count_done,
+                      .input_bytes = input_bytes,
+                      .observations = std::exchange(observations, {})};
   for (const auto* leases : {&shards, &partitions}) {
     for (const auto& [unit, lease] : *leases) {
       heartbeat.held.push_back(lease.lease);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "journal_generated.h"
+#include "protocol/shard_traits.hpp"
 
 namespace pinion::protocol {
 namespace {
@@ -47,10 +48,13 @@ auto write(FlatBufferBuilder& to, const StepOpened& from) {
 auto write(FlatBufferBuilder& to, const StepPlanned& from) {
   const PlanReady& ready = from.ready;
   const schema::BlobHandle plan = write(ready.plan);
+  const std::vector<std::uint8_t> traits = pack_traits(ready.shards);
   return schema::CreateStepPlanned(
       to,
-      schema::CreatePlanReady(to, ready.step, &plan, ready.partition_count, write(to, ready.shards),
-                              write(to, ready.streams), ready.ordered_batch_shard_count));
+      schema::CreatePlanReady(
+          to, ready.step, &plan, ready.partition_count, write(to, ready.shards),
+          write(to, ready.streams), ready.ordered_batch_shard_count,
+          traits.empty() ? Offset<flatbuffers::Vector<std::uint8_t>>() : to.CreateVector(traits)));
 }
 
 auto write(FlatBufferBuilder& to, const UnitsAccepted& from) {
@@ -177,12 +181,18 @@ Record read(Reader& to, const schema::StepPlanned& from) {
   }
   const schema::PlanReady& ready = *from.ready();
   to.require(ready.partition_count() <= kPartitionCountMax, "more partitions than a step may have");
-  return StepPlanned{.ready = {.step = ready.step(),
-                               .plan = to.value(ready.plan()),
-                               .partition_count = ready.partition_count(),
-                               .shards = to.values(ready.shards()),
-                               .streams = to.values(ready.streams()),
-                               .ordered_batch_shard_count = ready.ordered_batch_shard_count()}};
+  StepPlanned planned{.ready = {.step = ready.step(),
+                                .plan = to.value(ready.plan()),
+                                .partition_count = ready.partition_count(),
+                                .shards = to.values(ready.shards()),
+                                .streams = to.values(ready.streams()),
+                                .ordered_batch_shard_count = ready.ordered_batch_shard_count()}};
+  if (const auto* traits = ready.shard_traits()) {
+    const char* const problem =
+        unpack_traits({traits->data(), traits->size()}, planned.ready.shards);
+    to.require(problem == nullptr, problem);
+  }
+  return planned;
 }
 
 Record read(Reader& to, const schema::UnitsAccepted& from) {

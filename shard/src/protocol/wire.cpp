@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "job_generated.h"
+#include "protocol/shard_traits.hpp"
 
 namespace pinion::protocol {
 namespace {
@@ -25,6 +26,14 @@ schema::Lease write(const Lease& lease) {
   return {lease.unit, schema::Fence(lease.fence.counter, lease.fence.epoch), lease.attempt};
 }
 
+schema::ProcessId write(const ProcessId& process) {
+  return {process.high, process.low};
+}
+
+schema::Place write(const Place& place) {
+  return {place.host, place.index, static_cast<std::uint8_t>(place.kind)};
+}
+
 schema::ShardEntry write(const ShardEntry& shard) {
   return {shard.weight, shard.place.host, shard.place.index,
           static_cast<std::uint8_t>(shard.place.kind)};
@@ -40,6 +49,13 @@ auto write(FlatBufferBuilder& to, const std::vector<Value>& values) {
   return to.CreateVectorOfStructs(written);
 }
 
+/// Nothing when no shard has traits of its own.
+Offset<flatbuffers::Vector<std::uint8_t>> write_traits(FlatBufferBuilder& to,
+                                                       const std::vector<ShardEntry>& shards) {
+  const std::vector<std::uint8_t> traits = pack_traits(shards);
+  return traits.empty() ? Offset<flatbuffers::Vector<std::uint8_t>>() : to.CreateVector(traits);
+}
+
 Offset<schema::Failure> write(FlatBufferBuilder& to, const Failure& failure) {
   return schema::CreateFailure(to, static_cast<std::uint8_t>(failure.code),
                                to.CreateString(failure.text));
@@ -53,7 +69,8 @@ auto write(FlatBufferBuilder& to, const EnterStep& from) {
 auto write(FlatBufferBuilder& to, const PlanReady& from) {
   const schema::BlobHandle plan = write(from.plan);
   return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
-                                 write(to, from.streams), from.ordered_batch_shard_count);
+                                 write(to, from.streams), from.ordered_batch_shard_count,
+                                 write_traits(to, from.shards));
 }
 
 auto write(FlatBufferBuilder& to, const PlanFailed& from) {
@@ -65,7 +82,12 @@ auto write(FlatBufferBuilder& to, const Claim& from) {
 }
 
 auto write(FlatBufferBuilder& to, const Heartbeat& from) {
-  return schema::CreateHeartbeat(to, from.step, from.sent_ns, write(to, from.held));
+  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> observations;
+  if (!from.observations.empty()) {
+    observations = to.CreateVectorOfStrings(from.observations);
+  }
+  return schema::CreateHeartbeat(to, from.step, from.sent_ns, write(to, from.held),
+                                 from.unit_count_done, from.input_bytes, observations);
 }
 
 auto write(FlatBufferBuilder& to, const Report& from) {
@@ -100,7 +122,8 @@ auto write(FlatBufferBuilder& to, const StepStarted& from) {
 
 auto write(FlatBufferBuilder& to, const Grant& from) {
   return schema::CreateGrant(to, from.step, number_of(from.stage), from.unit_count_left,
-                             from.lease_duration.count(), write(to, from.leases));
+                             from.lease_duration.count(), write(to, from.leases),
+                             from.second_attempt);
 }
 
 auto write(FlatBufferBuilder& to, const MergeInputs& from) {
@@ -118,7 +141,7 @@ auto write(FlatBufferBuilder& to, const Verdict& from) {
 
 auto write(FlatBufferBuilder& to, const StepDone& from) {
   return schema::CreateStepDone(to, from.step, write(to, from.partitions), from.shard_count,
-                                from.input_bytes);
+                                from.input_bytes, from.skipped_shard_count);
 }
 
 auto write(FlatBufferBuilder& to, const StepFailed& from) {
@@ -127,6 +150,29 @@ auto write(FlatBufferBuilder& to, const StepFailed& from) {
 
 auto write(FlatBufferBuilder& to, const JobFailed& from) {
   return schema::CreateJobFailed(to, write(to, from.failure));
+}
+
+auto write(FlatBufferBuilder& to, const Register& from) {
+  const schema::ProcessId process = write(from.process);
+  return schema::CreateRegister(to, &process, from.protocol_version, from.topology_digest,
+                                from.capacities.cpu_count, from.capacities.gpu_count,
+                                from.capacities.memory_bytes, write(to, from.places));
+}
+
+auto write(FlatBufferBuilder& to, const Drain& from) {
+  return schema::CreateDrain(to, to.CreateString(from.reason));
+}
+
+auto write(FlatBufferBuilder& to, const Leave& from) {
+  return schema::CreateLeave(to, to.CreateString(from.reason));
+}
+
+auto write(FlatBufferBuilder& to, const Registered& from) {
+  return schema::CreateRegistered(to, write(to, from.failure), from.lease_duration.count());
+}
+
+auto write(FlatBufferBuilder& to, const Drained&) {
+  return schema::CreateDrained(to);
 }
 
 template <class Table>
@@ -193,13 +239,47 @@ class Reader {
             .attempt = from->attempt()};
   }
 
-  ShardEntry value(const schema::ShardEntry* from) {
-    require(from->place_kind() <= static_cast<std::uint8_t>(PlaceKind::kDevice),
+  Place place(std::uint32_t host, std::uint16_t index, std::uint8_t kind) {
+    require(kind <= static_cast<std::uint8_t>(PlaceKind::kDevice),
             "a kind of place that does not exist");
+    return {.kind = static_cast<PlaceKind>(kind), .index = index, .host = host};
+  }
+
+  Place value(const schema::Place* from) {
+    return place(from->host(), from->index(), from->kind());
+  }
+
+  ShardEntry value(const schema::ShardEntry* from) {
     return {.weight = from->weight(),
-            .place = {.kind = static_cast<PlaceKind>(from->place_kind()),
-                      .index = from->place_index(),
-                      .host = from->place_host()}};
+            .place = place(from->place_host(), from->place_index(), from->place_kind())};
+  }
+
+  ProcessId value(const schema::ProcessId* from) {
+    if (from == nullptr) {
+      require(false, "no process where there must be one");
+      return {};
+    }
+    return {.high = from->high(), .low = from->low()};
+  }
+
+  /// Null for none.
+  void add_traits(const flatbuffers::Vector<std::uint8_t>* traits,
+                  std::vector<ShardEntry>& shards) {
+    if (traits == nullptr) {
+      return;
+    }
+    if (const char* problem = unpack_traits({traits->data(), traits->size()}, shards)) {
+      require(false, problem);
+    }
+  }
+
+  std::vector<std::string> texts(
+      const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
+    std::vector<std::string> read;
+    for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
+      read.push_back(text(from->Get(i)));
+    }
+    return read;
   }
 
   template <class Struct>
@@ -237,12 +317,14 @@ Message read(Reader& to, const schema::EnterStep& from) {
 }
 
 Message read(Reader& to, const schema::PlanReady& from) {
-  return PlanReady{.step = from.step(),
-                   .plan = to.value(from.plan()),
-                   .partition_count = to.partition_count(from.partition_count()),
-                   .shards = to.values(from.shards()),
-                   .streams = to.values(from.streams()),
-                   .ordered_batch_shard_count = from.ordered_batch_shard_count()};
+  PlanReady ready{.step = from.step(),
+                  .plan = to.value(from.plan()),
+                  .partition_count = to.partition_count(from.partition_count()),
+                  .shards = to.values(from.shards()),
+                  .streams = to.values(from.streams()),
+                  .ordered_batch_shard_count = from.ordered_batch_shard_count()};
+  to.add_traits(from.shard_traits(), ready.shards);
+  return ready;
 }
 
 Message read(Reader& to, const schema::PlanFailed& from) {
@@ -254,7 +336,12 @@ Message read(Reader&, const schema::Claim& from) {
 }
 
 Message read(Reader& to, const schema::Heartbeat& from) {
-  return Heartbeat{.step = from.step(), .sent_ns = from.sent_ns(), .held = to.values(from.held())};
+  return Heartbeat{.step = from.step(),
+                   .sent_ns = from.sent_ns(),
+                   .held = to.values(from.held()),
+                   .unit_count_done = from.unit_count_done(),
+                   .input_bytes = from.input_bytes(),
+                   .observations = to.texts(from.observations())};
 }
 
 Message read(Reader& to, const schema::Report& from) {
@@ -306,7 +393,8 @@ Message read(Reader& to, const schema::Grant& from) {
                .stage = to.stage(from.stage()),
                .unit_count_left = from.unit_count_left(),
                .lease_duration = to.duration(from.lease_duration_ns()),
-               .leases = to.values(from.leases())};
+               .leases = to.values(from.leases()),
+               .second_attempt = from.second_attempt()};
 }
 
 Message read(Reader& to, const schema::MergeInputs& from) {
@@ -329,7 +417,8 @@ Message read(Reader& to, const schema::StepDone& from) {
   return StepDone{.step = from.step(),
                   .partitions = to.values(from.partitions()),
                   .shard_count = from.shard_count(),
-                  .input_bytes = from.input_bytes()};
+                  .input_bytes = from.input_bytes(),
+                  .skipped_shard_count = from.skipped_shard_count()};
 }
 
 Message read(Reader& to, const schema::StepFailed& from) {
@@ -338,6 +427,33 @@ Message read(Reader& to, const schema::StepFailed& from) {
 
 Message read(Reader& to, const schema::JobFailed& from) {
   return JobFailed{.failure = to.failure(from.failure())};
+}
+
+Message read(Reader& to, const schema::Register& from) {
+  return Register{.process = to.value(from.process()),
+                  .protocol_version = from.protocol_version(),
+                  .topology_digest = from.topology_digest(),
+                  .capacities = {.cpu_count = from.cpu_count(),
+                                 .gpu_count = from.gpu_count(),
+                                 .memory_bytes = from.memory_bytes()},
+                  .places = to.values(from.places())};
+}
+
+Message read(Reader& to, const schema::Drain& from) {
+  return Drain{.reason = to.text(from.reason())};
+}
+
+Message read(Reader& to, const schema::Leave& from) {
+  return Leave{.reason = to.text(from.reason())};
+}
+
+Message read(Reader& to, const schema::Registered& from) {
+  return Registered{.failure = to.failure(from.failure()),
+                    .lease_duration = to.duration(from.lease_duration_ns())};
+}
+
+Message read(Reader&, const schema::Drained&) {
+  return Drained{};
 }
 
 Message read_body(Reader& to, const schema::Message& from) {
@@ -378,6 +494,16 @@ Message read_body(Reader& to, const schema::Message& from) {
       return read(to, *from.body_as_StepFailed());
     case schema::Body::JobFailed:
       return read(to, *from.body_as_JobFailed());
+    case schema::Body::Register:
+      return read(to, *from.body_as_Register());
+    case schema::Body::Drain:
+      return read(to, *from.body_as_Drain());
+    case schema::Body::Leave:
+      return read(to, *from.body_as_Leave());
+    case schema::Body::Registered:
+      return read(to, *from.body_as_Registered());
+    case schema::Body::Drained:
+      return read(to, *from.body_as_Drained());
     case schema::Body::NONE:
       break;
   }

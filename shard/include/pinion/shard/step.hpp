@@ -70,6 +70,7 @@ struct StepOutcome {
   std::vector<Blob> partitions = {};  ///< The same opened; empty where that was not asked for.
   std::uint64_t shard_count = 0;
   std::uint64_t input_bytes = 0;
+  std::uint64_t skipped_shard_count = 0;  ///< Of shard_count: what the answer is without.
 };
 
 /// What a body throws to fail its shard with a code and words of its own choice. Whatever else it

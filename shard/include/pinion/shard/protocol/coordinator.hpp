@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -36,11 +37,28 @@ struct CoordinatorOptions {
   /// How long the lowest rank that has entered a step waits for lower live ranks to enter and plan.
   Duration plan_patience = std::chrono::seconds(2);
 
-  /// A unit that failed this often fails the step.
+  std::uint64_t seed = 0;  ///< Of the job; delays of retries derive from it.
+
+  /// A unit that failed this often, on two ranks where there are two, is given up.
   std::uint32_t attempt_count_max = 4;
 
-  /// A unit that this many ranks were leasing when they died fails the step.
-  std::uint32_t death_count_max = 3;
+  /// A unit is given up that this many ranks held, and nothing else, when they died.
+  std::uint32_t death_count_max = 2;
+
+  /// Most that a unit waits after its first failure, doubled for each one after it, and in all.
+  Duration first_retry_delay_max = std::chrono::milliseconds(50);
+  Duration retry_delay_max = std::chrono::seconds(5);
+
+  /// Whether a step goes on without the shards that are given up, else it fails.
+  bool skip_bad = false;
+
+  /// Steps that have this shard run it and no other.
+  std::optional<std::uint64_t> only_shard = {};
+
+  /// Whether a rank that has nothing to do may try what another one is late with, once that has
+  /// taken half as long again as three quarters of the units did, and this long at least.
+  bool second_attempts = true;
+  Duration late_least = std::chrono::milliseconds(200);
 
   /// Whether what is decided is to outlive the coordinator: see Persist and Coordinator::restore().
   bool journaled = false;
@@ -115,8 +133,38 @@ struct Persist {
   Record record;
 };
 
-using Effect = std::variant<Send, Keep, Release, EndJob, Persist>;
+/// Something that a person should know, in words: a shard that is skipped, a body that is not
+/// deterministic, what a rank has seen.
+struct Observation {
+  std::string text = {};
+};
+
+using Effect = std::variant<Send, Keep, Release, EndJob, Persist, Observation>;
 using Effects = std::vector<Effect>;
+
+enum class MemberState : std::uint8_t {
+  kAlive,
+  kSuspect,       ///< A lease of it ran out, and it has not been heard since.
+  kDisconnected,  ///< No process of it is there, but one may come.
+  kGone,          ///< Dead for good.
+  kDrained,       ///< Ended in good order, or is granted nothing more because it asked for that.
+};
+
+[[nodiscard]] const char* to_string(MemberState state) noexcept;
+
+/// What is known of a rank. A snapshot.
+struct Member {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 0;  ///< 0 before its first process.
+  MemberState state = MemberState::kDisconnected;
+  std::string reason = {};  ///< Why it is in this state, in words.
+  Instant since = {};       ///< When it came to it; of kSuspect, when the lease ran out.
+  bool registered = false;
+  Register registration = {};         ///< What its process has said of itself.
+  std::uint64_t lease_count = 0;      ///< Live ones, of all steps.
+  std::uint64_t unit_count_done = 0;  ///< By its latest heartbeat, of the step it was for.
+  std::uint64_t input_bytes = 0;
+};
 
 /// Where a job stands. A snapshot.
 struct Progress {
@@ -129,14 +177,17 @@ struct Progress {
   std::uint64_t weight_accepted = 0;
   std::uint64_t input_bytes = 0;    ///< Read by the accepted shards; 0 where the input is no bytes.
   std::uint64_t failure_count = 0;  ///< How often a unit of the step had to be run again.
+  std::uint64_t skipped_shard_count = 0;   ///< Given up, or not asked for by only_shard.
+  std::uint64_t second_attempt_count = 0;  ///< Units that a second rank was given too.
 };
 
 /// Decides, for one job, who works on what and what counts: membership, steps, leases, retries,
 /// acceptance. A pure state machine: events and the time go in, effects come out; no clock, no
 /// thread, no socket. Agents drive it in production, the simulator in tests.
 ///
-/// Invariants: a unit has at most one holder whose lease is live; a unit is accepted at most once;
-///   a report is accepted only whole, from the incarnation that holds every one of its fences.
+/// Invariants: a unit has one holder whose lease is live, or two of different ranks while the first
+///   of them is late, or none; a unit is accepted at most once, from the first that reports it; a
+///   report is accepted only whole, from the incarnation that holds every one of its fences.
 /// Thread safety: none; one owner drives it.
 class Coordinator {
  public:
@@ -164,6 +215,9 @@ class Coordinator {
   [[nodiscard]] Instant next_deadline() const noexcept;
 
   [[nodiscard]] Progress progress() const noexcept;
+
+  /// Every rank, in the order of their numbers. Allocates.
+  [[nodiscard]] std::vector<Member> members() const;
 
  private:
   struct State;

@@ -81,10 +81,15 @@ struct MapUnits {
   }
 };
 
+/// Which shards are granted first: all that wait of a higher one go before those of a lower one.
+enum class Priority : std::uint8_t { kNormal = 0, kHigh = 1, kLow = 2 };
+
 /// What the coordinator knows of a shard.
 struct ShardEntry {
   std::uint64_t weight = 0;
-  Place place = {};
+  Place place = {};  ///< Where it would rather run. A device asks for a rank that has one.
+  Priority priority = Priority::kNormal;
+  bool has_cpu_body = true;  ///< Whether a rank without a device may run what asks for one.
 
   friend bool operator==(const ShardEntry&, const ShardEntry&) = default;
 };
@@ -97,7 +102,50 @@ struct Failure {
   friend bool operator==(const Failure&, const Failure&) = default;
 };
 
+/// A process, told from all others of all jobs.
+struct ProcessId {
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+
+  friend bool operator==(const ProcessId&, const ProcessId&) = default;
+};
+
+/// What a rank can work with.
+struct Capacities {
+  std::uint32_t cpu_count = 0;
+  std::uint32_t gpu_count = 0;
+  std::uint64_t memory_bytes = 0;
+
+  friend bool operator==(const Capacities&, const Capacities&) = default;
+};
+
 // From a rank.
+
+/// "This is the process that its envelope names." Idempotent. A higher incarnation than the one
+/// that was known fences off the older.
+struct Register {
+  ProcessId process = {};
+  std::uint32_t protocol_version = 0;
+  std::uint64_t topology_digest = 0;  ///< Equal for ranks whose workers are placed alike.
+  Capacities capacities = {};
+  std::vector<Place> places = {};  ///< What it works at; shards that prefer these come first.
+
+  friend bool operator==(const Register&, const Register&) = default;
+};
+
+/// "Grant me nothing more." What it holds it finishes.
+struct Drain {
+  std::string reason = {};
+
+  friend bool operator==(const Drain&, const Drain&) = default;
+};
+
+/// "I end in good order." What it holds is granted to others.
+struct Leave {
+  std::string reason = {};
+
+  friend bool operator==(const Leave&, const Leave&) = default;
+};
 
 /// "The program has come to step `step`." Idempotent.
 struct EnterStep {
@@ -145,6 +193,9 @@ struct Heartbeat {
   std::uint64_t step = 0;
   std::int64_t sent_ns = 0;
   std::vector<Lease> held = {};
+  std::uint64_t unit_count_done = 0;           ///< Of this step, by this process so far.
+  std::uint64_t input_bytes = 0;               ///< Read for these.
+  std::vector<std::string> observations = {};  ///< What a person should know, in words.
 
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
@@ -192,6 +243,19 @@ struct CancelJob {
 
 // From the coordinator.
 
+/// Answers Register. Other than kOk: this process is not the one that the job knows by its name.
+struct Registered {
+  Failure failure = {};
+  Duration lease_duration = {};
+
+  friend bool operator==(const Registered&, const Registered&) = default;
+};
+
+/// The rank that asked to be drained holds nothing any more.
+struct Drained {
+  friend bool operator==(const Drained&, const Drained&) = default;
+};
+
 struct MakePlan {
   std::uint64_t step = 0;
 
@@ -218,6 +282,9 @@ struct Grant {
   std::uint64_t unit_count_left = 0;
   Duration lease_duration = {};
   std::vector<Lease> leases = {};
+
+  /// Whether another rank holds each of these too, which is late; the first to report it wins.
+  bool second_attempt = false;
 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
@@ -255,6 +322,7 @@ struct StepDone {
   std::vector<BlobHandle> partitions = {};  ///< Index = partition.
   std::uint64_t shard_count = 0;
   std::uint64_t input_bytes = 0;
+  std::uint64_t skipped_shard_count = 0;  ///< Of shard_count: what the answer is without.
 
   friend bool operator==(const StepDone&, const StepDone&) = default;
 };
@@ -272,9 +340,10 @@ struct JobFailed {
   friend bool operator==(const JobFailed&, const JobFailed&) = default;
 };
 
-using Message = std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report,
-                             BatchFailed, GiveBack, CancelJob, MakePlan, StepStarted, Grant,
-                             MergeInputs, HeartbeatAck, Verdict, StepDone, StepFailed, JobFailed>;
+using Message =
+    std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report, BatchFailed, GiveBack,
+                 CancelJob, MakePlan, StepStarted, Grant, MergeInputs, HeartbeatAck, Verdict,
+                 StepDone, StepFailed, JobFailed, Register, Drain, Leave, Registered, Drained>;
 
 /// What every message carries beside its body. A message of another version, job or epoch is
 /// refused.

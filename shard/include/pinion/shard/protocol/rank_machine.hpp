@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -24,6 +25,9 @@ struct RankOptions {
   std::uint32_t lease_count_max = 4;
   Duration heartbeat = std::chrono::seconds(2);
 
+  /// Sent before anything else. For the first step of a process.
+  std::optional<Register> registration = {};
+
   RankMutations mutations = {};
 };
 
@@ -44,7 +48,8 @@ struct UsePartials {
 };
 /// Run these; each ends in exactly one of batch_sealed(), batch_failed(), give_back().
 /// `unit_count_left` is 0 when no more will come soon, so that waiting for a fuller batch is in
-/// vain.
+/// vain. Another rank may hold the same unit: then one of the two reports is refused, or the lease
+/// is dropped.
 struct RunLeases {
   Stage stage;
   std::vector<Lease> leases;
@@ -74,8 +79,9 @@ using RankEffect = std::variant<SendMessage, StartPlanning, UsePlan, UsePartials
 using RankEffects = std::vector<RankEffect>;
 
 /// One rank's half of one step: claims leases ahead of need, extends them, stops using those that
-/// were not extended in time, reports batches. A pure state machine like Coordinator; the engine
-/// drives it in production, the simulator in tests.
+/// were not extended in time, reports batches. It does not forget an output before the coordinator
+/// has decided on it: the engine keeps it until BatchSettled. A pure state machine like
+/// Coordinator; the engine drives it in production, the simulator in tests.
 ///
 /// Thread safety: none; one owner drives it.
 class RankMachine {
@@ -96,6 +102,12 @@ class RankMachine {
   void batch_failed(BatchFailed failed, Instant now, RankEffects& effects);
   void give_back(Stage stage, std::vector<Lease> leases, Instant now, RankEffects& effects);
   void tick(Instant now, RankEffects& effects);
+
+  /// Claims nothing more. What is held is to be finished as ever.
+  void drain(std::string reason, Instant now, RankEffects& effects);
+
+  /// Words for the next heartbeat; there is one while leases are held.
+  void observe(std::string text);
 
   /// When tick() should be called next at the latest.
   [[nodiscard]] Instant next_deadline() const noexcept;
