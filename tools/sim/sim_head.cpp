@@ -45,7 +45,7 @@ void World::commit() {
     crash_head();
     return;
   }
-  events_.at(now() + random_.between(Duration(50us), Duration(3ms)),
+  events_.at(now() + random_.between(Duration(50us), Duration(8ms)),
              {.payload = epoch_, .kind = EventKind::kDiskIsDone});
 }
 
@@ -63,7 +63,7 @@ void World::end_disk_work(const SimEvent& event) {
   if (journal_.idle()) {
     carry_out_what_is_safe();
   } else {
-    events_.at(now() + random_.between(Duration(50us), Duration(3ms)), event);
+    events_.at(now() + random_.between(Duration(50us), Duration(8ms)), event);
   }
 }
 

@@ -412,7 +412,7 @@ std::uint64_t Observer::oracle(std::uint64_t number, std::uint32_t partition) {
   std::vector<std::uint64_t>& sums = step(number).oracle;
   if (sums.empty()) {
     for (std::uint32_t i = 0; i < shape.partition_count; ++i) {
-      sums.push_back(world_.options().oracle(number, shape, i));
+      sums.push_back(shape.oracle(i));
     }
   }
   return sums[partition];

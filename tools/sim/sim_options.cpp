@@ -27,7 +27,7 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   options.seed = seed;
   options.rank_count = random.between(1, 8);
   options.step_count = random.between(1, 8);
-  options.shard_count = random.between(1, 800);
+  options.shard_count = random.between(1, 1000);
   options.partition_count = random.between(0, 4);
   options.varied = true;
   options.worker_count = random.between(1, 3);
@@ -76,6 +76,7 @@ std::string SimOptions::to_string() const {
 StepShape SimOptions::shape_of(std::uint64_t step) const {
   Random random(mix(seed) ^ mix(step));
   StepShape shape;
+  shape.base = random.next();
   const bool empty = varied && random.chance(0.1);
   const std::uint64_t shards =
       varied && shard_count > 0 ? random.between(1, shard_count) : shard_count;
@@ -95,15 +96,14 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   return shape;
 }
 
-std::uint64_t SimOptions::oracle(std::uint64_t step, const StepShape& shape,
-                                 std::uint32_t partition) const {
-  const std::uint64_t batch_shard_count = std::max(1U, shape.ordered_batch_shard_count);
+std::uint64_t StepShape::oracle(std::uint64_t partition) const {
+  const std::uint64_t batch_shard_count = std::max(1U, ordered_batch_shard_count);
   std::uint64_t sum = 0;
   std::uint64_t of_batch = 0;
-  for (std::uint64_t shard = 0; shard < shape.shard_bytes.size(); ++shard) {
-    of_batch = shape.join(of_batch, value_of(step, shard, partition));
-    if ((shard + 1) % batch_shard_count == 0 || shard + 1 == shape.shard_bytes.size()) {
-      sum = shape.join(sum, std::exchange(of_batch, 0));
+  for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+    of_batch = join(of_batch, value_of(shard, partition));
+    if ((shard + 1) % batch_shard_count == 0 || shard + 1 == shard_bytes.size()) {
+      sum = join(sum, std::exchange(of_batch, 0));
     }
   }
   return sum;

@@ -19,15 +19,21 @@ struct StepShape {
   std::vector<std::uint64_t> shard_bytes = {};  ///< Index = shard.
   std::uint32_t partition_count = 0;
   std::uint32_t ordered_batch_shard_count = 0;
+  std::uint64_t base = 0;                    ///< From which values are drawn.
   std::optional<std::uint64_t> poison = {};  ///< A shard whose body never succeeds.
 
   [[nodiscard]] protocol::MapUnits map_units() const {
     return {.shard_count = shard_bytes.size(),
             .ordered_batch_shard_count = ordered_batch_shard_count};
   }
-  [[nodiscard]] std::uint64_t join(std::uint64_t sum, std::uint64_t value) const {
-    return (map_units().ordered() ? mix(sum) : sum) + value;
+  [[nodiscard]] std::uint64_t value_of(std::uint64_t shard, std::uint64_t partition) const {
+    return mix(base + shard * 0x9e3779b97f4a7c15U + partition);
   }
+  [[nodiscard]] std::uint64_t join(std::uint64_t sum, std::uint64_t value) const {
+    return (ordered_batch_shard_count > 0 ? mix(sum) : sum) + value;
+  }
+  /// What `partition` must be, computed without any of the code under test.
+  [[nodiscard]] std::uint64_t oracle(std::uint64_t partition) const;
 };
 
 /// Rules that whoever drives the state machines has to keep, to break one each.
@@ -82,13 +88,6 @@ struct SimOptions {
   [[nodiscard]] std::string to_string() const;
 
   [[nodiscard]] StepShape shape_of(std::uint64_t step) const;
-  [[nodiscard]] std::uint64_t value_of(std::uint64_t step, std::uint64_t shard,
-                                       std::uint32_t partition) const {
-    return mix(mix(seed ^ (step << 48U)) + shard * 0x9e3779b97f4a7c15U + partition);
-  }
-  /// What `partition` must be, computed without any of the code under test.
-  [[nodiscard]] std::uint64_t oracle(std::uint64_t step, const StepShape& shape,
-                                     std::uint32_t partition) const;
 };
 
 }  // namespace pinion::sim

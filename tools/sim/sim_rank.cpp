@@ -305,8 +305,7 @@ std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
     }
     std::uint64_t of_batch = 0;
     for (const std::uint64_t shard : partial->shards) {
-      of_batch = shape_->join(
-          of_batch, world_.options().value_of(step_, shard, static_cast<std::uint32_t>(partition)));
+      of_batch = shape_->join(of_batch, shape_->value_of(shard, partition));
     }
     sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
   }
