@@ -68,6 +68,7 @@ class Play {
       step(RankJoined{.rank = rank, .incarnation = 1});
     }
     for (int turn = 0; turn < 100'000 && !all_done(); ++turn) {
+      now_ += std::chrono::milliseconds(100);  // Retries wait for their time.
       act(static_cast<std::uint32_t>(below(kRankCount)));
     }
     EXPECT_TRUE(all_done()) << "the job does not come to its end";
@@ -163,7 +164,7 @@ class Play {
 
   void step(const Event& event) {
     Effects effects;
-    coordinator_.step(event, Instant(Duration(1)), effects);
+    coordinator_.step(event, now_, effects);
     bool persisted = false;
     for (const Effect& effect : effects) {
       if (const auto* persist = std::get_if<Persist>(&effect)) {
@@ -245,6 +246,7 @@ class Play {
   }
 
   Coordinator coordinator_;
+  Instant now_ = Instant(Duration(1));
   const std::uint32_t epoch_;
   std::mt19937_64 chance_;
   const std::vector<PlayedStep> steps_;

@@ -293,15 +293,12 @@ void Coordinator::State::accept(StepRecord& step, Holder from, const Report& rep
   keep(report.output);
   remember_digest(step, from, report);
   LeaseTable& table = step.table();
-  std::uint64_t smallest = step.map_units.shard_count;
+  std::uint64_t weight = 0;
   for (const Lease& lease : report.batch) {
     const LeaseTable::Slot slot = find(step, from, lease);
     if (report.stage == Stage::kMap) {
-      const MapUnits::ShardSpan shards = step.map_units.shards_of(lease.unit);
-      smallest = std::min(smallest, shards.begin);
-      step.weight_accepted +=
+      weight +=
           slot == LeaseTable::kNone ? table.weight_of_unit(lease.unit) : table.weight_of(slot);
-      step.shard_accepted_count += shards.count();
     }
     if (slot == LeaseTable::kNone) {
       table.accept_unit(lease.unit);  // Of a broken rule only.
@@ -309,13 +306,26 @@ void Coordinator::State::accept(StepRecord& step, Holder from, const Report& rep
       table.accept(slot, now);
     }
   }
-  if (report.stage == Stage::kMerge) {
-    step.results[report.batch.front().unit] = report.output;
+  count_accepted(step, acceptance_of(from, report), weight);
+}
+
+/// What the step has when the units are accepted in their table.
+void Coordinator::State::count_accepted(StepRecord& step, const UnitsAccepted& accepted,
+                                        std::uint64_t weight) {
+  if (accepted.stage == Stage::kMerge) {
+    step.results[accepted.units.front()] = accepted.output;
     return;
   }
-  step.input_bytes += report.input_bytes;
-  if (report.output != BlobHandle{}) {
-    step.partials.push_back({.smallest_shard = smallest, .blob = report.output});
+  std::uint64_t smallest = step.map_units.shard_count;
+  for (const std::uint64_t unit : accepted.units) {
+    const MapUnits::ShardSpan shards = step.map_units.shards_of(unit);
+    smallest = std::min(smallest, shards.begin);
+    step.shard_accepted_count += shards.count();
+  }
+  step.weight_accepted += weight;
+  step.input_bytes += accepted.input_bytes;
+  if (accepted.output != BlobHandle{}) {
+    step.partials.push_back({.smallest_shard = smallest, .blob = accepted.output});
   }
 }
 

@@ -75,6 +75,7 @@ void Coordinator::State::give_up(StepRecord& step, std::uint64_t unit, Failure f
   step.table().give_up(unit);
   if (stage == Stage::kMap && options.skip_bad) {
     step.skipped_shard_count += step.map_units.shards_of(unit).count();
+    persist<UnitSkipped>([&] { return UnitSkipped{step.number, unit, failure}; });
     observe("step " + std::to_string(step.number) + " goes on without " +
             step.name_of(stage, unit) + ": " + failure.text);
     return;

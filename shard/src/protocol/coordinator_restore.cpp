@@ -68,37 +68,35 @@ void Coordinator::State::replay(const UnitsAccepted& accepted) {
   }
   StepRecord& step = found->second;
   const bool maps = accepted.stage == Stage::kMap;
-  const LeaseTable& table = maps ? step.shards : step.partitions;
+  LeaseTable& table = maps ? step.shards : step.partitions;
   const std::uint64_t unit_count = maps ? step.map_units.unit_count() : step.partition_count;
-  Report report{.step = accepted.step,
-                .stage = accepted.stage,
-                .report = accepted.report,
-                .output = accepted.output,
-                .digest = accepted.digest,
-                .input_bytes = accepted.input_bytes};
   std::set<std::uint64_t> units;
   for (const std::uint64_t unit : accepted.units) {
     if (unit >= unit_count || !units.insert(unit).second ||
         table.standing({.unit = unit}, {}) == Standing::kAccepted) {
       return;
     }
-    report.batch.push_back({.unit = unit});
   }
-  if (!maps && step.phase == Phase::kMap) {
-    skip_open_shards(step);
-    advance_stage(step);
+  std::uint64_t weight = 0;
+  for (const std::uint64_t unit : accepted.units) {
+    weight += maps ? table.weight_of_unit(unit) : 0;
+    table.accept_unit(unit);
   }
-  accept(step, {}, report);
+  count_accepted(step, accepted, weight);
 }
 
-/// Merging began, so what no report names of the map stage had been given up.
-void Coordinator::State::skip_open_shards(StepRecord& step) {
-  for (std::uint64_t unit = 0; !step.shards.all_settled() && unit < step.map_units.unit_count();
-       ++unit) {
-    if (step.shards.standing({.unit = unit}, {}) != Standing::kAccepted) {
-      step.shards.give_up(unit);
-      step.skipped_shard_count += step.map_units.shards_of(unit).count();
-    }
+void Coordinator::State::replay(const UnitSkipped& skipped) {
+  const auto found = steps.find(skipped.step);
+  if (found == steps.end() || found->second.phase != Phase::kMap ||
+      skipped.unit >= found->second.map_units.unit_count()) {
+    return;
+  }
+  StepRecord& step = found->second;
+  const Trouble* const before = step.shards.trouble_of(skipped.unit);
+  if (step.shards.standing({.unit = skipped.unit}, {}) != Standing::kAccepted &&
+      (before == nullptr || !before->given_up)) {
+    step.shards.give_up(skipped.unit);
+    step.skipped_shard_count += step.map_units.shards_of(skipped.unit).count();
   }
 }
 

@@ -192,6 +192,7 @@ struct Coordinator::State {
   [[nodiscard]] std::uint64_t fair_share(const StepRecord& step, std::uint32_t rank) const;
   [[nodiscard]] Failure judge(StepRecord& step, Holder from, const Report& report);
   void accept(StepRecord& step, Holder from, const Report& report);
+  static void count_accepted(StepRecord& step, const UnitsAccepted& accepted, std::uint64_t weight);
   void fail_unit(StepRecord& step, Holder from, const BatchFailed& failed, LeaseTable::Slot bad);
 
   // What is late, and what is given up (coordinator_rescue.cpp).
@@ -215,9 +216,9 @@ struct Coordinator::State {
   void replay(const StepOpened& opened);
   void replay(const StepPlanned& planned);
   void replay(const UnitsAccepted& accepted);
+  void replay(const UnitSkipped& skipped);
   void replay(const StepEnded& ended);
   void replay(const JobEnded& ended);
-  void skip_open_shards(StepRecord& step);
   void settle_replay();
   /// Asks for the record to be kept before what follows is done, where somebody keeps records.
   template <class Kind, class Make>

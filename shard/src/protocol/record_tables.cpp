@@ -65,9 +65,17 @@ auto write(FlatBufferBuilder& to, const UnitsAccepted& from) {
                                      from.input_bytes, units);
 }
 
+auto write(FlatBufferBuilder& to, const Failure& from) {
+  return schema::CreateFailure(to, static_cast<std::uint8_t>(from.code),
+                               to.CreateString(from.text));
+}
+
+auto write(FlatBufferBuilder& to, const UnitSkipped& from) {
+  return schema::CreateUnitSkipped(to, from.step, from.unit, write(to, from.failure));
+}
+
 auto write(FlatBufferBuilder& to, const StepEnded& from) {
-  const auto failure = schema::CreateFailure(to, static_cast<std::uint8_t>(from.failure.code),
-                                             to.CreateString(from.failure.text));
+  const auto failure = write(to, from.failure);
   return schema::CreateStepEnded(to, from.step, failure, write(to, from.results), from.shard_count,
                                  from.input_bytes);
 }
@@ -217,6 +225,11 @@ Record read(Reader& to, const schema::StepEnded& from) {
                    .input_bytes = from.input_bytes()};
 }
 
+Record read(Reader& to, const schema::UnitSkipped& from) {
+  return UnitSkipped{
+      .step = from.step(), .unit = from.unit(), .failure = to.failure(from.failure())};
+}
+
 Record read_body(Reader& to, const schema::Record& from) {
   if (from.body() != nullptr) {
     switch (from.body_type()) {
@@ -232,6 +245,8 @@ Record read_body(Reader& to, const schema::Record& from) {
         return read(to, *from.body_as_StepEnded());
       case schema::RecordBody::JobEnded:
         return JobEnded{};
+      case schema::RecordBody::UnitSkipped:
+        return read(to, *from.body_as_UnitSkipped());
       case schema::RecordBody::NONE:
         break;
     }

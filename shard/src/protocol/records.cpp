@@ -27,6 +27,10 @@ std::optional<std::uint64_t> RecordHistory::add(Record record) {
     if (const auto step = steps_.find(accepted->step); step != steps_.end()) {
       step->second.work.push_back(std::move(record));
     }
+  } else if (const auto* skipped = std::get_if<UnitSkipped>(&record)) {
+    if (const auto step = steps_.find(skipped->step); step != steps_.end()) {
+      step->second.work.push_back(std::move(record));
+    }
   } else {
     job_ended_ = true;
   }

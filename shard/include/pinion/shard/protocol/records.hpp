@@ -52,6 +52,15 @@ struct UnitsAccepted {
   friend bool operator==(const UnitsAccepted&, const UnitsAccepted&) = default;
 };
 
+/// A unit of the map stage was given up, and the step goes on without it.
+struct UnitSkipped {
+  std::uint64_t step = 0;
+  std::uint64_t unit = 0;
+  Failure failure = {};
+
+  friend bool operator==(const UnitSkipped&, const UnitSkipped&) = default;
+};
+
 /// The step has its results, or has failed.
 struct StepEnded {
   std::uint64_t step = 0;
@@ -68,8 +77,8 @@ struct JobEnded {
   friend bool operator==(const JobEnded&, const JobEnded&) = default;
 };
 
-using Record =
-    std::variant<EpochBegun, StepOpened, StepPlanned, UnitsAccepted, StepEnded, JobEnded>;
+using Record = std::variant<EpochBegun, StepOpened, StepPlanned, UnitsAccepted, StepEnded, JobEnded,
+                            UnitSkipped>;
 
 /// Collects records, without those that later ones have made needless. A coordinator restored from
 /// records() decides as one that is restored from all that were added.
