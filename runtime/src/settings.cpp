@@ -107,10 +107,6 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.spill_bytes_max, v, 0);
      }},
-    {"deaths-max", "a number, at least 1", "ranks that a shard may kill until it is given up [3]",
-     [](Settings& s, std::string_view v) {
-       return set_number<std::uint32_t>(s.death_count_max, v, 1);
-     }},
     {"huge-pages", "0 or 1", "ranks share large blobs in huge pages, where the system has them [1]",
      [](Settings& s, std::string_view v) { return set_flag(s.huge_pages, v); }},
     {"seed", "a number", "what the random seeds of shards derive from [1]",
@@ -128,6 +124,8 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.death_count_max, v, 1);
      }},
+    {"second-attempts", "0 or 1", "an idle rank tries what another one is late with [1]",
+     [](Settings& s, std::string_view v) { return set_flag(s.second_attempts, v); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
     {"grace-seconds", "seconds, from 0.000001 to 1000000",
