@@ -124,6 +124,8 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.death_count_max, v, 1);
      }},
+    {"second-attempts", "0 or 1", "an idle rank tries what another one is late with [1]",
+     [](Settings& s, std::string_view v) { return set_flag(s.second_attempts, v); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
     {"grace-seconds", "seconds, from 0.000001 to 1000000",

@@ -30,6 +30,7 @@ struct Settings {
   bool skip_bad = false;                         ///< Go on without shards that are given up.
   std::optional<std::uint64_t> only_shard = {};  ///< Steps that have it run this shard alone.
   std::uint32_t death_count_max = 2;             ///< Ranks that a shard may kill.
+  bool second_attempts = true;  ///< Whether a second rank may try what one is late with.
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.
   Duration grace = std::chrono::seconds(5);  ///< From SIGTERM to SIGKILL, of ranks that do not end.

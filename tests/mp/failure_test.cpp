@@ -18,8 +18,11 @@ using testing::HasSubstr;
 
 class FailingProgram : public JobTest {
  protected:
+  // Attempts are counted, so nobody makes a second one beside another.
   [[nodiscard]] CommandResult fail(const std::string& way) const {
-    return run(on_ranks(2, {FAILING_PROGRAM, way, path("")}, grant_log_option()));
+    std::vector<std::string> options = grant_log_option();
+    options.insert(options.end(), {"--set", "second-attempts=0"});
+    return run(on_ranks(2, {FAILING_PROGRAM, way, path("")}, options));
   }
   [[nodiscard]] std::string told_to(int rank) const {
     return read_file(path("error." + std::to_string(rank)));

@@ -118,7 +118,9 @@ Story kill_rank_0_in_step_2(const std::string& test_switch) {
                                       "--grant-log",
                                       folder / "log",
                                       "--set",
-                                      "batch-shards=1"};
+                                      "batch-shards=1",
+                                      "--set",
+                                      "second-attempts=0"};  // Bodies are counted.
   if (!test_switch.empty()) {
     command.insert(command.end(), {"--set", test_switch + "=1"});
   }

@@ -49,6 +49,7 @@ const std::vector<Example>& examples() {
       {"skip-bad", "1", "true", [](const Settings& s) { return s.skip_bad; }},
       {"only-shard", "0", "0", [](const Settings& s) { return s.only_shard == 0U; }},
       {"deaths-max", "9", "9", [](const Settings& s) { return s.death_count_max == 9; }},
+      {"second-attempts", "0", "0", [](const Settings& s) { return !s.second_attempts; }},
       {"quiet", "yes", "true", [](const Settings& s) { return s.quiet; }},
       {"grace-seconds", "0.5", "0.5", [](const Settings& s) { return s.grace == 500ms; }},
       {"debugger", "a debugger", "'a debugger'",
