@@ -19,7 +19,10 @@ using testing::HasSubstr;
 class FailingProgram : public JobTest {
  protected:
   [[nodiscard]] CommandResult fail(const std::string& way) const {
-    return run(on_ranks(2, {FAILING_PROGRAM, way, path("")}, grant_log_option()));
+    std::vector<std::string> options = grant_log_option();
+    // However slow a rank is, no other one runs its shards too.
+    options.insert(options.end(), {"--set", "late-seconds=3600"});
+    return run(on_ranks(2, {FAILING_PROGRAM, way, path("")}, options));
   }
   [[nodiscard]] std::string told_to(int rank) const {
     return read_file(path("error." + std::to_string(rank)));

@@ -158,6 +158,7 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
                .death_count_max = settings_.death_count_max,
                .skip_bad = settings_.skip_bad,
                .only_shard = settings_.only_shard,
+               .late_least = settings_.late_least,
                .fast_forward = !settings_.test_no_fast_forward},
               {.send =
                    [this](std::uint32_t rank, const std::vector<std::byte>& message) {
