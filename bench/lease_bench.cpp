@@ -85,7 +85,9 @@ class Job {
     send(rank, Claim{.step = 1, .unit_count = unit_count});
     std::vector<Lease> leases = std::move(found<Grant>().leases);
     const std::uint64_t count = leases.size();
-    send(rank, Heartbeat{.step = 1, .held = leases});
+    send(rank, Heartbeat{.step = 1, .held = std::move(leases)});
+    leases = std::move(
+        std::get<Heartbeat>(std::get<MessageReceived>(event_).message).held);  // Used again.
     benchmark::DoNotOptimize(found<HeartbeatAck>().lost.size());
     send(rank, Report{.step = 1, .report = ++report_count_, .batch = std::move(leases)});
     return found<Verdict>().failure.code == ErrorCode::kOk ? count : 0;

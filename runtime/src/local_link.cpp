@@ -20,6 +20,7 @@ LocalLink::LocalLink(const JobInfo& info, const Settings& settings, LocalBlobSto
                .death_count_max = settings.death_count_max,
                .skip_bad = settings.skip_bad,
                .only_shard = settings.only_shard,
+               .late_least = settings.late_least,
                .fast_forward = !settings.test_no_fast_forward},
               {.send = [this](std::uint32_t,
                               std::vector<std::byte> message) { deliver(std::move(message)); },

@@ -120,12 +120,13 @@ constexpr Setting kSettings[] = {
        s.only_shard = fits ? std::optional(shard) : s.only_shard;
        return fits;
      }},
+    {"late-seconds", "seconds, from 0.000001 to 1000000",
+     "least age at which what a rank is late with is given to another one too [1]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.late_least, v); }},
     {"deaths-max", "a number, at least 1", "ranks that a shard may kill until it is given up [2]",
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.death_count_max, v, 1);
      }},
-    {"second-attempts", "0 or 1", "an idle rank tries what another one is late with [1]",
-     [](Settings& s, std::string_view v) { return set_flag(s.second_attempts, v); }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
     {"grace-seconds", "seconds, from 0.000001 to 1000000",

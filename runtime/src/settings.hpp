@@ -27,10 +27,10 @@ struct Settings {
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
   bool huge_pages = true;  ///< Whether ranks share large blobs in huge pages, where they can.
   std::uint64_t seed = 1;
-  bool skip_bad = false;                         ///< Go on without shards that are given up.
-  std::optional<std::uint64_t> only_shard = {};  ///< Steps that have it run this shard alone.
-  std::uint32_t death_count_max = 2;             ///< Ranks that a shard may kill.
-  bool second_attempts = true;  ///< Whether a second rank may try what one is late with.
+  bool skip_bad = false;                          ///< Go on without shards that are given up.
+  std::optional<std::uint64_t> only_shard = {};   ///< Steps that have it run this shard alone.
+  Duration late_least = std::chrono::seconds(1);  ///< Age of a lease that a second rank gets too.
+  std::uint32_t death_count_max = 2;              ///< Ranks that a shard may kill.
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.
   Duration grace = std::chrono::seconds(5);  ///< From SIGTERM to SIGKILL, of ranks that do not end.

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <latch>
 #include <memory>
 #include <set>
@@ -84,7 +83,9 @@ std::ptrdiff_t thread_count() {
   std::error_code gone;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", gone)) {
     std::ifstream file(task.path() / "stat");
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    std::ostringstream whole;
+    whole << file.rdbuf();  // An iterator would throw when the thread ends meanwhile.
+    const std::string text = whole.str();
     std::istringstream fields(text.substr(std::min(text.rfind(')') + 1, text.size())));
     std::string skipped;
     unsigned flags = kExiting;  // Of a thread that has gone meanwhile.

@@ -152,7 +152,7 @@ std::vector<std::uint64_t> shards_in_trace(const std::string& path) {
 TEST_F(Display, WritesATraceWithASpanForEachShard) {
   open_gate();
   const CommandResult result =
-      run(on_ranks(2, program(), {"--trace", path("deep/trace"), "--set", "second-attempts=0"}));
+      run(on_ranks(2, program(), {"--trace", path("deep/trace"), "--set", "late-seconds=3600"}));
   EXPECT_EQ(result.status, 0) << result.errors;
   EXPECT_THAT(result.errors, HasSubstr("trace in " + path("deep/trace") + "/trace.rank*.json"));
   std::vector<std::uint64_t> shards = shards_in_trace(path("deep/trace/trace.rank0.json"));

@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <thread>
 
@@ -218,7 +217,9 @@ bool eventually(const std::function<bool()>& condition) {
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::ostringstream text;
+  text << file.rdbuf();  // An iterator would throw when the process behind a file of /proc ends.
+  return text.str();
 }
 
 void write_file(const std::string& path, const std::string& content) {

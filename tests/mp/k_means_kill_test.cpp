@@ -120,7 +120,7 @@ Story kill_rank_0_in_step_2(const std::string& test_switch) {
                                       "--set",
                                       "batch-shards=1",
                                       "--set",
-                                      "second-attempts=0"};  // Bodies are counted.
+                                      "late-seconds=3600"};  // Bodies are counted.
   if (!test_switch.empty()) {
     command.insert(command.end(), {"--set", test_switch + "=1"});
   }

@@ -15,7 +15,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <sstream>
@@ -79,7 +78,9 @@ RankStart shell(const std::string& script) {
 
 std::string text_of(const std::string& path) {
   std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::ostringstream text;
+  text << file.rdbuf();  // An iterator would throw when the process behind a file of /proc ends.
+  return text.str();
 }
 
 // The lines of a /proc/PID/status.

@@ -96,11 +96,11 @@ void LeaseQueue::assign_bins(std::span<const UnitTraits> units) {
     Entry& entry = entries_[unit];
     entry.weight = units[unit].weight;
     entry.unit = static_cast<std::uint32_t>(unit);
-    entry.bin = static_cast<std::uint32_t>(bin) & 0x7fffffffU;
+    entry.bin = static_cast<std::uint32_t>(bin) & 0x3fffffffU;
   }
 }
 
-std::uint32_t LeaseQueue::position_of(std::uint32_t unit) {
+std::uint32_t LeaseQueue::position_of(std::uint32_t unit) const {
   if (positions_.empty()) {
     positions_.resize(entries_.size());
     for (std::uint32_t position = 0; position < size(); ++position) {

@@ -44,12 +44,18 @@ class LeaseQueue {
   [[nodiscard]] std::uint64_t weight_at(std::uint32_t position) const {
     return entries_[position].weight;
   }
-  /// One bit a position, for the owner's own use.
-  [[nodiscard]] bool mark_at(std::uint32_t position) const { return entries_[position].mark; }
-  void set_mark_at(std::uint32_t position) { entries_[position].mark = true; }
+  /// Two bits a position, for the owner: they lie where what a grant reads lies.
+  [[nodiscard]] bool was_granted_again(std::uint32_t position) const {
+    return entries_[position].granted_again;
+  }
+  void set_granted_again(std::uint32_t position) { entries_[position].granted_again = true; }
+  [[nodiscard]] bool is_accepted(std::uint32_t position) const {
+    return entries_[position].accepted;
+  }
+  void set_accepted(std::uint32_t position) { entries_[position].accepted = true; }
 
   /// The position of a unit; the first call costs four bytes a unit.
-  [[nodiscard]] std::uint32_t position_of(std::uint32_t unit);
+  [[nodiscard]] std::uint32_t position_of(std::uint32_t unit) const;
 
   /// Where `rank` works. A rank whose places are not known is near to nothing and has no device.
   void set_places(std::uint32_t rank, std::span<const Place> places);
@@ -73,8 +79,9 @@ class LeaseQueue {
   struct Entry {
     std::uint64_t weight = 0;
     std::uint32_t unit = 0;
-    std::uint32_t bin : 31 = 0;
-    std::uint32_t mark : 1 = 0;
+    std::uint32_t bin : 30 = 0;
+    std::uint32_t granted_again : 1 = 0;
+    std::uint32_t accepted : 1 = 0;
   };
   static_assert(sizeof(Entry) == 16);
 
@@ -106,8 +113,8 @@ class LeaseQueue {
   std::array<std::array<BinRange, 2>, kLevelCount> ranges_ = {};  // By level and need of a device.
   PositionSet waiting_;
   PositionSet waiting_bins_;
-  std::vector<View> views_;               // By rank.
-  std::vector<std::uint32_t> positions_;  // By unit; empty until somebody asks.
+  std::vector<View> views_;                       // By rank.
+  mutable std::vector<std::uint32_t> positions_;  // By unit; empty until somebody asks.
   std::uint32_t waiting_count_ = 0;
   bool any_needs_device_ = false;
 };

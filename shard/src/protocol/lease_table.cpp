@@ -5,16 +5,8 @@
 #include <pinion/core/assert.hpp>
 
 namespace pinion::protocol {
-namespace {
-
-constexpr std::uint64_t kUnitsPerWord = 64;
-
-}  // namespace
-
 LeaseTable::LeaseTable(std::span<const UnitTraits> units, std::uint32_t rank_count)
-    : queue_(units, rank_count),
-      accepted_((units.size() + kUnitsPerWord - 1) / kUnitsPerWord),
-      ranks_(rank_count) {
+    : queue_(units, rank_count), ranks_(rank_count) {
   queue_.put_all();
 }
 
@@ -35,8 +27,10 @@ Standing LeaseTable::standing(const Lease& lease, Holder holder) const {
   if (find(lease, holder) != kNone) {
     return Standing::kHeld;
   }
-  return lease.unit < queue_.size() && is_accepted(lease.unit) ? Standing::kAccepted
-                                                               : Standing::kForeign;
+  const bool accepted =
+      lease.unit < queue_.size() &&
+      queue_.is_accepted(queue_.position_of(static_cast<std::uint32_t>(lease.unit)));
+  return accepted ? Standing::kAccepted : Standing::kForeign;
 }
 
 void LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fences,
@@ -92,7 +86,7 @@ Lease LeaseTable::grant_second(Slot first, Holder holder, const GrantTerms& term
   records_[first].has_twin = true;
   records_[second].has_twin = true;
   seconds_[position] = {first, second};
-  queue_.set_mark_at(position);
+  queue_.set_granted_again(position);
   return lease;
 }
 
@@ -171,14 +165,13 @@ void LeaseTable::accept(Slot slot, Instant now) {
 void LeaseTable::accept_unit(std::uint64_t unit) {
   const std::uint32_t position = queue_.position_of(static_cast<std::uint32_t>(unit));
   drop_all_of(position);
-  if (!is_accepted(unit)) {
+  if (!queue_.is_accepted(position)) {
     settle(position);
   }
 }
 
 void LeaseTable::settle(std::uint32_t position) {
-  const std::uint64_t unit = queue_.unit_at(position);
-  accepted_[unit / kUnitsPerWord] |= std::uint64_t{1} << (unit % kUnitsPerWord);
+  queue_.set_accepted(position);
   ++accepted_count_;
 }
 
@@ -415,7 +408,7 @@ void LeaseTable::count_out(const Record& record) {
 }
 
 void LeaseTable::wait(std::uint32_t position) {
-  queue_.set_mark_at(position);
+  queue_.set_granted_again(position);
   ++return_count_;
   const Trouble* const trouble = trouble_of(queue_.unit_at(position));
   if (trouble == nullptr) {
@@ -460,7 +453,7 @@ bool LeaseTable::slots_are_left() const noexcept {
 }
 
 std::size_t LeaseTable::queue_memory_bytes() const noexcept {
-  return queue_.memory_bytes() + accepted_.capacity() * sizeof(std::uint64_t);
+  return queue_.memory_bytes();
 }
 
 }  // namespace pinion::protocol

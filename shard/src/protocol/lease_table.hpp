@@ -152,7 +152,7 @@ class LeaseTable {
   [[nodiscard]] std::uint64_t weight_of(Slot slot) const {
     return queue_.weight_at(records_[slot].position);
   }
-  [[nodiscard]] std::uint64_t weight_of_unit(std::uint64_t unit) {
+  [[nodiscard]] std::uint64_t weight_of_unit(std::uint64_t unit) const {
     return queue_.weight_at(queue_.position_of(static_cast<std::uint32_t>(unit)));
   }
   /// Null while nothing went wrong with the unit.
@@ -163,7 +163,7 @@ class LeaseTable {
 
   /// Whether the unit was granted more than once.
   [[nodiscard]] bool was_granted_again(Slot slot) const {
-    return queue_.mark_at(records_[slot].position);
+    return queue_.was_granted_again(records_[slot].position);
   }
   [[nodiscard]] std::uint64_t second_lease_count() const noexcept { return seconds_.size(); }
 
@@ -234,12 +234,8 @@ class LeaseTable {
   void stop_waiting(std::uint32_t position);
   Trouble& trouble_at(std::uint32_t position);
   void settle(std::uint32_t position);
-  [[nodiscard]] bool is_accepted(std::uint64_t unit) const {
-    return (accepted_[unit / 64] >> (unit % 64) & 1U) != 0;
-  }
 
-  LeaseQueue queue_;                     // Units that nothing went wrong with.
-  std::vector<std::uint64_t> accepted_;  // A bit a unit.
+  LeaseQueue queue_;  // Units that nothing went wrong with.
   std::vector<Record> records_;
   std::vector<Slot> free_;
   std::vector<OfRank> ranks_;

@@ -58,7 +58,7 @@ struct CoordinatorOptions {
   /// Whether a rank that has nothing to do may try what another one is late with, once that has
   /// taken half as long again as three quarters of the units did, and this long at least.
   bool second_attempts = true;
-  Duration late_least = std::chrono::milliseconds(200);
+  Duration late_least = std::chrono::seconds(1);
 
   /// Whether what is decided is to outlive the coordinator: see Persist and Coordinator::restore().
   bool journaled = false;
