@@ -2,7 +2,9 @@
 //
 //   PINION_SIM_SEED=123    only the run of that seed
 //   PINION_SIM_SEEDS=5000  that many runs instead of 100
+//   PINION_SIM_RANKS=10000 that many ranks in the large job, with 100 shards each, instead of 200
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
@@ -64,6 +66,39 @@ TEST(ProtocolSim, EveryShardCountsOnceWhateverDiesOrIsLate) {
   if (range.count >= 2000) {
     EXPECT_THAT(probes.never_reached(), testing::IsEmpty());
   }
+}
+
+/// A job of many ranks, some of which die or stand still. Says what it took; bounds no time.
+TEST(ProtocolSim, ALargeJobComesToItsEnd) {
+  using namespace std::chrono_literals;
+  const char* const ranks = std::getenv("PINION_SIM_RANKS");
+  SimOptions options;
+  options.seed = 1;
+  options.rank_count = ranks == nullptr ? 200 : std::strtoull(ranks, nullptr, 10);
+  options.shard_count = options.rank_count * 100;
+  options.partition_count = 16;
+  options.worker_count = 4;
+  options.lease_count_max = 32;
+  options.lease_duration = 6s;
+  options.heartbeat = 2s;
+  options.plan_patience = 2s;
+  options.latency_max = 300us;
+  options.wire_period = 1024;
+  options.chaos_end = 60s;
+  options.faults = Faults::parse("crash=0.02,pause=0.02,drop=0.0001,fail=0.0001").value();
+  const SystemClock clock;
+  const Instant begin = clock.now();
+  World world(options, &clock);
+  EXPECT_EQ(world.run(), "");
+  const Figures& figures = world.figures();
+  const double seconds = std::chrono::duration<double>(clock.now() - begin).count();
+  const auto timed = static_cast<double>(figures.timed.count());
+  std::cout << options.rank_count << " ranks, " << options.shard_count << " shards, "
+            << figures.events << " events, " << seconds << " s, "
+            << static_cast<double>(figures.events) / seconds << " events a second, "
+            << timed / static_cast<double>(std::max<std::uint64_t>(1, figures.timed_steps))
+            << " ns for each of " << figures.coordinator_events << " events of the coordinator, "
+            << world.faults().total() << " faults\n";
 }
 
 TEST(ProtocolSim, ASeedReplaysTheSameRun) {

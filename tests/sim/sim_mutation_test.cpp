@@ -75,6 +75,8 @@ const Mutation kMutations[] = {
     {"merge-in-order-of-reports", HasSubstr("has a wrong sum")},
     {"reuse-fences", HasSubstr("a fence that is not greater than the last")},
     {"extend-any-lease", HasSubstr("is extended that is not the newest")},
+    {"ignore-digests", HasSubstr("goes unnoticed"),
+     Faults::parse("differs=0.5,hang=0.05,pause=3").value()},
     {"retry-for-ever", HasSubstr("the job does not come to its end")},
     {"forget-give-back", HasSubstr("the job does not come to its end")},
     {"wall-clock",

@@ -28,6 +28,7 @@ constexpr std::array<FaultInfo, kFaultCount> kFaults = {{
     {"fail", kPerCase, 0.1, "a body fails"},
     {"hang", kPerCase, 0.05, "a body takes two leases longer"},
     {"discard", kPerCase, 0.06, "a worker gives its batch back"},
+    {"differs", kPerCase, 0.3, "an output has another digest than that of another run"},
     {"poison", kPerCase, 0.2, "a step has a shard whose body never succeeds"},
     {"head_crash", kPerSecond, 2, "the coordinator dies with all ranks, and is resumed"},
     {"torn_write", kPerCase, 0.8, "its last write is on the disk in part, or as rubbish"},

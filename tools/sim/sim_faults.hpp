@@ -29,6 +29,7 @@ enum class Fault : std::uint8_t {
   kBodyFails,
   kBodyStalls,  ///< A body takes longer than a lease lasts.
   kDiscard,     ///< A worker gives a batch back.
+  kDiffers,     ///< An output is not what another run of the same body makes.
   kPoison,      ///< A step has a shard whose body never succeeds.
   kHeadCrash,   ///< The coordinator dies with every rank; the job is resumed from its journal.
   kTornWrite,   ///< Of the crashes of the head: the last write is there in part, or as rubbish.
@@ -37,7 +38,7 @@ enum class Fault : std::uint8_t {
   kNoSpace,     ///< A write fails as the disk is full.
   kWriteError,  ///< A write, or a sync, fails.
 };
-inline constexpr std::size_t kFaultCount = 21;
+inline constexpr std::size_t kFaultCount = 22;
 
 /// How the number of a fault is meant.
 enum class FaultUnit : std::uint8_t {

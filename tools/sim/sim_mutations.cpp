@@ -17,6 +17,7 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"accept-stale-epoch", [](O& of) -> bool& { return of.mutations.accept_stale_epoch; }},
     {"reuse-fences", [](O& of) -> bool& { return of.mutations.reuse_fences; }},
     {"extend-any-lease", [](O& of) -> bool& { return of.mutations.extend_any_lease; }},
+    {"ignore-digests", [](O& of) -> bool& { return of.mutations.ignore_digests; }},
     {"retry-for-ever", [](O& of) -> bool& { return of.mutations.retry_for_ever; }},
     {"forget-give-back", [](O& of) -> bool& { return of.rank_mutations.forget_give_back; }},
     {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},

@@ -199,11 +199,13 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
       world_.note_regrant(earlier.rank, lost);
       earlier = {};
     }
-    if (live_count >= world_.options().holder_count_max) {
+    if (live_count > (grant.second_attempt ? 1U : 0U)) {
       world_.fail(unit_text(lease.unit) + " is granted while another's lease of it is live");
       return;
     }
     world_.reached("a unit was granted again", unit->granted);
+    world_.reached("a late unit was given to a second rank", grant.second_attempt);
+    unit->granted_again = unit->granted;
     world_.figures().regrants += unit->granted ? 1 : 0;
     unit->granted = true;
     Grant& free = unit->grants[unit->grants[0].counter == 0 ? 0 : 1];
@@ -255,6 +257,9 @@ void Observer::on_report(const protocol::Envelope& from, const protocol::Report&
   world_.reached("a report was refused because a unit was accepted before",
                  verdict->failure.code == ErrorCode::kAlreadyExists);
   check_refusal(from, report, *verdict);
+  if (verdict->failure.code == ErrorCode::kAlreadyExists) {
+    check_output(report, effects);
+  }
   on_return(from, report.step, report.stage, report.batch);
 }
 
@@ -272,6 +277,7 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
     unit->accepted = true;
   }
   ++accepted_count_;
+  note_output(report);
   if (world_.options().journaled()) {
     std::vector<std::uint64_t>& units =
         untold_[{from.rank, report.step, report.stage, report.report}];
@@ -280,6 +286,37 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
       units.push_back(lease.unit);
     }
   }
+}
+
+void Observer::note_output(const protocol::Report& report) {
+  Output output{.digest = report.digest};
+  bool again = false;
+  for (const Lease& lease : report.batch) {
+    const Unit* const unit = find(report.step, report.stage, lease.unit);
+    again = again || (unit != nullptr && unit->granted_again);
+    output.units.push_back(lease.unit);
+  }
+  if (again) {
+    step(report.step).outputs[{report.stage, output.units.front()}] = std::move(output);
+  }
+}
+
+/// Whoever makes another output of the same units is made known.
+void Observer::check_output(const protocol::Report& report, const Effects& effects) {
+  const Step& of = step(report.step);
+  const auto found = of.outputs.find({report.stage, report.batch.front().unit});
+  if (found == of.outputs.end() || found->second.digest == report.digest ||
+      !std::equal(found->second.units.begin(), found->second.units.end(), report.batch.begin(),
+                  report.batch.end(),
+                  [](std::uint64_t unit, const Lease& lease) { return unit == lease.unit; })) {
+    return;
+  }
+  world_.reached("outputs of a unit differed");
+  world_.expect(std::any_of(effects.begin(), effects.end(),
+                            [](const protocol::Effect& effect) {
+                              return std::holds_alternative<protocol::Observation>(effect);
+                            }),
+                "an output that differs goes unnoticed");
 }
 
 /// A batch whose leases all last, and none of whose units is accepted, may not be refused.

@@ -48,12 +48,20 @@ class Observer {
   struct Unit {
     std::array<Grant, 2> grants = {};
     bool granted = false;
+    bool granted_again = false;
     bool accepted = false;
     bool told = false;  ///< A rank knows that it is accepted.
   };
 
+  /// What was accepted of a batch one of whose units was granted more than once.
+  struct Output {
+    std::uint64_t digest = 0;
+    std::vector<std::uint64_t> units = {};
+  };
+
   struct Step {
-    std::array<std::vector<Unit>, 2> units = {};  ///< By stage.
+    std::map<std::pair<protocol::Stage, std::uint64_t>, Output> outputs = {};  ///< By first unit.
+    std::array<std::vector<Unit>, 2> units = {};                               ///< By stage.
     bool done = false;
     bool failed = false;
     protocol::Envelope planner = {};  ///< Who was asked last.
@@ -72,6 +80,8 @@ class Observer {
   void check_acceptance(const protocol::Envelope& from, const protocol::Report& report);
   void check_refusal(const protocol::Envelope& from, const protocol::Report& report,
                      const protocol::Verdict& verdict);
+  void note_output(const protocol::Report& report);
+  void check_output(const protocol::Report& report, const protocol::Effects& effects);
   void check_sink(const protocol::StepDone& done);
   void take_over(const protocol::Record& record);
   void check_nothing_told_is_forgotten(const std::vector<Step>& before);

@@ -72,9 +72,8 @@ struct SimOptions {
   std::uint64_t steadfast_rank = 0;  ///< May crash, but always returns.
 
   Faults faults = {};
-  Duration chaos_end = {};  ///< After this much virtual time nothing crashes or stands still.
-  std::uint64_t holder_count_max = 2;  ///< Of live leases of a unit; a late one may have a second.
-  std::uint64_t wire_period = 1;       ///< Every so many messages one is encoded and decoded.
+  Duration chaos_end = {};        ///< After this much virtual time nothing crashes or stands still.
+  std::uint64_t wire_period = 1;  ///< Every so many messages one is encoded and decoded.
 
   protocol::CoordinatorMutations mutations = {};
   protocol::RankMutations rank_mutations = {};

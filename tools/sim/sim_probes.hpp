@@ -30,6 +30,8 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a claim had to wait",
     "a unit was granted again",
     "a unit was granted again after silence",
+    "a late unit was given to a second rank",
+    "outputs of a unit differed",
     "a lease that had run out was extended",
     "a heartbeat was told of lost leases",
     "a rank dropped leases",

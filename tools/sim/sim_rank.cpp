@@ -12,6 +12,19 @@ using namespace std::chrono_literals;
 using protocol::Lease;
 using protocol::Stage;
 
+namespace {
+
+/// Of the output that these units make, in this order.
+std::uint64_t digest_of(const std::vector<Lease>& batch) {
+  std::uint64_t digest = 1;
+  for (const Lease& lease : batch) {
+    digest = mix(digest + lease.unit);
+  }
+  return digest | 1U;
+}
+
+}  // namespace
+
 SimRank::SimRank(World& world, std::uint32_t rank, std::uint32_t life, std::uint32_t incarnation)
     : world_(world),
       rank_(rank),
@@ -261,6 +274,10 @@ void SimRank::seal(Stage stage, std::vector<Lease> batch) {
     carry_out_effects();
     return;
   }
+  const bool differs = world_.random().chance(world_.options().faults[Fault::kDiffers]);
+  if (differs) {
+    world_.count(Fault::kDiffers);
+  }
   protocol::Report report{
       .step = step_, .stage = stage, .report = ++report_count_, .output = output};
   if (stage == Stage::kMap) {
@@ -268,6 +285,7 @@ void SimRank::seal(Stage stage, std::vector<Lease> batch) {
       report.input_bytes += shape_->shard_bytes[shard];
     }
   }
+  report.digest = differs ? world_.random().next() | 1U : digest_of(batch);
   report.batch = std::move(batch);
   world_.post_report(*this, world_.random().between(Duration::zero(), Duration(2ms)),
                      std::move(report));

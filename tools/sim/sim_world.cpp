@@ -28,9 +28,11 @@ protocol::CoordinatorOptions World::coordinator_options() const {
           .rank_count = static_cast<std::uint32_t>(options_.rank_count),
           .lease_duration = options_.lease_duration,
           .plan_patience = options_.plan_patience,
+          .seed = options_.seed,
           .attempt_count_max = 4,
           // Chaos kills more often than any real program dies.
           .death_count_max = 1'000'000,
+          .late_least = options_.lease_duration / 4,
           .journaled = options_.journaled(),
           .fast_forward = true,
           .mutations = options_.mutations};
@@ -87,6 +89,14 @@ void World::check_bounds() {
   const std::uint64_t bound = 10'000 + 1000 * options_.rank_count;
   figures_.pending_max = std::max(figures_.pending_max, events_.size());
   expect(events_.size() < bound, "too much is left to happen");
+  std::uint64_t record_count_max = options_.rank_count;
+  for (const std::unique_ptr<StepShape>& shape : shapes_) {
+    if (shape != nullptr) {
+      record_count_max +=
+          1 + options_.rank_count + 5 * (shape->map_units().unit_count() + shape->partition_count);
+    }
+  }
+  expect(coordinator_.record_count() <= record_count_max, "the coordinator remembers too much");
   if (observer_.accepted_count() != std::exchange(accepted_before_, observer_.accepted_count())) {
     accepted_at_event_ = figures_.events;
   }

@@ -30,6 +30,14 @@ class AcceptedReports {
            std::binary_search(reports.begin(), reports.end(), report);
   }
 
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    std::uint64_t size = 0;
+    for (const OfRank& rank : ranks_) {
+      size += rank.reports[0].size() + rank.reports[1].size();
+    }
+    return size;
+  }
+
   /// Precondition: no later incarnation of the rank was inserted before.
   void insert(const Key& key) {
     const auto& [rank, incarnation, stage, report] = key;

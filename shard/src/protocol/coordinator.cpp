@@ -63,6 +63,16 @@ Progress Coordinator::progress() const noexcept {
           .second_attempt_count = step.second_attempt_count};
 }
 
+std::uint64_t Coordinator::record_count() const noexcept {
+  std::uint64_t count = state_->ranks.size();
+  for (const auto& [number, step] : state_->steps) {
+    count += 1 + step.participants.size() + step.shards.leased_count() +
+             step.partitions.leased_count() + step.accepted_reports.size() + step.digests.size() +
+             step.partials.size() + step.results.size();
+  }
+  return count;
+}
+
 Coordinator::State::State(const CoordinatorOptions& given)
     : options(given),
       fences{.epoch = given.epoch},

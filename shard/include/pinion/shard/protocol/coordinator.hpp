@@ -25,6 +25,7 @@ struct CoordinatorMutations {
   bool accept_stale_epoch = false;         ///< Messages and fences of older epochs count.
   bool reuse_fences = false;               ///< A grant carries the fence of the one before.
   bool extend_any_lease = false;           ///< A heartbeat hears nothing of leases that are lost.
+  bool ignore_digests = false;             ///< Outputs of a unit may differ unnoticed.
   bool retry_for_ever = false;             ///< A unit may fail as often as it likes.
 };
 
@@ -215,6 +216,9 @@ class Coordinator {
   [[nodiscard]] Instant next_deadline() const noexcept;
 
   [[nodiscard]] Progress progress() const noexcept;
+
+  /// How much it remembers: of ranks, leases, reports, digests, partials and results.
+  [[nodiscard]] std::uint64_t record_count() const noexcept;
 
   /// Every rank, in the order of their numbers. Allocates.
   [[nodiscard]] std::vector<Member> members() const;
