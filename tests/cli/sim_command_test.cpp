@@ -88,7 +88,7 @@ TEST_F(SimCommand, RefusesWhatItCannotSimulate) {
 TEST_F(SimCommand, ReplaysASmallerCaseOfABrokenGuarantee) {
   const CommandResult result =
       sim({"--ranks", "8", "--shards", "300", "--lease-ms", "200", "--heartbeat-ms", "60",
-           "--faults", "pause=3,crash=1", "--break", "no-fence", "--quiet"});
+           "--faults", "pause=10,stall=0.05", "--break", "no-fence", "--quiet"});
   EXPECT_EQ(result.status, 70) << result.output;
   const std::string smaller = ": pinion sim ";
   const std::size_t at = result.errors.rfind(smaller);

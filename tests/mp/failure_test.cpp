@@ -21,7 +21,6 @@ class FailingProgram : public JobTest {
   // Attempts are counted, so nobody makes a second one beside another.
   [[nodiscard]] CommandResult fail(const std::string& way) const {
     std::vector<std::string> options = grant_log_option();
-    // However slow a rank is, no other one runs its shards too.
     options.insert(options.end(), {"--set", "late-seconds=3600"});
     return run(on_ranks(2, {FAILING_PROGRAM, way, path("")}, options));
   }

@@ -59,6 +59,8 @@ const std::vector<Example>& examples() {
       {"test-no-fast-forward", "1", "1", [](const Settings& s) { return s.test_no_fast_forward; }},
       {"test-no-acceptance", "true", "true",
        [](const Settings& s) { return s.test_no_acceptance; }},
+      {"test-journal-kill", "12", "12",
+       [](const Settings& s) { return s.test_journal_kill == 12; }},
       {"test-no-descriptors", "1", "1", [](const Settings& s) { return s.test_no_descriptors; }},
       {"test-no-fences", "1", "1", [](const Settings& s) { return s.test_no_fences; }},
       {"test-stop-after", "12", "12", [](const Settings& s) { return s.test_stop_after == 12; }},
