@@ -14,6 +14,8 @@ Runs tools/test.sh, and then:
   clang     a whole build with clang, and every test in it
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 2000)
+  resume    agents killed and resumed PINION_RESUME_CYCLES times (default here: 200), and a journal
+            cut at every byte of its end
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
@@ -118,6 +120,8 @@ phase "clang: test" env -C "$root" ctest --preset clang --output-on-failure \
 phase "tidy: clang-tidy" tidy
 PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-2000} \
   phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
+PINION_RESUME_CYCLES=${PINION_RESUME_CYCLES:-200} \
+  phase "resume: agents killed and resumed" test_release --tests-regex '^ResumedJob' --timeout 3600
 phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
   --repeat "until-fail:${PINION_MP_REPEAT:-20}"
 phase "vm: several NUMA nodes in QEMU" vm
