@@ -16,6 +16,8 @@ Runs these phases, with --from only the named one and those after it:
   tidy      clang-tidy over the sources that differ from the branch's start, --all: over all
   sim       the simulations with PINION_SIM_SEEDS seeds each (default here: 10000, with a million
             faults); fails when a rare path is never reached
+  resume    agents killed and resumed PINION_RESUME_CYCLES times (default here: 200), and a journal
+            cut at every byte of its end
   mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
             random moments, and four times as many whose agent or launcher is killed
@@ -31,7 +33,7 @@ HELP
   exit 0
 fi
 tidy_all=false
-phases=(test clang tidy sim mp kill vm fuzz dag bench)
+phases=(test clang tidy sim resume mp kill vm fuzz dag bench)
 first_phase='test'
 while (($# > 0)); do
   case $1 in
@@ -145,6 +147,12 @@ run_tidy() {
 run_sim() {
   PINION_SIM_SEEDS=${PINION_SIM_SEEDS:-10000} \
     phase "sim: more seeds" test_release --label-regex '^sim$' --timeout 3600
+}
+
+run_resume() {
+  PINION_RESUME_CYCLES=${PINION_RESUME_CYCLES:-200} \
+    phase "resume: agents killed and resumed" test_release --tests-regex '^ResumedJob' \
+    --timeout 3600
 }
 
 run_mp() {

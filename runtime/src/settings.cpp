@@ -143,7 +143,7 @@ constexpr Setting kSettings[] = {
     {"test-no-acceptance", "0 or 1", "tests only: accepted partials die with their rank [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.test_no_acceptance, v); }},
     {"test-journal-kill", "a number, 0 or more",
-     "tests only: the agent dies at the point of that number in writing its journal [0]",
+     "tests only: the agent dies at a point in writing its journal; 5 a record [0]",
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.test_journal_kill, v, 0);
      }},

@@ -14,13 +14,16 @@
 namespace pinion {
 namespace {
 
-// For tests: dies at the point with that number.
-std::function<void(CommitPoint)> death_at(std::uint64_t number) {
+constexpr std::uint64_t kPointsOfACommit = 5;
+
+// For tests: dies in the commit of record `number` / 5 of this epoch, at point `number` % 5 of it.
+std::function<void(CommitPoint, std::uint64_t)> death_at(std::uint64_t number) {
   if (number == 0) {
     return {};
   }
-  return [left = number](CommitPoint) mutable {
-    if (--left == 0) {
+  return [number](CommitPoint point, std::uint64_t record_count) {
+    if (record_count > number / kPointsOfACommit &&
+        static_cast<std::uint64_t>(point) >= number % kPointsOfACommit) {
       kill(getpid(), SIGKILL);
     }
   };

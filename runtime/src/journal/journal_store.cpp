@@ -38,6 +38,7 @@ JournalStore::JournalStore(std::string folder, std::uint32_t epoch, protocol::Re
       epoch_(epoch),
       history_(std::move(history)),
       next_(next),
+      first_(next),
       shelf_(std::move(shelf)),
       options_(std::move(options)) {}
 
@@ -63,6 +64,7 @@ Result<JournalStore> JournalStore::open(const std::string& folder, std::uint32_t
   }
   if (next > 0) {
     PINION_RETURN_IF_ERROR(store.write_snapshot());
+    store.drop_needless_work();
   }
   PINION_RETURN_IF_ERROR(store.begin_log(0));
   JournalEntry begun{.record = protocol::EpochBegun{epoch}};
@@ -114,17 +116,27 @@ void JournalStore::drop_old_logs(std::uint64_t below) const {
   }
 }
 
+// Who wrote that a step had ended may have died before it removed what that made needless.
+void JournalStore::drop_needless_work() {
+  for (const Record& record : history_.records()) {
+    const auto* ended = std::get_if<protocol::StepEnded>(&record);
+    if (ended != nullptr && ended->failure.code == ErrorCode::kOk) {
+      shelf_.drop_work_of(ended->step);
+    }
+  }
+}
+
 Status JournalStore::commit(std::span<JournalEntry> entries) {
-  reach(CommitPoint::kBegun);
+  reach(CommitPoint::kBegun, entries.size());
   bool has_blobs = false;
   for (const JournalEntry& entry : entries) {
     has_blobs = has_blobs || !entry.blobs.empty();
     PINION_RETURN_IF_ERROR(add_blobs(entry));
   }
   if (has_blobs) {
-    reach(CommitPoint::kBlobsWritten);
+    reach(CommitPoint::kBlobsWritten, entries.size());
     PINION_RETURN_IF_ERROR(shelf_.sync());
-    reach(CommitPoint::kBlobsSafe);
+    reach(CommitPoint::kBlobsSafe, entries.size());
   }
   records_.clear();
   for (JournalEntry& entry : entries) {
@@ -132,8 +144,8 @@ Status JournalStore::commit(std::span<JournalEntry> entries) {
   }
   frame_.clear();
   protocol::append_frame(next_, records_, frame_);
-  PINION_RETURN_IF_ERROR(append(frame_));
-  reach(CommitPoint::kSafe);
+  PINION_RETURN_IF_ERROR(append(frame_, entries.size()));
+  reach(CommitPoint::kSafe, entries.size());
   next_ += records_.size();
   for (Record& record : records_) {
     if (const std::optional<std::uint64_t> step = history_.add(std::move(record))) {
@@ -151,7 +163,7 @@ Status JournalStore::add_blobs(const JournalEntry& entry) {
   return {};
 }
 
-Status JournalStore::append(std::span<const std::byte> frame) {
+Status JournalStore::append(std::span<const std::byte> frame, std::size_t group_size) {
   if (frame.size() > log_capacity_ - log_end_) {
     // A snapshot of a step that goes on has all of its work, so it must not come too often.
     if (bytes_since_snapshot_ > 2 * snapshot_bytes_) {
@@ -163,7 +175,7 @@ Status JournalStore::append(std::span<const std::byte> frame) {
   if (options_.at) {
     written = frame.size() / 2;
     PINION_RETURN_IF_ERROR(write_at(log_.get(), frame.first(written), log_end_, log_path_));
-    reach(CommitPoint::kFrameTorn);
+    reach(CommitPoint::kFrameTorn, group_size);
   }
   PINION_RETURN_IF_ERROR(
       write_at(log_.get(), frame.subspan(written), log_end_ + written, log_path_));
@@ -173,9 +185,9 @@ Status JournalStore::append(std::span<const std::byte> frame) {
   return {};
 }
 
-void JournalStore::reach(CommitPoint point) const {
+void JournalStore::reach(CommitPoint point, std::size_t group_size) const {
   if (options_.at) {
-    options_.at(point);
+    options_.at(point, next_ - first_ + group_size);
   }
 }
 

@@ -35,7 +35,9 @@ enum class CommitPoint : std::uint8_t {
 
 struct JournalStoreOptions {
   std::uint64_t log_bytes = std::uint64_t{16} << 20;  ///< Of a file of the log.
-  std::function<void(CommitPoint)> at = {};           ///< May be empty.
+
+  /// Told where a commit stands, and how many records this epoch has with it. May be empty.
+  std::function<void(CommitPoint point, std::uint64_t record_count)> at = {};
 };
 
 /// Writes one epoch of a journal into its folder:
@@ -68,14 +70,16 @@ class JournalStore {
   [[nodiscard]] Status begin_log(std::uint64_t bytes_min);
   [[nodiscard]] Status write_snapshot();
   void drop_old_logs(std::uint64_t below) const;
+  void drop_needless_work();
   [[nodiscard]] Status add_blobs(const JournalEntry& entry);
-  [[nodiscard]] Status append(std::span<const std::byte> frame);
-  void reach(CommitPoint point) const;
+  [[nodiscard]] Status append(std::span<const std::byte> frame, std::size_t group_size);
+  void reach(CommitPoint point, std::size_t group_size) const;
 
   std::string folder_;
   std::uint32_t epoch_;
   protocol::RecordHistory history_;
-  std::uint64_t next_;  // The number of the next record.
+  std::uint64_t next_;   // The number of the next record.
+  std::uint64_t first_;  // The number of the first of this epoch.
   BlobShelf shelf_;
   JournalStoreOptions options_;
   UniqueFd log_;
