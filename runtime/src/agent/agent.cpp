@@ -104,17 +104,16 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t laun
     return Status(rank_budget.error());
   }
   settings->memory_bytes = *rank_budget;
-  GrantLog log;
-  if (!settings->grant_log.empty()) {
-    Result<GrantLog> opened = GrantLog::open(settings->grant_log, settings->test_stop_after);
-    if (!opened) {
-      return std::move(opened).error();
-    }
-    log = std::move(opened).value();
-  }
   Result<JournalStart> journal = start_journal(spec, *settings, random_number());
   if (!journal) {
     return std::move(journal).error();
+  }
+  // Behind the lock of the journal: the log may be that of the job that holds it.
+  Result<GrantLog> log = settings->grant_log.empty()
+                             ? GrantLog()
+                             : GrantLog::open(settings->grant_log, settings->test_stop_after);
+  if (!log) {
+    return std::move(log).error();
   }
   PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, *settings));
   Result<UniqueFd> signals = take_over_signals();
@@ -137,7 +136,7 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t laun
   // What ranks leave running becomes our child, so that it can be ended with the job.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::unique_ptr<Agent> agent(new Agent(
-      spec, std::move(settings).value(), std::move(placement).value(), std::move(log),
+      spec, std::move(settings).value(), std::move(placement).value(), std::move(log).value(),
       std::move(signals).value(), launcher, {.job = journal->job, .epoch = journal->epoch}));
   agent->open_file_limit_ = limit_of_ranks;
   PINION_RETURN_IF_ERROR(agent->take_up_journal(std::move(journal).value()));
