@@ -2,7 +2,8 @@
 #include <chrono>
 #include <exception>
 
-#include "cpu.hpp"
+#include <pinion/core/detail/pause_cpu.hpp>
+
 #include "run_state.hpp"
 
 namespace pinion {

@@ -1,4 +1,5 @@
-#include "cpu.hpp"
+#include <pinion/core/detail/pause_cpu.hpp>
+
 #include "run_state.hpp"
 
 namespace pinion {
