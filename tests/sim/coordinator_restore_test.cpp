@@ -138,6 +138,33 @@ TEST(CoordinatorRestore, IgnoresWhatMakesNoSense) {
   EXPECT_EQ(play.accepted_count(), 2U) << "the other shard, and the partition";
 }
 
+TEST(CoordinatorRestore, DoesNotBringBackWhatWasSkipped) {
+  const UnitSkipped skipped{.step = 1, .unit = 0, .failure = {.code = ErrorCode::kUnknown}};
+  std::vector<Record> records = {
+      StepOpened{.step = 1, .fingerprint = 11},
+      StepPlanned{plan_of({.shard_count = 2}, 1)},
+      skipped,
+      UnitsAccepted{.step = 1, .output = {.job = 1, .generation = 1}, .units = {1}},
+      skipped,
+  };
+  for (const std::vector<Record>& from : {records, history_of(records)}) {
+    Coordinator coordinator = Coordinator::restore(Play::options_of(2), from);
+    Effects effects;
+    const auto receive = [&](const Message& message) {
+      coordinator.step(
+          MessageReceived{.envelope = {.job = 1, .epoch = 2, .incarnation = 1}, .message = message},
+          Instant(Duration(1)), effects);
+    };
+    coordinator.step(RankJoined{}, Instant(Duration(1)), effects);
+    receive(EnterStep{.step = 1, .fingerprint = 11});
+    receive(Claim{.step = 1, .unit_count = 4});
+    EXPECT_EQ(coordinator.progress().skipped_shard_count, 1U);
+    const auto& grant = std::get<Grant>(std::get<Send>(effects.back()).message);
+    EXPECT_EQ(grant.stage, Stage::kMerge);
+    EXPECT_EQ(grant.leases.size(), 1U);
+  }
+}
+
 class FailedStep : public testing::Test {
  protected:
   std::vector<Record> records_ = {

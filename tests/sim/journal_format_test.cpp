@@ -44,6 +44,8 @@ std::vector<Record> every_kind() {
                         .digest = 4,
                         .input_bytes = 5,
                         .units = {~0ULL, 0}},
+          UnitSkipped{
+              .step = 7, .unit = 2, .failure = {.code = ErrorCode::kUnavailable, .text = "again"}},
           StepEnded{.step = 7,
                     .failure = {.code = ErrorCode::kDataLoss, .text = "gone"},
                     .results = {blob, {}},

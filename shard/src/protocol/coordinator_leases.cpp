@@ -306,26 +306,26 @@ void Coordinator::State::accept(StepRecord& step, Holder from, const Report& rep
       table.accept(slot, now);
     }
   }
-  count_accepted(step, acceptance_of(from, report), weight);
+  count_accepted(step, report, weight);
 }
 
 /// What the step has when the units are accepted in their table.
-void Coordinator::State::count_accepted(StepRecord& step, const UnitsAccepted& accepted,
+void Coordinator::State::count_accepted(StepRecord& step, const Report& report,
                                         std::uint64_t weight) {
-  if (accepted.stage == Stage::kMerge) {
-    step.results[accepted.units.front()] = accepted.output;
+  if (report.stage == Stage::kMerge) {
+    step.results[report.batch.front().unit] = report.output;
     return;
   }
   std::uint64_t smallest = step.map_units.shard_count;
-  for (const std::uint64_t unit : accepted.units) {
-    const MapUnits::ShardSpan shards = step.map_units.shards_of(unit);
+  for (const Lease& lease : report.batch) {
+    const MapUnits::ShardSpan shards = step.map_units.shards_of(lease.unit);
     smallest = std::min(smallest, shards.begin);
     step.shard_accepted_count += shards.count();
   }
   step.weight_accepted += weight;
-  step.input_bytes += accepted.input_bytes;
-  if (accepted.output != BlobHandle{}) {
-    step.partials.push_back({.smallest_shard = smallest, .blob = accepted.output});
+  step.input_bytes += report.input_bytes;
+  if (report.output != BlobHandle{}) {
+    step.partials.push_back({.smallest_shard = smallest, .blob = report.output});
   }
 }
 

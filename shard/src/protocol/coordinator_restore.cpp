@@ -77,12 +77,15 @@ void Coordinator::State::replay(const UnitsAccepted& accepted) {
       return;
     }
   }
+  Report report{
+      .stage = accepted.stage, .output = accepted.output, .input_bytes = accepted.input_bytes};
   std::uint64_t weight = 0;
   for (const std::uint64_t unit : accepted.units) {
+    report.batch.push_back({.unit = unit});
     weight += maps ? table.weight_of_unit(unit) : 0;
     table.accept_unit(unit);
   }
-  count_accepted(step, accepted, weight);
+  count_accepted(step, report, weight);
 }
 
 void Coordinator::State::replay(const UnitSkipped& skipped) {

@@ -192,7 +192,7 @@ struct Coordinator::State {
   [[nodiscard]] std::uint64_t fair_share(const StepRecord& step, std::uint32_t rank) const;
   [[nodiscard]] Failure judge(StepRecord& step, Holder from, const Report& report);
   void accept(StepRecord& step, Holder from, const Report& report);
-  static void count_accepted(StepRecord& step, const UnitsAccepted& accepted, std::uint64_t weight);
+  static void count_accepted(StepRecord& step, const Report& report, std::uint64_t weight);
   void fail_unit(StepRecord& step, Holder from, const BatchFailed& failed, LeaseTable::Slot bad);
 
   // What is late, and what is given up (coordinator_rescue.cpp).
