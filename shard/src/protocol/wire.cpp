@@ -3,74 +3,20 @@
 #include <cstring>
 
 #include "job_generated.h"
-#include "protocol/shard_traits.hpp"
+#include "protocol/schema_values.hpp"
 
 namespace pinion::protocol {
 namespace {
 
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
+using protocol::write;  // Else those below hide it.
 
 // Values to the wire.
-
-std::uint8_t number_of(Stage stage) {
-  return static_cast<std::uint8_t>(stage);
-}
-
-schema::BlobHandle write(const BlobHandle& blob) {
-  return {blob.job,  blob.generation, blob.length_bytes, blob.epoch,
-          blob.host, blob.segment,    blob.index};
-}
-
-schema::Lease write(const Lease& lease) {
-  return {lease.unit, schema::Fence(lease.fence.counter, lease.fence.epoch), lease.attempt};
-}
-
-schema::ProcessId write(const ProcessId& process) {
-  return {process.high, process.low};
-}
-
-schema::Place write(const Place& place) {
-  return {place.host, place.index, static_cast<std::uint8_t>(place.kind)};
-}
-
-schema::ShardEntry write(const ShardEntry& shard) {
-  return {shard.weight, shard.place.host, shard.place.index,
-          static_cast<std::uint8_t>(shard.place.kind)};
-}
-
-template <class Value>
-auto write(FlatBufferBuilder& to, const std::vector<Value>& values) {
-  std::vector<decltype(write(std::declval<Value>()))> written;
-  written.reserve(values.size());
-  for (const Value& value : values) {
-    written.push_back(write(value));
-  }
-  return to.CreateVectorOfStructs(written);
-}
-
-/// Nothing when no shard has traits of its own.
-Offset<flatbuffers::Vector<std::uint8_t>> write_traits(FlatBufferBuilder& to,
-                                                       const std::vector<ShardEntry>& shards) {
-  const std::vector<std::uint8_t> traits = pack_traits(shards);
-  return traits.empty() ? Offset<flatbuffers::Vector<std::uint8_t>>() : to.CreateVector(traits);
-}
-
-Offset<schema::Failure> write(FlatBufferBuilder& to, const Failure& failure) {
-  return schema::CreateFailure(to, static_cast<std::uint8_t>(failure.code),
-                               to.CreateString(failure.text));
-}
 
 auto write(FlatBufferBuilder& to, const EnterStep& from) {
   return schema::CreateEnterStep(to, from.step, from.fingerprint,
                                  to.CreateString(from.description));
-}
-
-auto write(FlatBufferBuilder& to, const PlanReady& from) {
-  const schema::BlobHandle plan = write(from.plan);
-  return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
-                                 write(to, from.streams), from.ordered_batch_shard_count,
-                                 write_traits(to, from.shards));
 }
 
 auto write(FlatBufferBuilder& to, const PlanFailed& from) {
@@ -182,160 +128,21 @@ Offset<schema::Message> wrap(FlatBufferBuilder& to, const Envelope& envelope, Of
                                body.Union());
 }
 
-// The wire to values. The verifier has proved that everything lies inside the bytes; what is left
-// to check is whether it is there and whether it means something. The first thing that does not is
-// kept.
-class Reader {
- public:
-  [[nodiscard]] bool ok() const noexcept { return problem_ == nullptr; }
-  [[nodiscard]] const char* problem() const noexcept { return problem_; }
-
-  Stage stage(std::uint8_t number) {
-    require(number <= number_of(Stage::kMerge), "a stage that does not exist");
-    return static_cast<Stage>(number);
-  }
-
-  Duration duration(std::int64_t nanoseconds) {
-    require(nanoseconds > 0, "a lease duration that is not positive");
-    return Duration(nanoseconds);
-  }
-
-  std::uint32_t partition_count(std::uint32_t count) {
-    require(count <= kPartitionCountMax, "more partitions than a step may have");
-    return count;
-  }
-
-  std::string text(const flatbuffers::String* from) {
-    return from == nullptr ? std::string() : from->str();
-  }
-
-  Failure failure(const schema::Failure* from) {
-    if (from == nullptr) {
-      require(false, "no failure where there must be one");
-      return {};
-    }
-    require(from->code() <= static_cast<std::uint8_t>(ErrorCode::kUnauthenticated),
-            "an error code that does not exist");
-    return {.code = static_cast<ErrorCode>(from->code()), .text = text(from->text())};
-  }
-
-  BlobHandle value(const schema::BlobHandle* from) {
-    if (from == nullptr) {
-      require(false, "no blob handle where there must be one");
-      return {};
-    }
-    return {.job = from->job(),
-            .generation = from->generation(),
-            .length_bytes = from->length_bytes(),
-            .epoch = from->epoch(),
-            .host = from->host(),
-            .segment = from->segment(),
-            .index = from->index()};
-  }
-
-  Lease value(const schema::Lease* from) {
-    return {.unit = from->unit(),
-            .fence = {.epoch = from->fence().epoch(), .counter = from->fence().counter()},
-            .attempt = from->attempt()};
-  }
-
-  Place place(std::uint32_t host, std::uint16_t index, std::uint8_t kind) {
-    require(kind <= static_cast<std::uint8_t>(PlaceKind::kDevice),
-            "a kind of place that does not exist");
-    return {.kind = static_cast<PlaceKind>(kind), .index = index, .host = host};
-  }
-
-  Place value(const schema::Place* from) {
-    return place(from->host(), from->index(), from->kind());
-  }
-
-  ShardEntry value(const schema::ShardEntry* from) {
-    return {.weight = from->weight(),
-            .place = place(from->place_host(), from->place_index(), from->place_kind())};
-  }
-
-  ProcessId value(const schema::ProcessId* from) {
-    if (from == nullptr) {
-      require(false, "no process where there must be one");
-      return {};
-    }
-    return {.high = from->high(), .low = from->low()};
-  }
-
-  /// Null for none.
-  void add_traits(const flatbuffers::Vector<std::uint8_t>* traits,
-                  std::vector<ShardEntry>& shards) {
-    if (traits == nullptr) {
-      return;
-    }
-    if (const char* problem = unpack_traits({traits->data(), traits->size()}, shards)) {
-      require(false, problem);
-    }
-  }
-
-  std::vector<std::string> texts(
-      const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
-    std::vector<std::string> read;
-    for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
-      read.push_back(text(from->Get(i)));
-    }
-    return read;
-  }
-
-  template <class Struct>
-  auto values(const flatbuffers::Vector<const Struct*>* from) {
-    std::vector<decltype(value(std::declval<const Struct*>()))> read;
-    if (from == nullptr || from->size() == 0) {
-      return read;
-    }
-    // The verifier checks the alignment of the count only, not of what follows it.
-    if (reinterpret_cast<std::uintptr_t>(from->Data()) % alignof(Struct) != 0) {
-      require(false, "a list at a place where it cannot be");
-      return read;
-    }
-    read.reserve(from->size());
-    for (const Struct* one : *from) {
-      read.push_back(value(one));
-    }
-    return read;
-  }
-
-  void require(bool condition, const char* problem) {
-    if (!condition && problem_ == nullptr) {
-      problem_ = problem;
-    }
-  }
-
- private:
-  const char* problem_ = nullptr;
-};
-
-Message read(Reader& to, const schema::EnterStep& from) {
+Message read(SchemaReader& to, const schema::EnterStep& from) {
   return EnterStep{.step = from.step(),
                    .fingerprint = from.fingerprint(),
                    .description = to.text(from.description())};
 }
 
-Message read(Reader& to, const schema::PlanReady& from) {
-  PlanReady ready{.step = from.step(),
-                  .plan = to.value(from.plan()),
-                  .partition_count = to.partition_count(from.partition_count()),
-                  .shards = to.values(from.shards()),
-                  .streams = to.values(from.streams()),
-                  .ordered_batch_shard_count = from.ordered_batch_shard_count()};
-  to.add_traits(from.shard_traits(), ready.shards);
-  return ready;
-}
-
-Message read(Reader& to, const schema::PlanFailed& from) {
+Message read(SchemaReader& to, const schema::PlanFailed& from) {
   return PlanFailed{.step = from.step(), .failure = to.failure(from.failure())};
 }
 
-Message read(Reader&, const schema::Claim& from) {
+Message read(SchemaReader&, const schema::Claim& from) {
   return Claim{.step = from.step(), .unit_count = from.unit_count()};
 }
 
-Message read(Reader& to, const schema::Heartbeat& from) {
+Message read(SchemaReader& to, const schema::Heartbeat& from) {
   return Heartbeat{.step = from.step(),
                    .sent_ns = from.sent_ns(),
                    .held = to.values(from.held()),
@@ -344,7 +151,7 @@ Message read(Reader& to, const schema::Heartbeat& from) {
                    .observations = to.texts(from.observations())};
 }
 
-Message read(Reader& to, const schema::Report& from) {
+Message read(SchemaReader& to, const schema::Report& from) {
   Report report{.step = from.step(),
                 .stage = to.stage(from.stage()),
                 .report = from.report(),
@@ -358,7 +165,7 @@ Message read(Reader& to, const schema::Report& from) {
   return report;
 }
 
-Message read(Reader& to, const schema::BatchFailed& from) {
+Message read(SchemaReader& to, const schema::BatchFailed& from) {
   return BatchFailed{.step = from.step(),
                      .stage = to.stage(from.stage()),
                      .bad_unit = from.bad_unit(),
@@ -366,20 +173,20 @@ Message read(Reader& to, const schema::BatchFailed& from) {
                      .batch = to.values(from.batch())};
 }
 
-Message read(Reader& to, const schema::GiveBack& from) {
+Message read(SchemaReader& to, const schema::GiveBack& from) {
   return GiveBack{
       .step = from.step(), .stage = to.stage(from.stage()), .leases = to.values(from.leases())};
 }
 
-Message read(Reader& to, const schema::CancelJob& from) {
+Message read(SchemaReader& to, const schema::CancelJob& from) {
   return CancelJob{.failure = to.failure(from.failure())};
 }
 
-Message read(Reader&, const schema::MakePlan& from) {
+Message read(SchemaReader&, const schema::MakePlan& from) {
   return MakePlan{.step = from.step()};
 }
 
-Message read(Reader& to, const schema::StepStarted& from) {
+Message read(SchemaReader& to, const schema::StepStarted& from) {
   return StepStarted{.step = from.step(),
                      .plan = to.value(from.plan()),
                      .shard_count = from.shard_count(),
@@ -388,7 +195,7 @@ Message read(Reader& to, const schema::StepStarted& from) {
                      .ordered_batch_shard_count = from.ordered_batch_shard_count()};
 }
 
-Message read(Reader& to, const schema::Grant& from) {
+Message read(SchemaReader& to, const schema::Grant& from) {
   return Grant{.step = from.step(),
                .stage = to.stage(from.stage()),
                .unit_count_left = from.unit_count_left(),
@@ -397,23 +204,23 @@ Message read(Reader& to, const schema::Grant& from) {
                .second_attempt = from.second_attempt()};
 }
 
-Message read(Reader& to, const schema::MergeInputs& from) {
+Message read(SchemaReader& to, const schema::MergeInputs& from) {
   return MergeInputs{.step = from.step(), .partials = to.values(from.partials())};
 }
 
-Message read(Reader& to, const schema::HeartbeatAck& from) {
+Message read(SchemaReader& to, const schema::HeartbeatAck& from) {
   return HeartbeatAck{
       .step = from.step(), .sent_ns = from.sent_ns(), .lost = to.values(from.lost())};
 }
 
-Message read(Reader& to, const schema::Verdict& from) {
+Message read(SchemaReader& to, const schema::Verdict& from) {
   return Verdict{.step = from.step(),
                  .stage = to.stage(from.stage()),
                  .report = from.report(),
                  .failure = to.failure(from.failure())};
 }
 
-Message read(Reader& to, const schema::StepDone& from) {
+Message read(SchemaReader& to, const schema::StepDone& from) {
   return StepDone{.step = from.step(),
                   .partitions = to.values(from.partitions()),
                   .shard_count = from.shard_count(),
@@ -421,15 +228,15 @@ Message read(Reader& to, const schema::StepDone& from) {
                   .skipped_shard_count = from.skipped_shard_count()};
 }
 
-Message read(Reader& to, const schema::StepFailed& from) {
+Message read(SchemaReader& to, const schema::StepFailed& from) {
   return StepFailed{.step = from.step(), .failure = to.failure(from.failure())};
 }
 
-Message read(Reader& to, const schema::JobFailed& from) {
+Message read(SchemaReader& to, const schema::JobFailed& from) {
   return JobFailed{.failure = to.failure(from.failure())};
 }
 
-Message read(Reader& to, const schema::Register& from) {
+Message read(SchemaReader& to, const schema::Register& from) {
   return Register{.process = to.value(from.process()),
                   .protocol_version = from.protocol_version(),
                   .topology_digest = from.topology_digest(),
@@ -439,29 +246,29 @@ Message read(Reader& to, const schema::Register& from) {
                   .places = to.values(from.places())};
 }
 
-Message read(Reader& to, const schema::Drain& from) {
+Message read(SchemaReader& to, const schema::Drain& from) {
   return Drain{.reason = to.text(from.reason())};
 }
 
-Message read(Reader& to, const schema::Leave& from) {
+Message read(SchemaReader& to, const schema::Leave& from) {
   return Leave{.reason = to.text(from.reason())};
 }
 
-Message read(Reader& to, const schema::Registered& from) {
+Message read(SchemaReader& to, const schema::Registered& from) {
   return Registered{.failure = to.failure(from.failure()),
                     .lease_duration = to.duration(from.lease_duration_ns())};
 }
 
-Message read(Reader&, const schema::Drained&) {
+Message read(SchemaReader&, const schema::Drained&) {
   return Drained{};
 }
 
-Message read_body(Reader& to, const schema::Message& from) {
+Message read_body(SchemaReader& to, const schema::Message& from) {
   switch (from.body_type()) {
     case schema::Body::EnterStep:
       return read(to, *from.body_as_EnterStep());
     case schema::Body::PlanReady:
-      return read(to, *from.body_as_PlanReady());
+      return to.plan(*from.body_as_PlanReady());
     case schema::Body::PlanFailed:
       return read(to, *from.body_as_PlanFailed());
     case schema::Body::Claim:
@@ -539,7 +346,7 @@ Result<Decoded> decode_aligned(std::span<const std::byte> bytes) {
     return not_a_message(bytes.size(), "they are cut short or damaged");
   }
   const schema::Message& from = *schema::GetMessage(data);
-  Reader reader;
+  SchemaReader reader;
   reader.require(from.body() != nullptr, "no body");
   if (!reader.ok()) {
     return not_a_message(bytes.size(), reader.problem());

@@ -1,0 +1,225 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <pinion/shard/protocol/messages.hpp>
+
+#include "job_generated.h"
+#include "protocol/shard_traits.hpp"
+
+// What messages (wire.cpp) and the records of a journal (record_tables.cpp) are both made of.
+
+namespace pinion::protocol {
+
+inline std::uint8_t number_of(Stage stage) {
+  return static_cast<std::uint8_t>(stage);
+}
+
+inline schema::BlobHandle write(const BlobHandle& blob) {
+  return {blob.job,  blob.generation, blob.length_bytes, blob.epoch,
+          blob.host, blob.segment,    blob.index};
+}
+
+inline schema::Lease write(const Lease& lease) {
+  return {lease.unit, schema::Fence(lease.fence.counter, lease.fence.epoch), lease.attempt};
+}
+
+inline schema::ProcessId write(const ProcessId& process) {
+  return {process.high, process.low};
+}
+
+inline schema::Place write(const Place& place) {
+  return {place.host, place.index, static_cast<std::uint8_t>(place.kind)};
+}
+
+inline schema::ShardEntry write(const ShardEntry& shard) {
+  return {shard.weight, shard.place.host, shard.place.index,
+          static_cast<std::uint8_t>(shard.place.kind)};
+}
+
+template <class Value>
+auto write(flatbuffers::FlatBufferBuilder& to, const std::vector<Value>& values) {
+  std::vector<decltype(write(std::declval<Value>()))> written;
+  written.reserve(values.size());
+  for (const Value& value : values) {
+    written.push_back(write(value));
+  }
+  return to.CreateVectorOfStructs(written);
+}
+
+/// Nothing when no shard has traits of its own.
+inline flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> write_traits(
+    flatbuffers::FlatBufferBuilder& to, const std::vector<ShardEntry>& shards) {
+  const std::vector<std::uint8_t> traits = pack_traits(shards);
+  return traits.empty() ? flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>>()
+                        : to.CreateVector(traits);
+}
+
+inline flatbuffers::Offset<schema::Failure> write(flatbuffers::FlatBufferBuilder& to,
+                                                  const Failure& failure) {
+  return schema::CreateFailure(to, static_cast<std::uint8_t>(failure.code),
+                               to.CreateString(failure.text));
+}
+
+inline auto write(flatbuffers::FlatBufferBuilder& to, const PlanReady& from) {
+  const schema::BlobHandle plan = write(from.plan);
+  return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
+                                 write(to, from.streams), from.ordered_batch_shard_count,
+                                 write_traits(to, from.shards));
+}
+
+/// Takes values out of tables. The verifier has proved that everything lies inside the bytes; what
+/// is left to check is whether it is there and whether it means something. The first thing that
+/// does not is kept.
+class SchemaReader {
+ public:
+  [[nodiscard]] bool ok() const noexcept { return problem_ == nullptr; }
+  [[nodiscard]] const char* problem() const noexcept { return problem_; }
+
+  Stage stage(std::uint8_t number) {
+    require(number <= number_of(Stage::kMerge), "a stage that does not exist");
+    return static_cast<Stage>(number);
+  }
+
+  Duration duration(std::int64_t nanoseconds) {
+    require(nanoseconds > 0, "a lease duration that is not positive");
+    return Duration(nanoseconds);
+  }
+
+  std::uint32_t partition_count(std::uint32_t count) {
+    require(count <= kPartitionCountMax, "more partitions than a step may have");
+    return count;
+  }
+
+  std::string text(const flatbuffers::String* from) {
+    return from == nullptr ? std::string() : from->str();
+  }
+
+  Failure failure(const schema::Failure* from) {
+    if (from == nullptr) {
+      require(false, "no failure where there must be one");
+      return {};
+    }
+    require(from->code() <= static_cast<std::uint8_t>(ErrorCode::kUnauthenticated),
+            "an error code that does not exist");
+    return {.code = static_cast<ErrorCode>(from->code()), .text = text(from->text())};
+  }
+
+  BlobHandle value(const schema::BlobHandle* from) {
+    if (from == nullptr) {
+      require(false, "no blob handle where there must be one");
+      return {};
+    }
+    return {.job = from->job(),
+            .generation = from->generation(),
+            .length_bytes = from->length_bytes(),
+            .epoch = from->epoch(),
+            .host = from->host(),
+            .segment = from->segment(),
+            .index = from->index()};
+  }
+
+  Lease value(const schema::Lease* from) {
+    return {.unit = from->unit(),
+            .fence = {.epoch = from->fence().epoch(), .counter = from->fence().counter()},
+            .attempt = from->attempt()};
+  }
+
+  Place place(std::uint32_t host, std::uint16_t index, std::uint8_t kind) {
+    require(kind <= static_cast<std::uint8_t>(PlaceKind::kDevice),
+            "a kind of place that does not exist");
+    return {.kind = static_cast<PlaceKind>(kind), .index = index, .host = host};
+  }
+
+  Place value(const schema::Place* from) {
+    return place(from->host(), from->index(), from->kind());
+  }
+
+  ShardEntry value(const schema::ShardEntry* from) {
+    return {.weight = from->weight(),
+            .place = place(from->place_host(), from->place_index(), from->place_kind())};
+  }
+
+  ProcessId value(const schema::ProcessId* from) {
+    if (from == nullptr) {
+      require(false, "no process where there must be one");
+      return {};
+    }
+    return {.high = from->high(), .low = from->low()};
+  }
+
+  /// Null for none.
+  void add_traits(const flatbuffers::Vector<std::uint8_t>* traits,
+                  std::vector<ShardEntry>& shards) {
+    if (traits == nullptr) {
+      return;
+    }
+    if (const char* problem = unpack_traits({traits->data(), traits->size()}, shards)) {
+      require(false, problem);
+    }
+  }
+
+  std::vector<std::string> texts(
+      const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
+    std::vector<std::string> read;
+    for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
+      read.push_back(text(from->Get(i)));
+    }
+    return read;
+  }
+
+  template <class Struct>
+  auto values(const flatbuffers::Vector<const Struct*>* from) {
+    std::vector<decltype(value(std::declval<const Struct*>()))> read;
+    if (!is_there<Struct>(from)) {
+      return read;
+    }
+    read.reserve(from->size());
+    for (const Struct* one : *from) {
+      read.push_back(value(one));
+    }
+    return read;
+  }
+
+  std::vector<std::uint64_t> numbers(const flatbuffers::Vector<std::uint64_t>* from) {
+    return is_there<std::uint64_t>(from) ? std::vector(from->begin(), from->end())
+                                         : std::vector<std::uint64_t>();
+  }
+
+  PlanReady plan(const schema::PlanReady& from) {
+    PlanReady ready{.step = from.step(),
+                    .plan = value(from.plan()),
+                    .partition_count = partition_count(from.partition_count()),
+                    .shards = values(from.shards()),
+                    .streams = values(from.streams()),
+                    .ordered_batch_shard_count = from.ordered_batch_shard_count()};
+    add_traits(from.shard_traits(), ready.shards);
+    return ready;
+  }
+
+  void require(bool condition, const char* problem) {
+    if (!condition && problem_ == nullptr) {
+      problem_ = problem;
+    }
+  }
+
+ private:
+  // Whether there is something in the list, at a place where it can be: the verifier checks the
+  // alignment of the count only, not of what follows it.
+  template <class Element, class Vector>
+  bool is_there(const Vector* from) {
+    if (from == nullptr || from->size() == 0) {
+      return false;
+    }
+    const bool good = reinterpret_cast<std::uintptr_t>(from->Data()) % alignof(Element) == 0;
+    require(good, "a list at a place where it cannot be");
+    return good;
+  }
+
+  const char* problem_ = nullptr;
+};
+
+}  // namespace pinion::protocol
