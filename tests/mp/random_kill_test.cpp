@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "mp/job_test.hpp"
+#include "mp/word_corpus.hpp"
 
 namespace pinion {
 namespace {
@@ -24,29 +24,6 @@ using nlohmann::json;
 
 constexpr std::uint64_t kSeed = 2'024;
 constexpr int kTrialCount = 30;
-
-struct Corpus {
-  std::string text;
-  std::string counts;  // As word_program writes them.
-};
-
-Corpus make_corpus() {
-  std::mt19937_64 random(kSeed);
-  std::map<std::string, int> counts;
-  Corpus corpus;
-  for (int line = 0; line < 3000; ++line) {
-    for (int i = 0; i < 10; ++i) {
-      const std::string word = "word" + std::to_string(std::min(random() % 300, random() % 300));
-      ++counts[word];
-      corpus.text += word + " ";
-    }
-    corpus.text += "\n";
-  }
-  for (const auto& [word, count] : counts) {
-    corpus.counts += word + " " + std::to_string(count) + "\n";
-  }
-  return corpus;
-}
 
 bool has_event(const std::vector<json>& log, const char* event, std::uint64_t rank) {
   return std::any_of(log.begin(), log.end(), [&](const json& line) {
@@ -86,7 +63,7 @@ class RandomKill : public JobTest {
     EXPECT_TRUE(has_event(log, "lost", victim));
   }
 
-  const Corpus corpus_ = make_corpus();
+  const WordCorpus corpus_ = WordCorpus::of_seed(kSeed);
 };
 
 TEST_F(RandomKill, LeavesTheAnswerAsItIs) {

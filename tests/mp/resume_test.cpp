@@ -6,10 +6,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <random>
 #include <string>
@@ -20,6 +18,7 @@
 #include <gtest/gtest.h>
 
 #include "mp/job_test.hpp"
+#include "mp/word_corpus.hpp"
 #include "small_disk.hpp"
 
 namespace pinion {
@@ -37,29 +36,6 @@ constexpr int kKilled = 128 + SIGKILL;
 int cycle_count() {
   const char* const count = std::getenv("PINION_RESUME_CYCLES");
   return count != nullptr ? std::atoi(count) : 5;
-}
-
-struct Corpus {
-  std::string text;
-  std::string counts;  // As word_program writes them.
-};
-
-Corpus make_corpus() {
-  std::mt19937_64 random(kSeed);
-  std::map<std::string, int> counts;
-  Corpus corpus;
-  for (int line = 0; line < 3000; ++line) {
-    for (int i = 0; i < 10; ++i) {
-      const std::string word = "word" + std::to_string(std::min(random() % 300, random() % 300));
-      ++counts[word];
-      corpus.text += word + " ";
-    }
-    corpus.text += "\n";
-  }
-  for (const auto& [word, count] : counts) {
-    corpus.counts += word + " " + std::to_string(count) + "\n";
-  }
-  return corpus;
 }
 
 class ResumedJob : public JobTest {
@@ -102,7 +78,7 @@ class ResumedJob : public JobTest {
     return output;
   }
 
-  const Corpus corpus_ = make_corpus();
+  const WordCorpus corpus_ = WordCorpus::of_seed(kSeed);
 };
 
 TEST_F(ResumedJob, HasTheAnswerWhereverItsAgentDied) {
