@@ -96,7 +96,7 @@ TEST(JournalFormat, ReadsWhatWasWritten) {
 
 TEST(JournalFormat, EndsAtTheZerosOfPreallocatedSpace) {
   Log log;
-  for (const std::size_t zeros : {1, 63, 64, 4096}) {
+  for (const std::size_t zeros : {1u, 63u, 64u, 4096u}) {
     std::vector<std::byte> bytes = log.bytes;
     bytes.resize(bytes.size() + zeros);
     const LogContents contents = read_log(bytes, 100);
