@@ -13,9 +13,15 @@ Result<CpuMask> CpuMask::of_calling_thread() {
 }
 
 CpuMask CpuMask::of_cpu(unsigned cpu) {
-  PINION_ASSERT(cpu < kCpuCountMax);
+  return of_cpus({&cpu, 1});
+}
+
+CpuMask CpuMask::of_cpus(std::span<const unsigned> cpus) {
   CpuMask mask;
-  CPU_SET(cpu % CPU_SETSIZE, &mask.sets_[cpu / CPU_SETSIZE]);
+  for (const unsigned cpu : cpus) {
+    PINION_ASSERT(cpu < kCpuCountMax);
+    CPU_SET(cpu % CPU_SETSIZE, &mask.sets_[cpu / CPU_SETSIZE]);
+  }
   return mask;
 }
 

@@ -24,6 +24,9 @@ class CpuMask {
   /// Precondition: cpu < kCpuCountMax.
   [[nodiscard]] static CpuMask of_cpu(unsigned cpu);
 
+  /// Precondition: each is less than kCpuCountMax.
+  [[nodiscard]] static CpuMask of_cpus(std::span<const unsigned> cpus);
+
   [[nodiscard]] bool contains(unsigned cpu) const noexcept;
   [[nodiscard]] std::vector<unsigned> cpus() const;
 

@@ -17,6 +17,12 @@ TEST(CpuMask, HoldsTheCpuItWasMadeOf) {
   }
 }
 
+TEST(CpuMask, HoldsAllCpusItWasMadeOf) {
+  const std::vector<unsigned> cpus = {0, 63, 64, 1024, 8191};
+  EXPECT_EQ(CpuMask::of_cpus(cpus).cpus(), cpus);
+  EXPECT_TRUE(CpuMask::of_cpus({}).cpus().empty());
+}
+
 TEST(CpuMask, NarrowsTheCallingThread) {
   const CpuMask before = CpuMask::of_calling_thread().value();
   const unsigned cpu = before.cpus().back();
