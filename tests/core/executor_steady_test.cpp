@@ -1,5 +1,6 @@
 // Under a steady load the executor allocates nothing and makes no system call on a futex, so that
-// it takes no lock that anybody contends for. The program's own operator new counts allocations,
+// it takes no lock that anybody contends for; nor do metrics and traces that tasks write. The
+// program's own operator new counts allocations,
 // and the kernel is asked, by a seccomp filter, to trap every futex call of the process.
 
 #include <pinion/core/executor.hpp>
@@ -16,6 +17,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include <pinion/core/metrics.hpp>
+#include <pinion/core/trace.hpp>
 
 #include "allocation_counter.hpp"
 #include "futex_counter.hpp"
@@ -37,11 +41,20 @@ constexpr std::size_t kRoundCountMax = 20;
 struct Load {
   explicit Load(Executor& target) : executor(target) {}
 
+  void step(std::uint64_t number) noexcept {
+    const std::size_t worker = executor.current_worker();
+    metrics.add(steps, worker, 1);
+    metrics.raise(greatest, number);
+    trace.record(worker, {.name = "step", .id = number});
+    no_trace.record(worker, {.name = "step", .id = number});
+    ran.fetch_add(number, std::memory_order_release);
+  }
+
   // The largest callable that lies in the queue itself.
   struct Step {
     Load* load;
     std::uint64_t numbers[5];
-    void operator()() const noexcept { load->ran.fetch_add(numbers[4], std::memory_order_release); }
+    void operator()() const noexcept { load->step(numbers[4]); }
   };
   static_assert(sizeof(Step) == 48);
 
@@ -83,6 +96,11 @@ struct Load {
   }
 
   Executor& executor;
+  Metrics metrics{executor.worker_count()};
+  const CounterId steps = metrics.counter("steps");
+  const GaugeId greatest = metrics.gauge("greatest");
+  Trace trace{{.enabled = true, .span_count_max = 1000}, executor.worker_count()};
+  Trace no_trace{{}, executor.worker_count()};
   std::atomic<std::uint64_t> ran = 0;
 };
 
@@ -130,6 +148,9 @@ TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
     rounds.push_back(Cost::of(*executor) - before);
   }
   EXPECT_EQ(rounds.back(), Cost{}) << "no round of " << rounds.size() << " was without cost";
+  EXPECT_EQ(load.metrics.total(load.steps), rounds.size() * kTaskCount);
+  EXPECT_GE(load.trace.overwritten(), rounds.size() * kTaskCount - GetParam() * 1000);
+  EXPECT_EQ(load.no_trace.overwritten(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, SteadyExecutor, testing::Values(1u, 2u));
