@@ -43,20 +43,4 @@ int CpuMask::bind_calling_thread() const noexcept {
   return ::sched_setaffinity(0, sizeof(sets_), sets_.data()) == 0 ? 0 : errno;
 }
 
-std::string to_list(std::span<const unsigned> cpus) {
-  std::string list;
-  for (std::size_t first = 0; first < cpus.size();) {
-    std::size_t last = first;
-    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) {
-      ++last;
-    }
-    list += (list.empty() ? "" : ",") + std::to_string(cpus[first]);
-    if (last > first) {
-      list += "-" + std::to_string(cpus[last]);
-    }
-    first = last + 1;
-  }
-  return list;
-}
-
 }  // namespace pinion

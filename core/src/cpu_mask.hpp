@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <span>
-#include <string>
 #include <vector>
 
 #include <pinion/core/status.hpp>
@@ -36,8 +35,5 @@ class CpuMask {
  private:
   std::array<cpu_set_t, kCpuCountMax / CPU_SETSIZE> sets_ = {};
 };
-
-/// "0-3,8" for ascending numbers.
-[[nodiscard]] std::string to_list(std::span<const unsigned> cpus);
 
 }  // namespace pinion

@@ -13,6 +13,7 @@
 #include <oneapi/tbb/global_control.h>
 
 #include <pinion/core/clock.hpp>
+#include <pinion/core/detail/cpu_list.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
 #include "bulk.hpp"
@@ -73,7 +74,7 @@ Status check_options(const ExecutorOptions& options, const CpuMask& allowed) {
       if (!allowed.contains(cpu)) {
         return Status(ErrorCode::kPermissionDenied, name + " asks for CPU " + std::to_string(cpu) +
                                                         "; this process may use CPUs " +
-                                                        to_list(allowed.cpus()) +
+                                                        detail::to_cpu_list(allowed.cpus()) +
                                                         " (see taskset and the cgroup's cpuset)");
       }
     }

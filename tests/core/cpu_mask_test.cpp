@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <pinion/core/detail/cpu_list.hpp>
+
 namespace pinion {
 namespace {
 
@@ -37,10 +39,10 @@ TEST(CpuMask, ReturnsTheErrnoOfACpuThatIsNotThere) {
 }
 
 TEST(CpuList, JoinsNeighbours) {
-  EXPECT_EQ(to_list(std::vector<unsigned>{}), "");
-  EXPECT_EQ(to_list(std::vector<unsigned>{5}), "5");
-  EXPECT_EQ(to_list(std::vector<unsigned>{0, 1, 2, 3, 8}), "0-3,8");
-  EXPECT_EQ(to_list(std::vector<unsigned>{1, 3, 4}), "1,3-4");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{}), "");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{5}), "5");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{0, 1, 2, 3, 8}), "0-3,8");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{1, 3, 4}), "1,3-4");
 }
 
 }  // namespace
