@@ -13,9 +13,15 @@ Result<CpuMask> CpuMask::of_calling_thread() {
 }
 
 CpuMask CpuMask::of_cpu(unsigned cpu) {
-  PINION_ASSERT(cpu < kCpuCountMax);
+  return of_cpus({&cpu, 1});
+}
+
+CpuMask CpuMask::of_cpus(std::span<const unsigned> cpus) {
   CpuMask mask;
-  CPU_SET(cpu % CPU_SETSIZE, &mask.sets_[cpu / CPU_SETSIZE]);
+  for (const unsigned cpu : cpus) {
+    PINION_ASSERT(cpu < kCpuCountMax);
+    CPU_SET(cpu % CPU_SETSIZE, &mask.sets_[cpu / CPU_SETSIZE]);
+  }
   return mask;
 }
 
@@ -35,22 +41,6 @@ std::vector<unsigned> CpuMask::cpus() const {
 
 int CpuMask::bind_calling_thread() const noexcept {
   return ::sched_setaffinity(0, sizeof(sets_), sets_.data()) == 0 ? 0 : errno;
-}
-
-std::string to_list(std::span<const unsigned> cpus) {
-  std::string list;
-  for (std::size_t first = 0; first < cpus.size();) {
-    std::size_t last = first;
-    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) {
-      ++last;
-    }
-    list += (list.empty() ? "" : ",") + std::to_string(cpus[first]);
-    if (last > first) {
-      list += "-" + std::to_string(cpus[last]);
-    }
-    first = last + 1;
-  }
-  return list;
 }
 
 }  // namespace pinion

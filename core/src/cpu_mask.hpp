@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <span>
-#include <string>
 #include <vector>
 
 #include <pinion/core/status.hpp>
@@ -24,6 +23,9 @@ class CpuMask {
   /// Precondition: cpu < kCpuCountMax.
   [[nodiscard]] static CpuMask of_cpu(unsigned cpu);
 
+  /// Precondition: each is less than kCpuCountMax.
+  [[nodiscard]] static CpuMask of_cpus(std::span<const unsigned> cpus);
+
   [[nodiscard]] bool contains(unsigned cpu) const noexcept;
   [[nodiscard]] std::vector<unsigned> cpus() const;
 
@@ -33,8 +35,5 @@ class CpuMask {
  private:
   std::array<cpu_set_t, kCpuCountMax / CPU_SETSIZE> sets_ = {};
 };
-
-/// "0-3,8" for ascending numbers.
-[[nodiscard]] std::string to_list(std::span<const unsigned> cpus);
 
 }  // namespace pinion

@@ -13,6 +13,7 @@
 #include <oneapi/tbb/global_control.h>
 
 #include <pinion/core/clock.hpp>
+#include <pinion/core/detail/cpu_list.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
 #include "bulk.hpp"
@@ -67,11 +68,13 @@ Status check_options(const ExecutorOptions& options, const CpuMask& allowed) {
       return Status(ErrorCode::kInvalidArgument,
                     name + " is there twice; put all workers of a place in one group");
     }
-    for (const unsigned cpu : group->cpus) {
+    std::vector<unsigned> asked_for = group->cpus;
+    asked_for.insert(asked_for.end(), group->shared_cpus.begin(), group->shared_cpus.end());
+    for (const unsigned cpu : asked_for) {
       if (!allowed.contains(cpu)) {
         return Status(ErrorCode::kPermissionDenied, name + " asks for CPU " + std::to_string(cpu) +
                                                         "; this process may use CPUs " +
-                                                        to_list(allowed.cpus()) +
+                                                        detail::to_cpu_list(allowed.cpus()) +
                                                         " (see taskset and the cgroup's cpuset)");
       }
     }
@@ -185,6 +188,9 @@ Executor::State::State(const ExecutorOptions& options, const CpuMask& allowed)
                       .worker_count = group.worker_count};
     for (const unsigned cpu : group.cpus) {
       site.masks.push_back(CpuMask::of_cpu(cpu));
+    }
+    if (site.masks.empty() && !group.shared_cpus.empty()) {
+      site.masks.push_back(CpuMask::of_cpus(group.shared_cpus));
     }
     if (site.masks.empty()) {
       // A thread may come from a group that had bound it, or inherit that from the thread that

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <exception>
 
+#include <pinion/core/detail/exception_status.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
 #include "count_down.hpp"
@@ -87,16 +88,7 @@ void TaskGroup::Ticket::report(Status status) noexcept {
 
 void TaskGroup::Ticket::report_exception() noexcept {
   const std::exception_ptr exception = std::current_exception();
-  std::string what = "an exception that is not a std::exception";
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::exception& error) {
-    what = error.what();
-  } catch (...) {  // Its words are there already.
-  }
-  state_->add({.task = name_,
-               .status = Status(ErrorCode::kUnknown, std::move(what)),
-               .exception = exception});
+  state_->add({.task = name_, .status = detail::status_of(exception), .exception = exception});
 }
 
 void TaskGroup::Ticket::give_back() noexcept {

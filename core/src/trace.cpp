@@ -139,10 +139,7 @@ Trace::Trace(const TraceOptions& options, std::size_t worker_count)
 
 Trace::~Trace() = default;
 
-void Trace::record(std::size_t worker, const TraceSpan& span) noexcept {
-  if (!enabled_) {
-    return;
-  }
+void Trace::keep(std::size_t worker, const TraceSpan& span) noexcept {
   PINION_ASSERT(worker < state_->rings.size());
   PINION_ASSERT(span.name != nullptr);
   Ring& ring = state_->rings[worker];

@@ -1,6 +1,7 @@
-#include <exception>
 #include <string>
 #include <utility>
+
+#include <pinion/core/detail/exception_status.hpp>
 
 #include "run_state.hpp"
 
@@ -8,17 +9,6 @@ namespace pinion {
 namespace {
 
 using detail::BodyEnd;
-
-Status status_of(const std::exception_ptr& exception) {
-  std::string what = "an exception that is not a std::exception";
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::exception& error) {
-    what = error.what();
-  } catch (...) {  // Its words are there already.
-  }
-  return Status(ErrorCode::kUnknown, std::move(what));
-}
 
 }  // namespace
 
@@ -140,7 +130,7 @@ bool RunState::end_unwell(Lane& lane, std::uint32_t position, BodyEnd end) noexc
 
 void RunState::fail(std::uint32_t position, Ending ending) noexcept {
   if (ending.exception != nullptr) {
-    ending.status = status_of(ending.exception);
+    ending.status = detail::status_of(ending.exception);
   }
   outcomes().states[position].store(TaskState::kFailed, std::memory_order_relaxed);
   {

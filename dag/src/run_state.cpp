@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <string>
 #include <utility>
+
+#include <pinion/core/detail/exception_status.hpp>
 
 namespace pinion {
 namespace {
@@ -266,10 +269,8 @@ void RunState::compensate() noexcept {
     ++record.call_count;
     try {
       record.status = of.compensation({.task = {task}, .attempt_id = record.attempt_id});
-    } catch (const std::exception& error) {
-      record.status = Status(ErrorCode::kUnknown, error.what());
     } catch (...) {
-      record.status = Status(ErrorCode::kUnknown, "an exception that is not a std::exception");
+      record.status = detail::status_of(std::current_exception());
     }
     if (record.status.ok() || !error_info(record.status.code()).retryable ||
         record.call_count >= of.retry.attempt_count_max) {

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <optional>
 
+#include <pinion/core/detail/cpu_list.hpp>
+
 namespace pinion {
 namespace {
 
@@ -23,19 +25,7 @@ std::optional<unsigned> parse_cpu(std::string_view text) {
 std::string format_cpu_list(std::vector<unsigned> cpus) {
   std::sort(cpus.begin(), cpus.end());
   cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
-  std::string text;
-  for (std::size_t first = 0; first < cpus.size();) {
-    std::size_t last = first;
-    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) {
-      ++last;
-    }
-    text += (text.empty() ? "" : ",") + std::to_string(cpus[first]);
-    if (last > first) {
-      text += "-" + std::to_string(cpus[last]);
-    }
-    first = last + 1;
-  }
-  return text;
+  return detail::to_cpu_list(cpus);
 }
 
 Result<std::vector<unsigned>> parse_cpu_list(std::string_view list) {

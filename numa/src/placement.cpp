@@ -436,6 +436,11 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
     RankPlacement& placement = placements.emplace_back(
         place_workers(topology, shares[rank], workers, request.bind_to == BindTo::kCore));
     placement.cpus = rank_cpus(topology, nodes, shares[rank], request.bind_to);
+    for (WorkerGroup& group : placement.groups) {
+      Share own = shares[rank];
+      std::erase_if(own, [&group](const Piece& piece) { return piece.place != group.place; });
+      group.shared_cpus = rank_cpus(topology, nodes, own, request.bind_to);
+    }
     if (request.map_by == MapBy::kGpu) {
       placement.gpu = topology.gpus()[rank % topology.gpus().size()].place;
       placement.gpu->host = request.host;

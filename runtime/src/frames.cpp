@@ -77,8 +77,10 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
   const JobInfo& info = welcome.info;
   json groups = json::array();
   for (const WorkerGroup& group : welcome.groups) {
-    groups.push_back(
-        {{"place", json_of(group.place)}, {"cpus", group.cpus}, {"workers", group.worker_count}});
+    groups.push_back({{"place", json_of(group.place)},
+                      {"cpus", group.cpus},
+                      {"workers", group.worker_count},
+                      {"shared_cpus", group.shared_cpus}});
   }
   // Not as text: a path need not be UTF-8.
   std::string encoded;
@@ -122,8 +124,8 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     value.at("batch_bytes").get_to(info.batch_bytes);
     value.at("has_standard_input").get_to(info.has_standard_input);
     for (const json& group : value.at("groups")) {
-      welcome.groups.push_back(
-          {place_of(group.at("place")), group.at("cpus"), group.at("workers")});
+      welcome.groups.push_back({place_of(group.at("place")), group.at("cpus"), group.at("workers"),
+                                group.at("shared_cpus")});
     }
     value.at("first_segment").get_to(welcome.first_segment);
     value.at("segment_count").get_to(welcome.segment_count);

@@ -1,5 +1,7 @@
 #include "launch_spec.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -169,17 +171,24 @@ Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& setti
 
 std::string describe_rank(std::uint32_t rank, const RankPlacement& placement) {
   std::string text = fmt::format("rank {}:", rank);
+  // Whether those on a node keep to its part of what the rank has.
+  const bool divided = std::any_of(
+      placement.groups.begin(), placement.groups.end(), [&placement](const WorkerGroup& group) {
+        return !group.shared_cpus.empty() && group.shared_cpus != placement.cpus;
+      });
   for (const WorkerGroup& group : placement.groups) {
     text += fmt::format(" {} worker{} on NUMA node {}", group.worker_count,
                         group.worker_count == 1 ? "" : "s", group.place.index);
     if (!group.cpus.empty()) {
       text += ", CPUs " + format_cpu_list(group.cpus);
+    } else if (divided && !group.shared_cpus.empty()) {
+      text += ", all on CPUs " + format_cpu_list(group.shared_cpus);
     } else if (placement.cpus.empty()) {
       text += ", not bound";
     }
     text += ";";
   }
-  if (!placement.cpus.empty()) {
+  if (!placement.cpus.empty() && !divided) {
     text += " all on CPUs " + format_cpu_list(placement.cpus) + ";";
   }
   if (placement.gpu) {

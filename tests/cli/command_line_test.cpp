@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::ContainsRegex;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -210,6 +211,10 @@ TEST_F(PlannedLaunch, BindsTogetherWhatIsAskedFor) {
       lines(power, {"-n", "2", "--map-by", "core", "--cpus", "0,1,8,9", "--bind-to", "cpulist"}),
       testing::ElementsAre("rank 0: 2 workers on NUMA node 0; all on CPUs 0-1",
                            "rank 1: 2 workers on NUMA node 0; all on CPUs 8-9"));
+  // One rank over both nodes: its workers on each keep to the CPUs of that.
+  EXPECT_THAT(lines(power, {"-n", "1", "--cpus", "0,1,8,9,80,81", "--bind-to", "numa"}),
+              testing::ElementsAre(AllOf(HasSubstr("on NUMA node 0, all on CPUs 0-1,8-9; "),
+                                         EndsWith("on NUMA node 1, all on CPUs 80-81"))));
   EXPECT_THAT(lines(power, {"-n", "1", "--workers-per-rank", "1", "--bind-to", "none"}),
               testing::ElementsAre("rank 0: 1 worker on NUMA node 0, not bound"));
 }

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <pinion/core/detail/cpu_list.hpp>
+
 namespace pinion {
 namespace {
 
@@ -15,6 +17,12 @@ TEST(CpuMask, HoldsTheCpuItWasMadeOf) {
     EXPECT_TRUE(mask.contains(cpu));
     EXPECT_FALSE(mask.contains(cpu + 1));
   }
+}
+
+TEST(CpuMask, HoldsAllCpusItWasMadeOf) {
+  const std::vector<unsigned> cpus = {0, 63, 64, 1024, 8191};
+  EXPECT_EQ(CpuMask::of_cpus(cpus).cpus(), cpus);
+  EXPECT_TRUE(CpuMask::of_cpus({}).cpus().empty());
 }
 
 TEST(CpuMask, NarrowsTheCallingThread) {
@@ -31,10 +39,10 @@ TEST(CpuMask, ReturnsTheErrnoOfACpuThatIsNotThere) {
 }
 
 TEST(CpuList, JoinsNeighbours) {
-  EXPECT_EQ(to_list(std::vector<unsigned>{}), "");
-  EXPECT_EQ(to_list(std::vector<unsigned>{5}), "5");
-  EXPECT_EQ(to_list(std::vector<unsigned>{0, 1, 2, 3, 8}), "0-3,8");
-  EXPECT_EQ(to_list(std::vector<unsigned>{1, 3, 4}), "1,3-4");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{}), "");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{5}), "5");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{0, 1, 2, 3, 8}), "0-3,8");
+  EXPECT_EQ(detail::to_cpu_list(std::vector<unsigned>{1, 3, 4}), "1,3-4");
 }
 
 }  // namespace

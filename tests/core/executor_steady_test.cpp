@@ -1,6 +1,7 @@
-// Under a steady load the executor allocates nothing and makes no system call on a futex, so that
-// it takes no lock that anybody contends for. The program's own operator new counts allocations,
-// and the kernel is asked, by a seccomp filter, to trap every futex call of the process.
+// Under a steady load the executor allocates nothing, locks no mutex and makes no system call on a
+// futex; nor do metrics and traces that tasks write. The program's own operator new and
+// pthread_mutex_lock() count, and the kernel is asked, by a seccomp filter, to trap every futex
+// call of the process.
 
 #include <pinion/core/executor.hpp>
 
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <ostream>
 #include <string>
 #include <thread>
@@ -17,8 +19,12 @@
 
 #include <gtest/gtest.h>
 
+#include <pinion/core/metrics.hpp>
+#include <pinion/core/trace.hpp>
+
 #include "allocation_counter.hpp"
 #include "futex_counter.hpp"
+#include "lock_counter.hpp"
 
 // Under the address sanitizer this process was once seen to hang after its last test had passed.
 // The leak check is what runs there, and its system calls meet the filter of FutexCounter; that it
@@ -37,11 +43,20 @@ constexpr std::size_t kRoundCountMax = 20;
 struct Load {
   explicit Load(Executor& target) : executor(target) {}
 
+  void step(std::uint64_t number) noexcept {
+    const std::size_t worker = executor.current_worker();
+    metrics.add(steps, worker, 1);
+    metrics.raise(greatest, number);
+    trace.record(worker, {.name = "step", .id = number});
+    no_trace.record(worker, {.name = "step", .id = number});
+    ran.fetch_add(number, std::memory_order_release);
+  }
+
   // The largest callable that lies in the queue itself.
   struct Step {
     Load* load;
     std::uint64_t numbers[5];
-    void operator()() const noexcept { load->ran.fetch_add(numbers[4], std::memory_order_release); }
+    void operator()() const noexcept { load->step(numbers[4]); }
   };
   static_assert(sizeof(Step) == 48);
 
@@ -83,34 +98,42 @@ struct Load {
   }
 
   Executor& executor;
+  Metrics metrics{executor.worker_count()};
+  const CounterId steps = metrics.counter("steps");
+  const GaugeId greatest = metrics.gauge("greatest");
+  Trace trace{{.enabled = true, .span_count_max = 1000}, executor.worker_count()};
+  Trace no_trace{{}, executor.worker_count()};
   std::atomic<std::uint64_t> ran = 0;
 };
 
 // What happened in a round beside the tasks.
 struct Cost {
   std::uint64_t allocation_count = 0;
+  std::uint64_t lock_count = 0;
   std::uint64_t futex_count = 0;
   std::uint64_t event_count = 0;
 
   static Cost of(const Executor& executor) {
     const ExecutorEvents events = executor.events();
-    return {testing_support::allocation_count(), testing_support::FutexCounter::count(),
+    return {testing_support::allocation_count(), testing_support::lock_count(),
+            testing_support::FutexCounter::count(),
             events.call_count + events.leave_count + events.yield_count + events.full_count};
   }
   friend Cost operator-(const Cost& after, const Cost& before) {
-    return {after.allocation_count - before.allocation_count,
+    return {after.allocation_count - before.allocation_count, after.lock_count - before.lock_count,
             after.futex_count - before.futex_count, after.event_count - before.event_count};
   }
   friend bool operator==(const Cost&, const Cost&) = default;
   friend std::ostream& operator<<(std::ostream& out, const Cost& cost) {
-    return out << cost.allocation_count << " allocations, " << cost.futex_count << " futex calls, "
-               << cost.event_count << " events of the executor";
+    return out << cost.allocation_count << " allocations, " << cost.lock_count << " locks, "
+               << cost.futex_count << " futex calls, " << cost.event_count
+               << " events of the executor";
   }
 };
 
 class SteadyExecutor : public testing::TestWithParam<std::size_t> {};
 
-TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
+TEST_P(SteadyExecutor, AllocatesNothingLocksNothingAndCallsNoFutexUnderLoad) {
   if (const std::string reason = testing_support::FutexCounter::install(); !reason.empty()) {
     GTEST_SKIP() << reason;
   }
@@ -130,6 +153,9 @@ TEST_P(SteadyExecutor, AllocatesNothingAndCallsNoFutexUnderLoad) {
     rounds.push_back(Cost::of(*executor) - before);
   }
   EXPECT_EQ(rounds.back(), Cost{}) << "no round of " << rounds.size() << " was without cost";
+  EXPECT_EQ(load.metrics.total(load.steps), rounds.size() * kTaskCount);
+  EXPECT_GE(load.trace.overwritten(), rounds.size() * kTaskCount - GetParam() * 1000);
+  EXPECT_EQ(load.no_trace.overwritten(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, SteadyExecutor, testing::Values(1u, 2u));
@@ -150,6 +176,13 @@ TEST(SteadyExecutor, AllocatesAndCallsAFutexToWakeAWorker) {
     std::this_thread::yield();
   }
   EXPECT_GT(testing_support::allocation_count(), allocations_before);
+}
+
+TEST(SteadyExecutor, WouldBeSeenToLockAMutexThatNobodyElseWants) {
+  std::mutex mutex;
+  const std::uint64_t before = testing_support::lock_count();
+  { const std::lock_guard lock(mutex); }
+  EXPECT_GT(testing_support::lock_count(), before);
 }
 
 }  // namespace

@@ -295,6 +295,17 @@ TEST(Executor, BindsWorkersToTheirCpusInACycle) {
   }
 }
 
+TEST(Executor, BindsEveryWorkerOfAGroupToAllCpusThatTheyShare) {
+  const std::vector<unsigned> allowed = affinity_of_this_thread();
+  const std::unique_ptr<Executor> executor =
+      make_executor({{.place = kFirst, .worker_count = 2, .shared_cpus = {allowed.back()}},
+                     {.place = kSecond, .worker_count = 2, .shared_cpus = allowed}});
+  for (const WorkerBinding& binding : executor->bindings()) {
+    EXPECT_EQ(binding.cpus,
+              binding.place == kFirst ? std::vector<unsigned>{allowed.back()} : allowed);
+  }
+}
+
 TEST(Executor, LeavesWorkersUnboundWithoutCpus) {
   const std::unique_ptr<Executor> executor = make_executor(groups_of({2}));
   for (const WorkerBinding& binding : executor->bindings()) {
@@ -368,6 +379,8 @@ TEST(ExecutorCreate, RefusesACpuOutsideTheAffinityMaskAndNamesBoth) {
     EXPECT_EQ(status.code(), ErrorCode::kPermissionDenied);
     EXPECT_THAT(status.message(), HasSubstr("asks for CPU " + std::to_string(other) + ";"));
     EXPECT_THAT(status.message(), HasSubstr("may use CPUs " + std::to_string(cpu) + " ("));
+    EXPECT_EQ(error_of({.groups = {{.place = kFirst, .shared_cpus = {cpu, other}}}}).message(),
+              status.message());
   }
 }
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <string>
@@ -66,6 +68,17 @@ TEST(ErrorTable, HasTheRetryableCodesOfTheContract) {
                           info.code == ErrorCode::kResourceExhausted ||
                           info.code == ErrorCode::kAborted || info.code == ErrorCode::kUnavailable;
     EXPECT_EQ(info.retryable, expected) << info.name;
+  }
+}
+
+// | 71 | RESOURCE_EXHAUSTED | Memory, space, a quota or a queue is full. |
+TEST(ErrorTable, IsWrittenDownAsItIs) {
+  std::ifstream file(PINION_ARCHITECTURE_FILE);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  for (const ErrorInfo& info : error_table()) {
+    std::string row = "\n| " + std::to_string(info.exit_status) + " | ";
+    row.append(info.name).append(" | ").append(info.meaning).append(" |\n");
+    EXPECT_NE(text.find(row), std::string::npos) << row;
   }
 }
 

@@ -147,6 +147,27 @@ TEST_F(MemoryLimit, IsTheBudgetAndWhatLiesBeside) {
   EXPECT_THAT(result.output, HasSubstr(expected_answer()));
 }
 
+// The file is mostly a hole, so it takes no room on the disk.
+TEST_F(MemoryLimit, IsLessThanTheFileThatAJobReads) {
+  constexpr std::uint64_t kLineBytes = 16 * kMiB;
+  constexpr std::uint64_t kLeast = 256 * kMiB + kSanitizerBytes;
+  constexpr std::uint64_t kLineCount = 2 * kLeast / kLineBytes;
+  const MemoryGroup group(kLeast);
+  ASSERT_TRUE(group.limits());
+  {
+    std::ofstream file(path("text"));
+    for (std::uint64_t line = 0; line < kLineCount; ++line) {
+      file.seekp(static_cast<std::streamoff>(line * kLineBytes));
+      file << "needle\n";
+    }
+  }
+  std::filesystem::resize_file(path("text"), kLineCount * kLineBytes);
+  const CommandResult result = run_command(
+      folder_, group.inside({WORD_PROGRAM, "1000000", path("out"), path("text")}), environment());
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(read_file(path("out")), "needle " + std::to_string(kLineCount) + "\n");
+}
+
 TEST_F(MemoryLimit, IsAClearErrorWhenNothingMayBeSpilled) {
   const CommandResult result = run_command(
       folder_, group_.inside(program({"--pinion-batch-shards=1", "--pinion-spill-bytes-max=0"})),

@@ -400,6 +400,36 @@ TEST(Placement, BindsTheWorkersOfARankTogether) {
   EXPECT_TRUE(std::includes(node.begin(), node.end(), share.begin(), share.end()));
 }
 
+// One rank over all four nodes of two packages: who works on a node keeps to it.
+TEST(Placement, BindsTheWorkersOfEachNodeOfARankToWhatIsTheirs) {
+  const Topology topology = load("generated-8xH200-snc2-4numa.xml");
+  const auto groups = [&topology](BindTo bind_to) {
+    return place_ranks(topology, {.rank_count = 1, .bind_to = bind_to}).value().front().groups;
+  };
+  const auto sorted = [](std::vector<unsigned> cpus) {
+    std::sort(cpus.begin(), cpus.end());
+    return cpus;
+  };
+  for (const BindTo bind_to : {BindTo::kNuma, BindTo::kShare}) {
+    ASSERT_EQ(groups(bind_to).size(), 4u);
+    for (const WorkerGroup& group : groups(bind_to)) {
+      EXPECT_EQ(group.shared_cpus, sorted(topology.nodes()[group.place.index].cpus));
+    }
+  }
+  for (const WorkerGroup& group : groups(BindTo::kPackage)) {
+    const std::size_t first = group.place.index / 2 * 2u;
+    std::vector<unsigned> package = topology.nodes()[first].cpus;
+    const std::vector<unsigned>& second = topology.nodes()[first + 1].cpus;
+    package.insert(package.end(), second.begin(), second.end());
+    EXPECT_EQ(group.shared_cpus, sorted(package));
+  }
+  for (const BindTo bind_to : {BindTo::kNone, BindTo::kCore}) {
+    for (const WorkerGroup& group : groups(bind_to)) {
+      EXPECT_THAT(group.shared_cpus, IsEmpty());
+    }
+  }
+}
+
 TEST(Placement, RefusesCountsOutsideTheirRange) {
   const Topology topology = load("cxlmem-dax-qemu.xml");
   const std::size_t huge = std::numeric_limits<std::size_t>::max();

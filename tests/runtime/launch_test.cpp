@@ -10,6 +10,7 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -108,6 +109,13 @@ TEST(LaunchedRank, IsDescribedInWords) {
                               .cpus = {0, 1, 2, 3},
                               .gpu = Place{PlaceKind::kDevice, 5, 0}}),
             "rank 1: 2 workers on NUMA node 0; all on CPUs 0-3; near GPU 5");
+  const std::vector<WorkerGroup> divided = {
+      {.worker_count = 2, .shared_cpus = {0, 1}},
+      {.place = {.index = 1}, .worker_count = 1, .shared_cpus = {2, 3}}};
+  const std::string words =
+      "rank 2: 2 workers on NUMA node 0, all on CPUs 0-1; 1 worker on NUMA node 1, all on CPUs 2-3";
+  EXPECT_EQ(describe_rank(2, {.groups = divided, .cpus = {0, 1, 2, 3}}), words);
+  EXPECT_EQ(describe_rank(2, {.groups = divided}), words) << "as the rank itself knows it";
 }
 
 class Launch : public ::testing::Test {

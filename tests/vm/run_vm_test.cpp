@@ -1,5 +1,6 @@
 // Runs inside a virtual machine of tests/vm/boot.sh: `pinion run` puts each rank onto a node of its
-// own. The kernel is asked while the job runs.
+// own, and the workers of a rank that has several nodes onto theirs. The kernel is asked while the
+// job runs.
 
 #include <poll.h>
 
@@ -41,21 +42,37 @@ std::string field(const fs::path& status, const std::string& key) {
   return {};
 }
 
-// The CPUs that each thread of the rank processes was seen to be allowed, by process.
-using Seen = std::map<std::string, std::set<std::string>>;
+// The CPUs that threads of a process were seen to be allowed, and how many threads at most at once.
+using Lists = std::map<std::string, std::size_t>;
+
+// Those of the rank processes, by process.
+using Seen = std::map<std::string, Lists>;
+
+// What is in a folder of /proc, as far as it stays while it is read.
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    entries.push_back(entry->path());
+  }
+  return entries;
+}
 
 void look_at_ranks(Seen& seen) {
-  std::error_code error;
-  for (const fs::directory_entry& process : fs::directory_iterator("/proc", error)) {
-    if (field(process.path() / "status", "Name") != kProgram) {
+  for (const fs::path& process : entries_of("/proc")) {
+    if (field(process / "status", "Name") != kProgram) {
       continue;
     }
-    for (const fs::directory_entry& thread :
-         fs::directory_iterator(process.path() / "task", error)) {
-      if (const std::string cpus = field(thread.path() / "status", "Cpus_allowed_list");
-          !cpus.empty()) {
-        seen[process.path().filename()].insert(cpus);
+    Lists now;
+    for (const fs::path& thread : entries_of(process / "task")) {
+      if (const std::string cpus = field(thread / "status", "Cpus_allowed_list"); !cpus.empty()) {
+        ++now[cpus];
       }
+    }
+    for (const auto& [cpus, thread_count] : now) {
+      std::size_t& most = seen[process.filename()][cpus];
+      most = std::max(most, thread_count);
     }
   }
 }
@@ -67,12 +84,16 @@ bool lies_in(const std::string& list, const NumaNode& node) {
   });
 }
 
-TEST(PinionRun, PutsEachRankOntoANodeOfItsOwn) {
+std::vector<NumaNode> nodes_with_cpus() {
   const Topology topology = Topology::of_this_machine().value();
   std::vector<NumaNode> nodes;
   std::copy_if(topology.nodes().begin(), topology.nodes().end(), std::back_inserter(nodes),
                [](const NumaNode& node) { return !node.cpus.empty(); });
-  ASSERT_GE(nodes.size(), 2u);
+  return nodes;
+}
+
+// What was seen of the ranks of a job of some seconds, which must end well.
+Seen watch_job(const std::vector<std::string>& options) {
   const TemporaryFolder folder;
   {
     std::ofstream input(folder / "input");
@@ -80,9 +101,10 @@ TEST(PinionRun, PutsEachRankOntoANodeOfItsOwn) {
       input << "where is it\n";
     }
   }
-  RunningCommand job(
-      folder, {"/test/pinion", "run", "-n", std::to_string(nodes.size()), "--report-bindings", "-q",
-               std::string("/test/") + kProgram, folder / "input"});
+  std::vector<std::string> command = {"/test/pinion", "run", "--report-bindings", "-q"};
+  command.insert(command.end(), options.begin(), options.end());
+  command.insert(command.end(), {std::string("/test/") + kProgram, folder / "input"});
+  RunningCommand job(folder, command);
   Seen seen;
   while (!job.wait_for(std::chrono::seconds(0)) && seen.size() < 1000) {
     look_at_ranks(seen);
@@ -91,16 +113,23 @@ TEST(PinionRun, PutsEachRankOntoANodeOfItsOwn) {
   EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
   EXPECT_THAT(job.output(), HasSubstr(std::to_string(kLineCount) + " where\n"));
   EXPECT_THAT(job.output(), HasSubstr(" 3 different words\n"));
+  return seen;
+}
+
+TEST(PinionRun, PutsEachRankOntoANodeOfItsOwn) {
+  const std::vector<NumaNode> nodes = nodes_with_cpus();
+  ASSERT_GE(nodes.size(), 2u);
+  const Seen seen = watch_job({"-n", std::to_string(nodes.size())});
 
   ASSERT_EQ(seen.size(), nodes.size());
   std::set<unsigned> homes;
   for (const auto& process : seen) {
-    const std::set<std::string>& lists = process.second;
+    const Lists& lists = process.second;
     SCOPED_TRACE("process " + process.first + " " + ::testing::PrintToString(lists));
     bool has_workers = false;
     for (const NumaNode& node : nodes) {
       const bool here = std::all_of(lists.begin(), lists.end(),
-                                    [&](const std::string& list) { return lies_in(list, node); });
+                                    [&](const auto& list) { return lies_in(list.first, node); });
       if (here) {
         EXPECT_TRUE(homes.insert(node.os_index).second) << "two ranks on one node";
         has_workers = std::any_of(node.cpus.begin(), node.cpus.end(), [&lists](unsigned cpu) {
@@ -111,6 +140,25 @@ TEST(PinionRun, PutsEachRankOntoANodeOfItsOwn) {
     EXPECT_TRUE(has_workers) << "no thread that is bound to one CPU was seen";
   }
   EXPECT_EQ(homes.size(), nodes.size());
+}
+
+TEST(PinionRun, KeepsTheWorkersOfARankOverAllNodesToThoseOfTheirOwn) {
+  const std::vector<NumaNode> nodes = nodes_with_cpus();
+  ASSERT_GE(nodes.size(), 2u);
+  const Seen seen = watch_job({"-n", "1", "--bind-to", "numa"});
+
+  ASSERT_EQ(seen.size(), 1u);
+  Lists lists = seen.begin()->second;
+  SCOPED_TRACE(::testing::PrintToString(lists));
+  std::vector<unsigned> all;
+  for (const NumaNode& node : nodes) {
+    EXPECT_GE(lists[format_cpu_list(node.cpus)], node.cpus.size()) << "of node " << node.os_index;
+    lists.erase(format_cpu_list(node.cpus));
+    all.insert(all.end(), node.cpus.begin(), node.cpus.end());
+  }
+  // Threads that are no workers keep to all that the rank has.
+  lists.erase(format_cpu_list(all));
+  EXPECT_TRUE(lists.empty());
 }
 
 }  // namespace

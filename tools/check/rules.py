@@ -6,6 +6,7 @@ import re
 import source
 
 FILE_LINES_MAX = 600
+EXAMPLE_LINES_MAX = 59
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 100
 FILE_BYTES_MAX = 512 * 1024
@@ -95,10 +96,11 @@ def _check_text(lines):
             yield number, "whitespace", "trailing white space or a carriage return"
 
 
-def _check_sizes(lines):
-    if len(lines) > FILE_LINES_MAX:
+def _check_sizes(path, lines):
+    most = EXAMPLE_LINES_MAX if re.match(r"examples/.*\.cpp$", path) else FILE_LINES_MAX
+    if len(lines) > most:
         yield (len(lines), "file-length",
-               f"{len(lines)} lines, at most {FILE_LINES_MAX}; split it by subject")
+               f"{len(lines)} lines, at most {most}; split it by subject")
     for number, line in enumerate(lines, 1):
         if len(line) > COLUMNS_MAX:
             yield number, "columns", f"{len(line)} columns, at most {COLUMNS_MAX}"
@@ -148,7 +150,7 @@ def check(path, content):
     if text and not text.endswith("\n"):
         found.append((len(lines), "whitespace", "the last line does not end"))
     if kind in ("cpp", "script"):
-        found += _check_sizes(lines[:-1])
+        found += _check_sizes(path, lines[:-1])
     if kind == "cpp":
         found += _check_cpp(path, text)
     if kind == "script":

@@ -211,7 +211,7 @@ void add_placement_options(CLI::App& command, RunOptions& options) {
   command
       .add_option("--bind-to", options.bind_to,
                   "What workers are bound to: none; core (a CPU each); numa, socket or cpulist "
-                  "(together, those of the rank; cpulist is its part of --cpus)")
+                  "(those on a node together; cpulist is the rank's part of --cpus)")
       ->default_str("core");
   command
       .add_option("--cpus", options.cpus,

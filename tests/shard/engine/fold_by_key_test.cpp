@@ -211,6 +211,28 @@ TEST_F(FoldByKeyTest, MergesLargePartialsWithoutCrowdingItsSlots) {
   EXPECT_EQ(size, 2 * kKeyCount - 1);  // 0 is in no table.
 }
 
+// Texts of each of the three lengths that have a table of their own.
+TEST_F(FoldByKeyTest, MergesLargePartialsOfTextsWithoutCrowdingTheirSlots) {
+  std::vector<Blob> partials;
+  for (const char side : {'a', 'b'}) {
+    WordRecords records;
+    for (std::size_t i = 100'000; i < 120'000; ++i) {
+      const std::string number = std::to_string(i) + side;
+      records.insert(records.end(),
+                     {{number, 1}, {number + "medium", 1}, {number + " of a long text", 1}});
+    }
+    partials.push_back(sealed(*accumulated(records), 4));
+  }
+  for (std::uint32_t partition = 0; partition < 4; ++partition) {
+    WordSums state;
+    ASSERT_TRUE(merge(state, partials, partition).ok());
+    state.keys().for_each_table([](const auto& table) {
+      EXPECT_GT(table.size(), 9'000u);
+      EXPECT_LT(table.displacement(), table.size());
+    });
+  }
+}
+
 TEST_F(FoldByKeyTest, MovesNothingWhenItMergesIntoTheRoomItMade) {
   OpenTable<FixedKey<std::uint64_t>, std::uint64_t> table;
   table.reserve(3000);

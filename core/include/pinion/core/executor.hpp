@@ -22,11 +22,15 @@ struct WorkerGroup {
   Place place = {};
 
   /// Operating-system numbers of the CPUs that the workers are bound to, one worker each in this
-  /// order, again from the front when there are more workers. Empty: the workers are not bound.
+  /// order, again from the front when there are more workers. Empty: see shared_cpus.
   std::vector<unsigned> cpus = {};
 
   /// At least 1.
   std::size_t worker_count = 1;
+
+  /// Operating-system numbers of the CPUs that every one of the workers is bound to, all of them,
+  /// where `cpus` is empty. Empty as well: the workers are not bound.
+  std::vector<unsigned> shared_cpus = {};
 };
 
 /// What a worker does when it finds no task.

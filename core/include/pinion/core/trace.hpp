@@ -27,8 +27,8 @@ struct TraceSpan {
   Place place = {};
 };
 
-/// Records what each worker did and when, for Perfetto or chrome://tracing. Off, record() costs one
-/// branch.
+/// Records what each worker did and when, for Perfetto or chrome://tracing. Off, record() is one
+/// branch, without a call.
 ///
 /// Thread safety: record() from any thread, one thread a worker number at a time; write() while
 ///   nobody records.
@@ -40,7 +40,11 @@ class Trace {
   [[nodiscard]] bool enabled() const noexcept { return enabled_; }
 
   /// Precondition: worker <= worker_count; the last number is the program's own thread.
-  void record(std::size_t worker, const TraceSpan& span) noexcept;
+  void record(std::size_t worker, const TraceSpan& span) noexcept {
+    if (enabled_) [[unlikely]] {
+      keep(worker, span);
+    }
+  }
 
   /// Writes the Chrome trace event format, one process row for `rank`, one thread row a worker.
   /// The file appears whole or not at all.
@@ -51,6 +55,8 @@ class Trace {
   [[nodiscard]] std::uint64_t overwritten() const noexcept;
 
  private:
+  void keep(std::size_t worker, const TraceSpan& span) noexcept;
+
   struct State;
   bool enabled_;
   std::unique_ptr<State> state_;

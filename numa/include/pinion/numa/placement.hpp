@@ -23,9 +23,9 @@ enum class MapBy : std::uint8_t {
 enum class BindTo : std::uint8_t {
   kNone,     ///< Nothing.
   kCore,     ///< One CPU each.
-  kNuma,     ///< Together, the usable CPUs of the nodes that the rank's share lies in.
-  kPackage,  ///< Together, the usable CPUs of the packages that the rank's share lies in.
-  kShare,    ///< Together, the rank's share of the CPUs, which no other rank has.
+  kNuma,     ///< Together, the usable CPUs of their node.
+  kPackage,  ///< Together, the usable CPUs of the package of their node.
+  kShare,    ///< Together, what their node has of the rank's share, which no other rank has.
 };
 
 struct PlacementRequest {
@@ -44,8 +44,8 @@ struct PlacementRequest {
 struct RankPlacement {
   std::vector<WorkerGroup> groups = {};
 
-  /// The CPUs that the rank's workers keep to together, ascending; empty where each is bound to one
-  /// of its own, and where none is bound.
+  /// The CPUs that the rank as a whole keeps to where the workers of each group keep to theirs
+  /// together, ascending; empty where each worker is bound to one of its own, and where none is.
   std::vector<unsigned> cpus = {};
 
   /// The GPU that the rank is near to, when it was mapped by GPU.

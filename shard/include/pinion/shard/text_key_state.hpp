@@ -124,6 +124,14 @@ class TextKeyState {
            arena_.memory_bytes() + short_front_.memory_bytes() + medium_front_.memory_bytes();
   }
 
+  /// For tests: the tables of short, medium and long texts.
+  template <class Function>
+  void for_each_table(Function function) const {
+    function(short_);
+    function(medium_);
+    function(long_);
+  }
+
  private:
   struct LongEntry {
     LongText key = {};
