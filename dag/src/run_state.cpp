@@ -161,8 +161,8 @@ void RunState::rearm() noexcept {
     // The counters wait for the next run, which may never come.
     if (std::exchange(dropped_count, 0) > 0) {
       take_dropped();
-      is_settled = false;
-      needs_arming = way.load(std::memory_order_relaxed) == Way::kCounting;
+      needs_arming =
+          std::exchange(is_settled, false) || way.load(std::memory_order_relaxed) == Way::kCounting;
     }
   }
   for (const detail::ValueSlot& slot : tables->values) {
@@ -178,7 +178,9 @@ void RunState::rearm() noexcept {
 
 RunProgress RunState::progress() noexcept {
   const std::uint64_t count = tables->task_count();
-  RunProgress sum = {.task_count = count, .ended_count = count - open_tasks.count()};
+  RunProgress sum = {.task_count = count,
+                     .ended_count = count - open_tasks.count(),
+                     .way = way.load(std::memory_order_relaxed)};
   const MutexLock lock(mutex);
   for (const std::unique_ptr<Run>& child : appended) {
     const RunProgress part = child->progress();
