@@ -199,7 +199,7 @@ Duration RunState::backoff(const RetryPolicy& policy, std::uint32_t position,
                            std::uint32_t attempt_count) const noexcept {
   Duration longest = policy.backoff;
   for (std::uint32_t i = 1; i < attempt_count && longest < policy.backoff_max; ++i) {
-    longest *= 2;
+    longest = longest > policy.backoff_max / 2 ? policy.backoff_max : 2 * longest;
   }
   longest = std::min(longest, policy.backoff_max);
   const std::uint64_t bits =
