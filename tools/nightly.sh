@@ -23,7 +23,8 @@ Runs these phases, with --from only the named one and those after it:
             random moments, and four times as many whose agent or launcher is killed
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
-  dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default: 10^8)
+  dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default: 10^8),
+            a third of them in each of the ways in which a run goes
   bench     the benchmarks built, every workload's answer compared with that of the plain programs
             on small data, and a job over 30 GB under a memory limit of 2 GB beside one over 3 GB;
             prints why where no control group can be made
@@ -175,8 +176,14 @@ run_fuzz() {
 }
 
 run_dag() {
-  PINION_DAG_RUNS=${PINION_DAG_RUNS:-100000000} \
-    phase "dag: every task once" test_release --tests-regex '^ManyRuns' --timeout 3600
+  local -r ways=(counting waves sweep)
+  local -r run_count=$(((${PINION_DAG_RUNS:-100000000} + ${#ways[@]} - 1) / ${#ways[@]}))
+  local way
+  for way in "${ways[@]}"; do
+    PINION_DAG_WAY=$way PINION_DAG_RUNS=$run_count \
+      phase "dag: every task once, $way, $run_count runs of tasks" \
+      test_release --tests-regex '^ManyRuns' --timeout 3600
+  done
 }
 
 run_bench() {

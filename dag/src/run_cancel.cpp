@@ -83,7 +83,6 @@ void RunState::settle_dropped() noexcept {
   };
   if (way.load(std::memory_order_relaxed) != Way::kCounting) {
     release_begun(*lanes.front(), /*run_has_ended=*/true);
-    way.store(Way::kCounting, std::memory_order_relaxed);
   }
   // Without a failure nothing is marked, and the counters need not be read.
   bool some_marked = !errors.empty();

@@ -42,7 +42,7 @@ class Joint {
 void RunState::hold(std::uint32_t position, Ending ending) noexcept {
   const RetryPolicy& policy = tables->options_at(position).retry;
   std::uint64_t ticket = 0;
-  Instant begin = {};
+  Instant due = Instant::max();
   std::vector<Completion> completions = std::move(ending.completions);
   const auto joint = std::make_shared<Joint>(completions.size(), std::move(ending.status));
   strands.hold();
@@ -50,13 +50,17 @@ void RunState::hold(std::uint32_t position, Ending ending) noexcept {
     const MutexLock lock(mutex);
     BegunTask& task = begun[position];
     ticket = task.ticket = ++last_ticket;
-    begin = task.begin;
+    if (policy.attempt_limit > Duration::zero()) {
+      due = task.begin + policy.attempt_limit;
+    }
+    if (policy.total_limit > Duration::zero()) {
+      due = std::min(due, task.first_begin + policy.total_limit);
+    }
     task.ending = std::move(ending);
   }
-  if (policy.attempt_limit > Duration::zero()) {
+  if (due != Instant::max()) {
     options.timer->call_at(
-        begin + policy.attempt_limit,
-        [run = Reference(*this), position, ticket] { run->pass_limit(position, ticket); });
+        due, [run = Reference(*this), position, ticket] { run->pass_limit(position, ticket); });
   }
   for (const Completion& completion_of_part : completions) {
     completion_of_part.on_ready(
@@ -96,12 +100,13 @@ void RunState::pass_limit(std::uint32_t position, std::uint64_t ticket) noexcept
     children = found->second.ending.appended;
   }
   if (children.empty()) {
+    const RetryPolicy& policy = tables->options_at(position).retry;
     return end_wait(
         position, ticket,
         Status(ErrorCode::kDeadlineExceeded,
-               "what the task waits for did not come within " +
-                   std::to_string(tables->options_at(position).retry.attempt_limit.count()) +
-                   " ns, its limit"));
+               "what the task waits for did not come in time; its attempt_limit is " +
+                   std::to_string(policy.attempt_limit.count()) + " ns, its total_limit " +
+                   std::to_string(policy.total_limit.count()) + " ns (0: none)"));
   }
   // They are part of this run, which cannot end before they do.
   for (const Run* const child : children) {
@@ -129,7 +134,7 @@ bool RunState::retry_later(std::uint32_t position, Ending& ending) noexcept {
     if (delay > Duration::zero() || policy.total_limit > Duration::zero()) {
       due = now() + delay;
     }
-    if (policy.total_limit > Duration::zero() && due - task.first_begin > policy.total_limit) {
+    if (policy.total_limit > Duration::zero() && due - task.first_begin >= policy.total_limit) {
       return false;
     }
     strands.hold();  // Before a cancellation can end the wait.

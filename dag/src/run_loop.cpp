@@ -339,16 +339,19 @@ bool RunState::claim_roots(Lane& lane) noexcept {
   if (next_root.load(std::memory_order_relaxed) >= root_count || is_cancelled()) {
     return false;
   }
-  // Few at a time when there are few, so that all lanes have some; the rest goes by offers.
+  // Few at a time when there are few, so that all lanes have some; the rest goes by offers. Where
+  // priorities decide, all at once, as the last root may be the one that comes first.
   const auto share = static_cast<std::uint32_t>(root_count / (lanes.size() * 8));
-  const std::uint32_t count = std::clamp(share, std::uint32_t{1}, OfferSlot<>::kCountMax);
+  const std::uint32_t count = tables->has_priorities
+                                  ? root_count
+                                  : std::clamp(share, std::uint32_t{1}, OfferSlot<>::kCountMax);
   const std::uint32_t first = next_root.fetch_add(count, std::memory_order_relaxed);
   if (first >= root_count) {
     return false;
   }
   // The first one last, which is then the first to run, as the tables lie.
   for (std::uint32_t i = std::min(first + count, root_count); i > first; --i) {
-    lane.ready.push(tables->roots[i - 1]);
+    take_root(lane, i - 1);
   }
   return true;
 }

@@ -16,6 +16,18 @@ std::uint32_t RunState::place_of(std::uint32_t position, std::uint32_t otherwise
                : otherwise;
 }
 
+// A lane that takes all roots leaves some of those without a place to other places.
+void RunState::take_root(Lane& lane, std::uint32_t index) noexcept {
+  const std::uint32_t position = tables->roots[index];
+  if (tables->has_places && tables->has_priorities) {
+    const auto place_count = static_cast<std::uint32_t>(places.size());
+    if (const std::uint32_t place = place_of(position, index % place_count); place != lane.place) {
+      return send(place, position);
+    }
+  }
+  lane.ready.push(position);
+}
+
 // Puts a ready task where it will be found: into a list of the lane, or the inbox of another place.
 void RunState::deliver(Lane& lane, std::uint32_t entry) noexcept {
   const std::uint32_t position = entry & ~(kMark | kResumed);

@@ -164,8 +164,8 @@ void RunState::rearm() noexcept {
     // The counters wait for the next run, which may never come.
     if (std::exchange(dropped_count, 0) > 0) {
       take_dropped();
-      is_settled = false;
-      needs_arming = way.load(std::memory_order_relaxed) == Way::kCounting;
+      needs_arming =
+          std::exchange(is_settled, false) || way.load(std::memory_order_relaxed) == Way::kCounting;
     }
   }
   for (const detail::ValueSlot& slot : tables->values) {
@@ -181,7 +181,9 @@ void RunState::rearm() noexcept {
 
 RunProgress RunState::progress() noexcept {
   const std::uint64_t count = tables->task_count();
-  RunProgress sum = {.task_count = count, .ended_count = count - open_tasks.count()};
+  RunProgress sum = {.task_count = count,
+                     .ended_count = count - open_tasks.count(),
+                     .way = way.load(std::memory_order_relaxed)};
   const MutexLock lock(mutex);
   for (const std::unique_ptr<Run>& child : appended) {
     const RunProgress part = child->progress();
@@ -200,7 +202,7 @@ Duration RunState::backoff(const RetryPolicy& policy, std::uint32_t position,
                            std::uint32_t attempt_count) const noexcept {
   Duration longest = policy.backoff;
   for (std::uint32_t i = 1; i < attempt_count && longest < policy.backoff_max; ++i) {
-    longest *= 2;
+    longest = longest > policy.backoff_max / 2 ? policy.backoff_max : 2 * longest;
   }
   longest = std::min(longest, policy.backoff_max);
   const std::uint64_t bits =

@@ -208,6 +208,7 @@ struct RunState {
   // Places, priorities, and what comes from outside, in run_places.cpp.
   [[nodiscard]] std::uint32_t place_of(std::uint32_t position,
                                        std::uint32_t otherwise) const noexcept;
+  void take_root(Lane& lane, std::uint32_t index) noexcept;
   void deliver(Lane& lane, std::uint32_t entry) noexcept;
   void sort_ready(Lane& lane) noexcept;
   static ReadyList* first_list(Lane& lane) noexcept;

@@ -5,14 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace pinion {
+#include <pinion/dag/run.hpp>
 
-/// How a run finds out which tasks may begin.
-enum class Way : std::uint8_t {
-  kCounting,  ///< A task that ends counts down its successors; whoever is free takes what is ready.
-  kWaves,     ///< Levels follow each other; the lanes share each level.
-  kSweep,     ///< One lane runs all, in the order of the tables.
-};
+namespace pinion {
 
 /// Learns from the runs of one graph which way is the fastest: it tries each that may be, some of
 /// them twice, keeps to the best, and now and then tries another again.

@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <utility>
 
+#include <pinion/core/assert.hpp>
 #include <pinion/dag/graph.hpp>
 
 #include "tables.hpp"
@@ -15,6 +17,8 @@ namespace pinion {
 struct WaysForTests {
   static void force(const CompiledGraph& compiled, Way way) { compiled.tables_->forced_way = way; }
 
+  static const Tables& tables(const CompiledGraph& compiled) { return *compiled.tables_; }
+
   /// As if runs on so many workers had taken that time.
   static void note(const CompiledGraph& compiled, std::size_t workers, double nanoseconds_a_task) {
     const MutexLock lock(compiled.tables_->mutex);
@@ -23,18 +27,23 @@ struct WaysForTests {
   }
 };
 
-/// Compiles, and forces the way that the environment names in PINION_DAG_WAY, if any: the same
-/// tests run in each.
+/// What the environment names in PINION_DAG_WAY, if anything.
+inline std::optional<Way> way_of_environment() {
+  const char* const text = std::getenv("PINION_DAG_WAY");
+  if (text == nullptr || *text == '\0') {
+    return std::nullopt;
+  }
+  const std::string_view name = text;
+  // A word that is misspelt must not leave a way without its tests.
+  PINION_ASSERT(name == "counting" || name == "waves" || name == "sweep");
+  return name == "counting" ? Way::kCounting : name == "waves" ? Way::kWaves : Way::kSweep;
+}
+
+/// Compiles, and forces the way of the environment: the same tests run in each.
 inline CompiledGraph compile(Graph graph) {
   CompiledGraph compiled = std::move(graph).compile().value();
-  const char* const text = std::getenv("PINION_DAG_WAY");
-  const std::string_view way = text == nullptr ? "" : text;
-  if (way == "counting") {
-    WaysForTests::force(compiled, Way::kCounting);
-  } else if (way == "waves") {
-    WaysForTests::force(compiled, Way::kWaves);
-  } else if (way == "sweep") {
-    WaysForTests::force(compiled, Way::kSweep);
+  if (const std::optional<Way> way = way_of_environment()) {
+    WaysForTests::force(compiled, *way);
   }
   return compiled;
 }

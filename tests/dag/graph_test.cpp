@@ -69,6 +69,15 @@ TEST(Graph, RefusesAnEdgeOfATaskThatIsNotThere) {
             "tasks before their edges");
 }
 
+TEST(Graph, RefusesAnEdgeFromATaskThatIsNotThere) {
+  Graph graph;
+  const TaskId task = graph.add(do_nothing);
+  graph.add_edge({1}, task);
+  EXPECT_EQ(compile_error(std::move(graph)).message(),
+            "an edge goes from task 1 to task 0, and the graph has 1 tasks; add tasks before their "
+            "edges");
+}
+
 TEST(Graph, RefusesANameThatIsThereTwice) {
   Graph graph;
   graph.add({.name = "read"}, do_nothing);
@@ -121,6 +130,24 @@ TEST(Graph, TakesAnEdgeTwice) {
   ASSERT_TRUE(compiled.run(*executor)->wait().ok());
   ASSERT_TRUE(compiled.run(*executor)->wait().ok());
   EXPECT_THAT(order, ElementsAre(1, 2, 1, 2));
+}
+
+// Three tasks that follow each other alone, two between them and the last one: only edges of the
+// fork and the joint are kept.
+TEST(Graph, FusesChains) {
+  Graph graph;
+  for (int i = 0; i < 6; ++i) {
+    graph.add(do_nothing);
+  }
+  for (const auto& [before, after] :
+       OrderTrial::Edges{{0, 1}, {1, 2}, {2, 3}, {2, 4}, {3, 5}, {4, 5}}) {
+    graph.add_edge({before}, {after});
+  }
+  const CompiledGraph compiled = std::move(graph).compile().value();
+  const Tables& tables = WaysForTests::tables(compiled);
+  EXPECT_EQ(tables.successors.size(), 4u);
+  EXPECT_EQ(tables.unit_count(), 4u);
+  EXPECT_EQ(tables.level_count(), 3u);
 }
 
 TEST(Graph, DestroysWhatItsBodiesHold) {

@@ -3,6 +3,7 @@
 #include <latch>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -102,6 +103,27 @@ TEST(Held, IsNotWaitedForBeyondItsLimit) {
   EXPECT_EQ(attempt_count, 2u);
   sources[0].signal({});  // Too late, and ignored.
   sources[1].signal({});
+}
+
+TEST(Held, IsNotWaitedForBeyondTheLimitOfAllAttempts) {
+  const auto executor = make_executor(1);
+  FakeTimer timer;
+  std::vector<CompletionSource> sources(2);
+  std::size_t attempt_count = 0;
+  Graph graph;
+  graph.add({.name = "copy",
+             .retry = {.attempt_count_max = 9,
+                       .attempt_limit = milliseconds(5),
+                       .total_limit = milliseconds(8)}},
+            [&] { return sources[attempt_count++].completion(); });
+  const CompiledGraph compiled = compile(std::move(graph));
+  const auto run = compiled.run(*executor, {.timer = &timer}).value();
+  EXPECT_EQ(timer.run_next(), milliseconds(5));
+  EXPECT_EQ(timer.run_next(), milliseconds(3));
+  EXPECT_EQ(run.wait().to_string(),
+            "DEADLINE_EXCEEDED: 1 task failed: 'copy': what the task waits for did not come in "
+            "time; its attempt_limit is 5000000 ns, its total_limit 8000000 ns (0: none)");
+  EXPECT_EQ(attempt_count, 2u);
 }
 
 TEST(Held, IsWaitedForWhenTheRunIsCancelled) {
@@ -227,6 +249,48 @@ TEST(Appended, IsCancelledWithTheRun) {
   run.cancel();
   EXPECT_EQ(run.wait().code(), ErrorCode::kCancelled);
   EXPECT_EQ(count, 0);
+}
+
+TEST(Appended, EndsBeforeItsTaskFails) {
+  for (const std::size_t workers : {1u, 3u}) {
+    const auto executor = make_executor(workers);
+    std::atomic<int> part_count = 0;
+    Graph graph;
+    const TaskId splits = graph.add({.name = "split"}, [&](TaskContext& context) {
+      Graph parts;
+      for (int i = 0; i < 100; ++i) {
+        parts.add([&] { ++part_count; });
+      }
+      if (const Status status = context.append(std::move(parts)); status.ok()) {
+        throw std::runtime_error("too late");
+      }
+    });
+    const TaskId after = graph.add([] {});
+    graph.add_edge(splits, after);
+    const CompiledGraph compiled = compile(std::move(graph));
+    const auto run = compiled.run(*executor).value();
+    EXPECT_EQ(run.wait().message(), "1 task failed: 'split': too late; 1 task did not begin");
+    EXPECT_EQ(part_count, 100);
+    EXPECT_EQ(run.state(after), TaskState::kSkipped);
+    EXPECT_EQ(run.progress().ended_count, 102u);
+  }
+}
+
+TEST(Appended, CancelsTheWholeRunWhenOneOfItsTasksDoes) {
+  const auto executor = make_executor(2);
+  Graph graph;
+  const TaskId splits = graph.add([](TaskContext& context) {
+    Graph parts;
+    parts.add([](TaskContext& inner) { inner.cancel_run(); });
+    return context.append(std::move(parts));
+  });
+  const TaskId after = graph.add([] {});
+  graph.add_edge(splits, after);
+  const CompiledGraph compiled = compile(std::move(graph));
+  const auto run = compiled.run(*executor).value();
+  EXPECT_EQ(run.wait().to_string(), "CANCELLED: the run was cancelled; 1 task did not begin");
+  EXPECT_EQ(run.state(splits), TaskState::kDone);
+  EXPECT_EQ(run.state(after), TaskState::kCancelled);
 }
 
 TEST(Appended, SaysWhatIsWrongWithTheGraph) {

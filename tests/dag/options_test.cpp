@@ -88,6 +88,7 @@ TEST(ValuesDeathTest, AreNotThereWhenTheTaskFailed) {
   EXPECT_DEATH(static_cast<void>(run.value(fails)), "kDone");
 }
 
+// Neither in the order of adding nor the newest first: that would be another order.
 TEST(Priorities, DecideWhichReadyTaskIsNext) {
   const auto executor = make_executor(1);
   std::vector<std::string> order;
@@ -99,15 +100,56 @@ TEST(Priorities, DecideWhichReadyTaskIsNext) {
     graph.add_edge(root, task);
     return task;
   };
+  add("high", TaskPriority::kHigh);
   add("low", TaskPriority::kLow);
   const TaskId normal = add("normal", TaskPriority::kNormal);
-  add("high", TaskPriority::kHigh);
+  add("lower", TaskPriority::kLow);
   const TaskId urgent = graph.add({.name = "urgent", .priority = TaskPriority::kHigh},
                                   [&] { order.push_back("urgent"); });
   graph.add_edge(normal, urgent);
   const CompiledGraph compiled = compile(std::move(graph));
   ASSERT_TRUE(compiled.run(*executor)->wait().ok());
-  EXPECT_THAT(order, ElementsAre("high", "normal", "urgent", "low"));
+  EXPECT_THAT(order, ElementsAre("high", "normal", "urgent", "lower", "low"));
+}
+
+TEST(Priorities, DecideAmongTasksWithoutPredecessorsToo) {
+  const auto executor = make_executor(1);
+  std::vector<int> order;
+  Graph graph;
+  const auto add = [&](int number, TaskPriority priority) {
+    return graph.add({.priority = priority}, [&order, number] { order.push_back(number); });
+  };
+  add(6, TaskPriority::kLow);
+  const TaskId third = add(3, TaskPriority::kNormal);
+  add(1, TaskPriority::kHigh);
+  add(7, TaskPriority::kLow);
+  add(5, TaskPriority::kNormal);
+  add(2, TaskPriority::kHigh);
+  const TaskId fourth = add(4, TaskPriority::kNormal);
+  graph.add_edge(third, fourth);
+  const CompiledGraph compiled = compile(std::move(graph));
+  for (int round = 0; round < 2; ++round) {
+    order.clear();
+    ASSERT_TRUE(compiled.run(*executor)->wait().ok());
+    EXPECT_THAT(order, ElementsAre(1, 2, 3, 4, 5, 6, 7));
+  }
+}
+
+// A task that follows the only one before it does not take over its priority.
+TEST(Priorities, AreKeptInAChain) {
+  const auto executor = make_executor(1);
+  std::vector<int> order;
+  Graph graph;
+  const auto add = [&](int number, TaskPriority priority) {
+    return graph.add({.priority = priority}, [&order, number] { order.push_back(number); });
+  };
+  const TaskId first = add(1, TaskPriority::kHigh);
+  add(2, TaskPriority::kNormal);
+  const TaskId last = add(3, TaskPriority::kLow);
+  graph.add_edge(first, last);
+  const CompiledGraph compiled = compile(std::move(graph));
+  ASSERT_TRUE(compiled.run(*executor)->wait().ok());
+  EXPECT_THAT(order, ElementsAre(1, 2, 3));
 }
 
 TEST(Places, RunTheirTasks) {
@@ -144,6 +186,53 @@ TEST(Places, RunTheirTasks) {
     ASSERT_EQ(run_count, 600 * round);
   }
   EXPECT_EQ(wrong_count, 0);
+}
+
+// A chain from place to place, of which each task is tried twice and one waits for somebody else.
+TEST(Places, AreKeptInAChainAndByEachAttempt) {
+  const Place places[] = {{.index = 0}, {.index = 1}};
+  const auto executor = make_executor_of_two_places(1);
+  constexpr std::uint32_t kTasks = 20;
+  CompletionSource source;
+  std::vector<std::vector<std::size_t>> workers(kTasks + 2);
+  Graph graph;
+  for (std::uint32_t i = 0; i < kTasks; ++i) {
+    graph.add({.place = places[i % 2], .retry = {.attempt_count_max = 2}}, [&, i] {
+      workers[i].push_back(executor->current_worker());
+      return workers[i].size() == 1 ? Status(ErrorCode::kUnavailable, "not yet") : Status();
+    });
+  }
+  graph.add({.place = places[1]}, [&, completion = source.completion()] {
+    workers[kTasks].push_back(executor->current_worker());
+    return completion;
+  });
+  graph.add([&] { workers[kTasks + 1].push_back(executor->current_worker()); });
+  for (std::uint32_t i = 0; i <= kTasks; ++i) {
+    graph.add_edge({i}, {i + 1});
+  }
+  const CompiledGraph compiled = compile(std::move(graph));
+  const auto run = compiled.run(*executor).value();
+  source.signal({});
+  ASSERT_TRUE(run.wait().ok());
+  for (std::uint32_t i = 0; i < kTasks; ++i) {
+    EXPECT_THAT(workers[i], ElementsAre(i % 2, i % 2)) << "task " << i;
+  }
+  EXPECT_THAT(workers[kTasks], ElementsAre(1u));
+  EXPECT_THAT(workers[kTasks + 1], ElementsAre(1u));  // Where it became ready.
+}
+
+// Tasks that may run anywhere take part at each place, though one lane takes all roots.
+TEST(Places, ShareTasksWithoutAPlaceThatHavePriorities) {
+  const auto executor = make_executor_of_two_places(1);
+  // Each body waits for the other, so it takes a worker of each place.
+  std::latch both(2);
+  Graph graph;
+  for (int i = 0; i < 2; ++i) {
+    graph.add({.priority = TaskPriority::kHigh}, [&] { both.arrive_and_wait(); });
+  }
+  graph.add({.place = Place{.index = 0}, .priority = TaskPriority::kLow}, [] {});
+  const CompiledGraph compiled = compile(std::move(graph));
+  EXPECT_TRUE(compiled.run(*executor)->wait().ok());
 }
 
 TEST(Places, OfAnExecutorWithoutThemAreRefused) {

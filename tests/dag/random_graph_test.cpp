@@ -36,18 +36,38 @@ OrderTrial::Edges random_edges(std::uint32_t task_count, std::size_t edge_count)
   return edges;
 }
 
-RC_GTEST_PROP(RandomGraph, RunsEveryTaskOnceAndAfterItsPredecessors, ()) {
-  static const std::vector<std::unique_ptr<Executor>> executors = [] {
+// Of one worker and of several, at one place and at two.
+const std::vector<std::unique_ptr<Executor>>& executors() {
+  static const std::vector<std::unique_ptr<Executor>> all = [] {
     std::vector<std::unique_ptr<Executor>> made;
     for (const std::size_t workers : {1u, 2u, 5u}) {
       made.push_back(make_executor(workers));
     }
+    made.push_back(make_executor_of_two_places(2));
     return made;
   }();
+  return all;
+}
+
+// Which tasks follow one of those, not with these unless they do too.
+std::vector<bool> descendants(const std::vector<bool>& of, const OrderTrial::Edges& edges) {
+  std::vector<bool> reached(of.size());
+  // Whatever the order of the edges: until nothing changes.
+  for (bool changes = true; std::exchange(changes, false);) {
+    for (const auto& [before, after] : edges) {
+      if (!reached[after] && (reached[before] || of[before])) {
+        reached[after] = changes = true;
+      }
+    }
+  }
+  return reached;
+}
+
+RC_GTEST_PROP(RandomGraph, RunsEveryTaskOnceAndAfterItsPredecessors, ()) {
   const auto task_count = *rc::gen::inRange<std::uint32_t>(0, 200);
   const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 6);
   OrderTrial trial(task_count, random_edges(task_count, edges_per_task * task_count));
-  for (const std::unique_ptr<Executor>& executor : executors) {
+  for (const std::unique_ptr<Executor>& executor : executors()) {
     for (int round = 0; round < 3; ++round) {
       const std::string words = trial.run_once(*executor);
       RC_ASSERT(words == "");
@@ -58,7 +78,7 @@ RC_GTEST_PROP(RandomGraph, RunsEveryTaskOnceAndAfterItsPredecessors, ()) {
 // A random task cancels the run, or fails and stops it: every task ran once and is called done, or
 // did not run and is called cancelled or skipped; and the next run is as if nothing had been.
 RC_GTEST_PROP(RandomGraph, KnowsWhatACancellationKeptFromBeginning, ()) {
-  static const std::unique_ptr<Executor> executor = make_executor(3);
+  Executor& executor = *executors()[*rc::gen::inRange<std::size_t>(0, executors().size())];
   const auto task_count = *rc::gen::inRange<std::uint32_t>(1, 200);
   const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 6);
   const auto stopping = *rc::gen::inRange<std::uint32_t>(0, task_count);
@@ -84,7 +104,7 @@ RC_GTEST_PROP(RandomGraph, KnowsWhatACancellationKeptFromBeginning, ()) {
   }
   const CompiledGraph compiled = compile(std::move(graph));
   {
-    const auto run = compiled.run(*executor, {.on_failure = OnFailure::kStop}).value();
+    const auto run = compiled.run(executor, {.on_failure = OnFailure::kStop}).value();
     const Status status = run.wait();
     bool all_ran = true;
     for (std::uint32_t task = 0; task < task_count; ++task) {
@@ -101,10 +121,106 @@ RC_GTEST_PROP(RandomGraph, KnowsWhatACancellationKeptFromBeginning, ()) {
     RC_ASSERT(run.progress().ended_count == task_count);
   }
   stops = false;
-  RC_ASSERT(compiled.run(*executor)->wait().ok());
+  RC_ASSERT(compiled.run(executor)->wait().ok());
   for (std::uint32_t task = 0; task < task_count; ++task) {
     const int before = runs[task];
     RC_ASSERT(before == 1 || before == 2);
+  }
+}
+
+// Parts of a run are cancelled while its first task, which all others follow, goes on.
+RC_GTEST_PROP(RandomGraph, SkipsWhatFollowsACancelledPart, ()) {
+  const auto task_count = *rc::gen::inRange<std::uint32_t>(1, 100);
+  const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 3);
+  const auto rarity = *rc::gen::element(2, 10, 50);
+  std::vector<bool> cancelled(task_count + std::size_t{1});
+  for (std::uint32_t task = 0; task < task_count; ++task) {
+    cancelled[task] = *rc::gen::inRange(0, rarity) == 0;
+  }
+  OrderTrial::Edges edges = random_edges(task_count, edges_per_task * task_count);
+  const std::vector<bool> reached = descendants(cancelled, edges);
+  std::vector<std::atomic<int>> runs(task_count);
+  std::atomic<bool> goes_on = false;
+  Graph graph;
+  for (std::uint32_t task = 0; task < task_count; ++task) {
+    graph.add([&runs, task] { ++runs[task]; });
+    edges.emplace_back(task_count, task);
+  }
+  graph.add([&goes_on] { goes_on.wait(false); });
+  for (const auto& [before, after] : edges) {
+    graph.add_edge({before}, {after});
+  }
+  const CompiledGraph compiled = compile(std::move(graph));
+  int run_count = 0;
+  for (const std::unique_ptr<Executor>& executor : executors()) {
+    goes_on = false;
+    const auto run = compiled.run(*executor).value();
+    for (std::uint32_t task = 0; task < task_count; ++task) {
+      if (cancelled[task]) {
+        run.cancel({task});
+      }
+    }
+    goes_on = true;
+    goes_on.notify_all();
+    const Status status = run.wait();
+    ++run_count;
+    bool all_ran = true;
+    for (std::uint32_t task = 0; task < task_count; ++task) {
+      const bool runs_now = !reached[task] && !cancelled[task];
+      all_ran = all_ran && runs_now;
+      RC_ASSERT(runs[task] == (runs_now ? run_count : 0));
+      RC_ASSERT(run.state({task}) == (reached[task]     ? TaskState::kSkipped
+                                      : cancelled[task] ? TaskState::kCancelled
+                                                        : TaskState::kDone));
+      RC_ASSERT(!reached[task] || run.state(run.cause({task})) == TaskState::kCancelled);
+    }
+    RC_ASSERT(status.code() == (all_ran ? ErrorCode::kOk : ErrorCode::kCancelled));
+    RC_ASSERT(run.progress().ended_count == task_count + 1u);
+  }
+}
+
+// One task fails, whatever the moment. What had ended well is undone, each task once and before
+// those that it follows.
+RC_GTEST_PROP(RandomGraph, UndoesWhatEndedWellInReverseOrder, ()) {
+  const auto task_count = *rc::gen::inRange<std::uint32_t>(1, 100);
+  const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 4);
+  const auto failing = *rc::gen::inRange<std::uint32_t>(0, task_count);
+  const auto on_failure = *rc::gen::element(OnFailure::kGoOn, OnFailure::kStop);
+  const OrderTrial::Edges edges = random_edges(task_count, edges_per_task * task_count);
+  std::vector<std::uint32_t> undone;
+  Graph graph;
+  for (std::uint32_t task = 0; task < task_count; ++task) {
+    graph.add({.compensation =
+                   [&undone](const CompensationContext& context) {
+                     undone.push_back(context.task.index);
+                     return Status();
+                   }},
+              [task, failing] {
+                return task == failing ? Status(ErrorCode::kDataLoss, "torn") : Status();
+              });
+  }
+  for (const auto& [before, after] : edges) {
+    graph.add_edge({before}, {after});
+  }
+  const CompiledGraph compiled = compile(std::move(graph));
+  for (const std::unique_ptr<Executor>& executor : executors()) {
+    undone.clear();
+    const auto run = compiled.run(*executor, {.on_failure = on_failure}).value();
+    RC_ASSERT(run.wait().code() == ErrorCode::kDataLoss);
+    std::vector<std::size_t> turn(task_count, SIZE_MAX);
+    RC_ASSERT(run.compensations().size() == undone.size());
+    for (std::size_t i = 0; i < undone.size(); ++i) {
+      RC_ASSERT(turn[undone[i]] == SIZE_MAX);
+      turn[undone[i]] = i;
+      RC_ASSERT(run.compensations()[i].task == TaskId{undone[i]});
+      RC_ASSERT(run.compensations()[i].call_count == 1u);
+    }
+    for (std::uint32_t task = 0; task < task_count; ++task) {
+      RC_ASSERT((turn[task] != SIZE_MAX) == (run.state({task}) == TaskState::kDone));
+    }
+    for (const auto& [before, after] : edges) {
+      RC_ASSERT(turn[after] == SIZE_MAX || turn[after] < turn[before]);
+    }
   }
 }
 
@@ -115,10 +231,7 @@ enum class Kind { kGood, kFails, kHeld, kHeldAndFails, kRetried, kAppends };
 class MixedTrial {
  public:
   MixedTrial(std::vector<Kind> kinds, const OrderTrial::Edges& edges)
-      : kinds_(std::move(kinds)),
-        reached_(kinds_.size()),
-        begun_(kinds_.size()),
-        sources_(kinds_.size()) {
+      : kinds_(std::move(kinds)), begun_(kinds_.size()), sources_(kinds_.size()) {
     Graph graph;
     for (std::uint32_t task = 0; task < kinds_.size(); ++task) {
       add(graph, task);
@@ -126,14 +239,11 @@ class MixedTrial {
     for (const auto& [before, after] : edges) {
       graph.add_edge({before}, {after});
     }
-    // Whatever the order of the edges: until nothing changes.
-    for (bool changes = true; std::exchange(changes, false);) {
-      for (const auto& [before, after] : edges) {
-        if (!reached_[after] && (reached_[before] || fails(before))) {
-          reached_[after] = changes = true;
-        }
-      }
+    std::vector<bool> failing(kinds_.size());
+    for (std::uint32_t task = 0; task < kinds_.size(); ++task) {
+      failing[task] = fails(task);
     }
+    reached_ = descendants(failing, edges);
     compiled_ = std::make_unique<CompiledGraph>(compile(std::move(graph)));
   }
 
@@ -222,13 +332,6 @@ class MixedTrial {
 };
 
 RC_GTEST_PROP(RandomGraph, KnowsWhatBecameOfTasksThatDoNotJustEnd, ()) {
-  static const std::vector<std::unique_ptr<Executor>> executors = [] {
-    std::vector<std::unique_ptr<Executor>> made;
-    for (const std::size_t workers : {1u, 3u}) {
-      made.push_back(make_executor(workers));
-    }
-    return made;
-  }();
   const auto task_count = *rc::gen::inRange<std::uint32_t>(1, 200);
   const auto edges_per_task = *rc::gen::inRange<std::size_t>(0, 4);
   const auto rarity = *rc::gen::element(5u, 20u, 200u);
@@ -238,7 +341,7 @@ RC_GTEST_PROP(RandomGraph, KnowsWhatBecameOfTasksThatDoNotJustEnd, ()) {
     kinds.push_back(drawn < 5 ? static_cast<Kind>(drawn + 1) : Kind::kGood);
   }
   MixedTrial trial(std::move(kinds), random_edges(task_count, edges_per_task * task_count));
-  for (const std::unique_ptr<Executor>& executor : executors) {
+  for (const std::unique_ptr<Executor>& executor : executors()) {
     for (int round = 0; round < 2; ++round) {
       trial.run_once(*executor);
     }

@@ -74,6 +74,20 @@ TEST(Retry, NeverRepeatsWhatCannotEndWell) {
   }
 }
 
+TEST(Retry, RepeatsWhatTheErrorTableCallsRetryable) {
+  const auto executor = make_executor(1);
+  for (const ErrorInfo& info : error_table().subspan(1)) {  // Without kOk.
+    int attempt_count = 0;
+    Graph graph;
+    graph.add({.retry = {.attempt_count_max = 3}}, [&] {
+      ++attempt_count;
+      return Status(info.code, "so");
+    });
+    EXPECT_EQ(compile(std::move(graph)).run(*executor)->wait().code(), info.code);
+    EXPECT_EQ(attempt_count, info.retryable ? 3 : 1) << info.name;
+  }
+}
+
 std::vector<Duration> delays_with_seed(std::uint64_t seed) {
   const auto executor = make_executor(1);
   FakeTimer timer;
@@ -99,14 +113,18 @@ TEST(Retry, WaitsForTimesThatGrowAndDependOnTheSeedAlone) {
   // 10, 20, 40, 80, 100, 100 ms are the most.
   Duration most = milliseconds(10);
   Duration longest = {};
+  Duration shortest = Duration::max();
   for (const Duration delay : delays) {
     EXPECT_LE(delay, most);
     most = std::min<Duration>(2 * most, milliseconds(100));
   }
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
-    longest = std::max(longest, delays_with_seed(seed)[5]);
+    const Duration delay = delays_with_seed(seed)[5];
+    longest = std::max(longest, delay);
+    shortest = std::min(shortest, delay);
   }
-  EXPECT_GT(longest, milliseconds(50));
+  EXPECT_GT(longest, milliseconds(90));
+  EXPECT_LT(shortest, milliseconds(10));
 }
 
 TEST(Retry, FailsAnAttemptThatTakesTooLong) {

@@ -1,11 +1,14 @@
 #include <pinion/dag/run.hpp>
 
 #include <atomic>
+#include <barrier>
+#include <chrono>
 #include <latch>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -270,6 +273,70 @@ TEST(Run, SignalsItsCompletion) {
   });
   signalled.wait();
   EXPECT_EQ(code, ErrorCode::kDataLoss);
+}
+
+TEST(Run, IsWaitedForUntilItsEndOrForATime) {
+  const auto executor = make_executor(1);
+  const SystemClock clock;
+  std::latch released(1);
+  Graph graph;
+  graph.add([&] { released.wait(); });
+  const auto run = compile(std::move(graph)).run(*executor).value();
+  const Instant begin = clock.now();
+  EXPECT_FALSE(run.wait_for(std::chrono::milliseconds(2)));
+  EXPECT_GE(clock.now() - begin, std::chrono::milliseconds(2));
+  std::thread releaser([&] { released.count_down(); });
+  EXPECT_TRUE(run.wait_for(std::chrono::hours(1)));
+  EXPECT_TRUE(run.completion().ready());
+  releaser.join();
+}
+
+TEST(Run, SaysHowFarItIs) {
+  const auto executor = make_executor(1);
+  CompletionSource source;
+  Graph graph;
+  const TaskId first = graph.add([] {});
+  const TaskId waits = graph.add([completion = source.completion()] { return completion; });
+  const TaskId last = graph.add([] {});
+  graph.add_edge(first, waits);
+  graph.add_edge(waits, last);
+  const auto run = compile(std::move(graph)).run(*executor).value();
+  EXPECT_EQ(run.progress().task_count, 3u);
+  while (run.progress().ended_count == 0) {
+  }
+  EXPECT_EQ(run.progress().ended_count, 1u);
+  source.signal({});
+  EXPECT_TRUE(run.wait().ok());
+  EXPECT_EQ(run.progress().ended_count, 3u);
+}
+
+// Two runs meet in the middle of the graph, so that both go on at once, again and again.
+TEST(Run, HasCountersAndValuesOfItsOwn) {
+  const auto executor = make_executor(2);
+  std::barrier both(2);
+  std::atomic<int> begun_count = 0;
+  std::atomic<int> wrong_count = 0;
+  Graph graph;
+  const ValueTask<int> first = graph.add([&] { return ++begun_count; });
+  const TaskId meets = graph.add([&] { both.arrive_and_wait(); });
+  const ValueTask<int> last = graph.add([](const int& number) { return number; }, first);
+  const TaskId ends = graph.add(
+      [&](const int& one, const int& other) { wrong_count += one == other ? 0 : 1; }, first, last);
+  graph.add_edge(first, meets);
+  graph.add_edge(meets, last);
+  graph.add_edge(meets, ends);
+  const CompiledGraph compiled = compile(std::move(graph));
+  for (int round = 0; round < 50; ++round) {
+    begun_count = 0;
+    const auto left = compiled.run(*executor).value();
+    const auto right = compiled.run(*executor).value();
+    EXPECT_TRUE(left.wait().ok());
+    EXPECT_TRUE(right.wait().ok());
+    EXPECT_EQ(left.value(first) + right.value(first), 3);
+    EXPECT_EQ(left.value(last), left.value(first));
+    EXPECT_EQ(right.value(last), right.value(first));
+  }
+  EXPECT_EQ(wrong_count, 0);
 }
 
 TEST(Run, SharesACompiledGraphWithOthersAtTheSameTime) {

@@ -19,6 +19,14 @@ inline std::unique_ptr<Executor> make_executor(std::size_t worker_count) {
   return Executor::create({.groups = {{.worker_count = worker_count}}}).value();
 }
 
+/// Workers 0 and on are at the place of index 0, the rest at that of index 1.
+inline std::unique_ptr<Executor> make_executor_of_two_places(std::size_t worker_count_of_each) {
+  return Executor::create(
+             {.groups = {{.place = {.index = 0}, .worker_count = worker_count_of_each},
+                         {.place = {.index = 1}, .worker_count = worker_count_of_each}}})
+      .value();
+}
+
 /// A graph whose bodies check that they run once, and after all their predecessors. The reference
 /// is the list of edges itself.
 class OrderTrial {

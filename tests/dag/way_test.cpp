@@ -68,6 +68,96 @@ TEST(Waves, GoLevelByLevel) {
   EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
 }
 
+constexpr Way kAllWays[] = {Way::kCounting, Way::kWaves, Way::kSweep};
+
+// Two layers of some tasks, of which the first one does what it is given.
+template <class Body>
+Graph make_layers(Body first) {
+  constexpr std::uint32_t kWidth = 40;
+  Graph graph;
+  graph.add(std::move(first));
+  for (std::uint32_t task = 1; task < 2 * kWidth; ++task) {
+    graph.add([] {});
+    if (task >= kWidth) {
+      graph.add_edge({task - kWidth}, {task});
+      graph.add_edge({(task + 1) % kWidth}, {task});
+    }
+  }
+  return graph;
+}
+
+TEST(Ways, CanBeSeen) {
+  const auto executor = make_executor(2);
+  for (const Way way : kAllWays) {
+    std::latch begun(1);
+    std::latch seen(1);
+    const CompiledGraph compiled = compile_for(way, make_layers([&] {
+                                                 begun.count_down();
+                                                 seen.wait();
+                                               }));
+    const auto run = compiled.run(*executor).value();
+    begun.wait();
+    EXPECT_EQ(run.progress().way, way);
+    seen.count_down();
+    EXPECT_TRUE(run.wait().ok());
+    EXPECT_EQ(run.progress().way, way);
+  }
+}
+
+TEST(Ways, AreASweepOnOneWorkerAndAtFirstCountingOnSeveral) {
+  const CompiledGraph compiled = make_layers([] {}).compile().value();
+  for (const std::size_t workers : {1u, 2u}) {
+    const auto executor = make_executor(workers);
+    const auto run = compiled.run(*executor).value();
+    EXPECT_TRUE(run.wait().ok());
+    EXPECT_EQ(run.progress().way, workers == 1 ? Way::kSweep : Way::kCounting);
+  }
+}
+
+TEST(Ways, AreCountingWherePrioritiesDecide) {
+  const auto executor = make_executor(2);
+  Graph graph = make_layers([] {});
+  graph.add({.priority = TaskPriority::kHigh}, [] {});
+  const auto run = compile_for(Way::kWaves, std::move(graph)).run(*executor).value();
+  EXPECT_TRUE(run.wait().ok());
+  EXPECT_EQ(run.progress().way, Way::kCounting);
+}
+
+TEST(Ways, AreCountingFromAFailureOn) {
+  const auto executor = make_executor(2);
+  for (const Way way : kAllWays) {
+    const CompiledGraph compiled =
+        compile_for(way, make_layers([] { return Status(ErrorCode::kDataLoss, "torn"); }));
+    const auto run = compiled.run(*executor).value();
+    EXPECT_EQ(run.wait().message(), "1 task failed: 'task 0': torn; 2 tasks did not begin");
+    EXPECT_EQ(run.progress().way, Way::kCounting);
+  }
+}
+
+// Nothing counts for a run that was cancelled, also not for who asks what became of its tasks.
+TEST(Ways, AreKeptByACancelledRun) {
+  const auto executor = make_executor(2);
+  for (const Way way : kAllWays) {
+    const CompiledGraph compiled =
+        compile_for(way, make_layers([](TaskContext& context) { context.cancel_run(); }));
+    for (int round = 0; round < 2; ++round) {
+      const auto run = compiled.run(*executor).value();
+      EXPECT_EQ(run.wait().code(), ErrorCode::kCancelled);
+      EXPECT_EQ(run.state({0}), TaskState::kDone);
+      EXPECT_EQ(run.state({79}), TaskState::kCancelled);
+      EXPECT_EQ(run.progress().way, way);
+    }
+  }
+}
+
+// What the other suites rely on when they are run for each way.
+TEST(Ways, AreThoseThatTheEnvironmentNames) {
+  const auto executor = make_executor(2);
+  const auto run = compile(make_layers([] {})).run(*executor).value();
+  EXPECT_TRUE(run.wait().ok());
+  EXPECT_EQ(run.progress().way, way_of_environment().value_or(Way::kCounting));
+}
+
 // Bodies that meet need two workers at once, which only a run that counts gives for sure.
 TEST(Ways, CountWhenARunTakesMuchLongerThanThoseBefore) {
   for (const Way way : {Way::kSweep, Way::kWaves}) {
@@ -90,7 +180,9 @@ TEST(Ways, CountWhenARunTakesMuchLongerThanThoseBefore) {
     }
     const CompiledGraph compiled = compile_for(way, std::move(graph));
     WaysForTests::note(compiled, 2, /*nanoseconds_a_task=*/0.001);
-    EXPECT_TRUE(compiled.run(*executor)->wait().ok());
+    const auto run = compiled.run(*executor).value();
+    EXPECT_TRUE(run.wait().ok());
+    EXPECT_EQ(run.progress().way, Way::kCounting);
   }
 }
 

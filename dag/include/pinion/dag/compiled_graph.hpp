@@ -47,16 +47,19 @@ struct RunOptions {
 class CompiledGraph {
  public:
   /// Starts a run on the workers of `executor`. At most all workers take part, and each goes back
-  /// to other work of the executor every millisecond or so. Order: what the edges ask for. Beyond
-  /// that, the runs of a graph go the way that is fastest for it. On one worker all tasks run in
-  /// one order, depth first, so that data are still in the cache. On several, a first run counts
-  /// which tasks are ready; they are taken newest first, and a worker that has none takes the
-  /// oldest of another. The next few try whether it is faster to go through the graph level by
-  /// level, where levels are wide, or to leave tasks of some nanoseconds to one worker; then the
-  /// graph keeps to the best. Tasks with priorities or places are always counted. Precondition: no
-  /// body waits for that of a task which no edge puts before it; the two may be given to one
-  /// worker. Lifetime: the executor outlives the run. Errors: kInvalidArgument when a task has a
-  /// place that the executor has not, or needs a timer
+  /// to other work of the executor every millisecond or so.
+  /// Order: what the edges ask for. Beyond that, the runs of a graph go the way that is fastest for
+  ///   it; RunProgress has that of a run. On one worker all tasks run in one order, depth first, so
+  ///   that data are still in the cache. On several, a first run counts which tasks are ready; they
+  ///   are taken newest first, and a worker that has none takes the oldest of another. The next few
+  ///   try whether it is faster to go through the graph level by level, where levels are wide, or
+  ///   to leave tasks of some nanoseconds to one worker; then the graph keeps to the best. Tasks
+  ///   with priorities or places are always counted.
+  /// Precondition: no body waits for what that of another task does, unless edges put that before
+  ///   it. One worker may have been given both, and then the run never ends. A task that waits for
+  ///   somebody returns a Completion, which holds no worker.
+  /// Lifetime: the executor outlives the run.
+  /// Errors: kInvalidArgument when a task has a place that the executor has not, or needs a timer
   ///   and the options have none; kResourceExhausted when the executor's queue takes nothing more.
   [[nodiscard]] Result<Run> run(Executor& executor, const RunOptions& options = {}) const;
 

@@ -25,7 +25,8 @@ namespace pinion {
 ///
 /// A body is called without arguments, or with a TaskContext&. It returns nothing, a Status, or a
 /// Completion: then the task has ended when that was signalled, with its status, and holds no
-/// worker meanwhile. What a body throws is caught and is the task's error.
+/// worker meanwhile. What a body throws is caught and is the task's error. A body does not wait for
+/// another one: that is what edges are for (see CompiledGraph::run()).
 ///
 /// A body that returns another type gives its result to the tasks that name it as an input; they
 /// are called with a reference to the one object that it made.

@@ -27,9 +27,20 @@ enum class TaskState : std::uint8_t {
   kCancelled,  ///< It had not begun when it, or all of its run, was cancelled.
 };
 
+/// How a run finds out which tasks may begin: see CompiledGraph::run().
+enum class Way : std::uint8_t {
+  kCounting,  ///< A task that ends counts down its successors; whoever is free takes what is ready.
+  kWaves,     ///< Levels follow each other; the workers share each level.
+  kSweep,     ///< One worker runs all, in the order of the compiled graph.
+};
+
 struct RunProgress {
   std::uint64_t task_count = 0;   ///< With those of appended graphs, once they were appended.
   std::uint64_t ended_count = 0;  ///< Whatever the outcome. May lag while the run goes on.
+
+  /// How the run goes; at its end, how it went. One that began in another way counts from when a
+  /// task did not just end well, or when it takes much longer than runs before.
+  Way way = Way::kCounting;
 };
 
 /// What became of the compensation of one task.

@@ -50,7 +50,8 @@ struct RetryPolicy {
   /// whoever signals it must own what it touches. 0: none.
   Duration attempt_limit = {};
 
-  /// From the begin of the first attempt; no attempt begins later. 0: none.
+  /// From the begin of the first attempt; no attempt begins later, and a Completion is not waited
+  /// for any longer. 0: none.
   Duration total_limit = {};
 };
 
