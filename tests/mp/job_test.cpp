@@ -16,10 +16,15 @@ namespace pinion {
 using nlohmann::json;
 
 std::vector<std::string> on_ranks(std::size_t rank_count, const std::vector<std::string>& program,
-                                  const std::vector<std::string>& options) {
-  std::vector<std::string> command = {
-      PINION_COMMAND,       "run", "-n", std::to_string(rank_count), "--oversubscribe",
-      "--workers-per-rank", "1"};
+                                  const std::vector<std::string>& options,
+                                  std::size_t workers_per_rank) {
+  std::vector<std::string> command = {PINION_COMMAND,
+                                      "run",
+                                      "-n",
+                                      std::to_string(rank_count),
+                                      "--oversubscribe",
+                                      "--workers-per-rank",
+                                      std::to_string(workers_per_rank)};
   command.insert(command.end(), options.begin(), options.end());
   command.push_back("--");
   command.insert(command.end(), program.begin(), program.end());

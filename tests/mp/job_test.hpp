@@ -11,10 +11,11 @@
 
 namespace pinion {
 
-/// The command `pinion run` for `program` on this many ranks of one worker each, with more options.
+/// The command `pinion run` for `program` on this many ranks, with more options.
 [[nodiscard]] std::vector<std::string> on_ranks(std::size_t rank_count,
                                                 const std::vector<std::string>& program,
-                                                const std::vector<std::string>& options = {});
+                                                const std::vector<std::string>& options = {},
+                                                std::size_t workers_per_rank = 1);
 
 /// The whole lines of a grant log; the agent may be writing the last one.
 [[nodiscard]] std::vector<nlohmann::json> parse_log(const std::string& text);
