@@ -63,9 +63,13 @@ struct TrialShape {
   const auto source = rc::gen::build<TrialShape::Source>(
       rc::gen::set(&TrialShape::Source::content, arbitrary_content()),
       rc::gen::set(&TrialShape::Source::home, rc::gen::inRange<std::uint16_t>(0, 6)));
+  // The size of a container is also that of what is in it, and ranges of size 6 begin and end at
+  // their least.
   const auto some = [](std::size_t count_max, auto of) {
-    return rc::gen::resize(static_cast<int>(count_max),
-                           rc::gen::container<std::vector<typename decltype(of)::ValueType>>(of));
+    using Value = typename decltype(of)::ValueType;
+    constexpr int kWholeRange = 100;
+    return rc::gen::resize(static_cast<int>(count_max), rc::gen::container<std::vector<Value>>(
+                                                            rc::gen::resize(kWholeRange, of)));
   };
   return rc::gen::build<TrialShape>(
       rc::gen::set(&TrialShape::sources, some(6, source)),
