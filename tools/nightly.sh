@@ -23,8 +23,8 @@ Runs these phases, with --from only the named one and those after it:
             random moments, and four times as many whose agent or launcher is killed
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
-  dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default: 10^8),
-            a third of them in each of the ways in which a run goes
+  dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default here:
+            10^8), a third of them in each of the ways in which a run goes
   bench     the benchmarks built, every workload's answer compared with that of the plain programs
             on small data, and a job over 30 GB under a memory limit of 2 GB beside one over 3 GB;
             prints why where no control group can be made

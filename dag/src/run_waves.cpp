@@ -59,8 +59,10 @@ bool RunState::find_part(Lane& lane) noexcept {
   }
   std::uint32_t look_of_level = 0;
   for (std::uint32_t look = 0;; ++look) {
-    lane.part = waves.seat(lane.index).take_first(lane.slice, part_size);
-    if (!lane.part.empty()) {
+    // A part that is empty is not written: whoever converts the run may read it.
+    if (const UnitRange part = waves.seat(lane.index).take_first(lane.slice, part_size);
+        !part.empty()) {
+      lane.part = part;
       return true;
     }
     say_ended(lane);
@@ -77,9 +79,10 @@ bool RunState::find_part(Lane& lane) noexcept {
     }
     const bool takes_few = look - look_of_level >= kLooksForFew;
     if (look - look_of_level >= kLooksAlone) {
-      lane.part = waves.take_of_others(lane.level, lane.index, kPartsOfOthersMax * part_size,
-                                       takes_few ? 1 : part_size);
-      if (!lane.part.empty()) {
+      if (const UnitRange part = waves.take_of_others(
+              lane.level, lane.index, kPartsOfOthersMax * part_size, takes_few ? 1 : part_size);
+          !part.empty()) {
+        lane.part = part;
         return true;
       }
     }
