@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <optional>
 #include <random>
@@ -47,9 +48,9 @@ struct Job::State {
   GrantLog log;
   std::optional<MemoryLedger> memory;
   std::unique_ptr<PagePool> page_pool;
+  std::unique_ptr<AgentLink> agent_link;  // Told of blobs that end while the store is there.
   std::unique_ptr<IBlobStore> store;
   LocalBlobStore* local_store = nullptr;  // The same object, in a job of one process.
-  std::unique_ptr<AgentLink> agent_link;
   std::unique_ptr<LocalLink> local_link;
   std::unique_ptr<Trace> trace;
   std::unique_ptr<Metrics> metrics;
@@ -134,6 +135,8 @@ Status Job::State::become_rank(UniqueFd socket) {
        .spill = spill_options(),
        // The other half is for what the ranks are working on.
        .held_bytes_max = welcome.memory_bytes / 2 * info.rank_count,
+       .available_bytes = available_bytes,
+       .memory_wait = welcome.memory_wait,
        .bind_memory = memory_binder(),
        .blob_memory = link.blob_memory(),
        .row_descriptor = link.row_descriptor()},
@@ -141,6 +144,8 @@ Status Job::State::become_rank(UniqueFd socket) {
                           int descriptor) { return link.publish(handle, home, descriptor); },
        .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); },
        .held_bytes = [&link] { return link.held_bytes(); },
+       .ask_held_bytes = [&link] { return link.ask_held_bytes(); },
+       .let_go = [&link](const BlobHandle& handle) { link.let_go(handle); },
        .slabs = {.make =
                      [&link](std::uint32_t segment, Place home, std::uint64_t size_bytes) {
                        return link.make_slab(

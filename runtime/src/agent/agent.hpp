@@ -110,6 +110,7 @@ class Agent {
   void handle_fetch_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_row(std::uint32_t rank, const Frame& frame);
   void handle_give_back_slab(std::uint32_t rank, const Frame& frame);
+  void handle_let_go(std::uint32_t rank, const Frame& frame);
   void answer_slab(std::uint32_t rank, std::uint64_t request, const Result<SlabView>& slab);
   void answer(std::uint32_t rank, std::uint64_t request, const Status& status);
   void answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -19,6 +20,9 @@
 namespace pinion {
 
 class SlabTable;
+
+/// How many clients of a host may have references at one time.
+inline constexpr std::uint32_t kLivingClientCountMax = 512;
 
 /// A slab as its owner sees it. The descriptor stays the table's.
 struct SlabView {
@@ -69,8 +73,10 @@ class SegmentTable {
  public:
   /// `segments_per_client`: how many numbers each client has; at least 1.
   /// `slab_bytes_per_client_max`: the most that the slabs of one client may have.
+  /// `available_bytes`: what the system could give at this moment; empty: it is not asked.
   SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client,
-               std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max());
+               std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max(),
+               std::function<std::uint64_t()> available_bytes = {});
   ~SegmentTable();
 
   /// The first number that `client` may give to a segment.
@@ -140,6 +146,14 @@ class SegmentTable {
   Status restore(const BlobHandle& handle, Place home, std::span<const std::byte> bytes,
                  const std::string& spill_directory = {});
 
+  /// The same for `client` to map, which has a reference from here on.
+  /// Errors: those of find(); kFailedPrecondition when it is gone.
+  [[nodiscard]] Result<std::pair<int, Place>> fetch(std::uint32_t client, const BlobHandle& handle);
+
+  /// `client` ends one reference, of its publish() or of a fetch(). A segment that nobody has and
+  /// the job does not keep goes. What it does not have is ignored.
+  void let_go(std::uint32_t client, const BlobHandle& handle);
+
   /// The client's process is dead: drops those of its blobs that are not kept, and refuses what it
   /// may still have under way.
   void client_gone(std::uint32_t client);
@@ -156,6 +170,7 @@ class SegmentTable {
     std::uint32_t client = 0;
     bool spilled = false;
     bool kept = false;
+    std::map<std::uint32_t, std::uint64_t> references = {};  // By client; none is 0.
   };
   struct Client {
     std::vector<bool> used;  // By number less first_segment: a number names one blob, once.
@@ -168,6 +183,9 @@ class SegmentTable {
   void mark_used(std::uint32_t client, std::uint32_t segment);
   [[nodiscard]] std::uint64_t& bytes_like(const Segment& segment) noexcept;
   void forget(const Segment& segment) noexcept;
+  [[nodiscard]] static bool is_unused(const Segment& segment) noexcept {
+    return !segment.kept && segment.references.empty();
+  }
   [[nodiscard]] Status check_known(const BlobHandle& handle) const;
   [[nodiscard]] bool is_earlier(const BlobHandle& handle) const noexcept {
     return handle.job == identity_.job && handle.epoch < identity_.epoch;
