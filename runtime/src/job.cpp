@@ -62,6 +62,7 @@ struct Job::State {
   Status become_rank(UniqueFd socket);
   Status become_job();
   BindMemory memory_binder() const;
+  void for_each_at(Place place, std::size_t count, const std::function<void(std::size_t)>& body);
   SpillOptions spill_options();
   Status divide_memory(std::uint64_t budget_bytes, const std::vector<WorkerGroup>& groups);
   Status start_workers(const std::vector<WorkerGroup>& groups);
@@ -138,6 +139,8 @@ Status Job::State::become_rank(UniqueFd socket) {
        .available_bytes = available_bytes,
        .memory_wait = welcome.memory_wait,
        .bind_memory = memory_binder(),
+       .for_each_at = [this](Place place, std::size_t count,
+                             const auto& body) { for_each_at(place, count, body); },
        .blob_memory = link.blob_memory(),
        .row_descriptor = link.row_descriptor()},
       {.publish = [&link](const BlobHandle& handle, Place home,
@@ -205,6 +208,18 @@ BindMemory Job::State::memory_binder() const {
     // Workers may run where no memory is, or none that we may use.
     return bind_memory(pages, *topology, topology->nearest_memory(place));
   };
+}
+
+void Job::State::for_each_at(Place place, std::size_t count,
+                             const std::function<void(std::size_t)>& body) {
+  // Only a worker: it does everything itself where the others are busy, and never waits for them.
+  const bool on_worker = executor && executor->current_worker() < executor->worker_count();
+  if (on_worker && executor->parallel_for(place, {0, count}, body).ok()) {
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    body(i);
+  }
 }
 
 SpillOptions Job::State::spill_options() {

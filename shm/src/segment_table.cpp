@@ -252,6 +252,16 @@ Result<BlobFilePart> SegmentTable::file_part_of(const BlobHandle& handle) const 
       .descriptor = *std::move(descriptor), .offset = sizeof(SegmentHeader), .home = found->second};
 }
 
+PageShare SegmentTable::pages_of(const BlobHandle& handle) const {
+  if (!check_known(handle).ok() || segments_.at(handle.segment).spilled) {
+    return {};
+  }
+  const std::uint64_t size_bytes = segment_size_bytes(handle.length_bytes);
+  const Result<std::uint64_t> huge_bytes =
+      huge_page_bytes(segments_.at(handle.segment).descriptor.get(), size_bytes);
+  return huge_bytes ? PageShare{.bytes = size_bytes, .huge_bytes = *huge_bytes} : PageShare();
+}
+
 Result<const SegmentTable::Segment*> SegmentTable::find_restored(const BlobHandle& handle) const {
   const auto found = restored_.find(key_of(handle));
   if (found == restored_.end()) {

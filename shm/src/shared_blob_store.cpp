@@ -183,6 +183,8 @@ class Writing {
   }
 
  private:
+  static constexpr std::size_t kTouchBytes = std::size_t{8} << 20;  // Whole huge pages.
+
   Status allocate() {
     const std::uint64_t size_bytes = segment_size_bytes(length_bytes_);
     const bool spilled = memory_.spilled();
@@ -206,12 +208,30 @@ class Writing {
       return std::move(reserved).with_context(
           "the memory of this host for blobs is full (raise memory-bytes, or keep fewer results)");
     }
+    touch();
     if (reader_.valid()) {
       // A process that is forked while we have it has it as well: then nobody would know that the
       // blob is final. The mapping is not inherited.
       descriptor_ = UniqueFd();
     }
     return {};
+  }
+
+  // One by one, and by whoever writes them first, the pages would take longer.
+  void touch() {
+    const std::size_t size_bytes = mapping_.bytes().size();
+    const std::size_t piece_count = (size_bytes + kTouchBytes - 1) / kTouchBytes;
+    const auto touch_piece = [&](std::size_t piece) {
+      const std::size_t offset = piece * kTouchBytes;
+      mapping_.prefault(offset, std::min(kTouchBytes, size_bytes - offset), true);
+    };
+    if (piece_count > 1 && shared_->options.for_each_at) {
+      shared_->options.for_each_at(home_, piece_count, touch_piece);
+      return;
+    }
+    for (std::size_t piece = 0; piece < piece_count; ++piece) {
+      touch_piece(piece);
+    }
   }
 
   Status create_file(std::uint64_t size_bytes) {

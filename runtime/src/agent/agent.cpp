@@ -327,6 +327,10 @@ void Agent::say(const std::string& line) {
 
 void Agent::print_summary() {
   display_.clear();
+  if (spec_.report_bindings) {
+    say(fmt::format("pinion: of {} MiB of large blobs {} MiB lay in huge pages",
+                    large_blob_pages_.bytes >> 20, large_blob_pages_.huge_bytes >> 20));
+  }
   const JobTotals totals = driver_.totals();
   if (settings_.quiet || silenced_ || totals.step_count == 0) {
     return;

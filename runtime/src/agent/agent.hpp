@@ -119,6 +119,7 @@ class Agent {
   [[nodiscard]] Welcome welcome_for(std::uint32_t rank) const;
   [[nodiscard]] const Result<BlobMemory>& blob_memory();
   [[nodiscard]] std::string describe_blob_pages();
+  void count_pages(const BlobHandle& handle);
 
   // The loop.
   void wait_for_events();
@@ -150,6 +151,7 @@ class Agent {
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
   std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.
+  PageShare large_blob_pages_;  // Of all that were published, with --report-bindings.
   RingBroker rings_;
   std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
   std::optional<JournalFolder> journal_folder_;

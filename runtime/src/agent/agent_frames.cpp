@@ -193,7 +193,17 @@ void Agent::handle_publish(std::uint32_t rank, Frame frame) {
     answer(rank, frame.request, taken);
   } else {
     answer(rank, FrameKind::kPublished, frame.request, encode_held(segments_.usage().memory_bytes));
+    if (spec_.report_bindings) {
+      count_pages(reference->handle);
+    }
   }
+}
+
+// What the system has really given: small pages where it has no huge one free.
+void Agent::count_pages(const BlobHandle& handle) {
+  const PageShare pages = segments_.pages_of(handle);
+  large_blob_pages_.bytes += pages.bytes;
+  large_blob_pages_.huge_bytes += pages.huge_bytes;
 }
 
 void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {

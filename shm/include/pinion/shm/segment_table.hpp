@@ -38,6 +38,12 @@ struct BlobFilePart {
   Place home = {};
 };
 
+/// Bytes, and how many of them lie in huge pages.
+struct PageShare {
+  std::uint64_t bytes = 0;
+  std::uint64_t huge_bytes = 0;
+};
+
 /// What lies in one segment of a host at one moment. A snapshot: a process that goes on changes it.
 struct SegmentState {
   std::uint32_t segment = 0;
@@ -49,6 +55,7 @@ struct SegmentState {
   std::uint64_t kept_count = 0;       ///< That the job keeps.
   std::uint64_t retired_count = 0;    ///< Let go of, with memory that is not used again yet.
   std::uint64_t reference_count = 0;  ///< Of all processes, to blobs in slabs.
+  std::uint64_t huge_page_bytes = 0;  ///< In huge pages; known to inspect_store() alone.
   bool is_slab = false;
   bool spilled = false;
   bool owner_gone = false;
@@ -138,6 +145,10 @@ class SegmentTable {
   /// are until it is released, and those of a segment for as long as the descriptor is open.
   /// Errors: those of find(); kDataLoss when a slab does not have them where it says.
   [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
+
+  /// What pages the system has given to the segment of a blob: see huge_page_bytes(), also for what
+  /// blocks. Of nothing for what is spilled, small or not known.
+  [[nodiscard]] PageShare pages_of(const BlobHandle& handle) const;
 
   /// Takes a blob that the job kept in an earlier epoch: found, and released, by the handle that it
   /// had then. Its bytes are copied, to a file in `spill_directory` unless that is empty.

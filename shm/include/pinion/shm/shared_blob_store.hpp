@@ -68,6 +68,11 @@ struct SegmentExchange {
   SlabExchange slabs = {};
 };
 
+/// Calls `body` for each number below `count`, by as many threads of the place as are free; all
+/// calls have returned when it does.
+using ForEachAt = std::function<void(Place place, std::size_t count,
+                                     const std::function<void(std::size_t)>& body)>;
+
 struct SharedBlobStoreOptions {
   BlobStoreIdentity identity = {};
 
@@ -96,6 +101,10 @@ struct SharedBlobStoreOptions {
 
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
+
+  /// Enters and clears the memory of large blobs, at their place, before they are written. May be
+  /// empty: the thread that makes a blob does it.
+  ForEachAt for_each_at = {};
 
   /// Where large blobs lie; shared by all processes of the host. Empty: each is a memfd, in the
   /// pages that the system gives for that.
