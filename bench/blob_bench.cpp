@@ -62,21 +62,28 @@ Result<SlabGrant> grant_of(const Result<SlabView>& view) {
 // The agent of a host, in this process, so that no round trip is measured beside what is meant.
 class Agent {
  public:
-  std::unique_ptr<IBlobStore> make_store(std::uint32_t client, bool with_slabs) {
+  std::unique_ptr<IBlobStore> make_store(std::uint32_t client, bool with_slabs,
+                                         std::shared_ptr<const BlobMemory> blob_memory = {},
+                                         ForEachAt for_each_at = {}) {
     SegmentExchange exchange = {
         .publish =
             [this, client](const BlobHandle& handle, Place home, int descriptor) {
               const std::lock_guard lock(mutex_);
               return table_.publish(client, handle, home, duplicate(descriptor));
             },
-        .fetch = [this](const BlobHandle& handle) -> Result<std::pair<UniqueFd, Place>> {
+        .fetch = [this, client](const BlobHandle& handle) -> Result<std::pair<UniqueFd, Place>> {
           const std::lock_guard lock(mutex_);
-          const Result<std::pair<int, Place>> found = table_.find(handle);
+          const Result<std::pair<int, Place>> found = table_.fetch(client, handle);
           if (!found) {
             return found.error();
           }
           return std::pair(duplicate(found->first), found->second);
-        }};
+        },
+        .let_go =
+            [this, client](const BlobHandle& handle) {
+              const std::lock_guard lock(mutex_);
+              table_.let_go(client, handle);
+            }};
     if (with_slabs) {
       exchange.slabs = slab_exchange(client);
     }
@@ -85,6 +92,8 @@ class Agent {
                                    .first_segment = table_.first_segment(client),
                                    .segment_count = kSegmentCount,
                                    .memory = MemoryLedger({.budget_bytes = 4 * kGiB}),
+                                   .for_each_at = std::move(for_each_at),
+                                   .blob_memory = std::move(blob_memory),
                                    .row_descriptor = with_slabs ? *table_.admit(client) : -1},
                                   exchange);
   }
@@ -152,31 +161,33 @@ void take_and_drop_reference(benchmark::State& state) {
 }
 BENCHMARK(take_and_drop_reference);
 
-// Another name of a Blob in hand.
+// Another name of a Blob in hand: in a slab, and with a segment of its own.
 void copy_and_drop_blob(benchmark::State& state) {
   Agent agent;
   const auto store = agent.make_store(kWriter, true);
-  const Blob blob = seal_one(*store, 4096);
+  const Blob blob = seal_one(*store, static_cast<std::uint64_t>(state.range(0)));
   std::thread([] {}).join();  // With one thread the library counts without locked operations.
   for (auto _ : state) {
     const Blob copy = blob;
     benchmark::DoNotOptimize(copy.bytes().data());
   }
 }
-BENCHMARK(copy_and_drop_blob);
+BENCHMARK(copy_and_drop_blob)->ArgName("bytes")->Arg(4096)->Arg(1 << 20);
 
-// By handle, as another process does it whose mapping exists.
+// By handle, as another process does it whose mapping exists: of a slab it stays, of a larger blob
+// it is there while the process has a Blob of it.
 void open_and_drop_blob(benchmark::State& state) {
   Agent agent;
   const auto store = agent.make_store(kWriter, true);
   const auto reader = agent.make_store(kReader, true);
-  const Blob blob = seal_one(*store, 4096);
+  const Blob blob = seal_one(*store, static_cast<std::uint64_t>(state.range(0)));
+  const Blob in_hand = state.range(0) > 4096 ? reader->open(blob.handle()).value() : Blob();
   for (auto _ : state) {
     const Result<Blob> opened = reader->open(blob.handle());
     benchmark::DoNotOptimize(opened->bytes().data());
   }
 }
-BENCHMARK(open_and_drop_blob);
+BENCHMARK(open_and_drop_blob)->ArgName("bytes")->Arg(4096)->Arg(1 << 20);
 
 // Each is dropped before the next is made, and memory is used again at once.
 void create_and_seal(benchmark::State& state) {
@@ -214,11 +225,16 @@ double milliseconds(Duration time) {
   return static_cast<double>(time.count()) / 1e6;
 }
 
-double touch_fresh_memory(const SystemClock& clock) {
+// Of a memfd, or of a file in memory with huge pages, which come when they are reserved.
+double touch_fresh_memory(const SystemClock& clock, const BlobMemory* huge) {
   const Instant begin = clock.now();
-  const UniqueFd file(::memfd_create("bench", MFD_CLOEXEC));
-  if (::ftruncate(file.get(), static_cast<off_t>(kGiB)) != 0) {
-    exit_with(Status::from_errno(errno, "ftruncate"));
+  const UniqueFd file(
+      huge == nullptr ? ::memfd_create("bench", MFD_CLOEXEC)
+                      : ::openat(huge->writable.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  const auto size = static_cast<off_t>(kGiB);
+  if ((huge == nullptr ? ::ftruncate(file.get(), size) : ::fallocate(file.get(), 0, 0, size)) !=
+      0) {
+    exit_with(Status::from_errno(errno, "taking memory"));
   }
   void* const memory = ::mmap(nullptr, kGiB, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   if (memory == MAP_FAILED) {
@@ -230,16 +246,40 @@ double touch_fresh_memory(const SystemClock& clock) {
   return milliseconds(time);
 }
 
+void in_two_threads(Place /*place*/, std::size_t count,
+                    const std::function<void(std::size_t)>& body) {
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      body(i);
+    }
+  };
+  std::thread other(work);
+  work();
+  other.join();
+}
+
+std::shared_ptr<const BlobMemory> make_huge_memory() {
+  Result<BlobMemory> made = make_blob_memory(4 * kGiB);
+  return made ? std::make_shared<const BlobMemory>(*std::move(made)) : nullptr;
+}
+
 // A blob of 1 GiB that is filled, and the same memory without a store, by turns.
 void fill_large(benchmark::State& state) {
   const SystemClock clock;
   Agent agent;
-  const auto store = agent.make_store(kWriter, true);
+  const std::shared_ptr<const BlobMemory> huge = state.range(0) == 1 ? make_huge_memory() : nullptr;
+  if (state.range(0) == 1 && !huge) {
+    state.SkipWithError("this system gives no memory with huge pages");
+    return;
+  }
+  const auto store = agent.make_store(
+      kWriter, true, huge, state.range(1) == 2 ? ForEachAt(in_two_threads) : ForEachAt());
   std::vector<double> plain;
   std::vector<double> blobs;
-  touch_fresh_memory(clock);  // The system comes by memory slowly the first time.
+  touch_fresh_memory(clock, huge.get());  // The system comes by memory slowly the first time.
   for (auto _ : state) {
-    plain.push_back(touch_fresh_memory(clock));
+    plain.push_back(touch_fresh_memory(clock, huge.get()));
     const Instant begin = clock.now();
     BlobWriter writer = store->create(kGiB, {}).value();
     std::memset(writer.bytes().data(), 1, kGiB);
@@ -251,7 +291,11 @@ void fill_large(benchmark::State& state) {
   state.counters["blob_ms"] = median(blobs);
   state.counters["blob_of_first_touch"] = median(blobs) / median(plain);
 }
-BENCHMARK(fill_large)->Iterations(7)->Unit(benchmark::kMillisecond);
+BENCHMARK(fill_large)
+    ->ArgNames({"huge", "touchers"})
+    ->ArgsProduct({{0, 1}, {1, 2}})
+    ->Iterations(7)
+    ->Unit(benchmark::kMillisecond);
 
 // Two processes and the words between them, each on a line of its own.
 struct Mailbox {

@@ -1,5 +1,6 @@
 #include <pinion/core/memory_ledger.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -135,6 +136,10 @@ Result<MemoryShare> MemoryLedger::take(MemoryUse use, std::uint64_t bytes) const
 
 std::uint64_t MemoryLedger::budget_bytes() const noexcept {
   return state_->options.budget_bytes;
+}
+
+std::uint64_t MemoryLedger::limit_of(MemoryUse use) const noexcept {
+  return std::min(state_->limit_of(use), budget_bytes());
 }
 
 MemoryUsage MemoryLedger::usage() const noexcept {

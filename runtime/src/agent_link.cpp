@@ -138,13 +138,31 @@ Status AgentLink::publish(const BlobHandle& handle, Place home, int descriptor) 
   if (answer->kind == number(FrameKind::kDone)) {
     return decode_status(answer->payload);
   }
-  const Result<std::uint64_t> held = decode_held(answer->payload);
+  return take_held(*answer);
+}
+
+Status AgentLink::take_held(const Frame& answer) {
+  const Result<std::uint64_t> held = decode_held(answer.payload);
   if (!held) {
     return held.error();
   }
   // Only a number: nothing else is read because of it.
   held_bytes_.store(*held, std::memory_order_relaxed);
   return {};
+}
+
+std::uint64_t AgentLink::ask_held_bytes() {
+  const Result<Frame> answer = request(FrameKind::kAskHeld, {});
+  if (answer && answer->kind == number(FrameKind::kPublished)) {
+    static_cast<void>(take_held(*answer).ok());  // What was known before is as good then.
+  }
+  return held_bytes();
+}
+
+void AgentLink::let_go(const BlobHandle& handle) noexcept {
+  const Status sent =
+      channel_.send(number(FrameKind::kLetGo), 0, encode_reference({handle, Place{}}));
+  static_cast<void>(sent.ok());  // Without the agent it is gone all the same.
 }
 
 Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {

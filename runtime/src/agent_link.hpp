@@ -56,6 +56,12 @@ class AgentLink final : public IControlLink {
   /// The segment behind a handle. Blocks: for the agent's answer.
   [[nodiscard]] Result<std::pair<UniqueFd, Place>> fetch(const BlobHandle& handle);
 
+  /// The same as of now. Blocks: for the agent's answer.
+  std::uint64_t ask_held_bytes();
+
+  /// This rank has no more use for a blob that it published or fetched. Waits for no answer.
+  void let_go(const BlobHandle& handle) noexcept;
+
   /// This rank's end of its ring with another one, which asks for the other end. There is one ring
   /// for each two lives of ranks: after the other one's death, ask again for that with its next.
   /// Blocks: for the agent's answer.
@@ -82,6 +88,7 @@ class AgentLink final : public IControlLink {
 
  private:
   explicit AgentLink(Channel channel);
+  [[nodiscard]] Status take_held(const Frame& answer);
   void take_descriptors(std::vector<UniqueFd> descriptors);
   void read_frames();
   void sort_in(Frame frame);

@@ -101,6 +101,7 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
                      {"memory_bytes", welcome.memory_bytes},
                      {"spill_directory", welcome.spill_directory},
                      {"spill_bytes_max", welcome.spill_bytes_max},
+                     {"memory_wait_ns", welcome.memory_wait.count()},
                      {"trace_directory", welcome.trace_directory},
                      {"binds_memory", welcome.binds_memory}},
                 encoded);
@@ -132,6 +133,7 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     value.at("memory_bytes").get_to(welcome.memory_bytes);
     value.at("spill_directory").get_to(welcome.spill_directory);
     value.at("spill_bytes_max").get_to(welcome.spill_bytes_max);
+    welcome.memory_wait = Duration(value.at("memory_wait_ns").get<std::int64_t>());
     value.at("trace_directory").get_to(welcome.trace_directory);
     value.at("binds_memory").get_to(welcome.binds_memory);
     return welcome;

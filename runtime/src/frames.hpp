@@ -27,7 +27,7 @@ enum class FrameKind : std::uint16_t {
   kDescriptor = 6,     ///< Agent: a BlobReference with its descriptor.
   kDone = 7,           ///< Agent: the Status of a request.
   kGoodbye = 8,        ///< Rank: the program is done with the job; answered by kDone.
-  kPublished = 9,      ///< Agent: a kPublish was taken, and the bytes that its segments hold.
+  kPublished = 9,      ///< Agent: a kPublish was taken, and the bytes that all segments hold.
   kMakeSlab = 10,      ///< Rank: a SlabRequest; answered by kSlab, or kDone with an error.
   kFetchSlab = 11,     ///< Rank: a BlobReference; answered by kSlab or kDone.
   kSlab = 12,          ///< Agent: a SlabReply with the slab's descriptor.
@@ -36,6 +36,9 @@ enum class FrameKind : std::uint16_t {
   kGiveBackSlab = 15,  ///< Rank: a BlobReference, its segment an empty slab. Not answered.
   kRing = 16,  ///< Rank: wants a ring with the rank `index`; answered by kRingTicket, or kDone.
   kRingTicket = 17,  ///< Agent: a RingAddress; its descriptors, and the other rank's pidfd.
+  kLetGo = 18,       ///< Rank: a BlobReference, which it published or fetched, and has no more. Not
+                     ///< answered.
+  kAskHeld = 19,     ///< Rank: wants to know what segments hold; answered by kPublished.
 };
 
 struct Hello {
@@ -51,6 +54,7 @@ struct Welcome {
   std::uint64_t memory_bytes = 0;
   std::string spill_directory;
   std::uint64_t spill_bytes_max = 0;
+  Duration memory_wait = {};
   std::string trace_directory;
   bool binds_memory = false;  ///< Whether the host has several NUMA nodes.
 };

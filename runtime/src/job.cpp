@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <optional>
 #include <random>
@@ -47,9 +48,9 @@ struct Job::State {
   GrantLog log;
   std::optional<MemoryLedger> memory;
   std::unique_ptr<PagePool> page_pool;
+  std::unique_ptr<AgentLink> agent_link;  // Told of blobs that end while the store is there.
   std::unique_ptr<IBlobStore> store;
   LocalBlobStore* local_store = nullptr;  // The same object, in a job of one process.
-  std::unique_ptr<AgentLink> agent_link;
   std::unique_ptr<LocalLink> local_link;
   std::unique_ptr<Trace> trace;
   std::unique_ptr<Metrics> metrics;
@@ -61,6 +62,7 @@ struct Job::State {
   Status become_rank(UniqueFd socket);
   Status become_job();
   BindMemory memory_binder() const;
+  void for_each_at(Place place, std::size_t count, const std::function<void(std::size_t)>& body);
   SpillOptions spill_options();
   Status divide_memory(std::uint64_t budget_bytes, const std::vector<WorkerGroup>& groups);
   Status start_workers(const std::vector<WorkerGroup>& groups);
@@ -134,13 +136,19 @@ Status Job::State::become_rank(UniqueFd socket) {
        .spill = spill_options(),
        // The other half is for what the ranks are working on.
        .held_bytes_max = welcome.memory_bytes / 2 * info.rank_count,
+       .available_bytes = available_bytes,
+       .memory_wait = welcome.memory_wait,
        .bind_memory = memory_binder(),
+       .for_each_at = [this](Place place, std::size_t count,
+                             const auto& body) { for_each_at(place, count, body); },
        .blob_memory = link.blob_memory(),
        .row_descriptor = link.row_descriptor()},
       {.publish = [&link](const BlobHandle& handle, Place home,
                           int descriptor) { return link.publish(handle, home, descriptor); },
        .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); },
        .held_bytes = [&link] { return link.held_bytes(); },
+       .ask_held_bytes = [&link] { return link.ask_held_bytes(); },
+       .let_go = [&link](const BlobHandle& handle) { link.let_go(handle); },
        .slabs = {.make =
                      [&link](std::uint32_t segment, Place home, std::uint64_t size_bytes) {
                        return link.make_slab(
@@ -200,6 +208,18 @@ BindMemory Job::State::memory_binder() const {
     // Workers may run where no memory is, or none that we may use.
     return bind_memory(pages, *topology, topology->nearest_memory(place));
   };
+}
+
+void Job::State::for_each_at(Place place, std::size_t count,
+                             const std::function<void(std::size_t)>& body) {
+  // Only a worker: it does everything itself where the others are busy, and never waits for them.
+  const bool on_worker = executor && executor->current_worker() < executor->worker_count();
+  if (on_worker && executor->parallel_for(place, {0, count}, body).ok()) {
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    body(i);
+  }
 }
 
 SpillOptions Job::State::spill_options() {

@@ -1,5 +1,6 @@
 #include "memory_budget.hpp"
 
+#include <limits>
 #include <string>
 
 #include <pinion/numa/memory_limits.hpp>
@@ -22,6 +23,11 @@ Result<std::uint64_t> memory_budget_of(const Settings& settings, std::size_t ran
     return Status(limits.error());
   }
   return limits->limit.bytes / 2 / rank_count;
+}
+
+std::uint64_t available_bytes() {
+  const Result<MemoryLimits> limits = memory_limits();
+  return limits ? limits->available.bytes : std::numeric_limits<std::uint64_t>::max();
 }
 
 Result<MemoryLedger> make_ledger(std::uint64_t budget_bytes, std::size_t worker_count) {

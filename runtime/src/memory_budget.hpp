@@ -16,6 +16,10 @@ namespace pinion {
 [[nodiscard]] Result<std::uint64_t> memory_budget_of(const Settings& settings,
                                                      std::size_t rank_count);
 
+/// What the system could give to this process now: what memory_limits() says is available, or all
+/// there can be where the system does not tell.
+[[nodiscard]] std::uint64_t available_bytes();
+
 /// The ledger of a rank. Three quarters of it may be blobs, so that steps can run whatever the
 /// program keeps.
 /// Errors: kResourceExhausted when a rank of so many workers cannot run with it, and what it needs.

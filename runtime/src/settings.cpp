@@ -107,6 +107,9 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.spill_bytes_max, v, 0);
      }},
+    {"memory-wait-seconds", "seconds, from 0.000001 to 1000000",
+     "how long a rank waits for memory before a blob is refused [1]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.memory_wait, v); }},
     {"huge-pages", "0 or 1", "ranks share large blobs in huge pages, where the system has them [1]",
      [](Settings& s, std::string_view v) { return set_flag(s.huge_pages, v); }},
     {"seed", "a number", "what the random seeds of shards derive from [1]",

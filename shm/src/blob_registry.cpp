@@ -39,12 +39,15 @@ Result<BlobShare> BlobRegistry::spill(std::uint64_t size_bytes, Status refusal) 
 }
 
 void BlobRegistry::give_back(const BlobShare& share) noexcept {
-  MutexLock lock(mutex_);
-  PINION_ASSERT(usage_.memory_bytes >= share.memory_.bytes() &&
-                usage_.spilled_bytes >= share.spilled_bytes_ && usage_.blob_count > 0);
-  usage_.memory_bytes -= share.memory_.bytes();
-  usage_.spilled_bytes -= share.spilled_bytes_;
-  --usage_.blob_count;
+  {
+    MutexLock lock(mutex_);
+    PINION_ASSERT(usage_.memory_bytes >= share.memory_.bytes() &&
+                  usage_.spilled_bytes >= share.spilled_bytes_ && usage_.blob_count > 0);
+    usage_.memory_bytes -= share.memory_.bytes();
+    usage_.spilled_bytes -= share.spilled_bytes_;
+    --usage_.blob_count;
+  }
+  given_back_.notify_all();
 }
 
 BlobStoreUsage BlobRegistry::usage() const {
@@ -84,12 +87,28 @@ void BlobRegistry::discard(const SealedBlob& blob, std::uint64_t offset,
   PINION_ASSERT(memory.resize(memory.bytes() - freed_bytes).ok());
 }
 
-void BlobRegistry::forget(std::uint32_t segment) noexcept {
-  MutexLock lock(mutex_);
-  const auto found = living_.find(segment);
-  if (found != living_.end() && found->second.expired()) {
-    living_.erase(found);
+void BlobRegistry::forget(const BlobHandle& handle) noexcept {
+  {
+    MutexLock lock(mutex_);
+    const auto found = living_.find(handle.segment);
+    if (found != living_.end() && found->second.expired()) {
+      living_.erase(found);
+    }
   }
+  MutexLock lock(listener_mutex_);
+  if (listener_) {
+    listener_(handle);
+  }
+}
+
+void BlobRegistry::set_listener(std::function<void(const BlobHandle&)> listener) {
+  MutexLock lock(listener_mutex_);
+  listener_ = std::move(listener);
+}
+
+void BlobRegistry::wait_for_room(Instant deadline) {
+  MutexLock lock(mutex_);
+  given_back_.wait_until(mutex_, deadline);
 }
 
 }  // namespace pinion

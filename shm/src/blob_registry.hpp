@@ -1,12 +1,15 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <utility>
 
 #include <pinion/core/blob_store.hpp>
+#include <pinion/core/clock.hpp>
 #include <pinion/core/memory_ledger.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
@@ -48,8 +51,19 @@ class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
   void discard(const SealedBlob& blob, std::uint64_t offset, std::uint64_t length_bytes)
       PINION_EXCLUDES(mutex_);
 
-  /// For the end of a SealedBlob: removes the entry unless another blob has taken it.
-  void forget(std::uint32_t segment) noexcept PINION_EXCLUDES(mutex_);
+  /// For the end of a SealedBlob: removes the entry unless another blob has taken it, and tells the
+  /// listener.
+  void forget(const BlobHandle& handle) noexcept PINION_EXCLUDES(mutex_)
+      PINION_EXCLUDES(listener_mutex_);
+
+  /// Told of each SealedBlob that ends, from any thread. An empty one ends that; no call is under
+  /// way when this returns.
+  void set_listener(std::function<void(const BlobHandle&)> listener)
+      PINION_EXCLUDES(listener_mutex_);
+
+  /// Blocks: until a blob has given back its share, or until `deadline`. What was given back just
+  /// before may be missed.
+  void wait_for_room(Instant deadline) PINION_EXCLUDES(mutex_);
 
  private:
   friend class BlobShare;
@@ -61,6 +75,9 @@ class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
   BlobStoreUsage usage_ PINION_GUARDED_BY(mutex_);
   std::unordered_map<std::uint32_t, std::weak_ptr<const SealedBlob>> living_
       PINION_GUARDED_BY(mutex_);
+  std::condition_variable_any given_back_;
+  Mutex listener_mutex_;
+  std::function<void(const BlobHandle&)> listener_ PINION_GUARDED_BY(listener_mutex_);
 };
 
 /// The memory, or the room in a file, of one blob of a store; gives it back. Movable, not copyable.
@@ -107,7 +124,11 @@ class SealedBlob {
         registry_(std::move(registry)),
         memory_(std::move(memory)),
         mapping_(std::move(mapping)) {}
-  ~SealedBlob() { registry_->forget(handle_.segment); }
+  ~SealedBlob() {
+    // Before the others hear of it: they may count on the memory.
+    mapping_ = MemoryMapping();
+    registry_->forget(handle_);
+  }
 
   SealedBlob(const SealedBlob&) = delete;
   SealedBlob& operator=(const SealedBlob&) = delete;

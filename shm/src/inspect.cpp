@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
 #include "reference_row.hpp"
@@ -149,14 +150,19 @@ class Collector {
       return;
     }
     view_.job = header.job;
+    const std::uint64_t size_bytes = segment_size_bytes(header.length_bytes);
+    const bool spilled = is_spill_file(file);
+    const Result<std::uint64_t> huge_bytes =
+        spilled ? Result<std::uint64_t>(0) : huge_page_bytes(file, size_bytes);
     view_.segments.push_back({.segment = header.segment,
                               .home = {.kind = static_cast<PlaceKind>(header.home_kind),
                                        .index = header.home_index,
                                        .host = header.home_host},
-                              .size_bytes = segment_size_bytes(header.length_bytes),
+                              .size_bytes = size_bytes,
                               .blob_count = 1,
                               .blob_bytes = header.length_bytes,
-                              .spilled = is_spill_file(file)});
+                              .huge_page_bytes = huge_bytes ? *huge_bytes : 0,
+                              .spilled = spilled});
   }
 
   static std::uint64_t references_in(const Row& row, std::uint32_t slot) {

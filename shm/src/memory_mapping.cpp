@@ -138,8 +138,9 @@ Status MemoryMapping::populate() {
   return {};
 }
 
-void MemoryMapping::prefault(std::size_t offset, bool to_write) const noexcept {
-  const std::span<std::byte> part = bytes_.subspan(offset);
+void MemoryMapping::prefault(std::size_t offset, std::size_t length_bytes,
+                             bool to_write) const noexcept {
+  const std::span<std::byte> part = bytes_.subspan(offset, length_bytes);
   ::madvise(part.data(), part.size(), to_write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 

@@ -34,9 +34,9 @@ class MemoryMapping {
   /// Errors: kResourceExhausted when the system has no such memory.
   Status populate();
 
-  /// Enters the pages of a shared mapping from `offset` on, whose memory is reserved, into this
-  /// process, so that nobody waits for that later. Only advice.
-  void prefault(std::size_t offset, bool to_write) const noexcept;
+  /// Enters the pages of `length_bytes` at `offset` of a shared mapping, whose memory is reserved,
+  /// into this process, so that nobody waits for that later. Only advice.
+  void prefault(std::size_t offset, std::size_t length_bytes, bool to_write) const noexcept;
 
   /// Gives back the whole pages in `length_bytes` at `offset` of a private mapping.
   /// Returns how many bytes these are.

@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <string>
+#include <utility>
+
+#include <pinion/shm/blob_memory.hpp>
 
 #include "segment.hpp"
 #include "slab_table.hpp"
@@ -62,10 +66,12 @@ Result<UniqueFd> make_spilled_segment(const std::string& directory, const BlobHa
 }  // namespace
 
 SegmentTable::SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client,
-                           std::uint64_t slab_bytes_per_client_max)
+                           std::uint64_t slab_bytes_per_client_max,
+                           std::function<std::uint64_t()> available_bytes)
     : identity_(identity),
       segments_per_client_(segments_per_client),
-      slabs_(std::make_unique<SlabTable>(identity, slab_bytes_per_client_max)) {
+      slabs_(std::make_unique<SlabTable>(identity, slab_bytes_per_client_max,
+                                         std::move(available_bytes))) {
   PINION_ASSERT(segments_per_client >= 1);
 }
 
@@ -135,7 +141,8 @@ Status SegmentTable::publish(std::uint32_t client, const BlobHandle& handle, Pla
                                                 .home = home,
                                                 .descriptor = std::move(descriptor),
                                                 .client = client,
-                                                .spilled = spilled});
+                                                .spilled = spilled,
+                                                .references = {{client, 1}}});
   PINION_ASSERT(is_new);
   ++usage_.blob_count;
   bytes_like(added->second) += handle.length_bytes;
@@ -245,6 +252,16 @@ Result<BlobFilePart> SegmentTable::file_part_of(const BlobHandle& handle) const 
       .descriptor = *std::move(descriptor), .offset = sizeof(SegmentHeader), .home = found->second};
 }
 
+PageShare SegmentTable::pages_of(const BlobHandle& handle) const {
+  if (!check_known(handle).ok() || segments_.at(handle.segment).spilled) {
+    return {};
+  }
+  const std::uint64_t size_bytes = segment_size_bytes(handle.length_bytes);
+  const Result<std::uint64_t> huge_bytes =
+      huge_page_bytes(segments_.at(handle.segment).descriptor.get(), size_bytes);
+  return huge_bytes ? PageShare{.bytes = size_bytes, .huge_bytes = *huge_bytes} : PageShare();
+}
+
 Result<const SegmentTable::Segment*> SegmentTable::find_restored(const BlobHandle& handle) const {
   const auto found = restored_.find(key_of(handle));
   if (found == restored_.end()) {
@@ -285,15 +302,49 @@ Status SegmentTable::restore(const BlobHandle& handle, Place home, std::span<con
   return {};
 }
 
-void SegmentTable::client_gone(std::uint32_t client) {
-  std::erase_if(segments_, [&](const auto& entry) {
-    const Segment& segment = entry.second;
-    if (segment.client != client || segment.kept) {
-      return false;
-    }
+Result<std::pair<int, Place>> SegmentTable::fetch(std::uint32_t client, const BlobHandle& handle) {
+  Result<std::pair<int, Place>> found = find(handle);
+  if (!found || is_earlier(handle)) {  // The job keeps what was restored.
+    return found;
+  }
+  if (const auto known = clients_.find(client); known != clients_.end() && known->second.gone) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "client " + std::to_string(client) + " is gone; it fetches nothing");
+  }
+  ++segments_.at(handle.segment).references[client];
+  return found;
+}
+
+void SegmentTable::let_go(std::uint32_t client, const BlobHandle& handle) {
+  if (!check_known(handle).ok()) {
+    return;
+  }
+  Segment& segment = segments_.at(handle.segment);
+  const auto mine = segment.references.find(client);
+  if (mine == segment.references.end()) {
+    return;
+  }
+  if (--mine->second == 0) {
+    segment.references.erase(mine);
+  }
+  if (is_unused(segment)) {
     forget(segment);
-    return true;
-  });
+    segments_.erase(handle.segment);
+  }
+}
+
+void SegmentTable::client_gone(std::uint32_t client) {
+  for (auto entry = segments_.begin(); entry != segments_.end();) {
+    const auto next = std::next(entry);
+    Segment& segment = entry->second;
+    segment.references.erase(client);
+    // What the dead one made is closed for new readers, as what it made in slabs is.
+    if (is_unused(segment) || (segment.client == client && !segment.kept)) {
+      forget(segment);
+      segments_.erase(entry);
+    }
+    entry = next;
+  }
   clients_[client] = {.used = {}, .gone = true};
   slabs_->client_gone(client);
 }

@@ -1,5 +1,7 @@
 #include <pinion/shm/shared_blob_store.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -12,6 +14,7 @@
 #include "slab_reader.hpp"
 #include "slab_writer.hpp"
 #include "spill_file.hpp"
+#include "system_room.hpp"
 
 namespace pinion {
 namespace {
@@ -45,7 +48,17 @@ struct Shared {
         exchange(std::move(segment_exchange)),
         registry(std::make_shared<BlobRegistry>(store_options.memory, store_options.spill)),
         numbers(std::make_shared<SegmentNumbers>(store_options.first_segment,
-                                                 store_options.segment_count)) {
+                                                 store_options.segment_count)),
+        system_room(store_options.available_bytes) {
+    if (exchange.let_go) {
+      // What a forked child drops are copies of our references.
+      registry->set_listener(
+          [let_go = exchange.let_go, process = ::getpid()](const BlobHandle& handle) {
+            if (::getpid() == process) {
+              let_go(handle);
+            }
+          });
+    }
     if (!exchange.slabs.make || options.row_descriptor < 0) {
       return;
     }
@@ -63,15 +76,23 @@ struct Shared {
   const SegmentExchange exchange;
   const std::shared_ptr<BlobRegistry> registry;
   const std::shared_ptr<SegmentNumbers> numbers;
+  SystemRoom system_room;
   // Both or neither. Blobs own the writer, but not this.
   std::shared_ptr<SlabWriter> slab_writer;
   std::unique_ptr<SlabReader> slab_reader;
 };
 
 Result<BlobShare> take_share(const Shared& shared, std::uint64_t length_bytes) {
-  const std::uint64_t held_bytes = shared.exchange.held_bytes ? shared.exchange.held_bytes() : 0;
+  const SegmentExchange& exchange = shared.exchange;
   const std::uint64_t held_bytes_max = shared.options.held_bytes_max;
-  if (held_bytes <= held_bytes_max && length_bytes <= held_bytes_max - held_bytes) {
+  std::uint64_t held_bytes = exchange.held_bytes ? exchange.held_bytes() : 0;
+  const auto fits = [&] {
+    return held_bytes <= held_bytes_max && length_bytes <= held_bytes_max - held_bytes;
+  };
+  if (!fits() && exchange.ask_held_bytes) {
+    held_bytes = exchange.ask_held_bytes();  // What was said last may be long ago.
+  }
+  if (fits()) {
     return shared.registry->take(length_bytes);
   }
   return shared.registry->spill(
@@ -162,6 +183,8 @@ class Writing {
   }
 
  private:
+  static constexpr std::size_t kTouchBytes = std::size_t{8} << 20;  // Whole huge pages.
+
   Status allocate() {
     const std::uint64_t size_bytes = segment_size_bytes(length_bytes_);
     const bool spilled = memory_.spilled();
@@ -185,12 +208,30 @@ class Writing {
       return std::move(reserved).with_context(
           "the memory of this host for blobs is full (raise memory-bytes, or keep fewer results)");
     }
+    touch();
     if (reader_.valid()) {
       // A process that is forked while we have it has it as well: then nobody would know that the
       // blob is final. The mapping is not inherited.
       descriptor_ = UniqueFd();
     }
     return {};
+  }
+
+  // One by one, and by whoever writes them first, the pages would take longer.
+  void touch() {
+    const std::size_t size_bytes = mapping_.bytes().size();
+    const std::size_t piece_count = (size_bytes + kTouchBytes - 1) / kTouchBytes;
+    const auto touch_piece = [&](std::size_t piece) {
+      const std::size_t offset = piece * kTouchBytes;
+      mapping_.prefault(offset, std::min(kTouchBytes, size_bytes - offset), true);
+    };
+    if (piece_count > 1 && shared_->options.for_each_at) {
+      shared_->options.for_each_at(home_, piece_count, touch_piece);
+      return;
+    }
+    for (std::size_t piece = 0; piece < piece_count; ++piece) {
+      touch_piece(piece);
+    }
   }
 
   Status create_file(std::uint64_t size_bytes) {
@@ -288,10 +329,69 @@ class SlabWriting {
 class SharedBlobStore final : public IBlobStore {
  public:
   explicit SharedBlobStore(std::shared_ptr<Shared> shared) noexcept : shared_(std::move(shared)) {}
+  ~SharedBlobStore() override { shared_->registry->set_listener({}); }
 
   Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override {
     PINION_RETURN_IF_ERROR(check_home(shared_->options.identity, place));
     PINION_RETURN_IF_ERROR(check_size(size_bytes));
+    Result<BlobWriter> made = try_to_create(size_bytes, place);
+    return is_refused(made) && may_wait_for(size_bytes) ? wait_to_create(size_bytes, place)
+                                                        : std::move(made);
+  }
+
+  Result<Blob> open(const BlobHandle& handle) override {
+    if (handle.epoch < shared_->options.identity.epoch) {
+      return open_restored(handle);
+    }
+    if (handle.index != kOnlyIndex && shared_->slab_reader) {
+      return open_in_slab(handle);
+    }
+    PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
+    if (std::shared_ptr<const SealedBlob> living = shared_->registry->find(handle.segment)) {
+      PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
+      return SealedBlob::share(std::move(living));
+    }
+    Result<std::shared_ptr<const SealedBlob>> fetched = fetch(handle);
+    if (!fetched) {
+      return std::move(fetched).error();
+    }
+    return SealedBlob::share(shared_->registry->remember(*std::move(fetched)));
+  }
+
+  BlobStoreUsage usage() const override { return shared_->registry->usage(); }
+
+ private:
+  static constexpr Duration kWaitStep = std::chrono::milliseconds(10);
+
+  [[nodiscard]] static bool is_refused(const Result<BlobWriter>& made) {
+    return !made && made.error().code() == ErrorCode::kResourceExhausted;
+  }
+
+  [[nodiscard]] bool may_wait_for(std::uint64_t size_bytes) const {
+    const SharedBlobStoreOptions& options = shared_->options;
+    return options.memory_wait > Duration::zero() && size_bytes <= options.held_bytes_max &&
+           size_bytes <= options.memory.limit_of(MemoryUse::kBlobs);
+  }
+
+  [[nodiscard]] Result<BlobWriter> wait_to_create(std::uint64_t size_bytes, Place place) {
+    const SystemClock clock;
+    const Instant deadline = clock.now() + shared_->options.memory_wait;
+    while (true) {
+      // Some of what takes memory tells nobody when it gives it back, so nobody waits for long.
+      shared_->registry->wait_for_room(std::min(deadline, clock.now() + kWaitStep));
+      const bool is_last = clock.now() >= deadline;
+      Result<BlobWriter> made = try_to_create(size_bytes, place);
+      if (!is_refused(made)) {
+        return made;
+      }
+      if (is_last) {
+        return std::move(made).error().with_context(
+            "no room came while it was waited for (memory-wait-seconds)");
+      }
+    }
+  }
+
+  [[nodiscard]] Result<BlobWriter> try_to_create(std::uint64_t size_bytes, Place place) {
     Result<BlobShare> memory = take_share(*shared_, size_bytes);
     if (!memory) {
       return std::move(memory).error();
@@ -312,67 +412,56 @@ class SharedBlobStore final : public IBlobStore {
     return BlobWriter(payload, [writing = *std::move(writing)] { return writing->seal(); });
   }
 
-  Result<Blob> open(const BlobHandle& handle) override {
-    if (handle.epoch < shared_->options.identity.epoch) {
-      return open_restored(handle);
-    }
-    if (handle.index != kOnlyIndex && shared_->slab_reader) {
-      return open_in_slab(handle);
-    }
-    PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
-    if (std::shared_ptr<const SealedBlob> living = shared_->registry->find(handle.segment)) {
-      PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
-      return SealedBlob::share(std::move(living));
-    }
-    Result<std::pair<UniqueFd, Place>> fetched = shared_->exchange.fetch(handle);
-    if (!fetched) {
-      return std::move(fetched).error();
-    }
-    const auto& [descriptor, home] = *fetched;
-    PINION_RETURN_IF_ERROR(check_segment(descriptor.get(), handle, home));
-    Result<MemoryMapping> mapping = map_sealed(descriptor.get(), handle);
-    if (!mapping) {
-      return std::move(mapping).error();
-    }
-    const auto opened = std::make_shared<const SealedBlob>(handle, home, *std::move(mapping),
-                                                           BlobShare(), shared_->registry);
-    return SealedBlob::share(shared_->registry->remember(opened));
-  }
-
-  BlobStoreUsage usage() const override { return shared_->registry->usage(); }
-
- private:
-  // In a file on disk where the system has no such memory.
+  // In a file on disk where the system has no such memory. Of what lies in slabs the agent asks it.
   [[nodiscard]] Result<std::shared_ptr<Writing>> start_writing(std::uint64_t size_bytes,
                                                                Place place, BlobShare memory) {
-    const bool was_spilled = memory.spilled();
-    Result<std::shared_ptr<Writing>> writing =
-        Writing::create(shared_, size_bytes, place, std::move(memory));
-    if (writing || was_spilled || writing.error().code() != ErrorCode::kResourceExhausted) {
-      return writing;
+    if (memory.spilled()) {
+      return Writing::create(shared_, size_bytes, place, std::move(memory));
     }
-    Result<BlobShare> room = shared_->registry->spill(size_bytes, std::move(writing).error());
+    Status refusal = shared_->system_room.take(size_bytes);
+    if (refusal.ok()) {
+      Result<std::shared_ptr<Writing>> writing =
+          Writing::create(shared_, size_bytes, place, std::move(memory));
+      if (writing || writing.error().code() != ErrorCode::kResourceExhausted) {
+        return writing;
+      }
+      refusal = std::move(writing).error();
+    }
+    Result<BlobShare> room = shared_->registry->spill(size_bytes, std::move(refusal));
     if (!room) {
       return std::move(room).error();
     }
     return Writing::create(shared_, size_bytes, place, *std::move(room));
   }
 
+  // A mapping of a segment, which is known to the agent as a reference of this process.
+  [[nodiscard]] Result<std::shared_ptr<const SealedBlob>> fetch(const BlobHandle& handle) {
+    const Result<std::pair<UniqueFd, Place>> fetched = shared_->exchange.fetch(handle);
+    if (!fetched) {
+      return fetched.error();
+    }
+    const auto& [descriptor, home] = *fetched;
+    Status checked = check_segment(descriptor.get(), handle, home);
+    Result<MemoryMapping> mapping =
+        checked.ok() ? map_sealed(descriptor.get(), handle) : std::move(checked);
+    if (!mapping) {
+      if (shared_->exchange.let_go) {
+        shared_->exchange.let_go(handle);
+      }
+      return std::move(mapping).error();
+    }
+    return std::make_shared<const SealedBlob>(handle, home, *std::move(mapping), BlobShare(),
+                                              shared_->registry);
+  }
+
   // Of an earlier epoch (SegmentTable::restore()): whatever it was then, it has a segment now, and
   // one that may have the number of another.
   [[nodiscard]] Result<Blob> open_restored(const BlobHandle& handle) {
-    Result<std::pair<UniqueFd, Place>> fetched = shared_->exchange.fetch(handle);
+    Result<std::shared_ptr<const SealedBlob>> fetched = fetch(handle);
     if (!fetched) {
       return std::move(fetched).error();
     }
-    const auto& [descriptor, home] = *fetched;
-    PINION_RETURN_IF_ERROR(check_segment(descriptor.get(), handle, home));
-    Result<MemoryMapping> mapping = map_sealed(descriptor.get(), handle);
-    if (!mapping) {
-      return std::move(mapping).error();
-    }
-    return SealedBlob::share(std::make_shared<const SealedBlob>(handle, home, *std::move(mapping),
-                                                                BlobShare(), shared_->registry));
+    return SealedBlob::share(*std::move(fetched));
   }
 
   [[nodiscard]] Result<Blob> open_in_slab(const BlobHandle& handle) {

@@ -10,6 +10,7 @@
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
+#include <pinion/shm/segment_table.hpp>
 
 #include "blob_life.hpp"
 
@@ -24,7 +25,7 @@ inline constexpr std::uint32_t kSlabLayoutVersion = 1;
 
 inline constexpr std::uint32_t kSlabDescriptorCount = 1024;  // The first is not used.
 inline constexpr std::uint32_t kSlabSlotCount = 1024;        // Slabs of a host at one time.
-inline constexpr std::uint32_t kClientSlotCount = 512;       // Living clients of a host.
+inline constexpr std::uint32_t kClientSlotCount = kLivingClientCountMax;
 inline constexpr std::uint64_t kSlabPageBytes = 4096;
 inline constexpr std::uint64_t kBlobAlignment = 64;
 

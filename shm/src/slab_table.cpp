@@ -130,6 +130,7 @@ Result<SlabView> SlabTable::make(std::uint32_t client, std::uint32_t segment, Pl
                    std::to_string((*owner)->slab_bytes) + " of " +
                    std::to_string(bytes_per_client_max_) + " bytes");
   }
+  PINION_RETURN_IF_ERROR(system_room_.take(size_bytes));
   const Result<std::uint32_t> slot = free_slab_slot();
   if (!slot) {
     return slot.error();

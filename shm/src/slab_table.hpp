@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <pinion/core/blob.hpp>
@@ -15,6 +17,7 @@
 #include "memory_mapping.hpp"
 #include "reference_row.hpp"
 #include "slab_layout.hpp"
+#include "system_room.hpp"
 
 namespace pinion {
 
@@ -25,8 +28,11 @@ namespace pinion {
 /// Thread safety: none; one thread drives it.
 class SlabTable {
  public:
-  SlabTable(BlobStoreIdentity identity, std::uint64_t bytes_per_client_max)
-      : identity_(identity), bytes_per_client_max_(bytes_per_client_max) {}
+  SlabTable(BlobStoreIdentity identity, std::uint64_t bytes_per_client_max,
+            std::function<std::uint64_t()> available_bytes)
+      : identity_(identity),
+        bytes_per_client_max_(bytes_per_client_max),
+        system_room_(std::move(available_bytes)) {}
 
   /// `numbers`: its process, and which segments it may make.
   Result<int> admit(std::uint32_t client, RowHeader numbers);
@@ -76,6 +82,7 @@ class SlabTable {
 
   const BlobStoreIdentity identity_;
   const std::uint64_t bytes_per_client_max_;
+  SystemRoom system_room_;
   std::map<std::uint32_t, Client> clients_;
   Slabs slabs_;  // By segment.
   BlobStoreUsage usage_;

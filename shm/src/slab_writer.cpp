@@ -246,7 +246,7 @@ Status SlabWriter::map_slab(std::uint32_t segment, const SlabGrant& grant, Place
   if (!mapped) {
     return std::move(mapped).error();
   }
-  writable->prefault(0, true);
+  writable->prefault(0, writable->bytes().size(), true);
   Slab slab = {.mapped = *std::move(mapped),
                .writable = *std::move(writable),
                .home = home,

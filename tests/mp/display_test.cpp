@@ -126,6 +126,7 @@ TEST_F(Display, SaysWhichPagesLargeBlobsGetAndWhyNotOthers) {
   EXPECT_THAT(
       result.errors,
       ContainsRegex("pinion: large blobs are in (huge pages where|small pages: [A-Z_]+: )"));
+  EXPECT_THAT(result.errors, HasSubstr("pinion: of 0 MiB of large blobs 0 MiB lay in huge pages"));
   const CommandResult without =
       run(on_ranks(2, program(), {"--report-bindings", "--set", "huge-pages=0"}));
   EXPECT_EQ(without.status, 0);

@@ -1,6 +1,7 @@
 // Programs that fail, or do not behave as ranks of one job: what the others are told, how the job
 // ends.
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -192,6 +193,15 @@ TEST_F(ForeignProgram, ThatASignalEndsEndsTheOthers) {
       on_ranks(2, {"sh", "-c", "if [ $PINION_RANK = 1 ]; then kill -9 $$; fi; exec sleep 600"}));
   EXPECT_EQ(result.status, 137);
   EXPECT_THAT(result.errors, HasSubstr("pinion: rank 1 was killed by signal 9"));
+}
+
+TEST_F(ForeignProgram, IsNotStartedMoreOftenThanAHostHasRowsOfReferences) {
+  const CommandResult refused =
+      run(on_ranks(513, {"/bin/sh", "-c", "touch " + path("started")}, {"--bind-to", "none"}));
+  EXPECT_EQ(refused.status, 64) << refused.errors;
+  EXPECT_THAT(refused.errors, HasSubstr("512 ranks"));
+  EXPECT_THAT(refused.errors, HasSubstr("--workers-per-rank"));
+  EXPECT_FALSE(std::filesystem::exists(path("started")));
 }
 
 TEST_F(ForeignProgram, IsToldItsRankAndSize) {

@@ -176,6 +176,19 @@ TEST_F(MemoryLimit, IsAClearErrorWhenNothingMayBeSpilled) {
   EXPECT_THAT(result.errors, HasSubstr("memory-bytes"));
 }
 
+TEST_F(MemoryLimit, IsAClearErrorOfRanksThatHaveWaitedInVain) {
+  const CommandResult result =
+      run_command(folder_,
+                  group_.inside({PINION_COMMAND, "run", "-n", "2", "--workers-per-rank", "1",
+                                 "--set", "batch-shards=1", "--set", "spill-bytes-max=0", "--set",
+                                 "memory-wait-seconds=0.01", MANY_KEYS_PROGRAM,
+                                 std::to_string(kShards), std::to_string(kKeys)}),
+                  environment());
+  EXPECT_EQ(result.status, 71) << result.errors;
+  EXPECT_THAT(result.errors, HasSubstr("memory-bytes"));
+  EXPECT_THAT(result.errors, HasSubstr("memory-wait-seconds"));
+}
+
 TEST_F(MemoryLimit, IsAClearErrorWhenNoStepCouldRun) {
   const CommandResult result = run_command(
       folder_, group_.inside(program({"--pinion-memory-bytes=1000000"})), environment());

@@ -10,8 +10,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -89,6 +95,65 @@ bool is_kept_from_descriptors_of(pid_t pid) {
     }
   }
   return true;
+}
+
+// Of the sockets of a process, by their inodes.
+std::set<std::uint64_t> sockets_of(pid_t pid) {
+  constexpr std::string_view kPrefix = "socket:[";
+  std::set<std::uint64_t> inodes;
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string target = std::filesystem::read_symlink(entry.path());
+    if (target.starts_with(kPrefix)) {
+      inodes.insert(std::stoull(target.substr(kPrefix.size())));
+    }
+  }
+  return inodes;
+}
+
+// Whether nobody can connect to a Unix socket: it does not listen, and has no name.
+std::map<std::uint64_t, bool> closed_unix_sockets() {
+  constexpr unsigned long kListens = 0x10000;
+  std::map<std::uint64_t, bool> closed;
+  std::ifstream table("/proc/net/unix");
+  std::string line;
+  std::getline(table, line);
+  while (std::getline(table, line)) {
+    std::istringstream words(line);
+    std::string address;
+    std::string references;
+    std::string protocol;
+    std::string flags;
+    std::string type;
+    std::string state;
+    std::uint64_t inode = 0;
+    std::string name;
+    words >> address >> references >> protocol >> flags >> type >> state >> inode >> name;
+    closed[inode] = (std::stoul(flags, nullptr, 16) & kListens) == 0 && name.empty();
+  }
+  return closed;
+}
+
+class OtherJob : public JobTest {};
+
+TEST_F(OtherJob, FindsNoDoorToAnAgentAndItsRanks) {
+  RunningCommand running(folder_, on_ranks(2, {GATED_PROGRAM, path("")}, grant_log_option()),
+                         environment());
+  ASSERT_TRUE(bodies_have_begun()) << running.errors();
+  const pid_t rank = pid_of(grant_log(), 0, 1);
+  const std::set<std::uint64_t> of_agent = sockets_of(parent_of(rank));
+  const std::set<std::uint64_t> of_rank = sockets_of(rank);
+  EXPECT_GE(of_agent.size(), 2u);
+  EXPECT_GE(of_rank.size(), 1u);
+  const std::map<std::uint64_t, bool> closed = closed_unix_sockets();
+  for (const std::set<std::uint64_t>* const sockets : {&of_agent, &of_rank}) {
+    for (const std::uint64_t inode : *sockets) {
+      const auto found = closed.find(inode);
+      EXPECT_TRUE(found != closed.end() && found->second) << inode;
+    }
+  }
+  write_file(path("gate"), "open");
+  EXPECT_EQ(running.wait_for(std::chrono::seconds(60)), 0) << running.errors();
 }
 
 class ForeignUser : public JobTest {

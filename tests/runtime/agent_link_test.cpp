@@ -311,6 +311,33 @@ TEST(AgentLink, AsksForSlabsAndRows) {
   EXPECT_EQ(segments, (std::vector<std::uint32_t>{8, 5, 3}));
 }
 
+TEST(AgentLink, AsksWhatSegmentsHoldAndLetsGoOfThem) {
+  std::vector<BlobHandle> let_go;
+  std::uint64_t held_bytes = 1000;
+  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
+    if (frame.kind == number_of(FrameKind::kLetGo)) {
+      let_go.push_back(decode_reference(frame.payload)->handle);
+      return true;
+    }
+    EXPECT_EQ(frame.kind, number_of(FrameKind::kAskHeld));
+    return channel.send(number_of(FrameKind::kPublished), frame.request, encode_held(++held_bytes))
+        .ok();
+  }));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  EXPECT_EQ(link->held_bytes(), 0u);
+  EXPECT_EQ(link->ask_held_bytes(), 1001u);
+  EXPECT_EQ(link->held_bytes(), 1001u);
+  link->let_go(handle_of(5));
+  EXPECT_EQ(link->ask_held_bytes(), 1002u);  // After what was sent before.
+  EXPECT_EQ(let_go, (std::vector<BlobHandle>{handle_of(5)}));
+}
+
+TEST(AgentLink, RemembersWhatSegmentsHeldWhereTheAgentDoesNotSay) {
+  FakeAgent agent(welcoming(refusing_all()));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  EXPECT_EQ(link->ask_held_bytes(), 0u);
+}
+
 // A host may have neither a row of references nor memory for large blobs, either, or both.
 TEST(AgentLink, TakesWhatAWelcomeBrings) {
   const UniqueFd row = make_memory("a row");

@@ -62,6 +62,7 @@ Welcome example_welcome() {
   welcome.memory_bytes = 0x8000000000000000;
   welcome.spill_directory = "/a/disk";
   welcome.spill_bytes_max = 0xffffffffffffffff;
+  welcome.memory_wait = std::chrono::milliseconds(1500);
   welcome.trace_directory = "a \"trace\"\n\xff";
   welcome.binds_memory = true;
   return welcome;
@@ -114,6 +115,7 @@ TEST(WelcomeFrame, ArrivesAsItWasSent) {
   EXPECT_EQ(welcome->memory_bytes, sent.memory_bytes);
   EXPECT_EQ(welcome->spill_directory, sent.spill_directory);
   EXPECT_EQ(welcome->spill_bytes_max, sent.spill_bytes_max);
+  EXPECT_EQ(welcome->memory_wait, sent.memory_wait);
   EXPECT_EQ(welcome->trace_directory, sent.trace_directory);
   EXPECT_EQ(welcome->binds_memory, sent.binds_memory);
   ASSERT_EQ(welcome->groups.size(), sent.groups.size());

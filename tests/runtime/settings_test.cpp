@@ -44,6 +44,7 @@ const std::vector<Example>& examples() {
       {"spill-directory", "/a/disk", "'/a/disk'",
        [](const Settings& s) { return s.spill_directory == "/a/disk"; }},
       {"spill-bytes-max", "7", "7", [](const Settings& s) { return s.spill_bytes_max == 7; }},
+      {"memory-wait-seconds", "3", "3", [](const Settings& s) { return s.memory_wait == 3s; }},
       {"huge-pages", "no", "false", [](const Settings& s) { return !s.huge_pages; }},
       {"seed", "99", "99", [](const Settings& s) { return s.seed == 99; }},
       {"skip-bad", "1", "true", [](const Settings& s) { return s.skip_bad; }},

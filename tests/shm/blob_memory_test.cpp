@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -11,10 +12,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -49,11 +54,12 @@ class BlobMemoryTest : public testing::Test {
   }
 
   std::unique_ptr<IBlobStore> make_store(std::uint32_t client, BindMemory bind_memory = {},
-                                         SpillOptions spill = {}) {
+                                         SpillOptions spill = {}, Duration memory_wait = {}) {
     SharedBlobStoreOptions options = agent_.options(client, 4 * kMemoryBytes);
     options.blob_memory = memory_;
     options.bind_memory = std::move(bind_memory);
     options.spill = std::move(spill);
+    options.memory_wait = memory_wait;
     return make_shared_blob_store(options, agent_.exchange(client));
   }
 
@@ -198,6 +204,59 @@ TEST_F(BlobMemoryTest, SendsToTheDiskWhatItHasNoRoomFor) {
   EXPECT_TRUE(is_filled(outside, 8));
   EXPECT_EQ(store->usage().memory_bytes, kMemoryBytes - kMiB);
   EXPECT_EQ(store->usage().spilled_bytes, 2 * kMiB);
+}
+
+TEST_F(BlobMemoryTest, IsWaitedForWhileItIsFull) {
+  std::optional<Blob> in_the_way;
+  int attempt_count = 0;
+  const auto bind = [&](std::span<std::byte>, Place) {
+    if (++attempt_count == 3) {
+      in_the_way.reset();
+    }
+    return Status();
+  };
+  const auto store = make_store(0, bind, {}, std::chrono::hours(1));
+  in_the_way = seal_filled(*store, kMemoryBytes - kMiB, 7);
+  const Blob waited = seal_filled(*store, 2 * kMiB, 8);
+  EXPECT_TRUE(is_filled(waited, 8));
+  EXPECT_EQ(attempt_count, 3);
+}
+
+TEST_F(BlobMemoryTest, IsNoLongerWaitedForThanIsSaid) {
+  const auto store = make_store(0, {}, {}, std::chrono::milliseconds(1));
+  const Blob in_the_way = seal_filled(*store, kMemoryBytes - kMiB, 7);
+  const Result<BlobWriter> refused = store->create(2 * kMiB, kTestPlace);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.error().message()),
+              testing::AllOf(HasSubstr("memory-wait-seconds"), HasSubstr("No space left")));
+  EXPECT_TRUE(is_filled(in_the_way, 7));
+}
+
+// A page is entered by one fault, whatever its size: what is said to lie in huge ones takes few.
+TEST_F(BlobMemoryTest, KnowsWhichPagesTheSystemHasGiven) {
+  constexpr std::uint64_t kHugePages = 4;
+  constexpr std::uint64_t kSize = kHugePages * 2 * kMiB;
+  const auto writer = make_store(0);
+  const auto reader = make_store(1);
+  const Blob sealed = seal_filled(*writer, kSize, 11);
+  const Blob small = seal_filled(*writer, kMiB, 12);
+  const PageShare pages = agent_.table().pages_of(sealed.handle());
+  EXPECT_EQ(pages.bytes, kSize + 64);
+  EXPECT_LE(pages.huge_bytes, kSize);
+  EXPECT_EQ(pages.huge_bytes % (2 * kMiB), 0u);
+  EXPECT_EQ(agent_.table().pages_of(small.handle()).huge_bytes, 0u);
+  const Blob opened = reader->open(sealed.handle()).value();
+  rusage before = {};
+  rusage after = {};
+  ::getrusage(RUSAGE_THREAD, &before);
+  EXPECT_TRUE(is_filled(opened, 11));
+  ::getrusage(RUSAGE_THREAD, &after);
+  if (pages.huge_bytes == kSize) {
+    EXPECT_LE(after.ru_minflt - before.ru_minflt, static_cast<long>(4 * kHugePages));
+  }
+  agent_.table().release(sealed.handle());
+  EXPECT_EQ(agent_.table().pages_of(sealed.handle()).bytes, 0u);
 }
 
 TEST_F(BlobMemoryTest, BindsBeforeAnyMemoryIsTaken) {

@@ -241,6 +241,64 @@ TEST(SegmentTable, DropsWhatADeadClientLeftUnlessItIsKept) {
   EXPECT_EQ(table.usage().blob_count, 1u);
 }
 
+// A client that publishes and one that fetches have a reference each.
+TEST(SegmentTable, DropsWhatNobodyHasAndTheJobDoesNotKeep) {
+  SegmentTable table(kTestIdentity, kSegments);
+  constexpr std::uint32_t kReader = kClient + 1;
+  const Sealed shared = make_sealed(table.first_segment(kClient), 10);
+  const Sealed kept = make_sealed(table.first_segment(kClient) + 1, 20);
+  for (const Sealed* sealed : {&shared, &kept}) {
+    ASSERT_TRUE(publish(table, kClient, *sealed).ok());
+    ASSERT_TRUE(table.fetch(kReader, sealed->handle).has_value());
+    ASSERT_TRUE(table.fetch(kReader, sealed->handle).has_value());
+  }
+  ASSERT_TRUE(table.keep(kept.handle).ok());
+  for (const Sealed* sealed : {&shared, &kept}) {
+    table.let_go(kClient, sealed->handle);
+    table.let_go(kClient, sealed->handle);  // Has none any more.
+    table.let_go(kReader, sealed->handle);
+    EXPECT_TRUE(table.find(sealed->handle).has_value());
+    table.let_go(kReader, sealed->handle);
+  }
+  EXPECT_EQ(table.find(shared.handle).error().code(), ErrorCode::kNotFound);
+  EXPECT_TRUE(table.find(kept.handle).has_value());
+  EXPECT_EQ(table.usage().memory_bytes, 20u);
+  EXPECT_EQ(publish(table, kClient, shared).code(), ErrorCode::kAlreadyExists);
+}
+
+TEST(SegmentTable, TakesTheReferencesOfADeadReader) {
+  SegmentTable table(kTestIdentity, kSegments);
+  constexpr std::uint32_t kReader = kClient + 1;
+  const Sealed sealed = make_sealed(table.first_segment(kClient), 10);
+  ASSERT_TRUE(publish(table, kClient, sealed).ok());
+  ASSERT_TRUE(table.fetch(kReader, sealed.handle).has_value());
+  table.let_go(kClient, sealed.handle);
+  EXPECT_TRUE(table.find(sealed.handle).has_value());
+  table.client_gone(kReader);
+  EXPECT_EQ(table.find(sealed.handle).error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(table.usage().memory_bytes, 0u);
+}
+
+TEST(SegmentTable, GivesADeadClientNothing) {
+  SegmentTable table(kTestIdentity, kSegments);
+  const Sealed sealed = make_sealed(table.first_segment(kClient), 10);
+  ASSERT_TRUE(publish(table, kClient, sealed).ok());
+  table.client_gone(kClient + 1);
+  EXPECT_EQ(table.fetch(kClient + 1, sealed.handle).error().code(), ErrorCode::kFailedPrecondition);
+}
+
+TEST(SegmentTable, IgnoresLettingGoByAHandleThatDoesNotMatch) {
+  SegmentTable table(kTestIdentity, kSegments);
+  const Sealed sealed = make_sealed(table.first_segment(kClient), 10);
+  ASSERT_TRUE(publish(table, kClient, sealed).ok());
+  for (BlobHandle stale : {sealed.handle, sealed.handle, sealed.handle}) {
+    ++stale.length_bytes;
+    table.let_go(kClient, stale);
+  }
+  table.let_go(kClient + 1, sealed.handle);
+  EXPECT_TRUE(table.find(sealed.handle).has_value());
+}
+
 TEST(SegmentTable, IgnoresTheReleaseOfAHandleThatDoesNotMatch) {
   SegmentTable table(kTestIdentity, kSegments);
   const Sealed sealed = make_sealed(table.first_segment(kClient), 10);

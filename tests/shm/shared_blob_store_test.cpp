@@ -6,12 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -180,6 +182,42 @@ TEST(SharedBlobStore, BindsWholePagesBeforeTheyAreTouched) {
   ASSERT_TRUE(writer.has_value()) << writer.error().to_string();
   EXPECT_EQ(call_count, 1);
   EXPECT_EQ(reserved_bytes(), 4 * page_bytes());
+}
+
+TEST(SharedBlobStore, TouchesItsMemoryByAsManyThreadsAsThereAre) {
+  if (::madvise(nullptr, 0, MADV_POPULATE_WRITE) != 0) {
+    GTEST_SKIP() << "this system enters pages only when they are written";
+  }
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  TableAgent agent(16);
+  SharedBlobStoreOptions options = agent.options(0, 100 * kMiB);
+  std::vector<std::size_t> counts;
+  options.for_each_at = [&](Place place, std::size_t count, const auto& body) {
+    EXPECT_EQ(place, kTestPlace);
+    counts.push_back(count);
+    std::thread other([&] {
+      for (std::size_t i = 1; i < count; i += 2) {
+        body(i);
+      }
+    });
+    for (std::size_t i = 0; i < count; i += 2) {
+      body(i);
+    }
+    other.join();
+  };
+  const auto store = make_shared_blob_store(options, agent.exchange(0));
+  for (const std::uint64_t size_bytes : {kMiB, 20 * kMiB}) {
+    Result<BlobWriter> writer = store->create(size_bytes, kTestPlace);
+    ASSERT_TRUE(writer.has_value());
+    rusage before = {};
+    rusage after = {};
+    ::getrusage(RUSAGE_THREAD, &before);
+    std::ranges::fill(writer->bytes(), std::byte{1});
+    ::getrusage(RUSAGE_THREAD, &after);
+    // Of the 256 and more pages that were written.
+    EXPECT_LE(after.ru_minflt - before.ru_minflt, 16);
+  }
+  EXPECT_EQ(counts, (std::vector<std::size_t>{3}));
 }
 
 TEST(SharedBlobStore, ReportsAPlaceThatCannotBeBound) {

@@ -29,30 +29,38 @@ class TableAgent {
  public:
   explicit TableAgent(
       std::uint32_t segments_per_client,
-      std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max())
-      : segments_per_client_(segments_per_client),
-        table_(kTestIdentity, segments_per_client, slab_bytes_per_client_max) {}
+      std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max(),
+      const BlobStoreIdentity& identity = kTestIdentity)
+      : identity_(identity),
+        segments_per_client_(segments_per_client),
+        table_(identity, segments_per_client, slab_bytes_per_client_max) {}
 
   SegmentExchange exchange(std::uint32_t client) {
-    return {.publish =
-                [this, client](const BlobHandle& handle, Place home, int descriptor) {
-                  MutexLock lock(mutex_);
-                  return table_.publish(client, handle, home, duplicate(descriptor));
-                },
-            .fetch = [this](const BlobHandle& handle) -> Result<std::pair<UniqueFd, Place>> {
+    return {
+        .publish =
+            [this, client](const BlobHandle& handle, Place home, int descriptor) {
               MutexLock lock(mutex_);
-              const Result<std::pair<int, Place>> found = table_.find(handle);
-              if (!found) {
-                return found.error();
-              }
-              ++fetch_count_;
-              return std::pair(duplicate(found->first), found->second);
+              return table_.publish(client, handle, home, duplicate(descriptor));
+            },
+        .fetch = [this, client](const BlobHandle& handle) -> Result<std::pair<UniqueFd, Place>> {
+          MutexLock lock(mutex_);
+          const Result<std::pair<int, Place>> found = table_.fetch(client, handle);
+          if (!found) {
+            return found.error();
+          }
+          ++fetch_count_;
+          return std::pair(duplicate(found->first), found->second);
+        },
+        .let_go =
+            [this, client](const BlobHandle& handle) {
+              MutexLock lock(mutex_);
+              table_.let_go(client, handle);
             }};
   }
 
   SharedBlobStoreOptions options(std::uint32_t client, std::uint64_t budget_bytes) {
     MutexLock lock(mutex_);
-    return {.identity = kTestIdentity,
+    return {.identity = identity_,
             .first_segment = table_.first_segment(client),
             .segment_count = segments_per_client_,
             .memory = MemoryLedger({.budget_bytes = budget_bytes})};
@@ -120,6 +128,7 @@ class TableAgent {
     return SlabGrant{duplicate(view->descriptor), view->home, view->slot};
   }
 
+  const BlobStoreIdentity identity_;
   const std::uint32_t segments_per_client_;
   Mutex mutex_;
   SegmentTable table_ PINION_GUARDED_BY(mutex_);

@@ -90,8 +90,24 @@ TEST(SlabTable, HasRoomForSoManyClientsAtOneTime) {
   const Result<int> refused = table.admit(kClientSlotCount);
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+  EXPECT_NE(refused.error().message().find("512 processes with references"),
+            std::string_view::npos);
   table.client_gone(7);
   EXPECT_TRUE(table.admit(kClientSlotCount).has_value());
+}
+
+TEST(SlabTable, MakesNoSlabThatTheSystemHasNoMemoryFor) {
+  std::uint64_t available_bytes = std::uint64_t{33} << 20;
+  SegmentTable table(kTestIdentity, 4, std::uint64_t{1} << 30, [&] { return available_bytes; });
+  ASSERT_TRUE(table.admit(0).has_value());
+  const Result<SlabView> refused = table.make_slab(0, 0, kTestPlace, 4 << 20);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+  EXPECT_NE(refused.error().message().find("more than the system has to give"),
+            std::string_view::npos);
+  EXPECT_EQ(table.usage().memory_bytes, 0u);
+  available_bytes = std::uint64_t{1} << 30;
+  EXPECT_TRUE(table.make_slab(0, 0, kTestPlace, 4 << 20).has_value());
 }
 
 class DeadClient : public testing::Test {

@@ -88,17 +88,18 @@ std::string_view kind_of(const SegmentState& state) {
 }
 
 std::string text_of(const AgentView& view) {
-  std::vector<TextRow> rows = {{"segment", "kind", "owner", "node", "bytes", "blobs", "of bytes",
-                                "kept", "retired", "references"}};
+  std::vector<TextRow> rows = {{"segment", "kind", "owner", "node", "bytes", "in huge pages",
+                                "blobs", "of bytes", "kept", "retired", "references"}};
   for (const SegmentState& state : view.store.segments) {
     const auto of_slab = [&](std::uint64_t count) {
       return state.is_slab ? std::to_string(count) : "-";
     };
     rows.push_back({std::to_string(state.segment), std::string(kind_of(state)),
                     owner_of(view.store, state), std::to_string(state.home.index),
-                    std::to_string(state.size_bytes), std::to_string(state.blob_count),
-                    std::to_string(state.blob_bytes), of_slab(state.kept_count),
-                    of_slab(state.retired_count), of_slab(state.reference_count)});
+                    std::to_string(state.size_bytes), std::to_string(state.huge_page_bytes),
+                    std::to_string(state.blob_count), std::to_string(state.blob_bytes),
+                    of_slab(state.kept_count), of_slab(state.retired_count),
+                    of_slab(state.reference_count)});
   }
   std::vector<TextRow> processes = {{"process", "references"}};
   for (const StoreClient& client : view.store.clients) {
@@ -121,6 +122,7 @@ Json json_of(const AgentView& view) {
                  {"owner", owner_of(view.store, state)},
                  {"node", state.home.index},
                  {"bytes", state.size_bytes},
+                 {"huge_page_bytes", state.huge_page_bytes},
                  {"blob_count", state.blob_count},
                  {"blob_bytes", state.blob_bytes}};
     if (state.is_slab) {

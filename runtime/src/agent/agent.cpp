@@ -90,6 +90,13 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t laun
   if (!settings) {
     return std::move(settings).error();
   }
+  if (spec.rank_count > kLivingClientCountMax) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("a host can have {} ranks of a job, as many as there are rows of "
+                              "references to shared memory; {} were asked for. Give fewer ranks "
+                              "more workers (--workers-per-rank)",
+                              kLivingClientCountMax, spec.rank_count));
+  }
   Result<HostPlacement> placement = placement_of(spec, *settings);
   if (!placement) {
     return std::move(placement).error();
@@ -154,7 +161,7 @@ Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement,
       signals_(std::move(signals)),
       job_(numbers.job),
       epoch_(numbers.epoch),
-      segments_({job_, epoch_, 0}, kSegmentsPerClient, settings_.memory_bytes / 4),
+      segments_({job_, epoch_, 0}, kSegmentsPerClient, settings_.memory_bytes / 4, available_bytes),
       rings_(job_, kRingCapacity),
       driver_({.job = job_,
                .epoch = epoch_,
@@ -320,6 +327,10 @@ void Agent::say(const std::string& line) {
 
 void Agent::print_summary() {
   display_.clear();
+  if (spec_.report_bindings) {
+    say(fmt::format("pinion: of {} MiB of large blobs {} MiB lay in huge pages",
+                    large_blob_pages_.bytes >> 20, large_blob_pages_.huge_bytes >> 20));
+  }
   const JobTotals totals = driver_.totals();
   if (settings_.quiet || silenced_ || totals.step_count == 0) {
     return;

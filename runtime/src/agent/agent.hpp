@@ -110,6 +110,7 @@ class Agent {
   void handle_fetch_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_row(std::uint32_t rank, const Frame& frame);
   void handle_give_back_slab(std::uint32_t rank, const Frame& frame);
+  void handle_let_go(std::uint32_t rank, const Frame& frame);
   void answer_slab(std::uint32_t rank, std::uint64_t request, const Result<SlabView>& slab);
   void answer(std::uint32_t rank, std::uint64_t request, const Status& status);
   void answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
@@ -118,6 +119,7 @@ class Agent {
   [[nodiscard]] Welcome welcome_for(std::uint32_t rank) const;
   [[nodiscard]] const Result<BlobMemory>& blob_memory();
   [[nodiscard]] std::string describe_blob_pages();
+  void count_pages(const BlobHandle& handle);
 
   // The loop.
   void wait_for_events();
@@ -149,6 +151,7 @@ class Agent {
   std::vector<LoggedRank> clients_;  // By client number.
   SegmentTable segments_;
   std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.
+  PageShare large_blob_pages_;  // Of all that were published, with --report-bindings.
   RingBroker rings_;
   std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
   std::optional<JournalFolder> journal_folder_;

@@ -79,6 +79,10 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     handle_fetch_row(rank, frame);
   } else if (kind == FrameKind::kGiveBackSlab) {
     handle_give_back_slab(rank, frame);
+  } else if (kind == FrameKind::kLetGo) {
+    handle_let_go(rank, frame);
+  } else if (kind == FrameKind::kAskHeld) {
+    answer(rank, FrameKind::kPublished, frame.request, encode_held(segments_.usage().memory_bytes));
   } else if (kind == FrameKind::kGoodbye) {
     if (!it.left) {
       it.left = true;
@@ -167,6 +171,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.memory_bytes = settings_.memory_bytes;
   welcome.spill_directory = settings_.spill_directory;
   welcome.spill_bytes_max = settings_.spill_bytes_max;
+  welcome.memory_wait = settings_.memory_wait;
   welcome.trace_directory = settings_.trace_directory;
   welcome.binds_memory = binds_memory_;
   return welcome;
@@ -188,7 +193,17 @@ void Agent::handle_publish(std::uint32_t rank, Frame frame) {
     answer(rank, frame.request, taken);
   } else {
     answer(rank, FrameKind::kPublished, frame.request, encode_held(segments_.usage().memory_bytes));
+    if (spec_.report_bindings) {
+      count_pages(reference->handle);
+    }
   }
+}
+
+// What the system has really given: small pages where it has no huge one free.
+void Agent::count_pages(const BlobHandle& handle) {
+  const PageShare pages = segments_.pages_of(handle);
+  large_blob_pages_.bytes += pages.bytes;
+  large_blob_pages_.huge_bytes += pages.huge_bytes;
 }
 
 void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
@@ -201,7 +216,8 @@ void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
     answer(rank, frame.request, may);
     return;
   }
-  const Result<std::pair<int, Place>> found = segments_.find(reference->handle);
+  const Result<std::pair<int, Place>> found =
+      segments_.fetch(ranks_[rank].client, reference->handle);
   if (!found) {
     answer(rank, frame.request, found.error());
     return;
@@ -276,6 +292,12 @@ void Agent::handle_fetch_row(std::uint32_t rank, const Frame& frame) {
 void Agent::handle_give_back_slab(std::uint32_t rank, const Frame& frame) {
   if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
     segments_.give_back_slab(ranks_[rank].client, reference->handle.segment);
+  }
+}
+
+void Agent::handle_let_go(std::uint32_t rank, const Frame& frame) {
+  if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
+    segments_.let_go(ranks_[rank].client, reference->handle);
   }
 }
 

@@ -72,6 +72,9 @@ class MemoryLedger {
   [[nodiscard]] Result<MemoryShare> take(MemoryUse use, std::uint64_t bytes) const;
 
   [[nodiscard]] std::uint64_t budget_bytes() const noexcept;
+
+  /// The most that there can be for a use, when nothing else has any.
+  [[nodiscard]] std::uint64_t limit_of(MemoryUse use) const noexcept;
   [[nodiscard]] MemoryUsage usage() const noexcept;
 
   /// Called when the budget does not do, with the bytes that lack: gives up shares if it can, and

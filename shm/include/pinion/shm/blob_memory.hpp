@@ -27,4 +27,10 @@ struct BlobMemory {
 ///   of mounting; all say what failed.
 [[nodiscard]] Result<BlobMemory> make_blob_memory(std::uint64_t size_bytes_max);
 
+/// How many of the first `size_bytes` of a file lie in huge pages (of 2 MiB), as the system gives
+/// them where it has them. It is asked what it has mapped; all memory of the file has to be there.
+/// Blocks: for a look at each huge page, and for what the system says of all memory of this
+/// process. Errors: those of mapping; kUnavailable where there is no /proc.
+[[nodiscard]] Result<std::uint64_t> huge_page_bytes(int descriptor, std::uint64_t size_bytes);
+
 }  // namespace pinion

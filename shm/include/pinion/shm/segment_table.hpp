@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -20,6 +21,9 @@ namespace pinion {
 
 class SlabTable;
 
+/// How many clients of a host may have references at one time.
+inline constexpr std::uint32_t kLivingClientCountMax = 512;
+
 /// A slab as its owner sees it. The descriptor stays the table's.
 struct SlabView {
   int descriptor = -1;
@@ -34,6 +38,12 @@ struct BlobFilePart {
   Place home = {};
 };
 
+/// Bytes, and how many of them lie in huge pages.
+struct PageShare {
+  std::uint64_t bytes = 0;
+  std::uint64_t huge_bytes = 0;
+};
+
 /// What lies in one segment of a host at one moment. A snapshot: a process that goes on changes it.
 struct SegmentState {
   std::uint32_t segment = 0;
@@ -45,6 +55,7 @@ struct SegmentState {
   std::uint64_t kept_count = 0;       ///< That the job keeps.
   std::uint64_t retired_count = 0;    ///< Let go of, with memory that is not used again yet.
   std::uint64_t reference_count = 0;  ///< Of all processes, to blobs in slabs.
+  std::uint64_t huge_page_bytes = 0;  ///< In huge pages; known to inspect_store() alone.
   bool is_slab = false;
   bool spilled = false;
   bool owner_gone = false;
@@ -69,8 +80,10 @@ class SegmentTable {
  public:
   /// `segments_per_client`: how many numbers each client has; at least 1.
   /// `slab_bytes_per_client_max`: the most that the slabs of one client may have.
+  /// `available_bytes`: what the system could give at this moment; empty: it is not asked.
   SegmentTable(BlobStoreIdentity identity, std::uint32_t segments_per_client,
-               std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max());
+               std::uint64_t slab_bytes_per_client_max = std::numeric_limits<std::uint64_t>::max(),
+               std::function<std::uint64_t()> available_bytes = {});
   ~SegmentTable();
 
   /// The first number that `client` may give to a segment.
@@ -133,12 +146,24 @@ class SegmentTable {
   /// Errors: those of find(); kDataLoss when a slab does not have them where it says.
   [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
 
+  /// What pages the system has given to the segment of a blob: see huge_page_bytes(), also for what
+  /// blocks. Of nothing for what is spilled, small or not known.
+  [[nodiscard]] PageShare pages_of(const BlobHandle& handle) const;
+
   /// Takes a blob that the job kept in an earlier epoch: found, and released, by the handle that it
   /// had then. Its bytes are copied, to a file in `spill_directory` unless that is empty.
   /// Errors: kFailedPrecondition for a handle of another job or host, or of this epoch or a later;
   ///   kAlreadyExists for one that is there; those of making a segment.
   Status restore(const BlobHandle& handle, Place home, std::span<const std::byte> bytes,
                  const std::string& spill_directory = {});
+
+  /// The same for `client` to map, which has a reference from here on.
+  /// Errors: those of find(); kFailedPrecondition when it is gone.
+  [[nodiscard]] Result<std::pair<int, Place>> fetch(std::uint32_t client, const BlobHandle& handle);
+
+  /// `client` ends one reference, of its publish() or of a fetch(). A segment that nobody has and
+  /// the job does not keep goes. What it does not have is ignored.
+  void let_go(std::uint32_t client, const BlobHandle& handle);
 
   /// The client's process is dead: drops those of its blobs that are not kept, and refuses what it
   /// may still have under way.
@@ -156,6 +181,7 @@ class SegmentTable {
     std::uint32_t client = 0;
     bool spilled = false;
     bool kept = false;
+    std::map<std::uint32_t, std::uint64_t> references = {};  // By client; none is 0.
   };
   struct Client {
     std::vector<bool> used;  // By number less first_segment: a number names one blob, once.
@@ -168,6 +194,9 @@ class SegmentTable {
   void mark_used(std::uint32_t client, std::uint32_t segment);
   [[nodiscard]] std::uint64_t& bytes_like(const Segment& segment) noexcept;
   void forget(const Segment& segment) noexcept;
+  [[nodiscard]] static bool is_unused(const Segment& segment) noexcept {
+    return !segment.kept && segment.references.empty();
+  }
   [[nodiscard]] Status check_known(const BlobHandle& handle) const;
   [[nodiscard]] bool is_earlier(const BlobHandle& handle) const noexcept {
     return handle.job == identity_.job && handle.epoch < identity_.epoch;

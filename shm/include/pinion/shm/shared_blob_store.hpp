@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -8,6 +9,7 @@
 
 #include <pinion/core/bind_memory.hpp>
 #include <pinion/core/blob_store.hpp>
+#include <pinion/core/clock.hpp>
 #include <pinion/core/memory_ledger.hpp>
 #include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
@@ -55,8 +57,21 @@ struct SegmentExchange {
   /// not block.
   std::function<std::uint64_t()> held_bytes = {};
 
+  /// The same, asked of the owner now; blocks for a round trip. May be empty.
+  std::function<std::uint64_t()> ask_held_bytes = {};
+
+  /// This process has no more use for a segment that it published or fetched: called once for each
+  /// publish and each fetch that succeeded, and not after the store is gone. Waits for no answer.
+  /// May be empty: the owner then takes this process to have it until it ends.
+  std::function<void(const BlobHandle& handle)> let_go = {};
+
   SlabExchange slabs = {};
 };
+
+/// Calls `body` for each number below `count`, by as many threads of the place as are free; all
+/// calls have returned when it does.
+using ForEachAt = std::function<void(Place place, std::size_t count,
+                                     const std::function<void(std::size_t)>& body)>;
 
 struct SharedBlobStoreOptions {
   BlobStoreIdentity identity = {};
@@ -76,8 +91,20 @@ struct SharedBlobStoreOptions {
   /// owner holds is charged to nobody's ledger.
   std::uint64_t held_bytes_max = std::numeric_limits<std::uint64_t>::max();
 
+  /// What the system could give at this moment: a large blob that would take more than that is
+  /// spilled, as the system answers a lack of memory by ending processes. Called from any thread.
+  /// May be empty.
+  std::function<std::uint64_t()> available_bytes = {};
+
+  /// How long create() waits for memory to be let go of before it answers kResourceExhausted.
+  Duration memory_wait = Duration::zero();
+
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
+
+  /// Enters and clears the memory of large blobs, at their place, before they are written. May be
+  /// empty: the thread that makes a blob does it.
+  ForEachAt for_each_at = {};
 
   /// Where large blobs lie; shared by all processes of the host. Empty: each is a memfd, in the
   /// pages that the system gives for that.
@@ -97,13 +124,13 @@ struct SharedBlobStoreOptions {
 /// nameless files on disk where the ledger has no room. docs/adr/0012 says how, and whom that
 /// trusts.
 ///
-/// A small blob can be found by its handle while a Blob of it lives in any process of the host or
-/// the job keeps it; after that its memory is used again. A larger one is there
-/// until the job lets go of it or the process that made it ends.
+/// A blob can be found by its handle while a Blob of it lives in any process of the host or the job
+/// keeps it; after that its memory is used again. One that nobody keeps is found no more once the
+/// process that made it has ended.
 ///
 /// A blob is charged to the ledger from create() until its writer or its last Blob in this process
 /// is gone; from seal() on the memory of a large one is also the agent's, which decides how long it
-/// lives.
+/// lives. create() waits for SharedBlobStoreOptions::memory_wait where there is no room.
 /// Lifetime: writers and blobs may outlive the store; `exchange` is called until the store is gone
 ///   and the last writer is sealed or dropped.
 /// Errors: open() answers kFailedPrecondition for a segment that is not sealed and kDataLoss for
