@@ -27,6 +27,7 @@
 #include <pinion/runtime/version.hpp>
 #include <pinion/shm/local_blob_store.hpp>
 #include <pinion/shm/shared_blob_store.hpp>
+#include <pinion/shm/spill.hpp>
 
 #include "agent_link.hpp"
 #include "frames.hpp"
@@ -275,10 +276,14 @@ void Job::State::say_what_was_spilled() const {
   const PagePoolUsage pages = page_pool->usage();
   fmt::print(stderr,
              "pinion: rank {} spilled {} MiB to {}, as {} MiB of memory did not do "
-             "(memory-bytes): {} MiB were used at most{}; {} of {} requests got pages again\n",
+             "(memory-bytes): {} MiB were used at most{}; {} of {} requests got pages again{}\n",
              info.rank, bytes >> 20, settings.spill_directory, memory->budget_bytes() >> 20,
              usage.total.peak_bytes >> 20, peaks, pages.reused_count,
-             pages.reused_count + pages.fresh_count);
+             pages.reused_count + pages.fresh_count,
+             is_in_memory(settings.spill_directory)
+                 ? "; that directory is in memory itself, which spares none: set spill-directory "
+                   "to one on a disk"
+                 : "");
 }
 
 void Job::State::finish() noexcept {

@@ -101,7 +101,7 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint64_t>(s.memory_bytes, v, 0);
      }},
-    {"spill-directory", "a directory", "where blobs go beyond memory [TMPDIR, or /tmp]",
+    {"spill-directory", "a directory", "where blobs go beyond memory [TMPDIR, or /var/tmp]",
      [](Settings& s, std::string_view v) { return set_text(s.spill_directory, v); }},
     {"spill-bytes-max", "bytes, 0 or more", "most that a rank spills; 0: nothing [what fits]",
      [](Settings& s, std::string_view v) {

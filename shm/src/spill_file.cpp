@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <utility>
 
+#include <pinion/shm/spill.hpp>
+
 #include "segment.hpp"
 
 namespace pinion {
@@ -53,6 +55,12 @@ Result<UniqueFd> create_spill_file(const std::string& directory, std::uint64_t s
         " (make room there, or set spill-directory to a larger disk)");
   }
   return file;
+}
+
+bool is_in_memory(const std::string& directory) noexcept {
+  struct statfs system = {};
+  return ::statfs(directory.c_str(), &system) == 0 &&
+         (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
 }
 
 Result<UniqueFd> finish_spill_file(UniqueFd file, const BlobHandle& handle, Place home) {

@@ -268,7 +268,7 @@ bool is_stopped(pid_t pid) {
 
 std::vector<std::string> named_things(const std::string& except) {
   std::vector<std::string> names;
-  for (const char* folder : {"/dev/shm", "/tmp"}) {
+  for (const char* folder : {"/dev/shm", "/tmp", "/var/tmp"}) {
     std::error_code ignored;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
       names.push_back(entry.path().string());

@@ -109,6 +109,12 @@ TEST(Spill, NamesADirectoryThatCannotBeUsed) {
   }
 }
 
+TEST(Spill, TellsDirectoriesInMemory) {
+  EXPECT_TRUE(is_in_memory("/dev/shm"));
+  EXPECT_FALSE(is_in_memory("/proc"));
+  EXPECT_FALSE(is_in_memory("/nowhere/at/all"));
+}
+
 // Runs in a child: the mount is seen by nobody else and ends with it.
 int fill_a_small_disk(const char* directory) {
   LocalBlobStore store = make_store({.directory = directory}, 0);

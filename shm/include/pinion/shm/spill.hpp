@@ -21,4 +21,7 @@ struct SpillOptions {
   std::function<void(std::uint64_t size_bytes)> on_spill = {};
 };
 
+/// Whether files in this directory lie in memory (tmpfs, ramfs). No, when it cannot be asked.
+[[nodiscard]] bool is_in_memory(const std::string& directory) noexcept;
+
 }  // namespace pinion
