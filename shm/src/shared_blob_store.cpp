@@ -208,16 +208,18 @@ class Writing {
       return std::move(reserved).with_context(
           "the memory of this host for blobs is full (raise memory-bytes, or keep fewer results)");
     }
-    touch();
     if (reader_.valid()) {
       // A process that is forked while we have it has it as well: then nobody would know that the
       // blob is final. The mapping is not inherited.
       descriptor_ = UniqueFd();
+    } else {
+      touch();
     }
     return {};
   }
 
-  // One by one, and by whoever writes them first, the pages would take longer.
+  // Small pages take longer one by one, as somebody writes them. A huge one does not, and is then
+  // in the cache.
   void touch() {
     const std::size_t size_bytes = mapping_.bytes().size();
     const std::size_t piece_count = (size_bytes + kTouchBytes - 1) / kTouchBytes;

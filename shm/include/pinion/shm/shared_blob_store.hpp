@@ -102,8 +102,8 @@ struct SharedBlobStoreOptions {
   /// May be empty: memory then lies where the system puts it.
   BindMemory bind_memory = {};
 
-  /// Enters and clears the memory of large blobs, at their place, before they are written. May be
-  /// empty: the thread that makes a blob does it.
+  /// Enters and clears the memory of large blobs in small pages, at their place, before they are
+  /// written. May be empty: the thread that makes a blob does it.
   ForEachAt for_each_at = {};
 
   /// Where large blobs lie; shared by all processes of the host. Empty: each is a memfd, in the
