@@ -96,17 +96,28 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   return shape;
 }
 
-std::uint64_t StepShape::oracle(std::uint64_t partition) const {
-  const std::uint64_t batch_shard_count = std::max(1U, ordered_batch_shard_count);
-  std::uint64_t sum = 0;
-  std::uint64_t of_batch = 0;
-  for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
-    of_batch = join(of_batch, value_of(shard, partition));
-    if ((shard + 1) % batch_shard_count == 0 || shard + 1 == shard_bytes.size()) {
-      sum = join(sum, std::exchange(of_batch, 0));
+std::vector<std::uint64_t> StepShape::oracle() const {
+  std::vector<std::uint64_t> sums(partition_count);
+  if (ordered_batch_shard_count == 0) {
+    std::uint64_t values = 0;
+    for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+      values += value_of(shard);
+    }
+    for (std::uint64_t partition = 0; partition < partition_count; ++partition) {
+      sums[partition] = in_partition(values, partition);
+    }
+    return sums;
+  }
+  for (std::uint64_t partition = 0; partition < partition_count; ++partition) {
+    std::uint64_t of_batch = 0;
+    for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+      of_batch = join(of_batch, in_partition(value_of(shard), partition));
+      if ((shard + 1) % ordered_batch_shard_count == 0 || shard + 1 == shard_bytes.size()) {
+        sums[partition] = join(sums[partition], std::exchange(of_batch, 0));
+      }
     }
   }
-  return sum;
+  return sums;
 }
 
 }  // namespace pinion::sim

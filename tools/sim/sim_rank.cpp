@@ -281,7 +281,7 @@ void SimRank::seal(Stage stage, std::vector<Lease> batch) {
   protocol::Report report{
       .step = step_, .stage = stage, .report = ++report_count_, .output = output};
   if (stage == Stage::kMap) {
-    for (const std::uint64_t shard : shards_of(batch)) {
+    for (const std::uint64_t shard : world_.store().content_of(output).shards) {
       report.input_bytes += shape_->shard_bytes[shard];
     }
   }
@@ -306,8 +306,13 @@ void SimRank::hand_in(protocol::Report report) {
 
 BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
   if (stage == Stage::kMap) {
-    return world_.store().create(
-        {.kind = BlobKind::kPartial, .step = step_, .shards = shards_of(batch)});
+    BlobContent content{.kind = BlobKind::kPartial, .step = step_, .shards = shards_of(batch)};
+    if (!shape_->map_units().ordered()) {
+      for (const std::uint64_t shard : content.shards) {
+        content.sum += shape_->value_of(shard);
+      }
+    }
+    return world_.store().create(std::move(content));
   }
   const std::optional<std::uint64_t> sum = merge(batch.front().unit);
   return sum ? world_.store().create({.kind = BlobKind::kResult, .step = step_, .sum = *sum})
@@ -321,9 +326,12 @@ std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
     if (partial == nullptr) {
       return std::nullopt;
     }
-    std::uint64_t of_batch = 0;
-    for (const std::uint64_t shard : partial->shards) {
-      of_batch = shape_->join(of_batch, shape_->value_of(shard, partition));
+    std::uint64_t of_batch = StepShape::in_partition(partial->sum, partition);
+    if (shape_->map_units().ordered()) {
+      for (const std::uint64_t shard : partial->shards) {
+        of_batch =
+            shape_->join(of_batch, StepShape::in_partition(shape_->value_of(shard), partition));
+      }
     }
     sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
   }
@@ -340,9 +348,10 @@ bool SimRank::poisoned(const Lease& lease) const {
 
 std::vector<std::uint64_t> SimRank::shards_of(const std::vector<Lease>& batch) const {
   std::vector<std::uint64_t> shards;
-  shards.reserve(batch.size());
+  const protocol::MapUnits units = shape_->map_units();
+  shards.reserve(batch.size() * units.shards_per_unit());
   for (const Lease& lease : batch) {
-    const protocol::MapUnits::ShardSpan span = shape_->map_units().shards_of(lease.unit);
+    const protocol::MapUnits::ShardSpan span = units.shards_of(lease.unit);
     for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
       shards.push_back(shard);
     }

@@ -1,20 +1,16 @@
 #include <pinion/shard/protocol/rank_machine.hpp>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
+
+#include "protocol/held_leases.hpp"
 
 namespace pinion::protocol {
 namespace {
 
 constexpr Duration kHeartbeatMin = std::chrono::milliseconds(1);
-
-struct HeldLease {
-  Lease lease = {};
-  Instant usable_until = {};
-};
 
 /// A lease is used for 80 % of its time: less than that cannot have passed on the coordinator's
 /// clock.
@@ -48,13 +44,9 @@ struct RankMachine::State {
   [[nodiscard]] Duration heartbeat() const;
   void beat();
   void give_back_held(Stage stage, std::vector<Lease> leases);
-  [[nodiscard]] bool holds(Stage stage, const Lease& lease) const;
-  void forget(Stage stage, const std::vector<Lease>& leases);
   [[nodiscard]] bool begin(Instant at, RankEffects& to);
 
-  [[nodiscard]] std::map<std::uint64_t, HeldLease>& held(Stage stage) {
-    return stage == Stage::kMap ? shards : partitions;
-  }
+  [[nodiscard]] HeldLeases& held(Stage stage) { return stage == Stage::kMap ? shards : partitions; }
   [[nodiscard]] std::size_t held_count() const { return shards.size() + partitions.size(); }
 
   RankOptions options;
@@ -62,8 +54,8 @@ struct RankMachine::State {
   bool planning = false;
   bool started = false;
   bool finished = false;
-  std::map<std::uint64_t, HeldLease> shards;  // By unit.
-  std::map<std::uint64_t, HeldLease> partitions;
+  HeldLeases shards;
+  HeldLeases partitions;
   bool claim_open = false;
   bool draining = false;
   std::uint64_t unit_count_done = 0;
@@ -142,11 +134,7 @@ void RankMachine::batch_sealed(Report report, Instant now, RankEffects& effects)
   PINION_ASSERT(!report.batch.empty());
   state_->drop_overdue();
   report.step = state_->enter.step;
-  const bool all_ours =
-      std::all_of(report.batch.begin(), report.batch.end(),
-                  [&](const Lease& lease) { return state_->holds(report.stage, lease); });
-  if (all_ours) {
-    state_->forget(report.stage, report.batch);
+  if (state_->held(report.stage).remove_if_all_held(report.batch)) {
     state_->unit_count_done += report.batch.size();
     state_->input_bytes += report.input_bytes;
     effects.push_back(SendMessage{std::move(report)});
@@ -169,13 +157,13 @@ void RankMachine::batch_failed(BatchFailed failed, Instant now, RankEffects& eff
   }
   state_->drop_overdue();
   failed.step = state_->enter.step;
-  std::erase_if(failed.batch,
-                [&](const Lease& lease) { return !state_->holds(failed.stage, lease); });
+  HeldLeases& held = state_->held(failed.stage);
+  std::erase_if(failed.batch, [&held](const Lease& lease) { return !held.holds(lease); });
   const bool bad_is_ours =
       std::any_of(failed.batch.begin(), failed.batch.end(),
                   [&failed](const Lease& lease) { return lease.unit == failed.bad_unit; });
   if (bad_is_ours) {
-    state_->forget(failed.stage, failed.batch);
+    held.remove(failed.batch);
     effects.push_back(SendMessage{std::move(failed)});
   } else {
     state_->give_back_held(failed.stage, std::move(failed.batch));
@@ -221,9 +209,9 @@ Instant RankMachine::next_deadline() const noexcept {
     return deadline;
   }
   deadline = state_->next_heartbeat;
-  for (const auto* held : {&state_->shards, &state_->partitions}) {
-    for (const auto& [unit, lease] : *held) {
-      deadline = std::min(deadline, lease.usable_until);
+  for (const HeldLeases* held : {&state_->shards, &state_->partitions}) {
+    if (!held->empty()) {
+      deadline = std::min(deadline, held->soonest());
     }
   }
   return deadline;
@@ -252,9 +240,7 @@ void RankMachine::State::on(const Grant& grant) {
   if (grant.stage == Stage::kMerge && !shards.empty()) {
     // Every shard is accepted, so what we still hold went to others.
     DropLeases stale{.stage = Stage::kMap, .leases = {}};
-    for (const auto& [unit, lease] : shards) {
-      stale.leases.push_back(lease.lease);
-    }
+    shards.list(stale.leases);
     shards.clear();
     effects->push_back(std::move(stale));
   }
@@ -262,9 +248,7 @@ void RankMachine::State::on(const Grant& grant) {
   if (held_count() == 0) {
     next_heartbeat = now + heartbeat();
   }
-  for (const Lease& lease : grant.leases) {
-    held(grant.stage)[lease.unit] = {.lease = lease, .usable_until = now + usable(lease_duration)};
-  }
+  held(grant.stage).add(grant.leases, now + usable(lease_duration));
   if (!grant.leases.empty()) {
     claim_open = false;
   }
@@ -287,15 +271,13 @@ void RankMachine::State::on(const HeartbeatAck& ack) {
   for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
     DropLeases dropped{.stage = stage, .leases = {}};
     for (const Lease& lease : ack.lost) {
-      if (holds(stage, lease)) {
+      if (held(stage).holds(lease)) {
         dropped.leases.push_back(lease);
       }
     }
-    forget(stage, dropped.leases);
+    held(stage).remove(dropped.leases);
     // Leases that came after the heartbeat was sent reach further already.
-    for (auto& [unit, lease] : held(stage)) {
-      lease.usable_until = std::max(lease.usable_until, sent + usable(lease_duration));
-    }
+    held(stage).extend(sent + usable(lease_duration));
     if (!dropped.leases.empty()) {
       effects->push_back(std::move(dropped));
     }
@@ -337,11 +319,7 @@ void RankMachine::State::finish(StepFinished end) {
 void RankMachine::State::drop_overdue() {
   for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
     DropLeases dropped{.stage = stage, .leases = {}};
-    for (const auto& [unit, lease] : held(stage)) {
-      if (lease.usable_until <= now) {
-        dropped.leases.push_back(lease.lease);
-      }
-    }
+    held(stage).find_overdue(now, dropped.leases);
     if (dropped.leases.empty()) {
       continue;
     }
@@ -375,34 +353,19 @@ void RankMachine::State::beat() {
                       .unit_count_done = unit_count_done,
                       .input_bytes = input_bytes,
                       .observations = std::exchange(observations, {})};
-  for (const auto* leases : {&shards, &partitions}) {
-    for (const auto& [unit, lease] : *leases) {
-      heartbeat.held.push_back(lease.lease);
-    }
-  }
+  shards.list(heartbeat.held);
+  partitions.list(heartbeat.held);
   effects->push_back(SendMessage{std::move(heartbeat)});
 }
 
 void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> leases) {
-  std::erase_if(leases, [&](const Lease& lease) { return !holds(stage, lease); });
+  std::erase_if(leases, [&](const Lease& lease) { return !held(stage).holds(lease); });
   if (leases.empty()) {
     return;
   }
-  forget(stage, leases);
+  held(stage).remove(leases);
   effects->push_back(
       SendMessage{GiveBack{.step = enter.step, .stage = stage, .leases = std::move(leases)}});
-}
-
-bool RankMachine::State::holds(Stage stage, const Lease& lease) const {
-  const auto& leases = stage == Stage::kMap ? shards : partitions;
-  const auto found = leases.find(lease.unit);
-  return found != leases.end() && found->second.lease.fence == lease.fence;
-}
-
-void RankMachine::State::forget(Stage stage, const std::vector<Lease>& leases) {
-  for (const Lease& lease : leases) {
-    held(stage).erase(lease.unit);
-  }
 }
 
 }  // namespace pinion::protocol
