@@ -37,6 +37,9 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   options.latency_max = random.between(100, 3000) * Duration(1us);
   options.every_rank_plans = random.chance(0.6);
   options.steadfast_rank = random.below(options.rank_count);
+  // What came later is drawn from numbers of its own, so that seeds stay much the same.
+  Random added(mix(seed) ^ mix(1));
+  options.wanted_count = added.between(0, 5);
   const bool calm = random.chance(0.05);
   if (calm) {
     return options;
@@ -53,12 +56,12 @@ std::string SimOptions::to_string() const {
       std::to_string(step_count) + " --shards " + std::to_string(shard_count) + " --partitions " +
       std::to_string(partition_count) + " --workers " + std::to_string(worker_count) +
       " --leases " + std::to_string(lease_count_max) + " --batch " +
-      std::to_string(batch_shard_max) + " --lease-ms " + in_milliseconds(lease_duration) +
-      " --heartbeat-ms " + in_milliseconds(heartbeat) + " --patience-ms " +
-      in_milliseconds(plan_patience) + " --body-us " + in_microseconds(body_max) +
-      " --latency-us " + in_microseconds(latency_max) + " --chaos-ms " +
-      in_milliseconds(chaos_end) + " --steadfast " + std::to_string(steadfast_rank) +
-      " --wire-period " + std::to_string(wire_period);
+      std::to_string(batch_shard_max) + " --wanted " + std::to_string(wanted_count) +
+      " --lease-ms " + in_milliseconds(lease_duration) + " --heartbeat-ms " +
+      in_milliseconds(heartbeat) + " --patience-ms " + in_milliseconds(plan_patience) +
+      " --body-us " + in_microseconds(body_max) + " --latency-us " + in_microseconds(latency_max) +
+      " --chaos-ms " + in_milliseconds(chaos_end) + " --steadfast " +
+      std::to_string(steadfast_rank) + " --wire-period " + std::to_string(wire_period);
   if (ordered_batch_shard_count > 0) {
     text += " --ordered " + std::to_string(ordered_batch_shard_count);
   }

@@ -64,6 +64,8 @@ struct SimOptions {
   bool varied = false;
   std::uint64_t worker_count = 1;
   std::uint64_t lease_count_max = 16;
+  /// Leases that a rank wants to have that wait or run; 0: it claims by all that it holds.
+  std::uint64_t wanted_count = 0;
   std::uint64_t batch_shard_max = 8;
   Duration lease_duration = std::chrono::milliseconds(200);
   Duration heartbeat = std::chrono::milliseconds(60);

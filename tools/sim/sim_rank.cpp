@@ -68,7 +68,25 @@ void SimRank::carry_out_effects() {
   }
   effects_.clear();
   carrying_out_ = false;
+  say_need();
   schedule_tick();
+}
+
+void SimRank::say_need() {
+  const auto wanted = static_cast<std::uint32_t>(world_.options().wanted_count);
+  if (machine_ == nullptr || wanted == 0) {
+    return;
+  }
+  const auto running = std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) {
+    return worker.running.has_value();
+  });
+  const std::size_t unfinished =
+      waiting_.size() - waiting_begin_ + static_cast<std::size_t>(running);
+  machine_->need(static_cast<std::uint32_t>(unfinished),
+                 {.least_count = wanted / 2, .wanted_count = wanted}, now(), effects_);
+  if (!effects_.empty()) {
+    carry_out_effects();
+  }
 }
 
 void SimRank::carry_out(protocol::SendMessage& send) {
@@ -246,6 +264,7 @@ void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
     }
   }
   put_to_work();
+  say_need();
 }
 
 void SimRank::fail_batch(Worker& worker, const Lease& bad, ErrorCode code) {

@@ -40,6 +40,7 @@ struct RankMachine::State {
   void finish(StepFinished finished);
   void drop_overdue();
   void claim();
+  [[nodiscard]] std::uint32_t missing_count() const;
   /// Three in the time of a lease, where that is short.
   [[nodiscard]] Duration heartbeat() const;
   void beat();
@@ -56,6 +57,8 @@ struct RankMachine::State {
   bool finished = false;
   HeldLeases shards;
   HeldLeases partitions;
+  std::uint32_t unfinished_count = 0;
+  std::optional<Need> needed = {};  // Else claims go by what is held.
   bool claim_open = false;
   bool draining = false;
   std::uint64_t unit_count_done = 0;
@@ -192,6 +195,18 @@ void RankMachine::tick(Instant now, RankEffects& effects) {
   state_->claim();
 }
 
+void RankMachine::need(std::uint32_t unfinished_count, const Need& need, Instant now,
+                       RankEffects& effects) {
+  PINION_ASSERT(need.wanted_count > need.least_count);
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  state_->unfinished_count = unfinished_count;
+  state_->needed = need;
+  state_->drop_overdue();
+  state_->claim();
+}
+
 void RankMachine::drain(std::string reason, Instant now, RankEffects& effects) {
   if (!state_->begin(now, effects) || std::exchange(state_->draining, true)) {
     return;
@@ -249,11 +264,14 @@ void RankMachine::State::on(const Grant& grant) {
     next_heartbeat = now + heartbeat();
   }
   held(grant.stage).add(grant.leases, now + usable(lease_duration));
+  unfinished_count += static_cast<std::uint32_t>(grant.leases.size());
   if (!grant.leases.empty()) {
     claim_open = false;
   }
-  // Without an open claim nothing more comes until some of these have ended.
-  const bool more_may_come = claim_open || held_count() * 2 < options.lease_count_max;
+  // Without an open claim, or one when workers are done with some of these, nothing more comes
+  // until they are reported.
+  const bool more_may_come = claim_open || (needed ? held_count() < options.lease_count_max
+                                                   : held_count() * 2 < options.lease_count_max);
   effects->push_back(RunLeases{.stage = grant.stage,
                                .leases = grant.leases,
                                .unit_count_left = more_may_come ? grant.unit_count_left : 0});
@@ -329,13 +347,25 @@ void RankMachine::State::drop_overdue() {
 }
 
 void RankMachine::State::claim() {
-  const std::size_t count = held_count();
-  if (!started || draining || claim_open || (count > 0 && count * 2 >= options.lease_count_max)) {
-    return;
+  const std::uint32_t missing = started && !draining && !claim_open ? missing_count() : 0;
+  if (missing > 0) {
+    claim_open = true;
+    effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
   }
-  claim_open = true;
-  const auto missing = static_cast<std::uint32_t>(options.lease_count_max - count);
-  effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
+}
+
+/// How many leases to claim at this moment.
+std::uint32_t RankMachine::State::missing_count() const {
+  const auto held_now = static_cast<std::uint32_t>(held_count());
+  if (held_now >= options.lease_count_max) {
+    return 0;
+  }
+  const std::uint32_t room = options.lease_count_max - held_now;
+  if (!needed) {
+    return held_now == 0 || held_now * 2 < options.lease_count_max ? room : 0;
+  }
+  const std::uint32_t unfinished = std::min(unfinished_count, held_now);
+  return unfinished <= needed->least_count ? std::min(room, needed->wanted_count - unfinished) : 0;
 }
 
 Duration RankMachine::State::heartbeat() const {
