@@ -123,7 +123,7 @@ Place random_place() {
 std::vector<UnitTraits> random_units() {
   std::vector<UnitTraits> units(*rc::gen::inRange<std::size_t>(0, 150));
   for (UnitTraits& unit : units) {
-    unit.weight = *rc::gen::inRange<std::uint64_t>(0, 5);
+    unit.weight = *rc::gen::inRange<std::uint64_t>(0, 5) << *rc::gen::element(0, 7, 8, 30, 61);
     unit.place = random_place();
     unit.priority = static_cast<Priority>(*rc::gen::inRange(0, 3));
     unit.needs_device = unit.place.kind == PlaceKind::kDevice && *rc::gen::arbitrary<bool>();
@@ -144,12 +144,18 @@ RC_GTEST_PROP(LeaseQueueModel, GrantsWhatASearchOfTheWholeListFinds, ()) {
     queue.set_places(rank, places[rank]);
   }
   std::vector<std::uint32_t> taken;  // Positions.
+  LeaseQueue::TakenFrom from;
+  std::uint32_t rank_of_grant = kRankCount;  // None is under way.
   const auto action_count = *rc::gen::inRange<std::size_t>(0, 400);
   for (std::size_t i = 0; i < action_count; ++i) {
     const auto action = *rc::gen::inRange(0, 10);
     if (action < 7) {
-      const auto rank = *rc::gen::inRange<std::uint32_t>(0, kRankCount);
-      const std::uint32_t position = queue.take(rank);
+      if (rank_of_grant == kRankCount || *rc::gen::arbitrary<bool>()) {
+        rank_of_grant = *rc::gen::inRange<std::uint32_t>(0, kRankCount);
+        from = {};
+      }
+      const std::uint32_t rank = rank_of_grant;
+      const std::uint32_t position = queue.take(rank, from);
       if (position == queue.size()) {
         for (const std::uint32_t unit : naive.waiting()) {
           RC_ASSERT(!naive.may_run(unit, places[rank]));
@@ -164,6 +170,7 @@ RC_GTEST_PROP(LeaseQueueModel, GrantsWhatASearchOfTheWholeListFinds, ()) {
     } else if (action < 9 && !taken.empty()) {
       const auto at = *rc::gen::inRange<std::size_t>(0, taken.size());
       queue.put(taken[at]);
+      rank_of_grant = kRankCount;
       naive.put(queue.unit_at(taken[at]));
       taken.erase(taken.begin() + static_cast<std::ptrdiff_t>(at));
     } else if (!naive.waiting().empty()) {

@@ -120,6 +120,31 @@ TEST_F(RankMachineTest, SaysThatMoreMayComeWhileAClaimIsOpen) {
   EXPECT_EQ(found<RunLeases>().front().unit_count_left, 0U);
 }
 
+TEST_F(RankMachineTest, ClaimsByWhatIsUnfinishedOnceItIsToldTheNeed) {
+  const RankMachine::Need need{.least_count = 1, .wanted_count = 2};
+  begin();
+  grant({lease(0, 1), lease(1, 2)});
+  effects_.clear();
+  machine_.need(2, need, now_, effects_);
+  EXPECT_THAT(sent<Claim>(), IsEmpty());
+  machine_.need(1, need, now_, effects_);
+  EXPECT_THAT(sent<Claim>(), ElementsAre(Claim{.step = 1, .unit_count = 1}));
+  effects_.clear();
+  machine_.need(0, need, now_, effects_);
+  EXPECT_THAT(effects_, IsEmpty()) << "the claim is still open";
+  grant({lease(2, 3)});
+  // Workers will be done with these before any is reported, and there is room for one more.
+  EXPECT_EQ(found<RunLeases>().front().unit_count_left, 9U);
+  EXPECT_THAT(sent<Claim>(), ElementsAre(Claim{.step = 1, .unit_count = 1}));
+  grant({lease(3, 4)});
+  EXPECT_EQ(found<RunLeases>().front().unit_count_left, 0U) << "it may hold no more than four";
+  effects_.clear();
+  machine_.need(0, need, now_, effects_);
+  EXPECT_THAT(sent<Claim>(), IsEmpty());
+  seal({lease(0, 1)});
+  EXPECT_THAT(sent<Claim>(), ElementsAre(Claim{.step = 1, .unit_count = 1}));
+}
+
 TEST_F(RankMachineTest, SendsHeartbeatsWhileItHoldsLeases) {
   begin();
   EXPECT_EQ(machine_.next_deadline(), Instant::max());

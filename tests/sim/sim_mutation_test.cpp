@@ -83,7 +83,7 @@ const Mutation kMutations[] = {
      AnyOf(HasSubstr("is granted while another's lease of it is live"), HasSubstr("is refused"))},
     {"release-before-accept", HasSubstr("does not exist any more")},
     {"accept-stale-epoch", HasSubstr("another epoch"),
-     Faults::parse("head_crash=4,stall=0.2").value()},
+     Faults::parse("head_crash=4,stall=0.4").value()},
     {"reply-before-sync", HasSubstr("is forgotten"), Faults::parse("head_crash=4").value()},
     {"cut-log-early", HasSubstr("is forgotten"),
      Faults::parse("head_crash=4,torn_write=0.5").value()},

@@ -173,6 +173,8 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
       "Shards of a batch of an ordered step; 0: not ordered");
   add("--workers", options.worker_count, 1, 65'535, "Workers of a rank");
   add("--leases", options.lease_count_max, 1, 1'000'000, "Leases that a rank holds at most");
+  add("--wanted", options.wanted_count, 0, 1'000'000,
+      "Leases that a rank wants that wait or run; 0: it claims by all it holds");
   add("--batch", options.batch_shard_max, 1, 65'536, "Shards of a batch at most");
   add("--steadfast", options.steadfast_rank, 0, 99'999, "A rank that always returns");
   add("--wire-period", options.wire_period, 1, 1'000'000'000,

@@ -269,7 +269,7 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
   world_.expect(from.incarnation == live_[from.rank], "a report of a fenced life is accepted");
   for (const Lease& lease : report.batch) {
     Unit* const unit = find(report.step, report.stage, lease.unit);
-    if (unit == nullptr || find(from, report.step, report.stage, lease) == nullptr) {
+    if (unit == nullptr || grant_in(*unit, from, lease) == nullptr) {
       world_.fail("a report is accepted whose lease of " + unit_text(lease.unit) +
                   " is not the newest");
       return;
@@ -288,17 +288,20 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
   }
 }
 
+/// Outputs of units that were granted once are compared with nothing.
 void Observer::note_output(const protocol::Report& report) {
-  Output output{.digest = report.digest};
-  bool again = false;
-  for (const Lease& lease : report.batch) {
+  const bool again = std::any_of(report.batch.begin(), report.batch.end(), [&](const Lease& lease) {
     const Unit* const unit = find(report.step, report.stage, lease.unit);
-    again = again || (unit != nullptr && unit->granted_again);
+    return unit != nullptr && unit->granted_again;
+  });
+  if (!again) {
+    return;
+  }
+  Output output{.digest = report.digest};
+  for (const Lease& lease : report.batch) {
     output.units.push_back(lease.unit);
   }
-  if (again) {
-    step(report.step).outputs[{report.stage, output.units.front()}] = std::move(output);
-  }
+  step(report.step).outputs[{report.stage, output.units.front()}] = std::move(output);
 }
 
 /// Whoever makes another output of the same units is made known.
@@ -421,9 +424,9 @@ Observer::Step& Observer::step(std::uint64_t number) {
 }
 
 Observer::Unit* Observer::find(std::uint64_t number, Stage stage, std::uint64_t unit) {
-  const StepShape& shape = world_.shape(number);
   std::vector<Unit>& units = step(number).units[static_cast<std::size_t>(stage)];
   if (units.empty() && !step(number).done) {
+    const StepShape& shape = world_.shape(number);
     units.resize(stage == Stage::kMap ? shape.map_units().unit_count() : shape.partition_count);
   }
   return unit < units.size() ? &units[unit] : nullptr;
@@ -432,25 +435,27 @@ Observer::Unit* Observer::find(std::uint64_t number, Stage stage, std::uint64_t 
 Observer::Grant* Observer::find(const protocol::Envelope& from, std::uint64_t number, Stage stage,
                                 const Lease& lease) {
   Unit* const unit = find(number, stage, lease.unit);
-  if (unit == nullptr || from.incarnation != live_[from.rank] ||
-      lease.fence.epoch != newest_fence_.epoch) {
+  return unit == nullptr ? nullptr : grant_in(*unit, from, lease);
+}
+
+Observer::Grant* Observer::grant_in(Unit& unit, const protocol::Envelope& from,
+                                    const Lease& lease) const {
+  if (from.incarnation != live_[from.rank] || lease.fence.epoch != newest_fence_.epoch) {
     return nullptr;
   }
-  const auto found =
-      std::find_if(unit->grants.begin(), unit->grants.end(), [&](const Grant& grant) {
-        return grant.counter != 0 && grant.counter == lease.fence.counter &&
-               grant.rank == from.rank && grant.incarnation == from.incarnation;
-      });
-  return found == unit->grants.end() ? nullptr : &*found;
+  for (Grant& grant : unit.grants) {
+    if (grant.counter != 0 && grant.counter == lease.fence.counter && grant.rank == from.rank &&
+        grant.incarnation == from.incarnation) {
+      return &grant;
+    }
+  }
+  return nullptr;
 }
 
 std::uint64_t Observer::oracle(std::uint64_t number, std::uint32_t partition) {
-  const StepShape& shape = world_.shape(number);
   std::vector<std::uint64_t>& sums = step(number).oracle;
   if (sums.empty()) {
-    for (std::uint32_t i = 0; i < shape.partition_count; ++i) {
-      sums.push_back(shape.oracle(i));
-    }
+    sums = world_.shape(number).oracle();
   }
   return sums[partition];
 }

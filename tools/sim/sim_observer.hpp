@@ -92,6 +92,8 @@ class Observer {
   /// The grant that the lease names, if this life of the rank has it still.
   [[nodiscard]] Grant* find(const protocol::Envelope& from, std::uint64_t number,
                             protocol::Stage stage, const protocol::Lease& lease);
+  [[nodiscard]] Grant* grant_in(Unit& unit, const protocol::Envelope& from,
+                                const protocol::Lease& lease) const;
   [[nodiscard]] std::uint64_t oracle(std::uint64_t number, std::uint32_t partition);
 
   World& world_;

@@ -37,6 +37,9 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   options.latency_max = random.between(100, 3000) * Duration(1us);
   options.every_rank_plans = random.chance(0.6);
   options.steadfast_rank = random.below(options.rank_count);
+  // What came later is drawn from numbers of its own, so that seeds stay much the same.
+  Random added(mix(seed) ^ mix(1));
+  options.wanted_count = added.between(0, 5);
   const bool calm = random.chance(0.05);
   if (calm) {
     return options;
@@ -53,12 +56,12 @@ std::string SimOptions::to_string() const {
       std::to_string(step_count) + " --shards " + std::to_string(shard_count) + " --partitions " +
       std::to_string(partition_count) + " --workers " + std::to_string(worker_count) +
       " --leases " + std::to_string(lease_count_max) + " --batch " +
-      std::to_string(batch_shard_max) + " --lease-ms " + in_milliseconds(lease_duration) +
-      " --heartbeat-ms " + in_milliseconds(heartbeat) + " --patience-ms " +
-      in_milliseconds(plan_patience) + " --body-us " + in_microseconds(body_max) +
-      " --latency-us " + in_microseconds(latency_max) + " --chaos-ms " +
-      in_milliseconds(chaos_end) + " --steadfast " + std::to_string(steadfast_rank) +
-      " --wire-period " + std::to_string(wire_period);
+      std::to_string(batch_shard_max) + " --wanted " + std::to_string(wanted_count) +
+      " --lease-ms " + in_milliseconds(lease_duration) + " --heartbeat-ms " +
+      in_milliseconds(heartbeat) + " --patience-ms " + in_milliseconds(plan_patience) +
+      " --body-us " + in_microseconds(body_max) + " --latency-us " + in_microseconds(latency_max) +
+      " --chaos-ms " + in_milliseconds(chaos_end) + " --steadfast " +
+      std::to_string(steadfast_rank) + " --wire-period " + std::to_string(wire_period);
   if (ordered_batch_shard_count > 0) {
     text += " --ordered " + std::to_string(ordered_batch_shard_count);
   }
@@ -96,17 +99,28 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   return shape;
 }
 
-std::uint64_t StepShape::oracle(std::uint64_t partition) const {
-  const std::uint64_t batch_shard_count = std::max(1U, ordered_batch_shard_count);
-  std::uint64_t sum = 0;
-  std::uint64_t of_batch = 0;
-  for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
-    of_batch = join(of_batch, value_of(shard, partition));
-    if ((shard + 1) % batch_shard_count == 0 || shard + 1 == shard_bytes.size()) {
-      sum = join(sum, std::exchange(of_batch, 0));
+std::vector<std::uint64_t> StepShape::oracle() const {
+  std::vector<std::uint64_t> sums(partition_count);
+  if (ordered_batch_shard_count == 0) {
+    std::uint64_t values = 0;
+    for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+      values += value_of(shard);
+    }
+    for (std::uint64_t partition = 0; partition < partition_count; ++partition) {
+      sums[partition] = in_partition(values, partition);
+    }
+    return sums;
+  }
+  for (std::uint64_t partition = 0; partition < partition_count; ++partition) {
+    std::uint64_t of_batch = 0;
+    for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+      of_batch = join(of_batch, in_partition(value_of(shard), partition));
+      if ((shard + 1) % ordered_batch_shard_count == 0 || shard + 1 == shard_bytes.size()) {
+        sums[partition] = join(sums[partition], std::exchange(of_batch, 0));
+      }
     }
   }
-  return sum;
+  return sums;
 }
 
 }  // namespace pinion::sim

@@ -26,14 +26,18 @@ struct StepShape {
     return {.shard_count = shard_bytes.size(),
             .ordered_batch_shard_count = ordered_batch_shard_count};
   }
-  [[nodiscard]] std::uint64_t value_of(std::uint64_t shard, std::uint64_t partition) const {
-    return mix(base + shard * 0x9e3779b97f4a7c15U + partition);
+  /// What a shard gives, and what becomes of it in a partition.
+  [[nodiscard]] std::uint64_t value_of(std::uint64_t shard) const {
+    return mix(base + shard * 0x9e3779b97f4a7c15U);
+  }
+  [[nodiscard]] static std::uint64_t in_partition(std::uint64_t value, std::uint64_t partition) {
+    return value * (2 * partition + 1);
   }
   [[nodiscard]] std::uint64_t join(std::uint64_t sum, std::uint64_t value) const {
     return (ordered_batch_shard_count > 0 ? mix(sum) : sum) + value;
   }
-  /// What `partition` must be, computed without any of the code under test.
-  [[nodiscard]] std::uint64_t oracle(std::uint64_t partition) const;
+  /// What the partitions must be, computed without any of the code under test.
+  [[nodiscard]] std::vector<std::uint64_t> oracle() const;
 };
 
 /// Rules that whoever drives the state machines has to keep, to break one each.
@@ -60,6 +64,8 @@ struct SimOptions {
   bool varied = false;
   std::uint64_t worker_count = 1;
   std::uint64_t lease_count_max = 16;
+  /// Leases that a rank wants to have that wait or run; 0: it claims by all that it holds.
+  std::uint64_t wanted_count = 0;
   std::uint64_t batch_shard_max = 8;
   Duration lease_duration = std::chrono::milliseconds(200);
   Duration heartbeat = std::chrono::milliseconds(60);

@@ -68,7 +68,25 @@ void SimRank::carry_out_effects() {
   }
   effects_.clear();
   carrying_out_ = false;
+  say_need();
   schedule_tick();
+}
+
+void SimRank::say_need() {
+  const auto wanted = static_cast<std::uint32_t>(world_.options().wanted_count);
+  if (machine_ == nullptr || wanted == 0) {
+    return;
+  }
+  const auto running = std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) {
+    return worker.running.has_value();
+  });
+  const std::size_t unfinished =
+      waiting_.size() - waiting_begin_ + static_cast<std::size_t>(running);
+  machine_->need(static_cast<std::uint32_t>(unfinished),
+                 {.least_count = wanted / 2, .wanted_count = wanted}, now(), effects_);
+  if (!effects_.empty()) {
+    carry_out_effects();
+  }
 }
 
 void SimRank::carry_out(protocol::SendMessage& send) {
@@ -246,6 +264,7 @@ void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
     }
   }
   put_to_work();
+  say_need();
 }
 
 void SimRank::fail_batch(Worker& worker, const Lease& bad, ErrorCode code) {
@@ -281,7 +300,7 @@ void SimRank::seal(Stage stage, std::vector<Lease> batch) {
   protocol::Report report{
       .step = step_, .stage = stage, .report = ++report_count_, .output = output};
   if (stage == Stage::kMap) {
-    for (const std::uint64_t shard : shards_of(batch)) {
+    for (const std::uint64_t shard : world_.store().content_of(output).shards) {
       report.input_bytes += shape_->shard_bytes[shard];
     }
   }
@@ -306,8 +325,13 @@ void SimRank::hand_in(protocol::Report report) {
 
 BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
   if (stage == Stage::kMap) {
-    return world_.store().create(
-        {.kind = BlobKind::kPartial, .step = step_, .shards = shards_of(batch)});
+    BlobContent content{.kind = BlobKind::kPartial, .step = step_, .shards = shards_of(batch)};
+    if (!shape_->map_units().ordered()) {
+      for (const std::uint64_t shard : content.shards) {
+        content.sum += shape_->value_of(shard);
+      }
+    }
+    return world_.store().create(std::move(content));
   }
   const std::optional<std::uint64_t> sum = merge(batch.front().unit);
   return sum ? world_.store().create({.kind = BlobKind::kResult, .step = step_, .sum = *sum})
@@ -321,9 +345,12 @@ std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
     if (partial == nullptr) {
       return std::nullopt;
     }
-    std::uint64_t of_batch = 0;
-    for (const std::uint64_t shard : partial->shards) {
-      of_batch = shape_->join(of_batch, shape_->value_of(shard, partition));
+    std::uint64_t of_batch = StepShape::in_partition(partial->sum, partition);
+    if (shape_->map_units().ordered()) {
+      for (const std::uint64_t shard : partial->shards) {
+        of_batch =
+            shape_->join(of_batch, StepShape::in_partition(shape_->value_of(shard), partition));
+      }
     }
     sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
   }
@@ -340,9 +367,10 @@ bool SimRank::poisoned(const Lease& lease) const {
 
 std::vector<std::uint64_t> SimRank::shards_of(const std::vector<Lease>& batch) const {
   std::vector<std::uint64_t> shards;
-  shards.reserve(batch.size());
+  const protocol::MapUnits units = shape_->map_units();
+  shards.reserve(batch.size() * units.shards_per_unit());
   for (const Lease& lease : batch) {
-    const protocol::MapUnits::ShardSpan span = shape_->map_units().shards_of(lease.unit);
+    const protocol::MapUnits::ShardSpan span = units.shards_of(lease.unit);
     for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
       shards.push_back(shard);
     }

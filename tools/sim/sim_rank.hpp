@@ -41,6 +41,7 @@ class SimRank {
   };
 
   void carry_out_effects();
+  void say_need();
   void carry_out(protocol::SendMessage& send);
   void carry_out(const protocol::StartPlanning&);
   void carry_out(const protocol::UsePlan& use);

@@ -18,7 +18,7 @@ struct BlobContent {
   BlobKind kind = BlobKind::kPlan;
   std::uint64_t step = 0;
   std::vector<std::uint64_t> shards = {};  ///< Of a partial: what it is made of.
-  std::uint64_t sum = 0;                   ///< Of a result.
+  std::uint64_t sum = 0;  ///< Of a result; of a partial that is not ordered, what its shards give.
   bool damaged = false;
 };
 
@@ -81,6 +81,10 @@ class Store {
     return exists(blob) && !entry(blob).dropped && !entry(blob).content.damaged;
   }
 
+  /// Precondition: create() has made it.
+  [[nodiscard]] const BlobContent& content_of(const BlobHandle& blob) const {
+    return entry(blob).content;
+  }
   /// The content of a blob that the job holds, else nothing.
   [[nodiscard]] const BlobContent* find_kept(const BlobHandle& blob) const {
     return exists(blob) && entry(blob).state == State::kKept ? &entry(blob).content : nullptr;

@@ -20,6 +20,10 @@ void StepBoard::add_units(protocol::Stage stage, std::span<const protocol::Lease
       units_.push_back({stage, lease});
     }
     unit_count_left_ = unit_count_left;
+    if (stage_ != stage) {
+      stage_ = stage;
+      unit_duration_ = {};
+    }
   }
   changed_.notify_all();
 }
@@ -47,6 +51,17 @@ std::vector<Finished> StepBoard::take_finished() {
   return std::exchange(finished_, {});
 }
 
+Duration StepBoard::unit_duration() {
+  MutexLock lock(mutex_);
+  return unit_duration_;
+}
+
+std::size_t StepBoard::unfinished_count(std::size_t least) {
+  MutexLock lock(mutex_);
+  least_count_ = least;
+  return units_.size() + running_count_;
+}
+
 void StepBoard::loop_submitted() {
   MutexLock lock(mutex_);
   ++loop_count_;
@@ -61,9 +76,19 @@ void StepBoard::end() {
   }
 }
 
-Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadline) {
+Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadline,
+                     Duration last_unit) {
   const Instant seal_at = std::min(batch_deadline, clock_.now() + kBatchPatience);
   MutexLock lock(mutex_);
+  if (last_unit > Duration::zero()) {
+    --running_count_;
+    if (units_.size() + running_count_ == least_count_) {
+      control_.wake();
+    }
+    // Of the last eight or so.
+    unit_duration_ +=
+        unit_duration_ == Duration::zero() ? last_unit : (last_unit - unit_duration_) / 8;
+  }
   while (true) {
     if (ended_) {
       return {};
@@ -77,6 +102,7 @@ Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadl
     if (!units_.empty()) {
       const Unit unit = units_.front();
       units_.pop_front();
+      ++running_count_;
       return {NextStep::kRunUnit, unit.stage, unit.lease, partials_};
     }
     if (batch.empty()) {

@@ -65,6 +65,12 @@ class StepBoard {
   void drop(protocol::Stage stage, std::span<const protocol::Lease> leases);
   [[nodiscard]] std::vector<Finished> take_finished();
 
+  /// What units take a worker at present, from its begin to its end; zero before the first of a
+  /// stage has ended.
+  [[nodiscard]] Duration unit_duration();
+  /// Units that wait or run. The control link is woken when only `least` are left.
+  [[nodiscard]] std::size_t unfinished_count(std::size_t least);
+
   /// Announces one more worker loop. Precondition: not after end().
   void loop_submitted();
 
@@ -74,8 +80,10 @@ class StepBoard {
   // For the workers.
 
   /// Waits for a unit; with an open batch only for a while. `batch` lists the leases of the open
-  /// batch, which is of the map stage.
-  [[nodiscard]] Next next(std::span<const protocol::Lease> batch, Instant batch_deadline);
+  /// batch, which is of the map stage. `last_unit` is what the unit that the worker has run since
+  /// the last call took, at least a nanosecond; zero for none.
+  [[nodiscard]] Next next(std::span<const protocol::Lease> batch, Instant batch_deadline,
+                          Duration last_unit = {});
 
   /// Whether a lease of the map stage that a worker has in hand is worth going on with.
   [[nodiscard]] bool is_wanted(const protocol::Lease& lease);
@@ -92,6 +100,8 @@ class StepBoard {
   [[nodiscard]] std::shared_mutex& merging() noexcept { return merging_; }
 
  private:
+  static constexpr std::size_t kNobodyAsked = static_cast<std::size_t>(-1);
+
   using DroppedKey = std::pair<protocol::Stage, protocol::Fence>;
   struct Unit {
     protocol::Stage stage;
@@ -112,6 +122,10 @@ class StepBoard {
   std::vector<Finished> finished_ PINION_GUARDED_BY(mutex_);
   std::shared_ptr<const Partials> partials_ PINION_GUARDED_BY(mutex_);
   std::uint64_t unit_count_left_ PINION_GUARDED_BY(mutex_) = 0;
+  std::size_t running_count_ PINION_GUARDED_BY(mutex_) = 0;
+  std::size_t least_count_ PINION_GUARDED_BY(mutex_) = kNobodyAsked;
+  protocol::Stage stage_ PINION_GUARDED_BY(mutex_) = protocol::Stage::kMap;
+  Duration unit_duration_ PINION_GUARDED_BY(mutex_) = {};
   std::size_t loop_count_ PINION_GUARDED_BY(mutex_) = 0;
   bool ended_ PINION_GUARDED_BY(mutex_) = false;
 };

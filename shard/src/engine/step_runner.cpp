@@ -20,11 +20,28 @@ std::uint32_t batch_shard_count(const JobInfo& info) {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>(info.batch_shard_count, 1, 1u << 16));
 }
 
-// For each worker a batch that it fills and one that waits, so that it need not wait for a grant.
-std::uint32_t lease_count_max(IJobContext& job, const StepSpec& spec) {
+// For each worker a batch that it fills, and one that waits, so that it need not wait for a grant;
+// where grants are shared out, three, if units are so short that they are gone at once.
+constexpr std::uint32_t kLoneBatchesAhead = 1;
+constexpr std::uint32_t kBatchesAheadMax = 3;
+
+// For how long a worker has units ahead, while others may have nothing to do: long beside the time
+// that a claim takes to be answered. Of units that take more than twice as long none waits.
+constexpr Duration kAhead = std::chrono::milliseconds(20);
+
+// Units that wait for each worker before it is known how long they take.
+constexpr std::uint32_t kFirstAhead = 1;
+
+// The leases of all batches that the workers fill.
+std::uint32_t open_lease_count(IJobContext& job, const StepSpec& spec) {
   const std::uint32_t batch_lease_count =
       spec.partitioning.is_ordered ? 1 : batch_shard_count(job.info());
-  return 2 * batch_lease_count * static_cast<std::uint32_t>(job.executor().worker_count());
+  return batch_lease_count * static_cast<std::uint32_t>(job.executor().worker_count());
+}
+
+std::uint32_t lease_count_max(IJobContext& job, const StepSpec& spec) {
+  const std::uint32_t ahead = job.info().rank_count > 1 ? kBatchesAheadMax : kLoneBatchesAhead;
+  return (1 + ahead) * open_lease_count(job, spec);
 }
 
 Result<StepPlan> open_plan(IBlobStore& store, const BlobHandle& handle) {
@@ -90,6 +107,7 @@ StepRunner::~StepRunner() {
 
 Result<StepOutcome> StepRunner::run() {
   machine_.start(clock_.now(), effects_);
+  say_need();  // Before the first claim.
   carry_out_effects();
   while (!finished_ && broken_.ok()) {
     broken_ = await_event();
@@ -114,7 +132,26 @@ Status StepRunner::await_event() {
   if (const Instant now = clock_.now(); now >= machine_.next_deadline()) {
     machine_.tick(now, effects_);
   }
+  say_need();
   return {};
+}
+
+// A rank that has the job to itself takes what it can.
+void StepRunner::say_need() {
+  if (job_.info().rank_count == 1) {
+    return;
+  }
+  const auto workers = static_cast<std::uint32_t>(job_.executor().worker_count());
+  const std::uint32_t most = kBatchesAheadMax * open_lease_count(job_, spec_);
+  std::uint32_t ahead = std::min(most, kFirstAhead * workers);
+  if (const Duration unit = board_.unit_duration(); unit > Duration::zero()) {
+    ahead = static_cast<std::uint32_t>(
+        std::min<std::int64_t>(most, (workers * kAhead + unit / 2) / unit));
+  }
+  const std::uint32_t least = ahead == 0 ? workers - 1 : workers + ahead / 2;
+  const auto unfinished = static_cast<std::uint32_t>(board_.unfinished_count(least));
+  machine_.need(unfinished, {.least_count = least, .wanted_count = workers + ahead}, clock_.now(),
+                effects_);
 }
 
 Status StepRunner::take_message(std::span<const std::byte> bytes) {

@@ -36,6 +36,7 @@ class StepRunner {
   [[nodiscard]] Status await_event();
   [[nodiscard]] Status take_message(std::span<const std::byte> bytes);
   void take_finished();
+  void say_need();
   void carry_out_effects();
 
   void carry_out(const protocol::SendMessage& effect);

@@ -1,5 +1,6 @@
 #include "engine/worker_loop.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <mutex>
 #include <new>
@@ -89,7 +90,8 @@ WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
 
 void WorkerLoop::run() {
   while (true) {
-    const Next next = board_.next(batch_.leases, batch_.deadline);
+    const Next next = board_.next(batch_.leases, batch_.deadline, std::exchange(last_unit_, {}));
+    const Instant begin = clock_.now();
     switch (next.step) {
       case NextStep::kRunUnit:
         if (next.stage == Stage::kMap) {
@@ -97,6 +99,7 @@ void WorkerLoop::run() {
         } else {
           merge(next.lease, *next.partials);
         }
+        last_unit_ = std::max(clock_.now() - begin, Duration(1));
         break;
       case NextStep::kSealBatch:
         seal_batch();

@@ -84,6 +84,7 @@ class WorkerLoop {
   SystemClock clock_;
   ShardReader reader_;
   Batch batch_;
+  Duration last_unit_ = {};  // What the last one took, until the board knows.
 };
 
 }  // namespace pinion::engine

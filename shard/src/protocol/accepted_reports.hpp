@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -12,7 +13,7 @@
 namespace pinion::protocol {
 
 /// Which reports of the present processes of ranks were accepted, to answer them alike when they
-/// come again. A rank numbers its reports upwards, so most come in order.
+/// come again. A rank numbers its reports upwards, so they are few runs of numbers.
 ///
 /// Thread safety: none.
 class AcceptedReports {
@@ -25,15 +26,16 @@ class AcceptedReports {
     if (rank >= ranks_.size() || ranks_[rank].incarnation != incarnation) {
       return false;
     }
-    const std::vector<std::uint64_t>& reports = ranks_[rank].reports[index_of(stage)];
-    return !reports.empty() && report <= reports.back() &&
-           std::binary_search(reports.begin(), reports.end(), report);
+    const std::vector<Run>& runs = ranks_[rank].runs[index_of(stage)];
+    const auto behind = first_after(runs, report);
+    return behind != runs.begin() && report <= std::prev(behind)->last;
   }
 
+  /// How many runs there are.
   [[nodiscard]] std::uint64_t size() const noexcept {
     std::uint64_t size = 0;
     for (const OfRank& rank : ranks_) {
-      size += rank.reports[0].size() + rank.reports[1].size();
+      size += rank.runs[0].size() + rank.runs[1].size();
     }
     return size;
   }
@@ -47,23 +49,34 @@ class AcceptedReports {
     if (ranks_[rank].incarnation != incarnation) {
       ranks_[rank] = {.incarnation = incarnation};
     }
-    std::vector<std::uint64_t>& reports = ranks_[rank].reports[index_of(stage)];
-    if (reports.empty() || report > reports.back()) {
-      reports.push_back(report);
+    std::vector<Run>& runs = ranks_[rank].runs[index_of(stage)];
+    if (!runs.empty() && report == runs.back().last + 1) {
+      runs.back().last = report;
       return;
     }
-    const auto at = std::lower_bound(reports.begin(), reports.end(), report);
-    if (*at != report) {
-      reports.insert(at, report);
+    const auto behind = first_after(runs, report);
+    if (behind == runs.begin() || report > std::prev(behind)->last) {
+      runs.insert(behind, {.first = report, .last = report});
     }
   }
 
  private:
+  /// Numbers that follow each other; two runs may meet.
+  struct Run {
+    std::uint64_t first = 0;
+    std::uint64_t last = 0;
+  };
   struct OfRank {
     std::uint32_t incarnation = 0;
-    std::array<std::vector<std::uint64_t>, 2> reports = {};  // By stage; sorted.
+    std::array<std::vector<Run>, 2> runs = {};  // By stage; in order.
   };
 
+  static std::vector<Run>::const_iterator first_after(const std::vector<Run>& runs,
+                                                      std::uint64_t report) {
+    return std::upper_bound(
+        runs.begin(), runs.end(), report,
+        [](std::uint64_t number, const Run& run) { return number < run.first; });
+  }
   static std::size_t index_of(Stage stage) { return stage == Stage::kMap ? 0 : 1; }
 
   std::vector<OfRank> ranks_;

@@ -172,17 +172,18 @@ void Coordinator::State::adopt_plan(StepRecord& step, const PlanReady& ready) {
 void Coordinator::State::begin_map(StepRecord& step, const PlanReady& ready) {
   const MapUnits& units = step.map_units;
   std::vector<UnitTraits> traits(units.unit_count());
-  for (std::uint64_t id = 0; id < ready.shards.size(); ++id) {
-    const ShardEntry& shard = ready.shards[id];
-    UnitTraits& unit = traits[id / units.shards_per_unit()];
-    if (id % units.shards_per_unit() == 0) {
-      unit.place = shard.place;
-      unit.priority = shard.priority;
+  for (std::uint64_t number = 0; number < traits.size(); ++number) {
+    const MapUnits::ShardSpan shards = units.shards_of(number);
+    UnitTraits& unit = traits[number];
+    unit.place = ready.shards[shards.begin].place;
+    unit.priority = ready.shards[shards.begin].priority;
+    for (std::uint64_t id = shards.begin; id < shards.end; ++id) {
+      const ShardEntry& shard = ready.shards[id];
+      unit.weight += shard.weight;
+      unit.needs_device =
+          unit.needs_device || (shard.place.kind == PlaceKind::kDevice && !shard.has_cpu_body);
     }
-    unit.weight += shard.weight;
-    unit.needs_device =
-        unit.needs_device || (shard.place.kind == PlaceKind::kDevice && !shard.has_cpu_body);
-    step.weight += shard.weight;
+    step.weight += unit.weight;
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
   step.shards = LeaseTable(traits, rank_count);

@@ -30,6 +30,12 @@ struct UnitTraits {
 /// Thread safety: none.
 class LeaseQueue {
  public:
+  /// Made anew for each grant.
+  class TakenFrom {
+    friend class LeaseQueue;
+    std::uint32_t bin_ = 0xffffffff;
+  };
+
   LeaseQueue() = default;
   /// No unit waits yet. Precondition: fewer than 2^32 units.
   LeaseQueue(std::span<const UnitTraits> units, std::uint32_t rank_count);
@@ -69,7 +75,8 @@ class LeaseQueue {
   [[nodiscard]] bool waits(std::uint32_t position) const { return waiting_.contains(position); }
 
   /// Takes the next unit for `rank` out of the queue; size() when nothing waits that it may run.
-  [[nodiscard]] std::uint32_t take(std::uint32_t rank);
+  /// `from` is for this call and those that follow it while nothing is put: where they have come.
+  [[nodiscard]] std::uint32_t take(std::uint32_t rank, TakenFrom& from);
 
   [[nodiscard]] std::size_t memory_bytes() const noexcept;
 
@@ -104,6 +111,7 @@ class LeaseQueue {
   };
 
   void assign_bins(std::span<const UnitTraits> units);
+  void sort_entries();
   [[nodiscard]] BinRange bins_between(std::uint64_t least, std::uint64_t most) const;
   [[nodiscard]] std::uint32_t pick_bin(const View& view) const;
   [[nodiscard]] std::uint32_t waiting_bin_in(BinRange range, std::uint32_t from) const;

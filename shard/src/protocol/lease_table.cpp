@@ -39,9 +39,10 @@ void LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fenc
     return;
   }
   grant_troubled(holder, terms, fences, leases);
+  LeaseQueue::TakenFrom from;
   while (leases.size() < terms.unit_count_max && ranks_[holder.rank].alone_count == 0 &&
          slots_are_left()) {
-    const std::uint32_t position = queue_.take(holder.rank);
+    const std::uint32_t position = queue_.take(holder.rank, from);
     if (position == queue_.size()) {
       return;
     }

@@ -1,20 +1,16 @@
 #include <pinion/shard/protocol/rank_machine.hpp>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
+
+#include "protocol/held_leases.hpp"
 
 namespace pinion::protocol {
 namespace {
 
 constexpr Duration kHeartbeatMin = std::chrono::milliseconds(1);
-
-struct HeldLease {
-  Lease lease = {};
-  Instant usable_until = {};
-};
 
 /// A lease is used for 80 % of its time: less than that cannot have passed on the coordinator's
 /// clock.
@@ -44,17 +40,14 @@ struct RankMachine::State {
   void finish(StepFinished finished);
   void drop_overdue();
   void claim();
+  [[nodiscard]] std::uint32_t missing_count() const;
   /// Three in the time of a lease, where that is short.
   [[nodiscard]] Duration heartbeat() const;
   void beat();
   void give_back_held(Stage stage, std::vector<Lease> leases);
-  [[nodiscard]] bool holds(Stage stage, const Lease& lease) const;
-  void forget(Stage stage, const std::vector<Lease>& leases);
   [[nodiscard]] bool begin(Instant at, RankEffects& to);
 
-  [[nodiscard]] std::map<std::uint64_t, HeldLease>& held(Stage stage) {
-    return stage == Stage::kMap ? shards : partitions;
-  }
+  [[nodiscard]] HeldLeases& held(Stage stage) { return stage == Stage::kMap ? shards : partitions; }
   [[nodiscard]] std::size_t held_count() const { return shards.size() + partitions.size(); }
 
   RankOptions options;
@@ -62,8 +55,10 @@ struct RankMachine::State {
   bool planning = false;
   bool started = false;
   bool finished = false;
-  std::map<std::uint64_t, HeldLease> shards;  // By unit.
-  std::map<std::uint64_t, HeldLease> partitions;
+  HeldLeases shards;
+  HeldLeases partitions;
+  std::uint32_t unfinished_count = 0;
+  std::optional<Need> needed = {};  // Else claims go by what is held.
   bool claim_open = false;
   bool draining = false;
   std::uint64_t unit_count_done = 0;
@@ -142,11 +137,7 @@ void RankMachine::batch_sealed(Report report, Instant now, RankEffects& effects)
   PINION_ASSERT(!report.batch.empty());
   state_->drop_overdue();
   report.step = state_->enter.step;
-  const bool all_ours =
-      std::all_of(report.batch.begin(), report.batch.end(),
-                  [&](const Lease& lease) { return state_->holds(report.stage, lease); });
-  if (all_ours) {
-    state_->forget(report.stage, report.batch);
+  if (state_->held(report.stage).remove_if_all_held(report.batch)) {
     state_->unit_count_done += report.batch.size();
     state_->input_bytes += report.input_bytes;
     effects.push_back(SendMessage{std::move(report)});
@@ -169,13 +160,13 @@ void RankMachine::batch_failed(BatchFailed failed, Instant now, RankEffects& eff
   }
   state_->drop_overdue();
   failed.step = state_->enter.step;
-  std::erase_if(failed.batch,
-                [&](const Lease& lease) { return !state_->holds(failed.stage, lease); });
+  HeldLeases& held = state_->held(failed.stage);
+  std::erase_if(failed.batch, [&held](const Lease& lease) { return !held.holds(lease); });
   const bool bad_is_ours =
       std::any_of(failed.batch.begin(), failed.batch.end(),
                   [&failed](const Lease& lease) { return lease.unit == failed.bad_unit; });
   if (bad_is_ours) {
-    state_->forget(failed.stage, failed.batch);
+    held.remove(failed.batch);
     effects.push_back(SendMessage{std::move(failed)});
   } else {
     state_->give_back_held(failed.stage, std::move(failed.batch));
@@ -204,6 +195,18 @@ void RankMachine::tick(Instant now, RankEffects& effects) {
   state_->claim();
 }
 
+void RankMachine::need(std::uint32_t unfinished_count, const Need& need, Instant now,
+                       RankEffects& effects) {
+  PINION_ASSERT(need.wanted_count > need.least_count);
+  if (!state_->begin(now, effects)) {
+    return;
+  }
+  state_->unfinished_count = unfinished_count;
+  state_->needed = need;
+  state_->drop_overdue();
+  state_->claim();
+}
+
 void RankMachine::drain(std::string reason, Instant now, RankEffects& effects) {
   if (!state_->begin(now, effects) || std::exchange(state_->draining, true)) {
     return;
@@ -221,9 +224,9 @@ Instant RankMachine::next_deadline() const noexcept {
     return deadline;
   }
   deadline = state_->next_heartbeat;
-  for (const auto* held : {&state_->shards, &state_->partitions}) {
-    for (const auto& [unit, lease] : *held) {
-      deadline = std::min(deadline, lease.usable_until);
+  for (const HeldLeases* held : {&state_->shards, &state_->partitions}) {
+    if (!held->empty()) {
+      deadline = std::min(deadline, held->soonest());
     }
   }
   return deadline;
@@ -252,9 +255,7 @@ void RankMachine::State::on(const Grant& grant) {
   if (grant.stage == Stage::kMerge && !shards.empty()) {
     // Every shard is accepted, so what we still hold went to others.
     DropLeases stale{.stage = Stage::kMap, .leases = {}};
-    for (const auto& [unit, lease] : shards) {
-      stale.leases.push_back(lease.lease);
-    }
+    shards.list(stale.leases);
     shards.clear();
     effects->push_back(std::move(stale));
   }
@@ -262,14 +263,15 @@ void RankMachine::State::on(const Grant& grant) {
   if (held_count() == 0) {
     next_heartbeat = now + heartbeat();
   }
-  for (const Lease& lease : grant.leases) {
-    held(grant.stage)[lease.unit] = {.lease = lease, .usable_until = now + usable(lease_duration)};
-  }
+  held(grant.stage).add(grant.leases, now + usable(lease_duration));
+  unfinished_count += static_cast<std::uint32_t>(grant.leases.size());
   if (!grant.leases.empty()) {
     claim_open = false;
   }
-  // Without an open claim nothing more comes until some of these have ended.
-  const bool more_may_come = claim_open || held_count() * 2 < options.lease_count_max;
+  // Without an open claim, or one when workers are done with some of these, nothing more comes
+  // until they are reported.
+  const bool more_may_come = claim_open || (needed ? held_count() < options.lease_count_max
+                                                   : held_count() * 2 < options.lease_count_max);
   effects->push_back(RunLeases{.stage = grant.stage,
                                .leases = grant.leases,
                                .unit_count_left = more_may_come ? grant.unit_count_left : 0});
@@ -287,15 +289,13 @@ void RankMachine::State::on(const HeartbeatAck& ack) {
   for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
     DropLeases dropped{.stage = stage, .leases = {}};
     for (const Lease& lease : ack.lost) {
-      if (holds(stage, lease)) {
+      if (held(stage).holds(lease)) {
         dropped.leases.push_back(lease);
       }
     }
-    forget(stage, dropped.leases);
+    held(stage).remove(dropped.leases);
     // Leases that came after the heartbeat was sent reach further already.
-    for (auto& [unit, lease] : held(stage)) {
-      lease.usable_until = std::max(lease.usable_until, sent + usable(lease_duration));
-    }
+    held(stage).extend(sent + usable(lease_duration));
     if (!dropped.leases.empty()) {
       effects->push_back(std::move(dropped));
     }
@@ -337,11 +337,7 @@ void RankMachine::State::finish(StepFinished end) {
 void RankMachine::State::drop_overdue() {
   for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
     DropLeases dropped{.stage = stage, .leases = {}};
-    for (const auto& [unit, lease] : held(stage)) {
-      if (lease.usable_until <= now) {
-        dropped.leases.push_back(lease.lease);
-      }
-    }
+    held(stage).find_overdue(now, dropped.leases);
     if (dropped.leases.empty()) {
       continue;
     }
@@ -351,13 +347,25 @@ void RankMachine::State::drop_overdue() {
 }
 
 void RankMachine::State::claim() {
-  const std::size_t count = held_count();
-  if (!started || draining || claim_open || (count > 0 && count * 2 >= options.lease_count_max)) {
-    return;
+  const std::uint32_t missing = started && !draining && !claim_open ? missing_count() : 0;
+  if (missing > 0) {
+    claim_open = true;
+    effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
   }
-  claim_open = true;
-  const auto missing = static_cast<std::uint32_t>(options.lease_count_max - count);
-  effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
+}
+
+/// How many leases to claim at this moment.
+std::uint32_t RankMachine::State::missing_count() const {
+  const auto held_now = static_cast<std::uint32_t>(held_count());
+  if (held_now >= options.lease_count_max) {
+    return 0;
+  }
+  const std::uint32_t room = options.lease_count_max - held_now;
+  if (!needed) {
+    return held_now == 0 || held_now * 2 < options.lease_count_max ? room : 0;
+  }
+  const std::uint32_t unfinished = std::min(unfinished_count, held_now);
+  return unfinished <= needed->least_count ? std::min(room, needed->wanted_count - unfinished) : 0;
 }
 
 Duration RankMachine::State::heartbeat() const {
@@ -375,34 +383,19 @@ void RankMachine::State::beat() {
                       .unit_count_done = unit_count_done,
                       .input_bytes = input_bytes,
                       .observations = std::exchange(observations, {})};
-  for (const auto* leases : {&shards, &partitions}) {
-    for (const auto& [unit, lease] : *leases) {
-      heartbeat.held.push_back(lease.lease);
-    }
-  }
+  shards.list(heartbeat.held);
+  partitions.list(heartbeat.held);
   effects->push_back(SendMessage{std::move(heartbeat)});
 }
 
 void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> leases) {
-  std::erase_if(leases, [&](const Lease& lease) { return !holds(stage, lease); });
+  std::erase_if(leases, [&](const Lease& lease) { return !held(stage).holds(lease); });
   if (leases.empty()) {
     return;
   }
-  forget(stage, leases);
+  held(stage).remove(leases);
   effects->push_back(
       SendMessage{GiveBack{.step = enter.step, .stage = stage, .leases = std::move(leases)}});
-}
-
-bool RankMachine::State::holds(Stage stage, const Lease& lease) const {
-  const auto& leases = stage == Stage::kMap ? shards : partitions;
-  const auto found = leases.find(lease.unit);
-  return found != leases.end() && found->second.lease.fence == lease.fence;
-}
-
-void RankMachine::State::forget(Stage stage, const std::vector<Lease>& leases) {
-  for (const Lease& lease : leases) {
-    held(stage).erase(lease.unit);
-  }
 }
 
 }  // namespace pinion::protocol

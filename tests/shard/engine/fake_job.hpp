@@ -58,6 +58,12 @@ class FakeLink final : public IControlLink {
     changed_.notify_all();
   }
 
+  /// Whether it was woken since it was last asked, or has last received nothing.
+  [[nodiscard]] bool take_wake() {
+    MutexLock lock(mutex_);
+    return std::exchange(woken_, false);
+  }
+
   void deliver(std::vector<std::byte> message) {
     MutexLock lock(mutex_);
     inbox_.push_back(std::move(message));

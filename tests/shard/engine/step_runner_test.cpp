@@ -106,6 +106,30 @@ TEST_F(StepBoardTest, TakesAUnitAgainThatIsGrantedAgain) {
   EXPECT_EQ(board_.next({}, kNever).lease, again);
 }
 
+TEST_F(StepBoardTest, SaysHowLongUnitsTakeInThisStage) {
+  board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(1), lease_of(2), lease_of(3)}, 0);
+  EXPECT_EQ(board_.unit_duration(), Duration::zero());
+  static_cast<void>(board_.next({}, kNever));
+  static_cast<void>(board_.next({}, kNever, std::chrono::milliseconds(80)));
+  EXPECT_EQ(board_.unit_duration(), std::chrono::milliseconds(80));
+  static_cast<void>(board_.next({}, kNever, std::chrono::milliseconds(160)));
+  EXPECT_EQ(board_.unit_duration(), std::chrono::milliseconds(90));
+  board_.add_units(Stage::kMerge, std::vector<Lease>{lease_of(0)}, 0);
+  EXPECT_EQ(board_.unit_duration(), Duration::zero());
+}
+
+TEST_F(StepBoardTest, WakesTheProgramWhenFewUnitsAreLeft) {
+  board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(1), lease_of(2), lease_of(3)}, 0);
+  EXPECT_EQ(board_.unfinished_count(1), 3U);
+  static_cast<void>(board_.next({}, kNever));
+  static_cast<void>(board_.next({}, kNever, std::chrono::milliseconds(1)));
+  EXPECT_FALSE(link_.take_wake());
+  EXPECT_EQ(board_.unfinished_count(1), 2U);
+  static_cast<void>(board_.next({}, kNever, std::chrono::milliseconds(1)));
+  EXPECT_TRUE(link_.take_wake());
+  EXPECT_EQ(board_.unfinished_count(1), 1U);
+}
+
 TEST_F(StepBoardTest, EndsTheLoopsBeforeWaitingUnits) {
   board_.add_units(Stage::kMap, std::vector<Lease>{lease_of(1)}, 0);
   board_.end();

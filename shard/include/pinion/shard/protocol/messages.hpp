@@ -69,7 +69,9 @@ struct MapUnits {
     return ordered() ? ordered_batch_shard_count : 1;
   }
   [[nodiscard]] std::uint64_t unit_count() const noexcept {
-    return shard_count / shards_per_unit() + (shard_count % shards_per_unit() == 0 ? 0 : 1);
+    return ordered() ? shard_count / ordered_batch_shard_count +
+                           (shard_count % ordered_batch_shard_count == 0 ? 0 : 1)
+                     : shard_count;
   }
   /// The shards of a unit; none when there is no such unit.
   [[nodiscard]] ShardSpan shards_of(std::uint64_t unit) const noexcept {

@@ -21,7 +21,8 @@ struct RankMutations {
 
 struct RankOptions {
   /// Leases to hold at once: those that wait, those that run, and those that have run but whose
-  /// batch is not sealed yet; at least 1. More are claimed when less than half of them are held.
+  /// batch is not sealed yet; at least 1. Without need(), more are claimed when less than half
+  /// of them are held.
   std::uint32_t lease_count_max = 4;
   Duration heartbeat = std::chrono::seconds(2);
 
@@ -102,6 +103,15 @@ class RankMachine {
   void batch_failed(BatchFailed failed, Instant now, RankEffects& effects);
   void give_back(Stage stage, std::vector<Lease> leases, Instant now, RankEffects& effects);
   void tick(Instant now, RankEffects& effects);
+
+  struct Need {
+    std::uint32_t least_count = 0;   ///< More is claimed when no more than these are left,
+    std::uint32_t wanted_count = 0;  ///< up to these; greater than least_count.
+  };
+  /// From here on claims go by the leases that a worker is not done with, of which there are
+  /// `unfinished_count`. Say so again whenever that has changed. A rank that asks for no more than
+  /// keeps its workers busy until a grant comes leaves the rest to others.
+  void need(std::uint32_t unfinished_count, const Need& need, Instant now, RankEffects& effects);
 
   /// Claims nothing more. What is held is to be finished as ever.
   void drain(std::string reason, Instant now, RankEffects& effects);
