@@ -83,7 +83,7 @@ StepRecord& Coordinator::State::add_step(const StepOpened& opened) {
 }
 
 void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
-  const StepOpened opened{enter.step, enter.fingerprint, enter.description};
+  StepOpened opened{enter.step, enter.fingerprint, enter.description};
   StepRecord& step = add_step(opened);
   step.first_rank = from.rank;
   step.patience_end = now + options.plan_patience;
