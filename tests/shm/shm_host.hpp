@@ -1,12 +1,15 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <pinion/core/thread_annotations.hpp>
@@ -21,6 +24,28 @@ inline constexpr Place kTestPlace = {.kind = PlaceKind::kNuma, .index = 1, .host
 inline std::ptrdiff_t open_descriptor_count() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
                        std::filesystem::directory_iterator());
+}
+
+/// A look at a byte of each page, and how many pages had to be entered for it. Not instrumented:
+/// what a sanitizer looks at would be counted too.
+struct PageLook {
+  long fault_count = 0;
+  std::uint64_t sum = 0;
+};
+[[gnu::no_sanitize_address]] inline PageLook look_at_pages(std::span<const std::byte> bytes) {
+  constexpr std::size_t kPageBytes = 4096;
+  rusage before = {};
+  rusage after = {};
+  PageLook look;
+  const std::byte* const data = bytes.data();
+  const std::size_t size = bytes.size();
+  ::getrusage(RUSAGE_THREAD, &before);
+  for (std::size_t i = 0; i < size; i += kPageBytes) {
+    look.sum += static_cast<std::uint64_t>(data[i]);
+  }
+  ::getrusage(RUSAGE_THREAD, &after);
+  look.fault_count = after.ru_minflt - before.ru_minflt;
+  return look;
 }
 
 /// A table behind a lock, as an agent that answers one request at a time, with the exchange that
