@@ -20,9 +20,6 @@ constexpr unsigned kLevelShift = 50;
 constexpr unsigned kDigitBits = 8;
 constexpr std::size_t kDigitCount = std::size_t{1} << kDigitBits;
 
-/// How many positions ahead of its need an entry is fetched: a batch or two.
-constexpr std::uint32_t kAhead = 32;
-
 std::uint64_t level_of(Priority priority) {
   switch (priority) {
     case Priority::kHigh:
@@ -247,8 +244,6 @@ std::uint32_t LeaseQueue::take(std::uint32_t rank, TakenFrom& from) {
   const std::uint32_t position = waiting_.next(bin.first);
   bin.first = position;
   remove(position);
-  // Other bins are read before this one again, so its next lines would come from memory.
-  __builtin_prefetch(entries_.data() + std::min(position + kAhead, size() - 1), 1);
   return position;
 }
 
