@@ -52,8 +52,7 @@ int main(int argc, char** argv) {
   }
   step.signal(result ? pinion::Status() : result.error());
 
-  const pinion::Status ended = run->wait();
-  if (!ended.ok()) {
+  if (const pinion::Status ended = run->wait(); !ended.ok()) {
     return pinion::report(ended);
   }
   return pinion::report(job->once([&] { std::printf("the weighted mean is %.2f\n", mean); }));

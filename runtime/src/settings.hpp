@@ -22,7 +22,7 @@ struct Settings {
   Duration batch_duration = std::chrono::seconds(5);
   std::uint64_t batch_bytes = 256u << 20;
   Duration lease_duration = std::chrono::seconds(6);
-  std::uint64_t memory_bytes = 0;        ///< Budget of a rank; 0: its share of half of the memory.
+  std::uint64_t memory_bytes = 0;  ///< Budget of a rank; 0: its share of half of the memory.
   std::string spill_directory = "/var/tmp";  ///< Where blobs go that memory has no room for.
   std::uint64_t spill_bytes_max = std::numeric_limits<std::uint64_t>::max();
   Duration memory_wait = std::chrono::seconds(1);  ///< For memory, before a blob is refused.

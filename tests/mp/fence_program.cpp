@@ -1,5 +1,5 @@
-// Adds up 1000 + shard over 64 shards, one a batch, on three ranks of two workers. The first life of
-// rank 1 stops itself (SIGSTOP) as it hands its first report to the kernel: it has looked at its
+// Adds up 1000 + shard over 64 shards, one a batch, on three ranks of two workers. The first life
+// of rank 1 stops itself (SIGSTOP) as it hands its first report to the kernel: it has looked at its
 // leases before, so that nothing but the sink keeps the report from counting once they have run
 // out. The others begin when it is there. The body of the first shard that any of them begins waits
 // until the file DIR/gate exists (or a minute has passed), so that the step lasts.

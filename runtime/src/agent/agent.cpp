@@ -90,16 +90,16 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t laun
   if (!settings) {
     return std::move(settings).error();
   }
+  Result<HostPlacement> placement = placement_of(spec, *settings);
+  if (!placement) {
+    return std::move(placement).error();
+  }
   if (spec.rank_count > kLivingClientCountMax) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("a host can have {} ranks of a job, as many as there are rows of "
                               "references to shared memory; {} were asked for. Give fewer ranks "
                               "more workers (--workers-per-rank)",
                               kLivingClientCountMax, spec.rank_count));
-  }
-  Result<HostPlacement> placement = placement_of(spec, *settings);
-  if (!placement) {
-    return std::move(placement).error();
   }
   PINION_RETURN_IF_ERROR(check_standard_input(spec));
   PINION_RETURN_IF_ERROR(make_trace_directory(*settings));
