@@ -287,7 +287,7 @@ void add_run_options(CLI::App& command, RunOptions& options) {
 
 std::string option_beside_resume(const CLI::App& command) {
   for (const CLI::Option* const option : command.get_options()) {
-    const std::string name = option->get_name();
+    std::string name = option->get_name();
     if (option->count() > 0 && name != "--resume" && name != "--quiet") {
       return name;
     }
