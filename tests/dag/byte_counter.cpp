@@ -38,6 +38,10 @@ std::size_t pinion::testing_support::held_bytes() noexcept {
 void* operator new(std::size_t size) {
   return allocate(size, alignof(std::max_align_t));
 }
+// The address sanitizer has one for arrays that does not call the other.
+void* operator new[](std::size_t size) {
+  return allocate(size, alignof(std::max_align_t));
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return allocate(size, static_cast<std::size_t>(alignment));
 }
@@ -45,6 +49,12 @@ void operator delete(void* memory) noexcept {
   give_back(memory);
 }
 void operator delete(void* memory, std::size_t) noexcept {
+  give_back(memory);
+}
+void operator delete[](void* memory) noexcept {
+  give_back(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
   give_back(memory);
 }
 void operator delete(void* memory, std::align_val_t) noexcept {

@@ -81,8 +81,12 @@ TEST(CompiledGraphMemory, IsTheSameAfterManyRuns) {
     WaysForTests::force(compiled, way);
     const auto run_twice_at_once = [&] {
       {
+        // Neither begins before both are there.
+        std::latch both(1);
+        ASSERT_TRUE(executor->submit({}, [&] { both.wait(); }).ok());
         const auto first = compiled.run(*executor).value();
         const auto second = compiled.run(*executor).value();
+        both.count_down();
         ASSERT_TRUE(first.wait().ok() && second.wait().ok());
       }
       // A visit that came late may still have a part in them, and has left after this.

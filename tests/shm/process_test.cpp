@@ -10,6 +10,8 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -211,13 +213,18 @@ TEST(DeadRank, LeavesNothingOfABlobThatWasBeingWritten) {
   EXPECT_EQ(agent.table().usage().blob_count, 0u);
 }
 
+std::optional<Blob> seal_filled(IBlobStore& store) {
+  Result<BlobWriter> writer = store.create(kLength, kTestPlace);
+  fill(writer->bytes());
+  Result<Blob> sealed = writer->seal();
+  return sealed ? std::optional(*std::move(sealed)) : std::nullopt;
+}
+
 // The child holds the descriptor that the agent passed, after the agent has let go of the blob.
 TEST(DeadAgent, LeavesMappedBlobsReadable) {
   auto agent = std::make_unique<TableAgent>(16);
-  const auto store = agent->make_store(0, kLength);
-  Result<BlobWriter> writer = store->create(kLength, kTestPlace);
-  fill(writer->bytes());
-  const Result<Blob> sealed = writer->seal();
+  auto store = agent->make_store(0, kLength);
+  std::optional<Blob> sealed = seal_filled(*store);
   ASSERT_TRUE(sealed.has_value());
   const BlobHandle handle = sealed->handle();
   Child reader([&](Channel& channel) {
@@ -237,6 +244,9 @@ TEST(DeadAgent, LeavesMappedBlobsReadable) {
   const int descriptor = agent->table().find(handle)->first;
   ASSERT_TRUE(reader.channel().send(kAnswer, 0, {}, std::array{descriptor}).ok());
   ASSERT_EQ((*reader.channel().receive())->kind, kMapped);
+  // Whoever made it tells this agent when it lets go, so it does that before.
+  sealed.reset();
+  store.reset();
   agent.reset();
   ASSERT_TRUE(reader.channel().send(kAnswer, 0, {}).ok());
   EXPECT_EQ((*reader.channel().receive())->kind, kDone);
