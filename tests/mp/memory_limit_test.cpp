@@ -44,8 +44,9 @@ class MemoryGroup {
   explicit MemoryGroup(std::uint64_t limit_bytes) {
     const std::pair<const char*, const char*> versions[] = {
         {"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}};
+    static int number = 0;
     const std::string name =
-        "pinion-test-" + std::to_string(getpid()) + "-" + std::to_string(limit_bytes);
+        "pinion-test-" + std::to_string(getpid()) + "-" + std::to_string(++number);
     for (const auto& [top, limit_file] : versions) {
       std::error_code error;
       const std::filesystem::path folder = std::filesystem::path(top) / name;
