@@ -26,17 +26,10 @@ class Ordered : public JobTest {
   [[nodiscard]] std::vector<std::string> command(
       int rank_count, int worker_count, const std::string& batch_shard_count,
       const std::vector<std::string>& options = {}) const {
-    std::vector<std::string> words = {PINION_COMMAND,
-                                      "run",
-                                      "-n",
-                                      std::to_string(rank_count),
-                                      "--quiet",
-                                      "--oversubscribe",
-                                      "--workers-per-rank",
-                                      std::to_string(worker_count)};
-    words.insert(words.end(), options.begin(), options.end());
-    words.insert(words.end(), {ORDERED_PROGRAM, batch_shard_count});
-    return words;
+    std::vector<std::string> all = {"--quiet"};
+    all.insert(all.end(), options.begin(), options.end());
+    return on_ranks(static_cast<std::size_t>(rank_count), {ORDERED_PROGRAM, batch_shard_count}, all,
+                    static_cast<std::size_t>(worker_count));
   }
 
   [[nodiscard]] std::string answer(const std::vector<std::string>& words) const {
