@@ -81,7 +81,7 @@ void RunState::settle_dropped() noexcept {
     all.states[position].store(is_marked ? TaskState::kSkipped : TaskState::kCancelled,
                                std::memory_order_relaxed);
   };
-  if (way.load(std::memory_order_relaxed) != Way::kCounting) {
+  if (way.load(std::memory_order_relaxed) != RunWay::kCounting) {
     release_begun(*lanes.front(), /*run_has_ended=*/true);
   }
   // Without a failure nothing is marked, and the counters need not be read.

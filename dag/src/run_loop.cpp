@@ -61,7 +61,7 @@ void RunState::visit(Lane* lane, std::uint32_t place) noexcept {
       leave_run();
       return drop_reference();
     }
-    if (way.load(std::memory_order_acquire) == Way::kCounting) {
+    if (way.load(std::memory_order_acquire) == RunWay::kCounting) {
       has_work = find_first_work(*lane);
     } else {
       helper_calls.leave();
@@ -137,10 +137,10 @@ bool RunState::find_first_work(Lane& lane) noexcept {
 // True: there is more to do, later. False: there is nothing to do for this lane.
 bool RunState::work_as_needed(Lane& lane) noexcept {
   // Pairs with convert().
-  if (const Way now = way.load(std::memory_order_acquire); now != Way::kCounting) {
-    const WayEnd end = is_cancelled()       ? end_resumed(lane)
-                       : now == Way::kSweep ? sweep(lane)
-                                            : work_in_waves(lane);
+  if (const RunWay now = way.load(std::memory_order_acquire); now != RunWay::kCounting) {
+    const WayEnd end = is_cancelled()          ? end_resumed(lane)
+                       : now == RunWay::kSweep ? sweep(lane)
+                                               : work_in_waves(lane);
     if (end != WayEnd::kConverted) {
       return end == WayEnd::kLater;
     }

@@ -73,8 +73,8 @@ Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOption
     finish();
     return {};
   }
-  const std::size_t helper_count = way_chosen == Way::kSweep ? 1
-                                   : way_chosen == Way::kWaves
+  const std::size_t helper_count = way_chosen == RunWay::kSweep ? 1
+                                   : way_chosen == RunWay::kWaves
                                        ? waves.slice_count(0)
                                        : std::min(lanes.size(), tables->roots.size());
   for (std::size_t i = 0; i < helper_count; ++i) {
@@ -164,8 +164,8 @@ void RunState::rearm() noexcept {
     // The counters wait for the next run, which may never come.
     if (std::exchange(dropped_count, 0) > 0) {
       take_dropped();
-      needs_arming =
-          std::exchange(is_settled, false) || way.load(std::memory_order_relaxed) == Way::kCounting;
+      needs_arming = std::exchange(is_settled, false) ||
+                     way.load(std::memory_order_relaxed) == RunWay::kCounting;
     }
   }
   for (const detail::ValueSlot& slot : tables->values) {

@@ -186,7 +186,7 @@ struct RunState {
   // Without counting: run_ways.cpp has the choice and what both ways have, and the change to
   // counting.
   void begin_way() noexcept PINION_EXCLUDES(mutex);
-  Way choose_way() noexcept;
+  RunWay choose_way() noexcept;
   void note_time() noexcept;
   WayEnd sweep(Lane& lane) noexcept;
   bool end_apart(Lane& lane, std::uint32_t position, detail::BodyEnd end) noexcept;
@@ -265,7 +265,7 @@ struct RunState {
   std::optional<Completion> completion = {};
   std::optional<CancelSource> cancel_source = {};
 
-  Way way_chosen = Way::kCounting;
+  RunWay way_chosen = RunWay::kCounting;
   Instant begun_at = {};
   Duration patience = {};        ///< A run that takes longer counts from then on.
   std::uint32_t part_size = 1;   ///< Units that a lane takes at once.
@@ -273,7 +273,7 @@ struct RunState {
   Waves<> waves;
 
   alignas(64) std::atomic<std::uint32_t> flags = 0;
-  std::atomic<Way> way = Way::kCounting;
+  std::atomic<RunWay> way = RunWay::kCounting;
   std::atomic<std::uint32_t> convert_at = kNone;  ///< The level that is to be counted.
   alignas(64) std::atomic<std::uint32_t> references = 0;
   alignas(64) std::atomic<std::uint32_t> next_root = 0;

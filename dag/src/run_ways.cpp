@@ -38,20 +38,20 @@ void RunState::begin_way() noexcept {
   const MutexLock lock(mutex);
   is_converting = false;
   for (std::size_t place = 0; place < inbox_count; ++place) {
-    inboxes[place].reset(/*is_shut=*/way_chosen != Way::kCounting);
+    inboxes[place].reset(/*is_shut=*/way_chosen != RunWay::kCounting);
   }
 }
 
-Way RunState::choose_way() noexcept {
+RunWay RunState::choose_way() noexcept {
   const double unit_count = tables->unit_count();
   double task_work = 0;
-  Way chosen = Way::kCounting;
+  RunWay chosen = RunWay::kCounting;
   patience = Duration::max();
   if (!tables->has_places && !tables->has_priorities && tables->task_count() > 0) {
     const MutexLock lock(tables->mutex);
     chosen = tables->forced_way ? *tables->forced_way
              : lanes.size() == 1
-                 ? Way::kSweep
+                 ? RunWay::kSweep
                  : tables->way_choice.choose(lanes.size(), unit_count / tables->level_count());
     task_work = tables->way_choice.work_of_task();
     if (const double best = tables->way_choice.best_time(); best > 0) {
@@ -60,7 +60,7 @@ Way RunState::choose_way() noexcept {
     }
   }
   begun_at = SystemClock().now();
-  if (chosen == Way::kWaves) {
+  if (chosen == RunWay::kWaves) {
     const double unit_work = std::max(task_work * tables->task_count() / unit_count, 1.0);
     part_size = static_cast<std::uint32_t>(
         std::clamp(kPartTime / unit_work, 1.0, static_cast<double>(kPartSizeMax)));
@@ -144,7 +144,7 @@ RunState::Look RunState::look_in_way(Lane& lane) noexcept {
   if (lane.looked - begun_at > patience) {
     convert_at.store(lane.level + 1, std::memory_order_relaxed);
   }
-  if (way_chosen == Way::kWaves) {
+  if (way_chosen == RunWay::kWaves) {
     call_for_level(lane);
   }
   return is_over ? Look::kTimeIsOver : Look::kGoOn;
@@ -183,7 +183,7 @@ bool RunState::convert(Lane& lane) noexcept {
     }
   }
   release_begun(lane, /*run_has_ended=*/false);
-  way.store(Way::kCounting, std::memory_order_release);  // Pairs with work_as_needed().
+  way.store(RunWay::kCounting, std::memory_order_release);  // Pairs with work_as_needed().
   std::vector<std::uint32_t> filled;
   {
     const MutexLock lock(mutex);
@@ -204,7 +204,7 @@ void RunState::open_inboxes() noexcept {
   std::vector<std::uint32_t> filled;
   {
     const MutexLock lock(mutex);
-    if (is_converting || way.load(std::memory_order_relaxed) == Way::kCounting) {
+    if (is_converting || way.load(std::memory_order_relaxed) == RunWay::kCounting) {
       return;
     }
     for (std::uint32_t place = 0; place < inbox_count; ++place) {
@@ -273,7 +273,7 @@ void RunState::release_begun(Lane& lane, bool run_has_ended) noexcept {
 
 // Marks every task that has begun.
 void RunState::mark_begun(std::uint8_t* tasks) noexcept {
-  if (way.load(std::memory_order_relaxed) == Way::kSweep) {
+  if (way.load(std::memory_order_relaxed) == RunWay::kSweep) {
     std::fill(tasks, tasks + sweep_next, kEndedWell);
     return;
   }

@@ -83,7 +83,7 @@ struct Tables {
   bool has_compensations = false;
   bool needs_timer = false;
 
-  std::optional<Way> forced_way = {};  ///< Tests set it before the first run.
+  std::optional<RunWay> forced_way = {};  ///< Tests set it before the first run.
 
   Mutex mutex;
   std::vector<std::unique_ptr<RunState>> spare PINION_GUARDED_BY(mutex);

@@ -16,7 +16,7 @@ namespace pinion {
 class WayChoice {
  public:
   /// `width`: units of a level, on average. Precondition: there are several lanes.
-  [[nodiscard]] Way choose(std::size_t lane_count, double width) noexcept {
+  [[nodiscard]] RunWay choose(std::size_t lane_count, double width) noexcept {
     if (lane_count != lane_count_) {
       lane_count_ = lane_count;
       tries_ = {};
@@ -24,33 +24,33 @@ class WayChoice {
       choice_count_ = 0;
     }
     ++choice_count_;
-    if (tries_[index(Way::kCounting)] == 0) {
-      return Way::kCounting;
+    if (tries_[index(RunWay::kCounting)] == 0) {
+      return RunWay::kCounting;
     }
-    const auto may_be = [&](Way way) {
-      return way == Way::kCounting ||
-             (way == Way::kWaves ? width >= kWidthMin && work_of_task() <= kWaveWorkMax
-                                 : best_time() <= kSweptTimeMax);
+    const auto may_be = [&](RunWay way) {
+      return way == RunWay::kCounting ||
+             (way == RunWay::kWaves ? width >= kWidthMin && work_of_task() <= kWaveWorkMax
+                                    : best_time() <= kSweptTimeMax);
     };
     for (std::uint32_t try_count = 0; try_count < 2; ++try_count) {
-      for (const Way way : kWays) {
+      for (const RunWay way : kWays) {
         if (may_be(way) && tries_[index(way)] == try_count &&
             (try_count == 0 || times_[index(way)] < kHopeful * best_time())) {
           return way;
         }
       }
     }
-    const Way best = kWays[best_index()];
+    const RunWay best = kWays[best_index()];
     if (choice_count_ % kRunsPerTrial != 0) {
       return best;
     }
     // One of the others in turn.
-    const Way other = kWays[choice_count_ / kRunsPerTrial % kWays.size()];
+    const RunWay other = kWays[choice_count_ / kRunsPerTrial % kWays.size()];
     return may_be(other) && times_[index(other)] < kHopeless * best_time() ? other : best;
   }
 
   /// What a run took, in nanoseconds a task from its begin to its end.
-  void note(Way way, std::size_t lane_count, double time) noexcept {
+  void note(RunWay way, std::size_t lane_count, double time) noexcept {
     if (lane_count != lane_count_) {
       return;
     }
@@ -65,10 +65,10 @@ class WayChoice {
   /// What the tasks take of the time of all lanes, at most.
   [[nodiscard]] double work_of_task() const noexcept {
     double work = 0;
-    for (const Way way : kWays) {
+    for (const RunWay way : kWays) {
       if (tries_[index(way)] > 0) {
         const double all =
-            times_[index(way)] * (way == Way::kSweep ? 1.0 : static_cast<double>(lane_count_));
+            times_[index(way)] * (way == RunWay::kSweep ? 1.0 : static_cast<double>(lane_count_));
         work = work == 0 ? all : std::min(work, all);
       }
     }
@@ -76,7 +76,7 @@ class WayChoice {
   }
 
  private:
-  static constexpr std::array kWays = {Way::kCounting, Way::kWaves, Way::kSweep};
+  static constexpr std::array kWays = {RunWay::kCounting, RunWay::kWaves, RunWay::kSweep};
   static constexpr double kWidthMin = 16;
   // Of tasks that take longer, counting is no part that matters.
   static constexpr double kWaveWorkMax = 20'000;
@@ -86,7 +86,7 @@ class WayChoice {
   static constexpr double kHopeless = 4;
   static constexpr std::uint64_t kRunsPerTrial = 64;
 
-  static std::size_t index(Way way) noexcept { return static_cast<std::size_t>(way); }
+  static std::size_t index(RunWay way) noexcept { return static_cast<std::size_t>(way); }
 
   [[nodiscard]] std::size_t best_index() const noexcept {
     std::size_t best = 0;

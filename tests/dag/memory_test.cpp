@@ -66,7 +66,7 @@ TEST(CompiledGraphMemory, IsFewBytesForEachTaskAndEdge) {
 // once, and no more.
 TEST(CompiledGraphMemory, IsTheSameAfterManyRuns) {
   constexpr std::uint32_t kTasks = 10'000;
-  for (const Way way : {Way::kCounting, Way::kWaves, Way::kSweep}) {
+  for (const RunWay way : {RunWay::kCounting, RunWay::kWaves, RunWay::kSweep}) {
     const auto executor = make_executor(1);
     Graph graph;
     for (std::uint32_t task = 0; task < kTasks; ++task) {

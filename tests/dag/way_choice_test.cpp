@@ -12,11 +12,11 @@ constexpr double kNarrow = 3;
 
 // Runs the graph so often, where each way takes the time that is given. Says which way it went how
 // often in the last ten.
-std::map<Way, int> last_ten(WayChoice& choice, int run_count, double width,
-                            const std::map<Way, double>& times, std::size_t lane_count = 2) {
-  std::map<Way, int> last;
+std::map<RunWay, int> last_ten(WayChoice& choice, int run_count, double width,
+                               const std::map<RunWay, double>& times, std::size_t lane_count = 2) {
+  std::map<RunWay, int> last;
   for (int run = 0; run < run_count; ++run) {
-    const Way way = choice.choose(lane_count, width);
+    const RunWay way = choice.choose(lane_count, width);
     choice.note(way, lane_count, times.at(way));
     last[way] += run >= run_count - 10 ? 1 : 0;
   }
@@ -25,14 +25,15 @@ std::map<Way, int> last_ten(WayChoice& choice, int run_count, double width,
 
 TEST(WayChoice, CountsAtFirst) {
   WayChoice choice;
-  EXPECT_EQ(choice.choose(2, kWide), Way::kCounting);
-  EXPECT_EQ(choice.choose(2, kWide), Way::kCounting);
+  EXPECT_EQ(choice.choose(2, kWide), RunWay::kCounting);
+  EXPECT_EQ(choice.choose(2, kWide), RunWay::kCounting);
   EXPECT_EQ(choice.best_time(), 0);
 }
 
 TEST(WayChoice, KeepsToTheFastest) {
-  for (const Way fastest : {Way::kCounting, Way::kWaves, Way::kSweep}) {
-    std::map<Way, double> times = {{Way::kCounting, 20}, {Way::kWaves, 20}, {Way::kSweep, 20}};
+  for (const RunWay fastest : {RunWay::kCounting, RunWay::kWaves, RunWay::kSweep}) {
+    std::map<RunWay, double> times = {
+        {RunWay::kCounting, 20}, {RunWay::kWaves, 20}, {RunWay::kSweep, 20}};
     times[fastest] = 10;
     WayChoice choice;
     EXPECT_EQ(last_ten(choice, 30, kWide, times)[fastest], 10);
@@ -42,55 +43,58 @@ TEST(WayChoice, KeepsToTheFastest) {
 
 TEST(WayChoice, TriesNoWavesInANarrowGraphAndNoSweepOfLongTasks) {
   WayChoice choice;
-  const std::map<Way, double> times = {{Way::kCounting, 500}, {Way::kWaves, 1}, {Way::kSweep, 1}};
-  EXPECT_EQ(last_ten(choice, 500, kNarrow, times)[Way::kCounting], 10);
+  const std::map<RunWay, double> times = {
+      {RunWay::kCounting, 500}, {RunWay::kWaves, 1}, {RunWay::kSweep, 1}};
+  EXPECT_EQ(last_ten(choice, 500, kNarrow, times)[RunWay::kCounting], 10);
 }
 
 TEST(WayChoice, LeavesLongTasksToCounting) {
   WayChoice choice;
-  const std::map<Way, double> times = {{Way::kCounting, 50'000}, {Way::kWaves, 1}};
-  EXPECT_EQ(last_ten(choice, 500, kWide, times)[Way::kCounting], 10);
+  const std::map<RunWay, double> times = {{RunWay::kCounting, 50'000}, {RunWay::kWaves, 1}};
+  EXPECT_EQ(last_ten(choice, 500, kWide, times)[RunWay::kCounting], 10);
 }
 
 TEST(WayChoice, TakesTheBestOfTwoTriesThatAreNearEachOther) {
   WayChoice choice;
   choice.note(choice.choose(2, kWide), 2, 120);  // The first run was slow, as everything was new.
-  EXPECT_EQ(choice.choose(2, kWide), Way::kWaves);
-  choice.note(Way::kWaves, 2, 100);
-  EXPECT_EQ(choice.choose(2, kWide), Way::kCounting);
-  choice.note(Way::kCounting, 2, 80);
-  EXPECT_EQ(choice.choose(2, kWide), Way::kWaves);
-  choice.note(Way::kWaves, 2, 110);
-  EXPECT_EQ(choice.choose(2, kWide), Way::kCounting);
+  EXPECT_EQ(choice.choose(2, kWide), RunWay::kWaves);
+  choice.note(RunWay::kWaves, 2, 100);
+  EXPECT_EQ(choice.choose(2, kWide), RunWay::kCounting);
+  choice.note(RunWay::kCounting, 2, 80);
+  EXPECT_EQ(choice.choose(2, kWide), RunWay::kWaves);
+  choice.note(RunWay::kWaves, 2, 110);
+  EXPECT_EQ(choice.choose(2, kWide), RunWay::kCounting);
 }
 
 TEST(WayChoice, FollowsTasksThatChange) {
   WayChoice choice;
-  std::map<Way, double> times = {{Way::kCounting, 100}, {Way::kWaves, 60}, {Way::kSweep, 200}};
-  EXPECT_EQ(last_ten(choice, 30, kWide, times)[Way::kWaves], 10);
-  times[Way::kWaves] = 150;
-  EXPECT_EQ(last_ten(choice, 60, kWide, times)[Way::kCounting], 10);
-  times[Way::kWaves] = 60;
+  std::map<RunWay, double> times = {
+      {RunWay::kCounting, 100}, {RunWay::kWaves, 60}, {RunWay::kSweep, 200}};
+  EXPECT_EQ(last_ten(choice, 30, kWide, times)[RunWay::kWaves], 10);
+  times[RunWay::kWaves] = 150;
+  EXPECT_EQ(last_ten(choice, 60, kWide, times)[RunWay::kCounting], 10);
+  times[RunWay::kWaves] = 60;
   last_ten(choice, 500, kWide, times);
-  EXPECT_GE(last_ten(choice, 20, kWide, times)[Way::kWaves], 9);
+  EXPECT_GE(last_ten(choice, 20, kWide, times)[RunWay::kWaves], 9);
 }
 
 TEST(WayChoice, BeginsAnewWithOtherWorkers) {
   WayChoice choice;
-  const std::map<Way, double> times = {{Way::kCounting, 20}, {Way::kWaves, 10}, {Way::kSweep, 40}};
+  const std::map<RunWay, double> times = {
+      {RunWay::kCounting, 20}, {RunWay::kWaves, 10}, {RunWay::kSweep, 40}};
   last_ten(choice, 30, kWide, times);
-  EXPECT_EQ(choice.choose(8, kWide), Way::kCounting);
-  choice.note(Way::kCounting, 2, 1);  // A run of before, on two workers.
-  EXPECT_EQ(choice.choose(8, kWide), Way::kCounting);
+  EXPECT_EQ(choice.choose(8, kWide), RunWay::kCounting);
+  choice.note(RunWay::kCounting, 2, 1);  // A run of before, on two workers.
+  EXPECT_EQ(choice.choose(8, kWide), RunWay::kCounting);
 }
 
 TEST(WayChoice, KnowsWhatATaskTakesOfAllLanes) {
   WayChoice choice;
   EXPECT_EQ(choice.work_of_task(), 0);
   static_cast<void>(choice.choose(4, kWide));
-  choice.note(Way::kCounting, 4, 25);
+  choice.note(RunWay::kCounting, 4, 25);
   EXPECT_EQ(choice.work_of_task(), 100);
-  choice.note(Way::kSweep, 4, 60);
+  choice.note(RunWay::kSweep, 4, 60);
   EXPECT_EQ(choice.work_of_task(), 60);
 }
 

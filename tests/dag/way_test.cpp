@@ -19,7 +19,7 @@ namespace {
 
 using testing::ElementsAre;
 
-CompiledGraph compile_for(Way way, Graph graph) {
+CompiledGraph compile_for(RunWay way, Graph graph) {
   CompiledGraph compiled = std::move(graph).compile().value();
   WaysForTests::force(compiled, way);
   return compiled;
@@ -41,7 +41,7 @@ TEST(Sweep, RunsDepthFirst) {
   graph.add_edge(root, left);
   graph.add_edge(left, below_left);
   graph.add_edge(right, below_right);
-  const CompiledGraph compiled = compile_for(Way::kSweep, std::move(graph));
+  const CompiledGraph compiled = compile_for(RunWay::kSweep, std::move(graph));
   ASSERT_TRUE(compiled.run(*executor)->wait().ok());
   EXPECT_THAT(order, ElementsAre(0, 1, 3, 2, 4));
 }
@@ -63,12 +63,12 @@ TEST(Waves, GoLevelByLevel) {
   graph.add_edge(left, chained);
   graph.add_edge(chained, last);
   graph.add_edge(right, last);
-  const CompiledGraph compiled = compile_for(Way::kWaves, std::move(graph));
+  const CompiledGraph compiled = compile_for(RunWay::kWaves, std::move(graph));
   ASSERT_TRUE(compiled.run(*executor)->wait().ok());
   EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
 }
 
-constexpr Way kAllWays[] = {Way::kCounting, Way::kWaves, Way::kSweep};
+constexpr RunWay kAllWays[] = {RunWay::kCounting, RunWay::kWaves, RunWay::kSweep};
 
 // Two layers of some tasks, of which the first one does what it is given.
 template <class Body>
@@ -88,7 +88,7 @@ Graph make_layers(Body first) {
 
 TEST(Ways, CanBeSeen) {
   const auto executor = make_executor(2);
-  for (const Way way : kAllWays) {
+  for (const RunWay way : kAllWays) {
     std::latch begun(1);
     std::latch seen(1);
     const CompiledGraph compiled = compile_for(way, make_layers([&] {
@@ -110,7 +110,7 @@ TEST(Ways, AreASweepOnOneWorkerAndAtFirstCountingOnSeveral) {
     const auto executor = make_executor(workers);
     const auto run = compiled.run(*executor).value();
     EXPECT_TRUE(run.wait().ok());
-    EXPECT_EQ(run.progress().way, workers == 1 ? Way::kSweep : Way::kCounting);
+    EXPECT_EQ(run.progress().way, workers == 1 ? RunWay::kSweep : RunWay::kCounting);
   }
 }
 
@@ -118,26 +118,26 @@ TEST(Ways, AreCountingWherePrioritiesDecide) {
   const auto executor = make_executor(2);
   Graph graph = make_layers([] {});
   graph.add({.priority = TaskPriority::kHigh}, [] {});
-  const auto run = compile_for(Way::kWaves, std::move(graph)).run(*executor).value();
+  const auto run = compile_for(RunWay::kWaves, std::move(graph)).run(*executor).value();
   EXPECT_TRUE(run.wait().ok());
-  EXPECT_EQ(run.progress().way, Way::kCounting);
+  EXPECT_EQ(run.progress().way, RunWay::kCounting);
 }
 
 TEST(Ways, AreCountingFromAFailureOn) {
   const auto executor = make_executor(2);
-  for (const Way way : kAllWays) {
+  for (const RunWay way : kAllWays) {
     const CompiledGraph compiled =
         compile_for(way, make_layers([] { return Status(ErrorCode::kDataLoss, "torn"); }));
     const auto run = compiled.run(*executor).value();
     EXPECT_EQ(run.wait().message(), "1 task failed: 'task 0': torn; 2 tasks did not begin");
-    EXPECT_EQ(run.progress().way, Way::kCounting);
+    EXPECT_EQ(run.progress().way, RunWay::kCounting);
   }
 }
 
 // Nothing counts for a run that was cancelled, also not for who asks what became of its tasks.
 TEST(Ways, AreKeptByACancelledRun) {
   const auto executor = make_executor(2);
-  for (const Way way : kAllWays) {
+  for (const RunWay way : kAllWays) {
     const CompiledGraph compiled =
         compile_for(way, make_layers([](TaskContext& context) { context.cancel_run(); }));
     for (int round = 0; round < 2; ++round) {
@@ -155,12 +155,12 @@ TEST(Ways, AreThoseThatTheEnvironmentNames) {
   const auto executor = make_executor(2);
   const auto run = compile(make_layers([] {})).run(*executor).value();
   EXPECT_TRUE(run.wait().ok());
-  EXPECT_EQ(run.progress().way, way_of_environment().value_or(Way::kCounting));
+  EXPECT_EQ(run.progress().way, way_of_environment().value_or(RunWay::kCounting));
 }
 
 // Bodies that meet need two workers at once, which only a run that counts gives for sure.
 TEST(Ways, CountWhenARunTakesMuchLongerThanThoseBefore) {
-  for (const Way way : {Way::kSweep, Way::kWaves}) {
+  for (const RunWay way : {RunWay::kSweep, RunWay::kWaves}) {
     const auto executor = make_executor(2);
     const SystemClock clock;
     std::latch both(2);
@@ -182,7 +182,7 @@ TEST(Ways, CountWhenARunTakesMuchLongerThanThoseBefore) {
     WaysForTests::note(compiled, 2, /*nanoseconds_a_task=*/0.001);
     const auto run = compiled.run(*executor).value();
     EXPECT_TRUE(run.wait().ok());
-    EXPECT_EQ(run.progress().way, Way::kCounting);
+    EXPECT_EQ(run.progress().way, RunWay::kCounting);
   }
 }
 

@@ -31,8 +31,10 @@ struct RunOptions {
   /// For back-off and limits of time; tasks that have some need it. It outlives the run.
   ITimer* timer = nullptr;
 
-  /// Gets a span for each attempt, under the number of its worker. It outlives the run, and is
-  /// written while the graph lives, whose names it shows.
+  /// Gets a span for each attempt, under the number of its worker. A span begins where the one
+  /// before on its track ended, when nothing lies between; so it may begin, by what counting takes,
+  /// before a span of another track ended that it waited for. It outlives the run, and is written
+  /// while the graph lives, whose names it shows.
   Trace* trace = nullptr;
 
   /// Makes Run::state() exact while the run goes on. Costs some nanoseconds a task.

@@ -28,7 +28,7 @@ enum class TaskState : std::uint8_t {
 };
 
 /// How a run finds out which tasks may begin: see CompiledGraph::run().
-enum class Way : std::uint8_t {
+enum class RunWay : std::uint8_t {
   kCounting,  ///< A task that ends counts down its successors; whoever is free takes what is ready.
   kWaves,     ///< Levels follow each other; the workers share each level.
   kSweep,     ///< One worker runs all, in the order of the compiled graph.
@@ -40,7 +40,7 @@ struct RunProgress {
 
   /// How the run goes; at its end, how it went. One that began in another way counts from when a
   /// task did not just end well, or when it takes much longer than runs before.
-  Way way = Way::kCounting;
+  RunWay way = RunWay::kCounting;
 };
 
 /// What became of the compensation of one task.
