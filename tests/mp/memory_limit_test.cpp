@@ -121,12 +121,8 @@ TEST_F(MemoryLimit, IsKeptByAJobWithMorePartialsThanMemory) {
 }
 
 TEST_F(MemoryLimit, IsKeptByTheRanksOfAJob) {
-  const CommandResult result =
-      run_command(folder_,
-                  group_.inside({PINION_COMMAND, "run", "-n", "2", "--workers-per-rank", "1",
-                                 "--set", "batch-shards=1", MANY_KEYS_PROGRAM,
-                                 std::to_string(kShards), std::to_string(kKeys)}),
-                  environment());
+  const CommandResult result = run_command(
+      folder_, group_.inside(on_ranks(2, program(), {"--set", "batch-shards=1"})), environment());
   EXPECT_EQ(result.status, 0) << result.errors;
   EXPECT_THAT(result.output, HasSubstr(expected_answer()));
   EXPECT_THAT(result.errors, HasSubstr("spilled"));
@@ -180,10 +176,9 @@ TEST_F(MemoryLimit, IsAClearErrorWhenNothingMayBeSpilled) {
 TEST_F(MemoryLimit, IsAClearErrorOfRanksThatHaveWaitedInVain) {
   const CommandResult result =
       run_command(folder_,
-                  group_.inside({PINION_COMMAND, "run", "-n", "2", "--workers-per-rank", "1",
-                                 "--set", "batch-shards=1", "--set", "spill-bytes-max=0", "--set",
-                                 "memory-wait-seconds=0.01", MANY_KEYS_PROGRAM,
-                                 std::to_string(kShards), std::to_string(kKeys)}),
+                  group_.inside(on_ranks(2, program(),
+                                         {"--set", "batch-shards=1", "--set", "spill-bytes-max=0",
+                                          "--set", "memory-wait-seconds=0.01"})),
                   environment());
   EXPECT_EQ(result.status, 71) << result.errors;
   EXPECT_THAT(result.errors, HasSubstr("memory-bytes"));
