@@ -2,7 +2,7 @@
 // the one to the left and the one between. The graph is compiled once, and run for several pairs.
 
 #include <algorithm>
-#include <cstdint>
+#include <cstddef>
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -12,21 +12,21 @@
 #include <pinion/dag/graph.hpp>
 
 int main() {
-  constexpr std::uint32_t kSide = 12;
+  constexpr std::size_t kSide = 12;
   auto executor = pinion::Executor::create({.groups = {{.worker_count = 2}}}).value();
   std::string left;
   std::string above;
   // With a row and a column of zeros around it.
   std::vector<int> table((kSide + 1) * (kSide + 1));
-  const auto at = [&](std::uint32_t row, std::uint32_t column) -> int& {
+  const auto at = [&](std::size_t row, std::size_t column) -> int& {
     return table[row * (kSide + 1) + column];
   };
 
   pinion::Graph graph;
   std::vector<pinion::TaskId> cells;
-  for (std::uint32_t cell = 0; cell < kSide * kSide; ++cell) {
-    const std::uint32_t row = cell / kSide + 1;
-    const std::uint32_t column = cell % kSide + 1;
+  for (std::size_t cell = 0; cell < kSide * kSide; ++cell) {
+    const std::size_t row = cell / kSide + 1;
+    const std::size_t column = cell % kSide + 1;
     cells.push_back(graph.add([&, row, column] {
       at(row, column) = left[row - 1] == above[column - 1]
                             ? at(row - 1, column - 1) + 1
