@@ -44,6 +44,7 @@ struct Right {
   using Door = LaneDoor<Atom>;
   using Strands = pinion::Strands<Atom>;
   static constexpr bool kLocksToTake = true;
+  static constexpr bool kCallsAfterOpening = true;
   static constexpr bool kLooksAfterLeaving = true;
   static constexpr bool kHoldsFirst = true;
 };
@@ -63,7 +64,20 @@ void expect_right(const Exploration& exploration) {
 template <class Protocol>
 class Place {
  public:
-  Place(std::size_t lane_count, std::uint32_t task_count) : lanes_(lane_count), runs_(task_count) {}
+  Place(std::size_t lane_count, std::uint32_t task_count, bool is_shut)
+      : lanes_(lane_count), runs_(task_count) {
+    inbox_.reset(is_shut);
+  }
+
+  // Of the run that turns to counting, or is cancelled.
+  void open() {
+    lock_.lock();
+    const bool is_filled = inbox_.open();
+    lock_.unlock();
+    if (is_filled && Protocol::kCallsAfterOpening) {
+      calls_.fetch_add(1);
+    }
+  }
 
   void send(std::uint32_t task) {
     lock_.lock();
@@ -146,13 +160,16 @@ class Place {
   std::vector<int> runs_;
 };
 
-// Each of two senders sends `tasks_each`.
+// Each of two senders sends `tasks_each`. The inbox is opened meanwhile if it `is_shut`.
 template <class Protocol>
 Exploration explore_place(std::size_t workers, std::size_t lanes, std::uint32_t tasks_each,
-                          std::size_t preemptions) {
+                          std::size_t preemptions, bool is_shut = false) {
   return explore(preemptions, [=] {
-    const auto place = std::make_shared<Place<Protocol>>(lanes, 2 * tasks_each);
+    const auto place = std::make_shared<Place<Protocol>>(lanes, 2 * tasks_each, is_shut);
     Program program{.check = [place] { place->check(); }};
+    if (is_shut) {
+      program.bodies.push_back([=] { place->open(); });
+    }
     for (std::uint32_t sender = 0; sender < 2; ++sender) {
       program.bodies.push_back([=] {
         for (std::uint32_t i = 0; i < tasks_each; ++i) {
@@ -172,6 +189,20 @@ TEST(InboxModel, BringsEveryTaskToAWorker) {
   expect_right(explore_place<Right>(/*workers=*/2, /*lanes=*/1, /*tasks_each=*/1, 2));
   expect_right(explore_place<Right>(/*workers=*/2, /*lanes=*/2, /*tasks_each=*/1, 2));
   expect_right(explore_place<Right>(/*workers=*/1, /*lanes=*/1, /*tasks_each=*/2, 2));
+}
+
+TEST(InboxModel, BringsWhatCameBeforeItWasOpenedToAWorker) {
+  expect_right(explore_place<Right>(/*workers=*/1, /*lanes=*/1, /*tasks_each=*/1, 2, true));
+  expect_right(explore_place<Right>(/*workers=*/2, /*lanes=*/2, /*tasks_each=*/1, 1, true));
+}
+
+struct OpensWithoutACall : Right {
+  static constexpr bool kCallsAfterOpening = false;
+};
+
+TEST(InboxModel, FindsTheTaskThatIsForgottenWhenNobodyIsCalledAfterOpening) {
+  EXPECT_EQ(explore_place<OpensWithoutACall>(1, 1, 1, 2, true).failure.find("no body can go on"),
+            0u);
 }
 
 class DoorThatIsLeftWithoutALook : public LaneDoor<Atom> {
