@@ -3,13 +3,17 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <fstream>
 #include <memory>
+#include <set>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -50,6 +54,30 @@ struct DescriptorImage {
 };
 static_assert(sizeof(DescriptorImage) == sizeof(SlabDescriptor));
 
+// A file, by its device and its number there.
+using FileId = std::pair<dev_t, ino_t>;
+
+// The files that a process has mapped, each once. Of one that is gone, or another user's: none.
+std::set<FileId> files_mapped_by(std::int64_t process) {
+  std::set<FileId> files;
+  std::ifstream maps("/proc/" + std::to_string(process) + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    // Addresses, permissions and offset come before the device.
+    std::istringstream words(line);
+    std::string other;
+    char colon = ' ';
+    unsigned major_number = 0;
+    unsigned minor_number = 0;
+    ino_t file_number = 0;
+    words >> other >> other >> other >> std::hex >> major_number >> colon >> minor_number >>
+        std::dec >> file_number;
+    if (words && file_number != 0) {
+      files.emplace(makedev(major_number, minor_number), file_number);
+    }
+  }
+  return files;
+}
+
 using Counters = std::array<std::uint32_t, kSlabDescriptorCount>;
 
 template <class T>
@@ -74,19 +102,20 @@ class Collector {
     } else if (magic == kRowMagic) {
       take_row(std::move(file));
     } else if (magic == kSegmentMagic) {
-      take_segment(file.get());
+      take_segment(file.get(), {status.st_dev, status.st_ino});
     }
   }
 
   StoreView finish() {
     for (const Row& row : rows_) {
       StoreClient client = {.client = row.header.client, .process = row.header.process};
-      for (SegmentState& state : view_.segments) {
-        if (state.is_slab) {
-          const std::uint64_t count = references_in(row, slot_of(state.segment));
-          state.reference_count += count;
-          client.reference_count += count;
-        }
+      const std::set<FileId> mapped = files_mapped_by(row.header.process);
+      for (std::size_t i = 0; i < view_.segments.size(); ++i) {
+        SegmentState& state = view_.segments[i];
+        const std::uint64_t count =
+            state.is_slab ? references_in(row, slot_of(state.segment)) : mapped.count(files_[i]);
+        state.reference_count += count;
+        client.reference_count += count;
       }
       view_.clients.push_back(client);
     }
@@ -133,6 +162,7 @@ class Collector {
     }
     view_.job = header.job;
     slots_.emplace_back(header.segment, header.slot);
+    files_.emplace_back();
     view_.segments.push_back(state);
   }
 
@@ -144,7 +174,7 @@ class Collector {
     }
   }
 
-  void take_segment(int file) {
+  void take_segment(int file, FileId id) {
     SegmentHeader header;
     if (!read_at(file, 0, header)) {
       return;
@@ -154,6 +184,7 @@ class Collector {
     const bool spilled = is_spill_file(file);
     const Result<std::uint64_t> huge_bytes =
         spilled ? Result<std::uint64_t>(0) : huge_page_bytes(file, size_bytes);
+    files_.push_back(id);
     view_.segments.push_back({.segment = header.segment,
                               .home = {.kind = static_cast<PlaceKind>(header.home_kind),
                                        .index = header.home_index,
@@ -183,6 +214,7 @@ class Collector {
   }
 
   StoreView view_;
+  std::vector<FileId> files_;  // Of view_.segments, as long as they are not sorted; not of slabs.
   std::vector<Row> rows_;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> slots_;  // Of slabs, by segment.
 };

@@ -361,6 +361,10 @@ std::vector<SegmentState> SegmentTable::snapshot() const {
   std::vector<SegmentState> states = slabs_->snapshot();
   for (const auto& [number, segment] : segments_) {
     const auto client = clients_.find(segment.client);
+    std::uint64_t reference_count = 0;
+    for (const auto& [reader, count] : segment.references) {
+      reference_count += count;
+    }
     states.push_back({.segment = number,
                       .client = segment.client,
                       .home = segment.home,
@@ -368,6 +372,7 @@ std::vector<SegmentState> SegmentTable::snapshot() const {
                       .blob_count = 1,
                       .blob_bytes = segment.handle.length_bytes,
                       .kept_count = segment.kept ? 1u : 0u,
+                      .reference_count = reference_count,
                       .spilled = segment.spilled,
                       .owner_gone = client != clients_.end() && client->second.gone});
   }

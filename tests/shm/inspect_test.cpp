@@ -23,7 +23,7 @@ Blob seal(IBlobStore& store, std::uint64_t size_bytes) {
 // of blobs with segments of their own.
 TEST(InspectStore, SeesWhatTheAgentKnows) {
   TableAgent agent(1 << 16);
-  const auto writer = agent.make_slab_store(3, kBudget);
+  const auto writer = agent.make_slab_store(3, kBudget, ::getpid());
   const auto reader = agent.make_slab_store(4, kBudget);
   std::vector<Blob> blobs;
   for (int i = 0; i < 10; ++i) {
@@ -56,7 +56,7 @@ TEST(InspectStore, SeesWhatTheAgentKnows) {
   EXPECT_EQ(known[0].reference_count, 20u);
   EXPECT_EQ(known[0].kept_count, 1u);
   ASSERT_EQ(view->clients.size(), 2u);
-  EXPECT_EQ(view->clients[0].reference_count, 10u);
+  EXPECT_EQ(view->clients[0].reference_count, 11u);
   EXPECT_EQ(view->clients[1].reference_count, 11u);
 
   agent.table().client_gone(3);
@@ -65,6 +65,35 @@ TEST(InspectStore, SeesWhatTheAgentKnows) {
   EXPECT_TRUE(later.segments[0].owner_gone);
   EXPECT_EQ(later.segments[0].blob_count, 1u);
   EXPECT_EQ(later.clients.size(), 1u);
+}
+
+// Of a blob with a segment of its own it is the mappings that count, of each process once.
+TEST(InspectStore, SeesWhoHasALargeBlobMapped) {
+  TableAgent agent(1 << 16);
+  const auto store = agent.make_slab_store(3, kBudget, ::getpid());
+  const auto other = agent.make_slab_store(4, kBudget);
+  const Blob large = seal(*store, 1 << 20);
+  const Result<Blob> again = other->open(large.handle());
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(agent.table().snapshot().front().reference_count, 2u);
+  const StoreView view = inspect_store(::getpid()).value();
+  ASSERT_EQ(view.segments.size(), 1u);
+  EXPECT_EQ(view.segments[0].reference_count, 1u);
+  EXPECT_EQ(view.clients[0].reference_count, 1u);
+  EXPECT_EQ(view.clients[1].reference_count, 0u);
+}
+
+TEST(InspectStore, SeesThatNobodyHasALargeBlobMapped) {
+  TableAgent agent(1 << 16);
+  const auto store = agent.make_slab_store(3, kBudget, ::getpid());
+  {
+    const Blob large = seal(*store, 1 << 20);
+    ASSERT_TRUE(agent.table().keep(large.handle()).ok());
+  }
+  EXPECT_EQ(agent.table().snapshot().front().reference_count, 0u);
+  const StoreView view = inspect_store(::getpid()).value();
+  ASSERT_EQ(view.segments.size(), 1u);
+  EXPECT_EQ(view.segments[0].reference_count, 0u);
 }
 
 TEST(InspectStore, IsEmptyForAProcessWithoutBlobs) {

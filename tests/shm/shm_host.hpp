@@ -122,14 +122,15 @@ class TableAgent {
                 }};
   }
 
-  /// With slabs. Once for each client.
-  std::unique_ptr<IBlobStore> make_slab_store(std::uint32_t client, std::uint64_t budget_bytes) {
+  /// With slabs. Once for each client. `process` is who inspects is told that it is.
+  std::unique_ptr<IBlobStore> make_slab_store(std::uint32_t client, std::uint64_t budget_bytes,
+                                              std::int64_t process = 0) {
     SharedBlobStoreOptions with_row = options(client, budget_bytes);
     SegmentExchange with_slabs = exchange(client);
     with_slabs.slabs = slab_exchange(client);
     {
       MutexLock lock(mutex_);
-      with_row.row_descriptor = *table_.admit(client);
+      with_row.row_descriptor = *table_.admit(client, process);
     }
     return make_shared_blob_store(with_row, with_slabs);
   }

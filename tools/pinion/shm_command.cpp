@@ -99,7 +99,7 @@ std::string text_of(const AgentView& view) {
                     std::to_string(state.size_bytes), std::to_string(state.huge_page_bytes),
                     std::to_string(state.blob_count), std::to_string(state.blob_bytes),
                     of_slab(state.kept_count), of_slab(state.retired_count),
-                    of_slab(state.reference_count)});
+                    std::to_string(state.reference_count)});
   }
   std::vector<TextRow> processes = {{"process", "references"}};
   for (const StoreClient& client : view.store.clients) {
@@ -124,11 +124,11 @@ Json json_of(const AgentView& view) {
                  {"bytes", state.size_bytes},
                  {"huge_page_bytes", state.huge_page_bytes},
                  {"blob_count", state.blob_count},
-                 {"blob_bytes", state.blob_bytes}};
+                 {"blob_bytes", state.blob_bytes},
+                 {"reference_count", state.reference_count}};
     if (state.is_slab) {
       json["kept_count"] = state.kept_count;
       json["retired_count"] = state.retired_count;
-      json["reference_count"] = state.reference_count;
     }
     segments.push_back(std::move(json));
   }

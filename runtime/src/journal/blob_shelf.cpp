@@ -221,7 +221,7 @@ Result<ShelfContents> read_shelf(const std::string& folder) {
   for (const std::string& text : *names) {
     if (const std::optional<FileName> name = FileName::parse(text)) {
       contents.epoch_max = std::max(contents.epoch_max, name->epoch);
-      PINION_RETURN_IF_ERROR(read_file(folder + "/" + text, contents.blobs));
+      PINION_RETURN_IF_ERROR(read_file(fmt::format("{}/{}", folder, text), contents.blobs));
     }
   }
   return contents;

@@ -8,7 +8,7 @@
 
 namespace pinion {
 
-/// A process that has references to blobs in slabs.
+/// A process that has references to blobs.
 struct StoreClient {
   std::uint32_t client = 0;
   std::int64_t process = 0;
@@ -18,8 +18,9 @@ struct StoreClient {
 /// The blobs of one job on one host, at one moment.
 struct StoreView {
   std::uint64_t job = 0;
-  std::vector<SegmentState> segments;  ///< By number. Of segments that are no slabs, what is kept
-                                       ///< is not known from outside.
+  std::vector<SegmentState> segments;  ///< By number. Of one that is no slab, what is kept is not
+                                       ///< known from outside; its references are the processes of
+                                       ///< `clients` that have it mapped.
   std::vector<StoreClient> clients;    ///< By number. Whose client is not among them is dead.
 };
 

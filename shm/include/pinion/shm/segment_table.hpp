@@ -54,7 +54,7 @@ struct SegmentState {
   std::uint64_t blob_bytes = 0;       ///< Their lengths.
   std::uint64_t kept_count = 0;       ///< That the job keeps.
   std::uint64_t retired_count = 0;    ///< Let go of, with memory that is not used again yet.
-  std::uint64_t reference_count = 0;  ///< Of all processes, to blobs in slabs.
+  std::uint64_t reference_count = 0;  ///< Of all processes, to its blobs.
   std::uint64_t huge_page_bytes = 0;  ///< In huge pages; known to inspect_store() alone.
   bool is_slab = false;
   bool spilled = false;
