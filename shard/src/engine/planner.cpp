@@ -35,14 +35,21 @@ bool keeps_sources_apart(const PartitionPolicy& policy) noexcept {
   return overlaps_itself(policy.alignment.delimiter());
 }
 
+enum class FixedCuts : bool { kNone, kAtPlaces };
+
 class BytePlanner final : public IShardPlanner {
  public:
+  explicit BytePlanner(FixedCuts cuts) : cuts_(cuts) {}
+
   Result<std::vector<ShardRange>> partition(const InputListing& input,
                                             const PartitionPolicy& policy) const override {
     PINION_RETURN_IF_ERROR(check_policy(policy));
-    PINION_RETURN_IF_ERROR(require_kind(input, InputKind::kBytes, "by_bytes", "by_index_range"));
+    const bool at_places = cuts_ == FixedCuts::kAtPlaces;
+    PINION_RETURN_IF_ERROR(require_kind(input, InputKind::kBytes,
+                                        at_places ? "by_place" : "by_bytes", "by_index_range"));
     Result<std::vector<ShardRange>> shards =
-        cut_bytes(input, policy, byte_target(policy, input.size()), {});
+        cut_bytes(input, policy, byte_target(policy, input.size()),
+                  at_places ? part_ends(policy, input.size()) : std::vector<std::uint64_t>());
     if (shards) {
       deal(*shards, input, policy, size_of);
     }
@@ -56,6 +63,9 @@ class BytePlanner final : public IShardPlanner {
     }
     return shards;
   }
+
+ private:
+  FixedCuts cuts_;
 };
 
 class IndexPlanner final : public IShardPlanner {
@@ -109,29 +119,6 @@ class FilePlanner final : public IShardPlanner {
   }
 };
 
-class PlacePlanner final : public IShardPlanner {
- public:
-  Result<std::vector<ShardRange>> partition(const InputListing& input,
-                                            const PartitionPolicy& policy) const override {
-    PINION_RETURN_IF_ERROR(check_policy(policy));
-    PINION_RETURN_IF_ERROR(require_kind(input, InputKind::kBytes, "by_place", "by_index_range"));
-    Result<std::vector<ShardRange>> shards = cut_bytes(
-        input, policy, byte_target(policy, input.size()), part_ends(policy, input.size()));
-    if (shards) {
-      deal(*shards, input, policy, size_of);
-    }
-    return shards;
-  }
-
-  std::vector<ShardRange> coalesce(std::vector<ShardRange> shards,
-                                   const PartitionPolicy& policy) const override {
-    if (!keeps_sources_apart(policy)) {
-      join_neighbours(shards, byte_target(policy, total_of(shards, size_of)), size_of);
-    }
-    return shards;
-  }
-};
-
 // "by_bytes(16, align_to_line)": what is left out in the program is left out here.
 std::string describe(std::string name, std::uint64_t target, const Alignment& alignment) {
   const std::string aligned = alignment.describe();
@@ -160,7 +147,7 @@ std::uint32_t choose_ordered_batch(std::uint64_t shard_count) noexcept {
 }
 
 Partitioning by_bytes(std::uint64_t target_bytes, Alignment alignment) {
-  return {.planner = std::make_shared<const BytePlanner>(),
+  return {.planner = std::make_shared<const BytePlanner>(FixedCuts::kNone),
           .policy = {.target_size = target_bytes, .alignment = alignment},
           .description = describe("by_bytes", target_bytes, alignment)};
 }
@@ -186,7 +173,7 @@ Partitioning by_partition() {
 }
 
 Partitioning by_place(std::uint64_t target_bytes, Alignment alignment) {
-  return {.planner = std::make_shared<const PlacePlanner>(),
+  return {.planner = std::make_shared<const BytePlanner>(FixedCuts::kAtPlaces),
           .policy = {.target_size = target_bytes, .alignment = alignment},
           .description = describe("by_place", target_bytes, alignment)};
 }
