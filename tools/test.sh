@@ -15,7 +15,7 @@ Installs the packages that are missing (as root or with sudo), then builds and t
             public header alone, an installation and a stranger's project built against it
   asan      gcc with the address and the undefined-behaviour sanitizer: every test but those
             of the installation, the style, the layers and in virtual machines
-  tsan      gcc with the thread sanitizer: the lock-free cores (labels model and tsan)
+  tsan      gcc with the thread sanitizer: the lock-free cores, runs of graphs (labels model, tsan)
   clang     the libraries and tools with clang's lock analysis, warnings as errors
   docs      the public headers through Doxygen, warnings as errors
 

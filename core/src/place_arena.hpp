@@ -15,6 +15,7 @@
 #include <pinion/core/executor.hpp>
 
 #include "count_down.hpp"
+#include "hand_over.hpp"
 #include "worker_binding.hpp"
 
 namespace pinion {
@@ -73,8 +74,11 @@ class PlaceArena {
   template <class Work>
   void visit(Work work) {
     control_.visits.add();
+    visit_begins.give();
     try {
+      const HiddenWrites hidden;
       arena_.enqueue([this, work = std::move(work)] {
+        visit_begins.take();
         work();
         control_.visits.drop();
       });
@@ -85,6 +89,9 @@ class PlaceArena {
   }
 
  private:
+  // Of all arenas, as a visit reads in what was handed over which one it is of.
+  static inline HandOver visit_begins;
+
   void call_drainer() noexcept;
   void drain() noexcept;
 

@@ -32,14 +32,17 @@ Binder::Binder(tbb::task_arena& arena, const void* place_arena, Site site, Bindi
       place_arena_(place_arena),
       site_(std::move(site)),
       table_(table) {
+  begins.give();
   observe(true);
 }
 
 Binder::~Binder() {
   observe(false);
+  ends.take();
 }
 
 void Binder::on_scheduler_entry(bool) noexcept {
+  begins.take();
   // No slot is reserved, so the slots of the arena are its workers, each held by one thread. Only
   // the arena of one worker has a second slot, and its one thread may sit in either.
   const auto index = static_cast<std::size_t>(tbb::this_task_arena::current_thread_index());
@@ -59,10 +62,13 @@ void Binder::on_scheduler_entry(bool) noexcept {
               .place = site_.place,
               .cpus = seen ? seen->cpus() : std::vector<unsigned>()},
              std::move(status));
+  ends.give();
 }
 
 void Binder::on_scheduler_exit(bool) noexcept {
+  begins.take();
   detail::this_thread = {};
+  ends.give();
 }
 
 }  // namespace pinion

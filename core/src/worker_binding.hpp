@@ -10,6 +10,7 @@
 #include <pinion/core/thread_annotations.hpp>
 
 #include "cpu_mask.hpp"
+#include "hand_over.hpp"
 
 namespace pinion {
 
@@ -55,6 +56,10 @@ class Binder final : public tbb::task_scheduler_observer {
   void on_scheduler_exit(bool is_worker) noexcept override;
 
  private:
+  // Of all binders, as oneTBB calls a binder that is in what was handed over.
+  static inline HandOver begins;
+  static inline HandOver ends;
+
   const void* const place_arena_;
   const Site site_;
   BindingTable& table_;

@@ -253,8 +253,9 @@ TEST(RunDeathTest, EndsTheProcessWhenItsBodyDestroysIt) {
         });
         const CompiledGraph compiled = compile(std::move(graph));
         run.emplace(compiled.run(*executor).value());
+        const Completion ended = run->completion();
         made.count_down();
-        run->completion().wait();
+        ended.wait();
       },
       HasSubstr("on_worker"));
 }

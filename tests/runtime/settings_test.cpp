@@ -286,11 +286,22 @@ TEST(Setting, RefusesWhatDoesNotFitAndStaysAsItWas) {
 
 TEST(Setting, MakesBatchesLargeWhereOnlyOneRankCanLoseThem) {
   Settings settings;
-  EXPECT_LT(batch_shard_count_of(settings, 2), 100u);
-  EXPECT_GT(batch_shard_count_of(settings, 1), 1000u);
+  EXPECT_LT(batch_shard_count_of(settings, 2, 1), 100u);
+  EXPECT_GT(batch_shard_count_of(settings, 1, 1), 1000u);
   settings.batch_shard_count = 30;
-  EXPECT_EQ(batch_shard_count_of(settings, 1), 30u);
-  EXPECT_EQ(batch_shard_count_of(settings, 2), 30u);
+  EXPECT_EQ(batch_shard_count_of(settings, 1, 1), 30u);
+  EXPECT_EQ(batch_shard_count_of(settings, 2, 1), 30u);
+  EXPECT_EQ(batch_shard_count_of(settings, 2, 3), 30u);
+}
+
+TEST(Setting, MakesBatchesSmallerInEachLifeOfARank) {
+  const Settings settings;
+  const std::size_t first = batch_shard_count_of(settings, 2, 1);
+  const std::size_t second = batch_shard_count_of(settings, 2, 2);
+  EXPECT_GT(first, second);
+  EXPECT_GT(second, 1u);
+  EXPECT_EQ(batch_shard_count_of(settings, 2, 3), 1u);
+  EXPECT_EQ(batch_shard_count_of(settings, 2, 4'000'000'000u), 1u);
 }
 
 TEST(Setting, TakesTheValuesAtItsLimits) {
