@@ -182,7 +182,7 @@ Status Job::State::become_job() {
   info.job = (static_cast<std::uint64_t>(device()) << 32) | device();
   info.epoch = 1;
   info.seed = settings.seed;
-  info.batch_shard_count = batch_shard_count_of(settings, 1);
+  info.batch_shard_count = batch_shard_count_of(settings, 1, 1);
   info.batch_duration = settings.batch_duration;
   info.batch_bytes = settings.batch_bytes;
   PINION_RETURN_IF_ERROR(make_trace_directory(settings));

@@ -83,7 +83,8 @@ constexpr Setting kSettings[] = {
        return set_number<std::size_t>(s.workers_per_rank, v, 0);
      }},
     {"batch-shards", "a number, 0 or more",
-     "most shards in a batch, the unit of commit; 0 is 8, and many where a rank is alone [0]",
+     "most shards in a batch, the unit of commit; 0 is 64, fewer in a rank that was started again, "
+     "and many where a rank is alone [0]",
      [](Settings& s, std::string_view v) {
        return set_number<std::size_t>(s.batch_shard_count, v, 0);
      }},
@@ -305,13 +306,22 @@ Status make_trace_directory(const Settings& settings) {
                : Status();
 }
 
-std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count) {
-  constexpr std::size_t kOfSeveralRanks = 8;
+std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count,
+                                 std::uint32_t incarnation) {
+  constexpr std::size_t kOfSeveralRanks = 64;
+  constexpr std::size_t kLessEachLife = 8;
   constexpr std::size_t kOfALoneRank = 4096;
   if (settings.batch_shard_count > 0) {
     return settings.batch_shard_count;
   }
-  return rank_count == 1 ? kOfALoneRank : kOfSeveralRanks;
+  if (rank_count == 1) {
+    return kOfALoneRank;
+  }
+  std::size_t count = kOfSeveralRanks;
+  for (std::uint32_t life = 1; life < incarnation && count > 1; ++life) {
+    count /= kLessEachLife;
+  }
+  return count;
 }
 
 std::string environment_value(const char* name) {

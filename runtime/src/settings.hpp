@@ -66,8 +66,10 @@ struct Settings {
 [[nodiscard]] Status make_trace_directory(const Settings& settings);
 
 /// Most shards in a batch of each of `rank_count` ranks. Of several ranks one may die, and a batch
-/// is what that costs; a rank that is alone takes the job along.
-[[nodiscard]] std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count);
+/// is what that costs, so that one that dies again and again must come to an end of smaller ones; a
+/// rank that is alone takes the job along. `incarnation`: which life of the rank it is, from 1 on.
+[[nodiscard]] std::size_t batch_shard_count_of(const Settings& settings, std::size_t rank_count,
+                                               std::uint32_t incarnation);
 
 /// The value of an environment variable; empty when it is not set.
 [[nodiscard]] std::string environment_value(const char* name);

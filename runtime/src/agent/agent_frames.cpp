@@ -160,7 +160,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.info.rank = rank;
   welcome.info.rank_count = static_cast<std::uint32_t>(ranks_.size());
   welcome.info.incarnation = it.incarnation;
-  welcome.info.batch_shard_count = batch_shard_count_of(settings_, ranks_.size());
+  welcome.info.batch_shard_count = batch_shard_count_of(settings_, ranks_.size(), it.incarnation);
   welcome.info.batch_duration = settings_.batch_duration;
   welcome.info.batch_bytes = settings_.batch_bytes;
   // A life that ended may have taken the beginning along, and half of the input is a wrong answer.
