@@ -59,6 +59,12 @@ Status CoordinatorDriver::message_arrived(LoggedRank who, std::span<const std::b
   return {};
 }
 
+void CoordinatorDriver::fail(const protocol::Failure& failure) {
+  if (!ended_) {
+    end_job(failure);
+  }
+}
+
 void CoordinatorDriver::tick() {
   step(protocol::Tick{});
 }

@@ -71,6 +71,9 @@ class CoordinatorDriver {
   ///   claim to come from somebody else; nothing has changed then.
   [[nodiscard]] Status message_arrived(LoggedRank who, std::span<const std::byte> bytes);
 
+  /// Ends the job for a reason that the coordinator does not know of. Nothing after the first time.
+  void fail(const protocol::Failure& failure);
+
   void tick();
   [[nodiscard]] Instant next_deadline() const noexcept { return coordinator_.next_deadline(); }
   [[nodiscard]] protocol::Progress progress() const noexcept { return coordinator_.progress(); }

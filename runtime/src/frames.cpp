@@ -91,6 +91,8 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
                      {"rank", info.rank},
                      {"rank_count", info.rank_count},
                      {"incarnation", info.incarnation},
+                     {"host_count", welcome.host_count},
+                     {"local_rank_count", welcome.local_rank_count},
                      {"batch_shard_count", info.batch_shard_count},
                      {"batch_ns", info.batch_duration.count()},
                      {"batch_bytes", info.batch_bytes},
@@ -120,6 +122,8 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     value.at("rank").get_to(info.rank);
     value.at("rank_count").get_to(info.rank_count);
     value.at("incarnation").get_to(info.incarnation);
+    value.at("host_count").get_to(welcome.host_count);
+    value.at("local_rank_count").get_to(welcome.local_rank_count);
     value.at("batch_shard_count").get_to(info.batch_shard_count);
     info.batch_duration = Duration(value.at("batch_ns").get<std::int64_t>());
     value.at("batch_bytes").get_to(info.batch_bytes);

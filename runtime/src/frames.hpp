@@ -48,6 +48,8 @@ struct Hello {
 
 struct Welcome {
   JobInfo info;
+  std::uint32_t host_count = 1;
+  std::uint32_t local_rank_count = 1;  ///< Ranks of this host.
   std::vector<WorkerGroup> groups;
   std::uint32_t first_segment = 0;
   std::uint32_t segment_count = 0;

@@ -131,12 +131,13 @@ Status Job::State::become_rank(UniqueFd socket) {
   AgentLink& link = *agent_link;
   store = make_shared_blob_store(
       {.identity = {info.job, info.epoch, info.host},
+       .host_count = welcome.host_count,
        .first_segment = welcome.first_segment,
        .segment_count = welcome.segment_count,
        .memory = *memory,
        .spill = spill_options(),
        // The other half is for what the ranks are working on.
-       .held_bytes_max = welcome.memory_bytes / 2 * info.rank_count,
+       .held_bytes_max = welcome.memory_bytes / 2 * welcome.local_rank_count,
        .available_bytes = available_bytes,
        .memory_wait = welcome.memory_wait,
        .bind_memory = memory_binder(),

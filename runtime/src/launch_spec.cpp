@@ -46,6 +46,10 @@ std::string encode_launch_spec(const LaunchSpec& spec) {
              {"journal_directory", spec.journal_directory},
              {"resumes", spec.resumes},
              {"settings", spec.settings}};
+  value["hosts"] = json::array();
+  for (const HostRanks& host : spec.hosts) {
+    value["hosts"].push_back({host.name, host.rank_count});
+  }
   if (spec.debug_rank) {
     value["debug_rank"] = *spec.debug_rank;
   }
@@ -74,6 +78,9 @@ Result<LaunchSpec> decode_launch_spec(std::string_view text) {
     spec.timeout = Duration(value.at("timeout_ns").get<Duration::rep>());
     value.at("journal_directory").get_to(spec.journal_directory);
     value.at("resumes").get_to(spec.resumes);
+    for (const json& host : value.at("hosts")) {
+      spec.hosts.push_back({host.at(0), host.at(1)});
+    }
     if (value.contains("debug_rank")) {
       spec.debug_rank = value.at("debug_rank").get<std::uint32_t>();
     }
@@ -86,6 +93,14 @@ Result<LaunchSpec> decode_launch_spec(std::string_view text) {
     }
     if (spec.command.empty() || spec.rank_count == 0) {
       return Status(ErrorCode::kInvalidArgument, "a launch needs a program and at least one rank");
+    }
+    std::uint64_t rank_count = 0;
+    for (const HostRanks& host : spec.hosts) {
+      rank_count += host.rank_count;
+    }
+    if (!spec.hosts.empty() && rank_count != spec.rank_count) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "the hosts of a launch have other ranks than the launch");
     }
     if (spec.debug_rank && *spec.debug_rank >= spec.rank_count) {
       return Status(ErrorCode::kInvalidArgument, "the rank to debug is none of the launch");
@@ -142,8 +157,19 @@ BindTo bind_to(RankBinding binding) {
 
 }  // namespace
 
+HostShare share_of(const LaunchSpec& spec, std::uint32_t host) {
+  if (spec.hosts.empty()) {
+    return {.rank_count = spec.rank_count};
+  }
+  HostShare share{.host = host, .rank_count = spec.hosts.at(host).rank_count};
+  for (std::uint32_t before = 0; before < host; ++before) {
+    share.first_rank += spec.hosts[before].rank_count;
+  }
+  return share;
+}
+
 Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings,
-                                   const std::string& topology_file) {
+                                   const std::string& topology_file, std::uint32_t host) {
   // Devices take most of the time that it takes to start `true`.
   const DeviceSearch search =
       spec.map_by == RankMapping::kGpu ? DeviceSearch::kAll : DeviceSearch::kNone;
@@ -153,11 +179,12 @@ Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& setti
     return std::move(topology).error();
   }
   Result<std::vector<RankPlacement>> ranks =
-      place_ranks(*topology, {.rank_count = spec.rank_count,
+      place_ranks(*topology, {.rank_count = share_of(spec, host).rank_count,
                               .workers_per_rank = settings.workers_per_rank,
                               .map_by = map_by(spec.map_by),
                               .bind_to = bind_to(spec.bind_to),
                               .allow_oversubscription = spec.allow_oversubscription,
+                              .host = host,
                               .cpus = spec.cpus});
   if (!ranks) {
     return std::move(ranks).error();
@@ -199,6 +226,11 @@ std::string describe_rank(std::uint32_t rank, const RankPlacement& placement) {
 }
 
 Result<std::string> describe_placement(const LaunchSpec& spec, const std::string& topology_file) {
+  if (spec.hosts.size() > 1) {
+    return Status(ErrorCode::kUnimplemented,
+                  "--dry-run knows this machine only; with --host, use --report-bindings, by which "
+                  "each host says where its ranks run");
+  }
   Result<Settings> settings = settings_of(spec);
   if (!settings) {
     return std::move(settings).error();

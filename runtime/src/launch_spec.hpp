@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +20,17 @@ namespace pinion {
 /// The settings that hold for the job: file and environment, then those of `spec`.
 [[nodiscard]] Result<Settings> settings_of(const LaunchSpec& spec);
 
-/// Where the job runs on this machine.
+/// The ranks of one host of a job.
+struct HostShare {
+  std::uint32_t host = 0;
+  std::uint32_t first_rank = 0;
+  std::uint32_t rank_count = 1;
+};
+
+/// Precondition: the launch has that host; 0 where it names none.
+[[nodiscard]] HostShare share_of(const LaunchSpec& spec, std::uint32_t host);
+
+/// Where the ranks of a host run on this machine.
 struct HostPlacement {
   std::vector<RankPlacement> ranks = {};
   std::size_t node_count = 1;                 ///< NUMA nodes of the machine.
@@ -28,7 +39,8 @@ struct HostPlacement {
 
 /// `topology_file` stands for another machine, for planning only; empty: this one.
 [[nodiscard]] Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& settings,
-                                                 const std::string& topology_file = {});
+                                                 const std::string& topology_file = {},
+                                                 std::uint32_t host = 0);
 
 /// "rank 0: 1 worker on NUMA node 0, CPUs 0"
 [[nodiscard]] std::string describe_rank(std::uint32_t rank, const RankPlacement& placement);

@@ -36,6 +36,10 @@ struct Settings {
   std::string trace_directory = {};          ///< Empty: no trace.
   Duration grace = std::chrono::seconds(5);  ///< From SIGTERM to SIGKILL, of ranks that do not end.
   std::string debugger = "gdb --args";       ///< What --debug-rank puts in front of the program.
+
+  /// The command that starts an agent on another host; the host and the agent's command follow it.
+  std::string remote_shell = "ssh -o BatchMode=yes";
+  std::string network = {};  ///< By which hosts reach each other, as 10.0.0.0/24; empty: the first.
   std::string grant_log = {};  ///< Where grants and acceptances are logged; empty: nowhere.
 
   // Each breaks one promise, so that tests can show that the promise is kept by the mechanism.

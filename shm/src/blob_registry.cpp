@@ -57,7 +57,7 @@ BlobStoreUsage BlobRegistry::usage() const {
 
 std::shared_ptr<const SealedBlob> BlobRegistry::remember(std::shared_ptr<const SealedBlob> blob) {
   MutexLock lock(mutex_);
-  std::weak_ptr<const SealedBlob>& entry = living_[blob->handle().segment];
+  std::weak_ptr<const SealedBlob>& entry = living_[BlobName(blob->handle())];
   // Two threads may have opened the same segment: the later one takes the earlier one's blob. Its
   // own is the parameter, which ends after the lock: the end of a blob takes the lock again.
   if (std::shared_ptr<const SealedBlob> earlier = entry.lock()) {
@@ -67,9 +67,9 @@ std::shared_ptr<const SealedBlob> BlobRegistry::remember(std::shared_ptr<const S
   return blob;
 }
 
-std::shared_ptr<const SealedBlob> BlobRegistry::find(std::uint32_t segment) const {
+std::shared_ptr<const SealedBlob> BlobRegistry::find(const BlobHandle& handle) const {
   MutexLock lock(mutex_);
-  const auto found = living_.find(segment);
+  const auto found = living_.find(BlobName(handle));
   return found == living_.end() ? nullptr : found->second.lock();
 }
 
@@ -90,7 +90,7 @@ void BlobRegistry::discard(const SealedBlob& blob, std::uint64_t offset,
 void BlobRegistry::forget(const BlobHandle& handle) noexcept {
   {
     MutexLock lock(mutex_);
-    const auto found = living_.find(handle.segment);
+    const auto found = living_.find(BlobName(handle));
     if (found != living_.end() && found->second.expired()) {
       living_.erase(found);
     }

@@ -15,6 +15,7 @@
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shm/spill.hpp>
 
+#include "blob_name.hpp"
 #include "memory_mapping.hpp"
 
 namespace pinion {
@@ -41,10 +42,11 @@ class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
   [[nodiscard]] const std::string& spill_directory() const noexcept { return spill_.directory; }
   [[nodiscard]] BlobStoreUsage usage() const PINION_EXCLUDES(mutex_);
 
-  /// The living blob of that segment: `blob`, or the one that was remembered before it.
+  /// The living blob of that handle, whatever its length: `blob`, or the one that was remembered
+  /// before it.
   std::shared_ptr<const SealedBlob> remember(std::shared_ptr<const SealedBlob> blob)
       PINION_EXCLUDES(mutex_);
-  [[nodiscard]] std::shared_ptr<const SealedBlob> find(std::uint32_t segment) const
+  [[nodiscard]] std::shared_ptr<const SealedBlob> find(const BlobHandle& handle) const
       PINION_EXCLUDES(mutex_);
 
   /// Gives back memory of a blob that lies in private memory, see IBlobStore::discard().
@@ -73,7 +75,7 @@ class BlobRegistry : public std::enable_shared_from_this<BlobRegistry> {
   const SpillOptions spill_;
   mutable Mutex mutex_;
   BlobStoreUsage usage_ PINION_GUARDED_BY(mutex_);
-  std::unordered_map<std::uint32_t, std::weak_ptr<const SealedBlob>> living_
+  std::unordered_map<BlobName, std::weak_ptr<const SealedBlob>, BlobName::Hash> living_
       PINION_GUARDED_BY(mutex_);
   std::condition_variable_any given_back_;
   Mutex listener_mutex_;

@@ -32,7 +32,7 @@ struct LocalBlobStore::State {
 
   Result<std::shared_ptr<const SealedBlob>> find(const BlobHandle& handle) const {
     PINION_RETURN_IF_ERROR(check_handle(identity, handle));
-    std::shared_ptr<const SealedBlob> blob = registry->find(handle.segment);
+    std::shared_ptr<const SealedBlob> blob = registry->find(handle);
     if (!blob) {
       return no_such_blob(handle);
     }

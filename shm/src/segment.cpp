@@ -206,6 +206,20 @@ Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle)
   return {};
 }
 
+Status check_copy_handle(const BlobStoreIdentity& identity, std::uint32_t host_count,
+                         const BlobHandle& handle) {
+  if (handle.job != identity.job) {
+    return wrong_identity("job", identity.job, handle.job);
+  }
+  if (handle.epoch != identity.epoch) {
+    return wrong_identity("epoch", identity.epoch, handle.epoch);
+  }
+  if (handle.host == identity.host || handle.host >= host_count) {
+    return wrong_identity("host", identity.host, handle.host);
+  }
+  return check_size(handle.length_bytes);
+}
+
 Status check_length(const BlobHandle& handle, const BlobHandle& known) {
   if (handle.length_bytes == known.length_bytes) {
     return {};

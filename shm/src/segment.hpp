@@ -87,6 +87,12 @@ Status check_identity(const BlobStoreIdentity& identity, const BlobHandle& handl
 ///   that no segment has.
 Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle);
 
+/// Whether a handle can name a blob of another one of the job's hosts.
+/// Errors: kFailedPrecondition for another job or epoch, for this host and for one that the job
+///   does not have; kResourceExhausted for more bytes than can be mapped.
+Status check_copy_handle(const BlobStoreIdentity& identity, std::uint32_t host_count,
+                         const BlobHandle& handle);
+
 /// Errors: kInvalidArgument when the two lengths differ.
 Status check_length(const BlobHandle& handle, const BlobHandle& known);
 

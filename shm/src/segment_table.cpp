@@ -11,7 +11,9 @@
 
 #include <pinion/shm/blob_memory.hpp>
 
+#include "memory_mapping.hpp"
 #include "segment.hpp"
+#include "segment_file.hpp"
 #include "slab_table.hpp"
 #include "spill_file.hpp"
 
@@ -35,6 +37,20 @@ Status write_payload(int descriptor, std::span<const std::byte> bytes) {
       written += static_cast<std::size_t>(count);
     } else if (count == 0 || errno != EINTR) {
       return Status::from_errno(count < 0 ? errno : EIO, "writing the bytes of a blob");
+    }
+  }
+  return {};
+}
+
+Status read_payload(int descriptor, std::uint64_t offset, std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pread(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count > 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+      offset += static_cast<std::uint64_t>(count);
+    } else if (count == 0 || errno != EINTR) {
+      return Status::from_errno(count < 0 ? errno : EIO, "reading the bytes of a blob");
     }
   }
   return {};
@@ -250,6 +266,25 @@ Result<BlobFilePart> SegmentTable::file_part_of(const BlobHandle& handle) const 
   }
   return BlobFilePart{
       .descriptor = *std::move(descriptor), .offset = sizeof(SegmentHeader), .home = found->second};
+}
+
+Result<Blob> SegmentTable::view(const BlobHandle& handle) const {
+  const Result<BlobFilePart> part = file_part_of(handle);
+  if (!part) {
+    return part.error();
+  }
+  const auto size = static_cast<std::size_t>(handle.length_bytes);
+  if (handle.index != kOnlyIndex) {
+    const auto bytes = std::make_shared<std::vector<std::byte>>(size);
+    PINION_RETURN_IF_ERROR(read_payload(part->descriptor.get(), part->offset, *bytes));
+    return Blob(handle, part->home, *bytes, bytes);
+  }
+  Result<MemoryMapping> mapping = map_sealed(part->descriptor.get(), handle);
+  if (!mapping) {
+    return std::move(mapping).error();
+  }
+  const auto mapped = std::make_shared<const MemoryMapping>(*std::move(mapping));
+  return Blob(handle, part->home, mapped->bytes().last(size), mapped);
 }
 
 PageShare SegmentTable::pages_of(const BlobHandle& handle) const {

@@ -4,16 +4,15 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <string>
 #include <utility>
 
 #include "blob_registry.hpp"
 #include "reference_row.hpp"
 #include "segment.hpp"
+#include "segment_file.hpp"
 #include "slab_reader.hpp"
 #include "slab_writer.hpp"
-#include "spill_file.hpp"
 #include "system_room.hpp"
 
 namespace pinion {
@@ -105,57 +104,37 @@ Result<BlobShare> take_share(const Shared& shared, std::uint64_t length_bytes) {
                                                 " bytes in sealed segments; raise memory-bytes"));
 }
 
-Result<MemoryMapping> map_sealed(int descriptor, const BlobHandle& handle) {
-  if (handle.length_bytes == 0) {
-    return MemoryMapping();
-  }
-  return MemoryMapping::create_read_only(
-      descriptor, static_cast<std::size_t>(segment_size_bytes(handle.length_bytes)));
-}
-
-// The bytes of a segment that cannot be made final, in one that is.
-Result<UniqueFd> copy_segment(int descriptor, const BlobHandle& handle, Place home) {
-  const std::uint64_t size_bytes = segment_size_bytes(handle.length_bytes);
-  const Result<MemoryMapping> from = map_sealed(descriptor, handle);
-  if (!from) {
-    return from.error();
-  }
-  Result<UniqueFd> copy = create_segment(size_bytes);
-  if (!copy) {
-    return copy;
-  }
-  PINION_RETURN_IF_ERROR(reserve_segment(copy->get(), size_bytes));
-  {
-    const Result<MemoryMapping> to =
-        MemoryMapping::create_shared(copy->get(), static_cast<std::size_t>(size_bytes));
-    if (!to) {
-      return to.error();
-    }
-    std::ranges::copy(from->bytes(), to->bytes().begin());
-  }
-  PINION_RETURN_IF_ERROR(seal_segment(copy->get(), handle, home));
-  return copy;
-}
-
-// A blob on its way from create() to seal(). Dropped in between, it leaves nothing: the file has no
-// name and nobody else has its descriptor.
+// A blob with a segment of its own on its way from create() to seal().
 class Writing {
  public:
   static Result<std::shared_ptr<Writing>> create(const std::shared_ptr<Shared>& shared,
                                                  std::uint64_t length_bytes, Place home,
                                                  BlobShare memory) {
-    auto writing = std::make_shared<Writing>();
-    writing->shared_ = shared;
-    writing->home_ = home;
-    writing->length_bytes_ = length_bytes;
-    writing->memory_ = std::move(memory);
-    PINION_RETURN_IF_ERROR(writing->allocate());
-    return writing;
+    const SharedBlobStoreOptions& options = shared->options;
+    const bool is_large = length_bytes >= options.blob_memory_bytes_min;
+    Result<SegmentFile> file = SegmentFile::create(
+        {.length_bytes = length_bytes,
+         .home = home,
+         .spill_directory = memory.spilled() ? shared->registry->spill_directory() : "",
+         .blob_memory = is_large ? options.blob_memory.get() : nullptr,
+         .bind_memory = options.bind_memory,
+         .for_each_at = options.for_each_at});
+    if (!file) {
+      return std::move(file).error();
+    }
+    return std::make_shared<Writing>(shared, length_bytes, home, std::move(memory),
+                                     *std::move(file));
   }
 
-  [[nodiscard]] std::span<std::byte> payload() const noexcept {
-    return mapping_.bytes().last(static_cast<std::size_t>(length_bytes_));
-  }
+  Writing(std::shared_ptr<Shared> shared, std::uint64_t length_bytes, Place home, BlobShare memory,
+          SegmentFile file) noexcept
+      : shared_(std::move(shared)),
+        home_(home),
+        length_bytes_(length_bytes),
+        memory_(std::move(memory)),
+        file_(std::move(file)) {}
+
+  [[nodiscard]] std::span<std::byte> payload() const noexcept { return file_.payload(); }
 
   Result<Blob> seal() {
     Result<std::uint32_t> segment = shared_->numbers->next();
@@ -170,136 +149,27 @@ class Writing {
                                .host = identity.host,
                                .segment = *segment,
                                .index = kOnlyIndex};
-    PINION_RETURN_IF_ERROR(make_immutable(handle));
-    Result<MemoryMapping> sealed = map_sealed(descriptor_.get(), handle);
+    const Result<UniqueFd> descriptor = file_.finish(handle);
+    if (!descriptor) {
+      return descriptor.error();
+    }
+    Result<MemoryMapping> sealed = map_sealed(descriptor->get(), handle);
     if (!sealed) {
       return std::move(sealed).error();
     }
     // Publishing comes last: nothing that can fail follows, so the agent never has a blob that this
     // process believes not to exist.
-    PINION_RETURN_IF_ERROR(shared_->exchange.publish(handle, home_, descriptor_.get()));
+    PINION_RETURN_IF_ERROR(shared_->exchange.publish(handle, home_, descriptor->get()));
     return SealedBlob::share(shared_->registry->remember(std::make_shared<const SealedBlob>(
         handle, home_, *std::move(sealed), std::move(memory_), shared_->registry)));
   }
 
  private:
-  static constexpr std::size_t kTouchBytes = std::size_t{8} << 20;  // Whole huge pages.
-
-  Status allocate() {
-    const std::uint64_t size_bytes = segment_size_bytes(length_bytes_);
-    const bool spilled = memory_.spilled();
-    PINION_RETURN_IF_ERROR(create_file(size_bytes));
-    if (length_bytes_ > 0) {
-      Result<MemoryMapping> mapping =
-          MemoryMapping::create_shared(descriptor_.get(), static_cast<std::size_t>(size_bytes));
-      if (!mapping) {
-        return std::move(mapping).error();
-      }
-      mapping_ = *std::move(mapping);
-      // Reserving takes the pages, so the binding has to be known before.
-      if (shared_->options.bind_memory && !spilled) {
-        PINION_RETURN_IF_ERROR(shared_->options.bind_memory(mapping_.bytes(), home_));
-      }
-    }
-    if (spilled) {
-      return {};
-    }
-    if (Status reserved = reserve_segment(descriptor_.get(), size_bytes); !reserved.ok()) {
-      return std::move(reserved).with_context(
-          "the memory of this host for blobs is full (raise memory-bytes, or keep fewer results)");
-    }
-    if (reader_.valid()) {
-      // A process that is forked while we have it has it as well: then nobody would know that the
-      // blob is final. The mapping is not inherited.
-      descriptor_ = UniqueFd();
-    } else {
-      touch();
-    }
-    return {};
-  }
-
-  // Small pages take longer one by one, as somebody writes them. A huge one does not, and is then
-  // in the cache.
-  void touch() {
-    const std::size_t size_bytes = mapping_.bytes().size();
-    const std::size_t piece_count = (size_bytes + kTouchBytes - 1) / kTouchBytes;
-    const auto touch_piece = [&](std::size_t piece) {
-      const std::size_t offset = piece * kTouchBytes;
-      mapping_.prefault(offset, std::min(kTouchBytes, size_bytes - offset), true);
-    };
-    if (piece_count > 1 && shared_->options.for_each_at) {
-      shared_->options.for_each_at(home_, piece_count, touch_piece);
-      return;
-    }
-    for (std::size_t piece = 0; piece < piece_count; ++piece) {
-      touch_piece(piece);
-    }
-  }
-
-  Status create_file(std::uint64_t size_bytes) {
-    const SharedBlobStoreOptions& options = shared_->options;
-    const bool is_large = length_bytes_ > 0 && length_bytes_ >= options.blob_memory_bytes_min;
-    if (options.blob_memory && is_large && !memory_.spilled()) {
-      Result<BlobFile> file = create_blob_file(*options.blob_memory, size_bytes);
-      if (!file) {
-        return std::move(file).error();
-      }
-      descriptor_ = std::move(file->writer);
-      reader_ = std::move(file->reader);
-      return {};
-    }
-    Result<UniqueFd> file =
-        memory_.spilled() ? create_spill_file(shared_->registry->spill_directory(), size_bytes)
-                          : create_segment(size_bytes);
-    if (!file) {
-      return std::move(file).error();
-    }
-    descriptor_ = *std::move(file);
-    return {};
-  }
-
-  Status make_immutable(const BlobHandle& handle) {
-    if (reader_.valid()) {
-      return finish_blob_file(handle);
-    }
-    // The kernel refuses the write seal while a writable mapping exists.
-    mapping_ = MemoryMapping();
-    if (!memory_.spilled()) {
-      return seal_segment(descriptor_.get(), handle, home_);
-    }
-    Result<UniqueFd> finished = finish_spill_file(std::move(descriptor_), handle, home_);
-    if (!finished) {
-      return std::move(finished).error();
-    }
-    descriptor_ = *std::move(finished);
-    return {};
-  }
-
-  Status finish_blob_file(const BlobHandle& handle) {
-    const SegmentHeader header = make_segment_header(handle, home_);
-    std::memcpy(mapping_.bytes().data(), &header, sizeof(header));
-    mapping_ = MemoryMapping();
-    descriptor_ = std::move(reader_);
-    if (check_final_file(descriptor_.get()).ok()) {
-      return {};
-    }
-    // Some process was forked at a bad moment and can write to the file: its bytes are final in
-    // another one.
-    Result<UniqueFd> copy = copy_segment(descriptor_.get(), handle, home_);
-    if (!copy) {
-      return std::move(copy).error();
-    }
-    descriptor_ = *std::move(copy);
-    return {};
-  }
-
   std::shared_ptr<Shared> shared_;
   Place home_;
   std::uint64_t length_bytes_ = 0;
   BlobShare memory_;
-  UniqueFd descriptor_;
-  UniqueFd reader_;  // Of a file in the blob memory, until it is sealed.
-  MemoryMapping mapping_;
+  SegmentFile file_;
 };
 
 // The same for a blob in a slab.
@@ -342,6 +212,9 @@ class SharedBlobStore final : public IBlobStore {
   }
 
   Result<Blob> open(const BlobHandle& handle) override {
+    if (handle.host != shared_->options.identity.host) {
+      return open_copy(handle);
+    }
     if (handle.epoch < shared_->options.identity.epoch) {
       return open_restored(handle);
     }
@@ -349,15 +222,7 @@ class SharedBlobStore final : public IBlobStore {
       return open_in_slab(handle);
     }
     PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
-    if (std::shared_ptr<const SealedBlob> living = shared_->registry->find(handle.segment)) {
-      PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
-      return SealedBlob::share(std::move(living));
-    }
-    Result<std::shared_ptr<const SealedBlob>> fetched = fetch(handle);
-    if (!fetched) {
-      return std::move(fetched).error();
-    }
-    return SealedBlob::share(shared_->registry->remember(*std::move(fetched)));
+    return find_or_fetch(handle);
   }
 
   BlobStoreUsage usage() const override { return shared_->registry->usage(); }
@@ -434,6 +299,25 @@ class SharedBlobStore final : public IBlobStore {
       return std::move(room).error();
     }
     return Writing::create(shared_, size_bytes, place, *std::move(room));
+  }
+
+  // What another host made is here in a segment of its own, whatever it was there.
+  [[nodiscard]] Result<Blob> open_copy(const BlobHandle& handle) {
+    PINION_RETURN_IF_ERROR(
+        check_copy_handle(shared_->options.identity, shared_->options.host_count, handle));
+    return find_or_fetch(handle);
+  }
+
+  [[nodiscard]] Result<Blob> find_or_fetch(const BlobHandle& handle) {
+    if (std::shared_ptr<const SealedBlob> living = shared_->registry->find(handle)) {
+      PINION_RETURN_IF_ERROR(check_length(handle, living->handle()));
+      return SealedBlob::share(std::move(living));
+    }
+    Result<std::shared_ptr<const SealedBlob>> fetched = fetch(handle);
+    if (!fetched) {
+      return std::move(fetched).error();
+    }
+    return SealedBlob::share(shared_->registry->remember(*std::move(fetched)));
   }
 
   // A mapping of a segment, which is known to the agent as a reference of this process.

@@ -23,16 +23,23 @@ std::map<std::string, std::string> variables_of(const RankIdentity& identity) {
 TEST(RankVariables, TellARankWhoItIs) {
   const std::map<std::string, std::string> expected = {{"PINION_RANK", "3"},
                                                        {"PINION_SIZE", "8"},
-                                                       {"PINION_LOCAL_RANK", "3"},
-                                                       {"PINION_LOCAL_SIZE", "8"},
+                                                       {"PINION_LOCAL_RANK", "1"},
+                                                       {"PINION_LOCAL_SIZE", "4"},
+                                                       {"PINION_HOST_ID", "2"},
                                                        {"PINION_INCARNATION", "2"},
                                                        {"OMPI_COMM_WORLD_RANK", "3"},
                                                        {"OMPI_COMM_WORLD_SIZE", "8"},
-                                                       {"OMPI_COMM_WORLD_LOCAL_RANK", "3"},
-                                                       {"OMPI_COMM_WORLD_LOCAL_SIZE", "8"},
+                                                       {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                                                       {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"},
                                                        {"PMI_RANK", "3"},
                                                        {"PMI_SIZE", "8"}};
-  EXPECT_EQ(variables_of({.rank = 3, .rank_count = 8, .incarnation = 2}), expected);
+  EXPECT_EQ(variables_of({.rank = 3,
+                          .rank_count = 8,
+                          .host = 2,
+                          .local_rank = 1,
+                          .local_rank_count = 4,
+                          .incarnation = 2}),
+            expected);
 }
 
 TEST(RankVariables, NameTheGpuOfARankThatHasOne) {

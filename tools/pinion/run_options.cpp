@@ -10,6 +10,8 @@
 
 #include <pinion/numa/cpu_list.hpp>
 
+#include "host_options.hpp"
+
 namespace pinion {
 namespace {
 
@@ -31,6 +33,7 @@ constexpr Choice<RankBinding> kBindings[] = {{"none", RankBinding::kNone},
 constexpr Choice<InputReader> kInputReaders[] = {
     {"0", InputReader::kRank0}, {"all", InputReader::kAll}, {"none", InputReader::kNone}};
 
+constexpr std::int64_t kRankCountMax = 65536;
 constexpr std::uint32_t kRespawnCountMax = 1000;
 constexpr double kTimeoutSecondsMax = 1e6;
 
@@ -64,20 +67,92 @@ std::string check_whole_number(const std::string& text) {
   return parse<std::int64_t>(text) ? "" : "'" + text + "'; it must be a whole number";
 }
 
-Status set_counts(const RunOptions& options, LaunchSpec& spec) {
-  if (options.rank_count < 1 || options.rank_count > 65536) {
-    return wrong(fmt::format("-n is {}; it must be 1 to 65536", options.rank_count));
+constexpr std::string_view kRanksPerHost = "ppr:";
+
+// N of "ppr:N:node".
+Result<std::uint32_t> ranks_per_host(std::string_view text) {
+  constexpr std::string_view kUnit = ":node";
+  const std::string_view number =
+      text.ends_with(kUnit)
+          ? text.substr(kRanksPerHost.size(), text.size() - kRanksPerHost.size() - kUnit.size())
+          : "";
+  const std::optional<std::uint32_t> count = parse<std::uint32_t>(number);
+  if (!count || *count < 1 || *count > kRankCountMax) {
+    return wrong(
+        fmt::format("--map-by is '{}'; ranks of each host are ppr:N:node, with N from 1 "
+                    "to {}",
+                    text, kRankCountMax));
   }
-  spec.rank_count = static_cast<std::uint32_t>(options.rank_count);
+  return *count;
+}
+
+Result<std::vector<HostRanks>> named_hosts(const RunOptions& options) {
+  if (options.hosts) {
+    Result<std::vector<HostRanks>> hosts = parse_host_list(*options.hosts);
+    return hosts ? std::move(hosts) : std::move(hosts).error().with_context("--host");
+  }
+  if (!options.hostfile.empty()) {
+    Result<std::vector<HostRanks>> hosts = read_hostfile(options.hostfile);
+    return hosts ? std::move(hosts) : std::move(hosts).error().with_context("--hostfile");
+  }
+  return std::vector<HostRanks>();
+}
+
+// Which hosts have how many ranks, and how many these are together.
+Status set_hosts(const RunOptions& options, LaunchSpec& spec) {
+  if (options.rank_count && (*options.rank_count < 1 || *options.rank_count > kRankCountMax)) {
+    return wrong(fmt::format("-n is {}; it must be 1 to {}", *options.rank_count, kRankCountMax));
+  }
+  Result<std::vector<HostRanks>> hosts = named_hosts(options);
+  if (!hosts) {
+    return std::move(hosts).error();
+  }
+  const bool is_one = hosts->empty();
+  if (is_one) {
+    hosts->push_back(
+        {.name = {}, .rank_count = static_cast<std::uint32_t>(options.rank_count.value_or(1))});
+  }
+  if (options.map_by.starts_with(kRanksPerHost)) {
+    const Result<std::uint32_t> count = ranks_per_host(options.map_by);
+    if (!count) {
+      return count.error();
+    }
+    for (HostRanks& host : *hosts) {
+      host.rank_count = *count;
+    }
+  }
+  if (options.rank_count) {
+    hosts = fill_hosts(*std::move(hosts), static_cast<std::uint64_t>(*options.rank_count));
+    if (!hosts) {
+      return std::move(hosts).error();
+    }
+  }
+  std::uint64_t rank_count = 0;
+  for (const HostRanks& host : *hosts) {
+    rank_count += host.rank_count;
+  }
+  if (rank_count > static_cast<std::uint64_t>(kRankCountMax)) {
+    return wrong(
+        fmt::format("{} ranks are asked for; a job has {} at most", rank_count, kRankCountMax));
+  }
+  spec.rank_count = static_cast<std::uint32_t>(rank_count);
+  if (!is_one) {
+    spec.hosts = *std::move(hosts);
+  }
+  return {};
+}
+
+Status set_counts(const RunOptions& options, LaunchSpec& spec) {
+  PINION_RETURN_IF_ERROR(set_hosts(options, spec));
   if (options.worker_count < 0 || options.worker_count > 65536) {
     return wrong(
         fmt::format("--workers-per-rank is {}; it must be 0 to 65536", options.worker_count));
   }
   if (options.debug_rank) {
-    if (*options.debug_rank < 0 || *options.debug_rank >= options.rank_count) {
+    if (*options.debug_rank < 0 || *options.debug_rank >= std::int64_t{spec.rank_count}) {
       return wrong(fmt::format("--debug-rank is {}; it must be 0 to {}, the last of {} rank{}",
-                               *options.debug_rank, options.rank_count - 1, options.rank_count,
-                               options.rank_count == 1 ? "" : "s"));
+                               *options.debug_rank, spec.rank_count - 1, spec.rank_count,
+                               spec.rank_count == 1 ? "" : "s"));
     }
     if (options.standard_input) {
       return wrong("--stdin cannot go with --debug-rank, whose debugger has the terminal");
@@ -88,7 +163,9 @@ Status set_counts(const RunOptions& options, LaunchSpec& spec) {
 }
 
 Status set_placement(const RunOptions& options, LaunchSpec& spec) {
-  const Result<RankMapping> map_by = choose("--map-by", options.map_by, kMappings);
+  const Result<RankMapping> map_by = options.map_by.starts_with(kRanksPerHost)
+                                         ? RankMapping::kNuma
+                                         : choose("--map-by", options.map_by, kMappings);
   if (!map_by) {
     return map_by.error();
   }
@@ -194,9 +271,20 @@ Status set_settings(const RunOptions& options, LaunchSpec& spec) {
 }
 
 void add_placement_options(CLI::App& command, RunOptions& options) {
-  command.add_option("-n,--ranks", options.rank_count, "Ranks to start")
-      ->check(check_whole_number, "")
-      ->default_str("1");
+  command
+      .add_option("-n,--ranks", options.rank_count,
+                  "Ranks to start; with --host as many as there is room for, else 1")
+      ->check(check_whole_number, "");
+  command
+      .add_option("--host", options.hosts,
+                  "Hosts to start them on, with ranks of each, as in localhost:2,b:4; the first is "
+                  "this one")
+      ->type_name("LIST");
+  command
+      .add_option("--hostfile", options.hostfile,
+                  "File with a host on each line, as b:4 or b slots=4")
+      ->type_name("FILE")
+      ->excludes("--host");
   command
       .add_option("--workers-per-rank", options.worker_count,
                   "Workers of a rank; 0 shares the usable CPUs")
@@ -206,7 +294,7 @@ void add_placement_options(CLI::App& command, RunOptions& options) {
       .add_option(
           "--map-by", options.map_by,
           "What a rank keeps together: core, numa, socket, or gpu (a rank near each GPU, in "
-          "turn)")
+          "turn); or ppr:N:node, as numa with N ranks on each host")
       ->default_str("numa");
   command
       .add_option("--bind-to", options.bind_to,

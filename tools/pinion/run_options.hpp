@@ -14,7 +14,9 @@ namespace pinion {
 
 /// What the options of `pinion run` say, as they were written.
 struct RunOptions {
-  std::int64_t rank_count = 1;
+  std::optional<std::int64_t> rank_count;
+  std::optional<std::string> hosts;
+  std::string hostfile;
   std::int64_t worker_count = 0;
   std::string map_by = "numa";
   std::string bind_to = "core";

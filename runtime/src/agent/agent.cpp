@@ -21,6 +21,7 @@
 #include <pinion/core/bytes.hpp>
 
 #include "agent/strays.hpp"
+#include "hosts/host_list.hpp"
 #include "launch_spec.hpp"
 #include "memory_budget.hpp"
 
@@ -29,7 +30,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kPatienceAfterJobEnd = 5s;
+constexpr Duration kWaitForCredit = 1ms;
 constexpr Duration kLeaseOfDebuggedRank = std::chrono::hours(24 * 7);
 
 Result<UniqueFd> take_over_signals() {
@@ -61,6 +62,20 @@ Status check_standard_input(const LaunchSpec& spec) {
   return {};
 }
 
+Result<std::string> current_directory() {
+  std::error_code error;
+  const std::string path = std::filesystem::current_path(error).string();
+  return error ? Result<std::string>(
+                     Status::from_errno(error.value(), "cannot tell the working directory"))
+               : path;
+}
+
+Status enter(const std::string& directory, const std::string& what) {
+  return chdir(directory.c_str()) == 0
+             ? Status()
+             : Status::from_errno(errno, "cannot enter " + what + ", " + directory);
+}
+
 // What was named before is meant from where we were.
 Status enter_working_directory(const std::string& directory, Settings& settings) {
   if (directory.empty()) {
@@ -82,51 +97,8 @@ Status enter_working_directory(const std::string& directory, Settings& settings)
                                   "cannot enter the working directory " + directory + " (--wdir)");
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t launcher) {
-  LaunchSpec spec = given;
-  Result<Settings> settings = settings_of(spec);
-  if (!settings) {
-    return std::move(settings).error();
-  }
-  Result<HostPlacement> placement = placement_of(spec, *settings);
-  if (!placement) {
-    return std::move(placement).error();
-  }
-  if (spec.rank_count > kLivingClientCountMax) {
-    return Status(ErrorCode::kInvalidArgument,
-                  fmt::format("a host can have {} ranks of a job, as many as there are rows of "
-                              "references to shared memory; {} were asked for. Give fewer ranks "
-                              "more workers (--workers-per-rank)",
-                              kLivingClientCountMax, spec.rank_count));
-  }
-  PINION_RETURN_IF_ERROR(check_standard_input(spec));
-  PINION_RETURN_IF_ERROR(make_trace_directory(*settings));
-  if (spec.debug_rank) {
-    settings->lease_duration = std::max(settings->lease_duration, kLeaseOfDebuggedRank);
-  }
-  const Result<std::uint64_t> rank_budget = memory_budget_of(*settings, placement->ranks.size());
-  if (!rank_budget) {
-    return Status(rank_budget.error());
-  }
-  settings->memory_bytes = *rank_budget;
-  Result<JournalStart> journal = start_journal(spec, *settings, random_number());
-  if (!journal) {
-    return std::move(journal).error();
-  }
-  // Behind the lock of the journal: the log may be that of the job that holds it.
-  Result<GrantLog> log = settings->grant_log.empty()
-                             ? GrantLog()
-                             : GrantLog::open(settings->grant_log, settings->test_stop_after);
-  if (!log) {
-    return std::move(log).error();
-  }
-  PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, *settings));
-  Result<UniqueFd> signals = take_over_signals();
-  if (!signals) {
-    return std::move(signals).error();
-  }
+// What a process is to be before it starts ranks.
+rlim_t become_agent() {
   // Whoever read our words may have gone away.
   signal(SIGPIPE, SIG_IGN);
   // A limit on the size of files (ulimit -f) is an error, with words. It holds for shared memory as
@@ -142,69 +114,142 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& given, pid_t laun
   setrlimit(RLIMIT_NOFILE, &open_files);
   // What ranks leave running becomes our child, so that it can be ended with the job.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  std::unique_ptr<Agent> agent(new Agent(
-      spec, std::move(settings).value(), std::move(placement).value(), std::move(log).value(),
-      std::move(signals).value(), launcher, {.job = journal->job, .epoch = journal->epoch}));
-  agent->open_file_limit_ = limit_of_ranks;
-  PINION_RETURN_IF_ERROR(agent->take_up_journal(std::move(journal).value()));
+  return limit_of_ranks;
+}
+
+}  // namespace
+
+Result<Agent::Parts> Agent::prepare(const LaunchSpec& spec, std::uint32_t host) {
+  Parts parts{.spec = spec, .settings = {}, .share = share_of(spec, host), .placement = {}};
+  Result<Settings> settings = settings_of(spec);
+  if (!settings) {
+    return std::move(settings).error();
+  }
+  parts.settings = *std::move(settings);
+  Result<HostPlacement> placement = placement_of(spec, parts.settings, {}, host);
+  if (!placement) {
+    return std::move(placement).error();
+  }
+  parts.placement = *std::move(placement);
+  if (parts.share.rank_count > kLivingClientCountMax) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("a host can have {} ranks of a job, as many as there are rows of "
+                              "references to shared memory; {} were asked for. Give fewer ranks "
+                              "more workers (--workers-per-rank)",
+                              kLivingClientCountMax, parts.share.rank_count));
+  }
+  PINION_RETURN_IF_ERROR(check_standard_input(spec));
+  PINION_RETURN_IF_ERROR(make_trace_directory(parts.settings));
+  if (spec.debug_rank) {
+    parts.settings.lease_duration = std::max(parts.settings.lease_duration, kLeaseOfDebuggedRank);
+  }
+  const Result<std::uint64_t> rank_budget =
+      memory_budget_of(parts.settings, parts.placement.ranks.size());
+  if (!rank_budget) {
+    return Status(rank_budget.error());
+  }
+  parts.settings.memory_bytes = *rank_budget;
+  return parts;
+}
+
+Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launcher) {
+  PINION_RETURN_IF_ERROR(check_hosts(spec));
+  Result<Parts> parts = prepare(spec, 0);
+  if (!parts) {
+    return std::move(parts).error();
+  }
+  Result<JournalStart> journal = start_journal(parts->spec, parts->settings, random_number());
+  if (!journal) {
+    return std::move(journal).error();
+  }
+  // Behind the lock of the journal: the log may be that of the job that holds it.
+  const Settings& settings = parts->settings;
+  Result<GrantLog> log = settings.grant_log.empty()
+                             ? GrantLog()
+                             : GrantLog::open(settings.grant_log, settings.test_stop_after);
+  if (!log) {
+    return std::move(log).error();
+  }
+  parts->log = *std::move(log);
+  const Result<std::string> started_in = current_directory();
+  if (!started_in) {
+    return started_in.error();
+  }
+  PINION_RETURN_IF_ERROR(enter_working_directory(parts->spec.working_directory, parts->settings));
+  Result<UniqueFd> signals = take_over_signals();
+  if (!signals) {
+    return std::move(signals).error();
+  }
+  parts->signals = *std::move(signals);
+  parts->launcher = launcher;
+  parts->job = journal->job;
+  parts->epoch = journal->epoch;
+  parts->open_file_limit = become_agent();
+  std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
+  PINION_RETURN_IF_ERROR(agent->take_up_journal(*std::move(journal)));
+  if (agent->host_count() > 1) {
+    PINION_RETURN_IF_ERROR(agent->start_hosts(*started_in));
+  }
   return agent;
 }
 
-Agent::Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
-             UniqueFd signals, pid_t launcher, JobNumbers numbers)
-    : spec_(spec),
-      settings_(std::move(settings)),
+Result<std::unique_ptr<Agent>> Agent::create_on_host(const HostLaunch& launch, UniqueFd lifeline) {
+  PINION_RETURN_IF_ERROR(enter(launch.start_directory, "the folder in which the job was started"));
+  LaunchSpec spec = launch.spec;
+  // What is the head's alone.
+  spec.input_reader = InputReader::kNone;
+  spec.debug_rank.reset();
+  spec.timeout = Duration::zero();
+  Result<Parts> parts = prepare(spec, launch.host);
+  if (!parts) {
+    return std::move(parts).error();
+  }
+  PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, parts->settings));
+  Result<UniqueFd> signals = take_over_signals();
+  if (!signals) {
+    return std::move(signals).error();
+  }
+  parts->settings.quiet = true;  // The head shows how far the job is.
+  parts->signals = *std::move(signals);
+  parts->launcher = getppid();
+  parts->job = launch.job;
+  parts->epoch = launch.epoch;
+  parts->open_file_limit = become_agent();
+  std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
+  agent->lifeline_ = std::move(lifeline);
+  PINION_RETURN_IF_ERROR(agent->open_link({.job = launch.job,
+                                           .epoch = launch.epoch,
+                                           .host = launch.host,
+                                           .host_count = agent->host_count(),
+                                           .token = launch.token}));
+  PINION_RETURN_IF_ERROR(agent->link_->join(0, launch.head_address));
+  return agent;
+}
+
+Agent::Agent(Parts parts)
+    : spec_(std::move(parts.spec)),
+      settings_(std::move(parts.settings)),
+      share_(parts.share),
       started_(clock_.now()),
-      binds_memory_(placement.node_count > 1),
-      gpu_bus_ids_(std::move(placement.gpu_bus_ids)),
-      log_(std::move(log)),
-      signals_(std::move(signals)),
-      job_(numbers.job),
-      epoch_(numbers.epoch),
-      segments_({job_, epoch_, 0}, kSegmentsPerClient, settings_.memory_bytes / 4, available_bytes),
+      binds_memory_(parts.placement.node_count > 1),
+      gpu_bus_ids_(std::move(parts.placement.gpu_bus_ids)),
+      open_file_limit_(parts.open_file_limit),
+      log_(std::move(parts.log)),
+      signals_(std::move(parts.signals)),
+      job_(parts.job),
+      epoch_(parts.epoch),
+      segments_({job_, epoch_, share_.host}, kSegmentsPerClient, settings_.memory_bytes / 4,
+                available_bytes),
       rings_(job_, kRingCapacity),
-      driver_({.job = job_,
-               .epoch = epoch_,
-               .rank_count = spec.rank_count,
-               .lease_duration = settings_.lease_duration,
-               .seed = settings_.seed,
-               .death_count_max = settings_.death_count_max,
-               .skip_bad = settings_.skip_bad,
-               .only_shard = settings_.only_shard,
-               .late_least = settings_.late_least,
-               .journaled = !spec.journal_directory.empty(),
-               .fast_forward = !settings_.test_no_fast_forward,
-               .mutations = {.accept_stale_fence = settings_.test_no_fences,
-                             .accept_twice = settings_.test_no_fences}},
-              {.send =
-                   [this](std::uint32_t rank, const std::vector<std::byte>& message) {
-                     if (ranks_[rank].connected) {
-                       answer(rank, FrameKind::kControl, 0, message);
-                     }
-                   },
-               .keep =
-                   [this](const BlobHandle& blob) {
-                     if (settings_.test_no_acceptance) {
-                       kept_until_death_.push_back(blob);
-                     }
-                     return segments_.keep(blob);
-                   },
-               .release = [this](const BlobHandle& blob) { segments_.release(blob); },
-               .end_job =
-                   [this](const protocol::Failure& failure) {
-                     say(fmt::format("pinion: {}: {}", to_string(failure.code), failure.text));
-                     end_all_later(error_info(failure.code).exit_status, kPatienceAfterJobEnd);
-                   },
-               .tell = [this](const std::string& text) { say("pinion: " + text); },
-               .step_over = [this](std::uint64_t step) { display_.step_over(step); },
-               .persist = [this](protocol::Record record) { return persist(std::move(record)); }},
-              clock_, log_),
       display_(ProgressDisplay::for_standard_error(settings_.quiet), started_),
       output_(spec_.tag_output),
       input_(STDIN_FILENO),
-      launcher_(launcher) {
-  for (RankPlacement& rank_placement : placement.ranks) {
+      launcher_(parts.launcher) {
+  for (RankPlacement& rank_placement : parts.placement.ranks) {
     ranks_.push_back({.placement = std::move(rank_placement)});
+  }
+  if (is_head()) {
+    make_coordinator();
   }
 }
 
@@ -215,30 +260,34 @@ int Agent::run() {
       end_all_later(error_info(started.code()).exit_status, Duration::zero());
     }
   };
-  if (!end_without_launcher() &&
-      !ended_before_) {  // It may have died before its death was a signal to us.
+  turn_.lock();
+  // It may have died before its death was a signal to us.
+  if (!end_without_launcher() && !ended_before_ && !link_) {
     end_unless(start_first());
   }
-  while (any_rank_runs()) {
+  while (goes_on()) {
     wait_for_events();
     take_signals();
     for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
       serve(rank);
     }
+    serve_link();  // After the ranks: others are told when the last of them is over.
     if (others_wait_ && ranks_[*spec_.debug_rank].joined) {
       end_unless(start_others());
     }
-    if (clock_.now() >= driver_.next_deadline()) {
-      driver_.tick();
+    if (driver_ && clock_.now() >= driver_->next_deadline()) {
+      driver_->tick();
     }
     serve_journal();
     end_for_want_of_time();
     press_on_with_ending();
     pass_output_on();
-    if (output_.errors_are_idle()) {
-      display_.update(driver_.progress(), clock_.now());
+    if (driver_ && output_.errors_are_idle()) {
+      display_.update(driver_->progress(), clock_.now());
     }
   }
+  turn_.unlock();
+  link_.reset();
   end_child_processes();  // Whatever the ranks have started and left running ends with the job.
   output_.read_rest();
   end_journal();
@@ -251,6 +300,13 @@ void Agent::wait_for_events() {
   std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}};
   if (journal_) {
     watched.push_back({journal_->descriptor(), POLLIN, 0});
+  }
+  if (link_) {
+    watched.push_back({link_->descriptor(), POLLIN, 0});
+    watched.push_back({lifeline_.get(), POLLIN, 0});  // Not looked at where it is none.
+  }
+  if (remote_hosts_) {
+    remote_hosts_->watch(watched);
   }
   for (const Rank& rank : ranks_) {
     if (rank.process) {
@@ -266,7 +322,10 @@ void Agent::wait_for_events() {
   output_.watch(watched);
   const std::size_t input_begin = watched.size();
   input_.watch(watched);
-  poll(watched.data(), watched.size(), milliseconds_to_wait());
+  const int patience = milliseconds_to_wait();
+  turn_.unlock();
+  poll(watched.data(), watched.size(), patience);
+  turn_.lock();
   const std::span<const pollfd> answers = watched;
   output_.read(answers.subspan(output_begin, input_begin - output_begin));
   input_.serve(answers.subspan(input_begin));
@@ -304,7 +363,19 @@ void Agent::finish_output() {
 
 int Agent::milliseconds_to_wait() const {
   const Instant now = clock_.now();
-  Instant until = std::min(driver_.next_deadline(), now + display_.interval());
+  Instant until = now + display_.interval();
+  if (driver_) {
+    until = std::min(until, driver_->next_deadline());
+  }
+  if (shells_end_) {
+    until = std::min(until, *shells_end_);
+  }
+  if (!held_messages_.empty()) {
+    until = std::min(until, held_messages_.front().until);
+  }
+  if (link_ && waits_for_credit_) {
+    until = std::min(until, now + kWaitForCredit);
+  }
   if (next_press_) {
     until = std::min(until, *next_press_);
   }
@@ -331,12 +402,15 @@ void Agent::print_summary() {
     say(fmt::format("pinion: of {} MiB of large blobs {} MiB lay in huge pages",
                     large_blob_pages_.bytes >> 20, large_blob_pages_.huge_bytes >> 20));
   }
-  const JobTotals totals = driver_.totals();
+  const JobTotals totals = driver_ ? driver_->totals() : JobTotals();
   if (settings_.quiet || silenced_ || totals.step_count == 0) {
     return;
   }
-  say(fmt::format("pinion: {} rank{}, {}", ranks_.size(), ranks_.size() == 1 ? "" : "s",
-                  summary_of(totals, clock_.now() - started_)));
+  const std::string hosts =
+      host_count() > 1 ? fmt::format(" on {} hosts", host_count()) : std::string();
+  say(fmt::format("pinion: {} rank{}{}, {}", spec_.rank_count, spec_.rank_count == 1 ? "" : "s",
+                  hosts, summary_of(totals, clock_.now() - started_)));
+  print_traffic();
   if (!settings_.trace_directory.empty()) {
     say(fmt::format("pinion: trace in {}/trace.rank*.json (open in Perfetto)",
                     settings_.trace_directory));

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 
 #include <pinion/core/clock.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/core/thread_annotations.hpp>
 #include <pinion/numa/placement.hpp>
 #include <pinion/runtime/launch.hpp>
 #include <pinion/shm/blob_memory.hpp>
@@ -24,6 +26,10 @@
 #include "coordinator_driver.hpp"
 #include "frames.hpp"
 #include "grant_log.hpp"
+#include "hosts/blob_copies.hpp"
+#include "hosts/host_launch.hpp"
+#include "hosts/host_link.hpp"
+#include "hosts/remote_hosts.hpp"
 #include "journal/journal.hpp"
 #include "journal/journal_folder.hpp"
 #include "journal/journal_start.hpp"
@@ -33,17 +39,25 @@
 
 namespace pinion {
 
-/// One host's process of a job: starts the ranks and watches them, owns the sealed segments, holds
-/// the coordinator. One thread, one loop, nothing in it blocks.
+/// One host's process of a job: starts the ranks and watches them, owns the sealed segments. That
+/// of the first host, the head, holds the coordinator as well, and starts the agents of the others.
+/// One thread, one loop, nothing in it blocks; in a job of several hosts the transport's thread
+/// reads blobs beside it.
 ///
 /// What its death leaves: the ranks are ended by the kernel, what they have started by `pinion
-/// run`; the segments have no names and go with the last descriptor.
+/// run`; the segments have no names and go with the last descriptor. Agents of other hosts see the
+/// end of the head's and end their ranks.
 class Agent {
  public:
-  /// `launcher` is our parent, whose death is to send us SIGCONT and ends the job.
-  /// Errors: those of the settings and of the placement. Nothing has been started then.
+  /// The head of a job. `launcher` is our parent, whose death is to send us SIGCONT and ends the
+  /// job. Errors: those of the settings and of the placement. Nothing has been started then.
   [[nodiscard]] static Result<std::unique_ptr<Agent>> create(const LaunchSpec& spec,
                                                              pid_t launcher);
+
+  /// The agent of another host. The head lives as long as `lifeline` is not at its end.
+  /// Errors: as create(), and those of entering the folder of the job.
+  [[nodiscard]] static Result<std::unique_ptr<Agent>> create_on_host(const HostLaunch& launch,
+                                                                     UniqueFd lifeline);
 
   /// Runs the job to its end and returns the exit status of the whole.
   [[nodiscard]] int run();
@@ -64,13 +78,32 @@ class Agent {
     bool connected = false;
   };
 
-  struct JobNumbers {
+  struct HeldMessage {
+    HostSaid said;
+    Instant until;
+  };
+
+  // What an agent is made of, once that is known to be possible.
+  struct Parts {
+    LaunchSpec spec;
+    Settings settings;
+    HostShare share;
+    HostPlacement placement;
+    GrantLog log = {};
+    UniqueFd signals = {};
+    rlim_t open_file_limit = RLIM_INFINITY;  // Of ranks.
+    pid_t launcher = 0;
     std::uint64_t job = 0;
     std::uint32_t epoch = 1;
   };
 
-  Agent(const LaunchSpec& spec, Settings settings, HostPlacement placement, GrantLog log,
-        UniqueFd signals, pid_t launcher, JobNumbers numbers);
+  [[nodiscard]] static Result<Parts> prepare(const LaunchSpec& spec, std::uint32_t host);
+  explicit Agent(Parts parts);
+  [[nodiscard]] CoordinatorDriver::Hooks coordinator_hooks();
+  void make_coordinator();
+  void send_to_rank(std::uint32_t rank, const std::vector<std::byte>& message);
+  [[nodiscard]] Status keep(const BlobHandle& blob);
+  void release(const BlobHandle& blob);
 
   // The journal (agent_journal.cpp).
   [[nodiscard]] Status take_up_journal(JournalStart start);
@@ -97,6 +130,49 @@ class Agent {
   void end_all_now();
   bool end_without_launcher();
   void press_on_with_ending();
+  void act_on_signal(int signal);
+  void rank_failed(int exit_status, bool others_go_on);
+
+  // What becomes of the ranks of this host, for the coordinator (agent_hosts.cpp).
+  void tell_joined(std::uint32_t rank);
+  void tell_lost(std::uint32_t rank, const std::string& reason, bool returns);
+  void tell_left(std::uint32_t rank);
+  [[nodiscard]] Status pass_on(std::uint32_t rank, std::span<const std::byte> message);
+  void keep_what_is_named(const protocol::Message& message);
+  void tell_end(int exit_status, Duration patience);
+
+  // The other hosts, of any agent (agent_hosts.cpp).
+  [[nodiscard]] Status open_link(const HostIdentity& identity);
+  [[nodiscard]] Result<Blob> view_for_others(const BlobHandle& handle);
+  void serve_link();
+  void handle_link(const HostEvent& event);
+  void fetch_copy(std::uint32_t rank, const BlobHandle& handle, std::uint64_t request);
+  void answer_copy(const BlobCopies::Asker& asker, const BlobHandle& handle,
+                   const Result<std::pair<int, Place>>& copy);
+  [[nodiscard]] Place home_of_copies(std::uint32_t rank) const;
+  void release_here(const BlobHandle& blob);
+  [[nodiscard]] std::vector<HostTraffic> traffic() const;
+  [[nodiscard]] bool goes_on() const;
+  void keep_descriptors_from_ranks() const;
+
+  // The other hosts, of the head (agent_head.cpp).
+  [[nodiscard]] Status start_hosts(const std::string& started_in);
+  void serve_hosts();
+  void handle_host(std::uint32_t host, const HostMessage& message);
+  void handle_host_later(const HostSaid& said);
+  void handle_held_messages();
+  void host_came(const HostCame& event);
+  void host_lost(std::uint32_t host, const std::string& reason);
+  void shell_ended(std::uint32_t host, int wait_status);
+  void press_on_hosts();
+  void print_traffic();
+
+  // The head, of the agents of other hosts (agent_on_host.cpp).
+  void handle_head(const HostMessage& message);
+  void serve_lifeline();
+  void head_is_gone(const std::string& reason);
+  void begin_job(const BeginJob& begin);
+  void tell_when_over();
 
   // What ranks send.
   void serve(std::uint32_t rank);
@@ -122,7 +198,7 @@ class Agent {
   void count_pages(const BlobHandle& handle);
 
   // The loop.
-  void wait_for_events();
+  void wait_for_events() PINION_REQUIRES(turn_);
   void take_signals();
   [[nodiscard]] int milliseconds_to_wait() const;
   [[nodiscard]] bool any_rank_runs() const;
@@ -132,17 +208,26 @@ class Agent {
   void say(const std::string& line);
   void print_summary();
 
+  // `rank` counts the ranks of this host everywhere but in names and in what others are told.
   [[nodiscard]] LoggedRank named(std::uint32_t rank) const {
-    return {rank, ranks_[rank].incarnation};
+    return {share_.first_rank + rank, ranks_[rank].incarnation};
+  }
+  [[nodiscard]] bool is_here(std::uint32_t named_rank) const noexcept {
+    return named_rank - share_.first_rank < share_.rank_count;
+  }
+  [[nodiscard]] bool is_head() const noexcept { return share_.host == 0; }
+  [[nodiscard]] std::uint32_t host_count() const noexcept {
+    return spec_.hosts.empty() ? 1 : static_cast<std::uint32_t>(spec_.hosts.size());
   }
 
   LaunchSpec spec_;
   Settings settings_;
+  HostShare share_;
   SystemClock clock_;
   Instant started_;
   bool binds_memory_;
   std::vector<std::string> gpu_bus_ids_;
-  rlim_t open_file_limit_ = RLIM_INFINITY;  // What ranks get; ours is as high as may be.
+  rlim_t open_file_limit_;  // What ranks get; ours is as high as may be.
   GrantLog log_;
   UniqueFd signals_;
   std::uint64_t job_;
@@ -156,8 +241,8 @@ class Agent {
   std::vector<BlobHandle> kept_until_death_;  // Of tests: what goes with the rank that made it.
   std::optional<JournalFolder> journal_folder_;
   std::unique_ptr<Journal> journal_;
-  bool ended_before_ = false;  // Whether the journal says that nothing is left to do.
-  CoordinatorDriver driver_;
+  bool ended_before_ = false;                // Whether the journal says that nothing is left to do.
+  std::optional<CoordinatorDriver> driver_;  // Of the head.
   ProgressDisplay display_;
   OutputRelay output_;
   InputRelay input_;
@@ -169,6 +254,21 @@ class Agent {
   std::optional<Instant> next_press_;  // When ranks that still run are told more firmly to end.
   int next_signal_ = 0;
   bool silenced_ = false;  // Whether the end was asked for from outside.
+
+  // Held by the loop but while it waits, in a job of several hosts.
+  Mutex turn_;
+  std::optional<BlobCopies> copies_;         // Where there are other hosts.
+  std::optional<RemoteHosts> remote_hosts_;  // Of the head.
+  std::deque<HeldMessage> held_messages_;    // For what was printed before them.
+  std::vector<HostTraffic> head_traffic_;    // Once the ranks are over.
+  std::optional<Instant> shells_end_;        // When remote shells that still run are killed.
+  std::vector<int> inherited_;               // Descriptors that ranks may have as well.
+  UniqueFd lifeline_;                        // Of another host.
+  bool waits_for_credit_ = false;            // Whether a message could not be sent yet.
+  bool begun_ = false;                       // Whether ranks were started.
+  bool told_over_ = false;          // Whether the head, or the hosts, know that they are over.
+  bool leaves_ = false;             // Whether nobody needs this host any more.
+  std::unique_ptr<HostLink> link_;  // Ends first: it calls for blobs.
 };
 
 }  // namespace pinion

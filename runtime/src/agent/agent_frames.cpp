@@ -62,7 +62,7 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     disconnect(rank,
                Status(ErrorCode::kFailedPrecondition, "it sent a frame before it joined the job"));
   } else if (kind == FrameKind::kControl) {
-    if (Status status = driver_.message_arrived(named(rank), frame.payload); !status.ok()) {
+    if (Status status = pass_on(rank, frame.payload); !status.ok()) {
       disconnect(rank, status);
     }
   } else if (kind == FrameKind::kPublish) {
@@ -86,7 +86,7 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
   } else if (kind == FrameKind::kGoodbye) {
     if (!it.left) {
       it.left = true;
-      driver_.rank_left(named(rank));
+      tell_left(rank);
     }
     answer(rank, frame.request, Status());
   } else {
@@ -128,17 +128,17 @@ void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
     descriptors.insert(descriptors.end(), {memory->writable.get(), memory->read_only.get()});
   }
   answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)), descriptors);
-  driver_.rank_joined(named(rank), it.process->pid);
+  tell_joined(rank);
 }
 
 // A program that never joins shares no blobs, and is not to wait for it.
 const Result<BlobMemory>& Agent::blob_memory() {
   if (!blob_memory_) {
     // What ranks hold is at most three quarters of their budgets; what they have let go of and the
-    // job keeps, half of them (become_rank()).
+    // job keeps, half of them (become_rank()); copies of other hosts' blobs, a quarter.
     blob_memory_ =
         settings_.huge_pages
-            ? make_blob_memory(settings_.memory_bytes / 4 * 5 * ranks_.size())
+            ? make_blob_memory(settings_.memory_bytes / 4 * 6 * ranks_.size())
             : Result<BlobMemory>(Status(ErrorCode::kUnimplemented, "huge-pages is set to 0"));
   }
   return *blob_memory_;
@@ -157,10 +157,13 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.info.job = job_;
   welcome.info.seed = settings_.seed;
   welcome.info.epoch = epoch_;
-  welcome.info.rank = rank;
-  welcome.info.rank_count = static_cast<std::uint32_t>(ranks_.size());
+  welcome.info.host = share_.host;
+  welcome.info.rank = named(rank).rank;
+  welcome.info.rank_count = spec_.rank_count;
+  welcome.host_count = host_count();
+  welcome.local_rank_count = share_.rank_count;
   welcome.info.incarnation = it.incarnation;
-  welcome.info.batch_shard_count = batch_shard_count_of(settings_, ranks_.size(), it.incarnation);
+  welcome.info.batch_shard_count = batch_shard_count_of(settings_, spec_.rank_count, it.incarnation);
   welcome.info.batch_duration = settings_.batch_duration;
   welcome.info.batch_bytes = settings_.batch_bytes;
   // A life that ended may have taken the beginning along, and half of the input is a wrong answer.
@@ -214,6 +217,10 @@ void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
   }
   if (const Status may = check_may_fetch(); !may.ok()) {
     answer(rank, frame.request, may);
+    return;
+  }
+  if (reference->handle.host != share_.host && copies_) {
+    fetch_copy(rank, reference->handle, frame.request);
     return;
   }
   const Result<std::pair<int, Place>> found =
@@ -297,7 +304,11 @@ void Agent::handle_give_back_slab(std::uint32_t rank, const Frame& frame) {
 
 void Agent::handle_let_go(std::uint32_t rank, const Frame& frame) {
   if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
-    segments_.let_go(ranks_[rank].client, reference->handle);
+    if (reference->handle.host != share_.host && copies_) {
+      copies_->table().let_go(ranks_[rank].client, reference->handle);
+    } else {
+      segments_.let_go(ranks_[rank].client, reference->handle);
+    }
   }
 }
 
@@ -322,7 +333,7 @@ void Agent::disconnect(std::uint32_t rank, const Status& why) {
   it.connected = false;
   // The end of a socket is how most ranks end; only what was cut by us needs words and a signal.
   if (why.code() != ErrorCode::kUnavailable) {
-    say(fmt::format("pinion: rank {} is cut off: {}", rank, why.to_string()));
+    say(fmt::format("pinion: rank {} is cut off: {}", named(rank).rank, why.to_string()));
     signal_rank(it, SIGKILL);
   }
 }

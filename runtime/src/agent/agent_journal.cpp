@@ -73,7 +73,7 @@ Status Agent::take_up_journal(JournalStart start) {
     return std::move(journal).error();
   }
   journal_ = *std::move(journal);
-  driver_.restore(*records);
+  driver_->restore(*records);
   return {};
 }
 
@@ -105,9 +105,9 @@ void Agent::serve_journal() {
   if (!journal_) {
     return;
   }
-  driver_.records_are_safe(journal_->safe_count());
+  driver_->records_are_safe(journal_->safe_count());
   if (const Status failure = journal_->failure(); !failure.ok()) {
-    driver_.no_record_is_safe(failure);
+    driver_->no_record_is_safe(failure);
   }
 }
 

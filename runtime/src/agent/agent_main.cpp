@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <pinion/core/status.hpp>
 #include <pinion/runtime/launch.hpp>
@@ -17,6 +18,7 @@
 #include <pinion/shm/unique_fd.hpp>
 
 #include "agent/agent.hpp"
+#include "hosts/host_launch.hpp"
 #include "launch_spec.hpp"
 
 namespace pinion {
@@ -62,6 +64,30 @@ int fail(const Status& error) {
   return error_info(error.code()).exit_status;
 }
 
+// On another host: by a remote shell, whose input says what to do and then lives as long as the
+// head.
+int run_on_host() {
+  open_standard_descriptors();
+  const Result<HostLaunch> launch = read_host_launch(STDIN_FILENO);
+  if (!launch) {
+    return fail(launch.error());
+  }
+  take_environment(launch->environment);
+  UniqueFd lifeline(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!lifeline.valid()) {
+    return fail(Status::from_errno(errno, "cannot watch standard input"));
+  }
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  dup2(null, STDIN_FILENO);
+  close(null);
+  fcntl(lifeline.get(), F_SETFL, fcntl(lifeline.get(), F_GETFL) | O_NONBLOCK);
+  Result<std::unique_ptr<Agent>> agent = Agent::create_on_host(*launch, std::move(lifeline));
+  if (!agent) {
+    return fail(std::move(agent).error().with_context(launch->spec.hosts[launch->host].name));
+  }
+  return (*agent)->run();
+}
+
 }  // namespace
 
 int run_agent(int argc, char** argv) {
@@ -75,6 +101,9 @@ int run_agent(int argc, char** argv) {
         "pinion-agent is started by `pinion run`, one for each host of a job; see\n"
         "`pinion run --help`.");
     return 0;
+  }
+  if (argument == "--host-of-job") {
+    return run_on_host();
   }
   const int descriptor = number_behind("--spec-fd=", argument);
   const int launcher = argc == 3 ? number_behind("--launcher=", argv[2]) : getppid();

@@ -36,11 +36,13 @@ Status Agent::start_first() {
     return start_others();
   }
   others_wait_ = ranks_.size() > 1;
+  begun_ = true;
   return start(*spec_.debug_rank);
 }
 
 Status Agent::start_others() {
   others_wait_ = false;
+  begun_ = true;
   for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
     if (rank != spec_.debug_rank) {
       PINION_RETURN_IF_ERROR(start(rank));
@@ -73,8 +75,8 @@ std::vector<std::string> Agent::command_of(std::uint32_t rank) const {
 // The ends of the pipes live in `ends` and `input`, which must outlast the start.
 Status Agent::connect_standard(std::uint32_t rank, RankStart& start, OutputRelay::Ends& ends,
                                UniqueFd& input) {
-  if (rank != spec_.debug_rank && (ranks_.size() > 1 || spec_.tag_output)) {
-    Result<OutputRelay::Ends> made = output_.add_rank(rank);
+  if (rank != spec_.debug_rank && (spec_.rank_count > 1 || spec_.tag_output)) {
+    Result<OutputRelay::Ends> made = output_.add_rank(named(rank).rank);
     if (!made) {
       return std::move(made).error();
     }
@@ -104,7 +106,8 @@ Status Agent::connect_standard(std::uint32_t rank, RankStart& start, OutputRelay
 Status Agent::start(std::uint32_t rank) {
   Rank& it = ranks_[rank];
   if (spec_.report_bindings && it.incarnation == 0) {
-    say("pinion: " + describe_rank(rank, it.placement));
+    const std::string where = spec_.hosts.size() > 1 ? spec_.hosts[share_.host].name + ", " : "";
+    say("pinion: " + where + describe_rank(named(rank).rank, it.placement));
   }
   RankStart start{.command = command_of(rank),
                   .environment = spec_.environment,
@@ -112,8 +115,11 @@ Status Agent::start(std::uint32_t rank) {
                   .cpus = {},
                   .open_file_limit = open_file_limit_};
   for (auto& variable :
-       rank_variables({.rank = rank,
-       .rank_count = static_cast<std::uint32_t>(ranks_.size()),
+       rank_variables({.rank = named(rank).rank,
+       .rank_count = spec_.rank_count,
+       .host = share_.host,
+       .local_rank = rank,
+       .local_rank_count = share_.rank_count,
        .incarnation = it.incarnation + 1,
        .gpu_bus_id = it.placement.gpu ? gpu_bus_ids_[it.placement.gpu->index] : ""})) {
     start.environment.push_back(std::move(variable));
@@ -128,6 +134,9 @@ Status Agent::start(std::uint32_t rank) {
   OutputRelay::Ends ends;
   UniqueFd input;
   PINION_RETURN_IF_ERROR(connect_standard(rank, start, ends, input));
+  if (link_) {
+    keep_descriptors_from_ranks();
+  }
   Result<RankProcess> process = start_rank(start);
   if (!process) {
     return std::move(process).error();
@@ -146,7 +155,7 @@ void Agent::ended(std::uint32_t rank) {
   if (waitpid(it.process->pid, &wait_status, WNOHANG) != it.process->pid) {
     return;
   }
-  output_.read_rank(rank);  // Its last words come before ours.
+  output_.read_rank(named(rank).rank);  // Its last words come before ours.
   const bool had_joined = it.joined && !it.left;
   it.process.reset();
   it.connected = false;
@@ -163,12 +172,12 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
                        rank != spec_.debug_rank && it.respawn_count < spec_.respawn_count_max;
   const std::string what = describe_wait_status(wait_status);
   if (had_joined && !failed) {
-    driver_.rank_left(named(rank));
+    tell_left(rank);
   } else if (had_joined) {
-    driver_.rank_lost(named(rank), what, returns);
+    tell_lost(rank, what, returns);
   } else if (!it.joined && (!failed || others_go_on)) {
     // The coordinator expects it until it is told that it will never come.
-    driver_.rank_lost(named(rank), "it ended without joining the job", false);
+    tell_lost(rank, "it ended without joining the job", false);
   }
   if (it.joined) {
     for (const BlobHandle& blob : kept_until_death_) {
@@ -177,12 +186,15 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
       }
     }
     segments_.client_gone(it.client);
+    if (copies_) {
+      copies_->table().client_gone(it.client);
+    }
     rings_.client_gone(it.client);
   }
   if (others_wait_ && rank == spec_.debug_rank && !it.joined) {
     others_wait_ = false;
     say(fmt::format("pinion: rank {} ended before it joined the job; the others were not started",
-                    rank));
+                    named(rank).rank));
   }
   if (!failed || exit_status_) {
     return;
@@ -191,20 +203,27 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
   if (!returns) {
     const std::string life =
         it.respawn_count == 0 ? "" : fmt::format(" in life {}", it.incarnation);
-    say(fmt::format("pinion: rank {} {} {}{}; {}", rank, killed ? "was" : "ended with", what, life,
-                    others_go_on ? "the others go on" : "the job ends"));
-    first_failure_ = first_failure_.value_or(status);
-    if (!others_go_on) {
-      end_all_later(status, kPatienceAfterFailure);
-    }
+    say(fmt::format("pinion: rank {} {} {}{}; {}", named(rank).rank, killed ? "was" : "ended with",
+                    what, life, others_go_on ? "the others go on" : "the job ends"));
+    rank_failed(status, others_go_on);
     return;
   }
   ++it.respawn_count;
-  say(fmt::format("pinion: rank {} was {}; starting it again ({} of {})", rank, what,
+  say(fmt::format("pinion: rank {} was {}; starting it again ({} of {})", named(rank).rank, what,
                   it.respawn_count, spec_.respawn_count_max));
   if (Status started = start(rank); !started.ok()) {
     say("pinion: " + started.to_string());
     end_all_later(error_info(started.code()).exit_status, kPatienceAfterFailure);
+  }
+}
+
+void Agent::rank_failed(int exit_status, bool others_go_on) {
+  first_failure_ = first_failure_.value_or(exit_status);
+  if (!is_head()) {
+    link_->send(0, HostRankFailed{exit_status, others_go_on});
+  }
+  if (!others_go_on) {
+    end_all_later(exit_status, kPatienceAfterFailure);
   }
 }
 
@@ -225,6 +244,7 @@ void Agent::signal_all(int signal) const {
 void Agent::end_all_later(int exit_status, Duration patience) {
   if (!exit_status_) {
     exit_status_ = exit_status;
+    tell_end(exit_status, patience);
   }
   others_wait_ = false;
   if (!next_press_) {
@@ -280,22 +300,29 @@ void Agent::take_signals() {
     if (signal == SIGCONT) {
       continue;
     }
-    signal_all(signal);
-    if (signal == SIGUSR1 || signal == SIGUSR2) {
-      continue;
-    }
-    signal_all(SIGCONT);  // A stopped process takes the signal only once it goes on.
-    if (silenced_ && signal == SIGINT) {
-      end_all_now();
-      continue;
-    }
-    const bool is_term = signal == SIGTERM;
-    silenced_ = true;
-    next_press_.reset();
-    // Programs that leave a signal of the terminal alone are told otherwise in time.
-    end_all_later(128 + signal, is_term ? settings_.grace : settings_.grace / 2);
-    next_signal_ = is_term ? SIGKILL : SIGTERM;
+    act_on_signal(signal);
   }
+}
+
+void Agent::act_on_signal(int signal) {
+  if (remote_hosts_) {
+    link_->send_to_all(SignalRanks{signal});
+  }
+  signal_all(signal);
+  if (signal == SIGUSR1 || signal == SIGUSR2) {
+    return;
+  }
+  signal_all(SIGCONT);  // A stopped process takes the signal only once it goes on.
+  if (silenced_ && signal == SIGINT) {
+    end_all_now();
+    return;
+  }
+  const bool is_term = signal == SIGTERM;
+  silenced_ = true;
+  next_press_.reset();
+  // Programs that leave a signal of the terminal alone are told otherwise in time.
+  end_all_later(128 + signal, is_term ? settings_.grace : settings_.grace / 2);
+  next_signal_ = is_term ? SIGKILL : SIGTERM;
 }
 
 }  // namespace pinion

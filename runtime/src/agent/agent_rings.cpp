@@ -16,13 +16,19 @@ void Agent::handle_ring(std::uint32_t rank, const Frame& frame) {
     return;
   }
   const std::uint32_t peer = reference->handle.index;
-  if (peer >= ranks_.size()) {
+  if (peer >= spec_.rank_count) {
     answer(rank, frame.request,
            Status(ErrorCode::kInvalidArgument,
-                  fmt::format("a ring with rank {} of {}", peer, ranks_.size())));
+                  fmt::format("a ring with rank {} of {}", peer, spec_.rank_count)));
     return;
   }
-  const Rank& other = ranks_[peer];
+  if (!is_here(peer)) {
+    answer(rank, frame.request,
+           Status(ErrorCode::kUnimplemented,
+                  fmt::format("rank {} is on another host; rings are between ranks of one", peer)));
+    return;
+  }
+  const Rank& other = ranks_[peer - share_.first_rank];
   if (!other.process || !other.joined || has_ended(*other.process)) {
     answer(rank, frame.request,
            Status(ErrorCode::kUnavailable,

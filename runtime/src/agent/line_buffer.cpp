@@ -41,8 +41,10 @@ void LineQueue::put(std::string_view text) {
   }
   if (in_line_) {
     bytes_ += '\n';
+    ++put_bytes_;
   }
   bytes_ += text;
+  put_bytes_ += text.size();
   in_line_ = text.back() != '\n';
 }
 

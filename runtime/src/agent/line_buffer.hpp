@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,12 +50,16 @@ class LineQueue {
 
   void clear();
 
+  /// All that was ever put, with the ends of lines that were added.
+  [[nodiscard]] std::uint64_t put_bytes() const noexcept { return put_bytes_; }
+
   /// Whether what was put last has ended its line.
   [[nodiscard]] bool at_line_begin() const noexcept { return !in_line_; }
 
  private:
   std::string bytes_;
   std::size_t taken_ = 0;
+  std::uint64_t put_bytes_ = 0;
   bool in_line_ = false;
 };
 

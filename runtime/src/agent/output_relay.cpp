@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -33,18 +34,27 @@ OutputRelay::OutputRelay(bool tags) : tags_(tags) {
 }
 
 Result<OutputRelay::Ends> OutputRelay::add_rank(std::uint32_t rank) {
-  Result<UniqueFd> output = add_stream(rank, false);
+  return add({.number = rank});
+}
+
+Result<OutputRelay::Ends> OutputRelay::add_host(std::uint32_t host) {
+  host_bytes_[host] = 0;
+  return add({.is_host = true, .number = host});
+}
+
+Result<OutputRelay::Ends> OutputRelay::add(Source source) {
+  Result<UniqueFd> output = add_stream(source, false);
   if (!output) {
     return std::move(output).error();
   }
-  Result<UniqueFd> errors = add_stream(rank, true);
+  Result<UniqueFd> errors = add_stream(source, true);
   if (!errors) {
     return std::move(errors).error();
   }
   return Ends{std::move(output).value(), std::move(errors).value()};
 }
 
-Result<UniqueFd> OutputRelay::add_stream(std::uint32_t rank, bool errors) {
+Result<UniqueFd> OutputRelay::add_stream(Source source, bool errors) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
     return Status::from_errno(errno, "cannot make a pipe");
@@ -53,15 +63,29 @@ Result<UniqueFd> OutputRelay::add_stream(std::uint32_t rank, bool errors) {
   UniqueFd writer(ends[1]);
   fcntl(reader.get(), F_SETFL, O_NONBLOCK);  // Of this end only.
   const std::size_t target = errors ? errors_target_ : 0;
-  const std::string tag = tags_ ? fmt::format("[{}{}] ", rank, errors ? ",err" : "") : "";
+  const std::string tag =
+      tags_ && !source.is_host ? fmt::format("[{}{}] ", source.number, errors ? ",err" : "") : "";
   if (!targets_[target].is_broken) {
-    streams_.push_back({std::move(reader), rank, target, LineBuffer(tag)});
+    streams_.push_back({std::move(reader), source, target, errors, LineBuffer(tag)});
   }
   return writer;
 }
 
 void OutputRelay::say(std::string_view line) {
   targets_[errors_target_].queue.put(std::string(line) + "\n");
+}
+
+std::uint64_t OutputRelay::bytes_of_host(std::uint32_t host) const noexcept {
+  const bool goes_on = std::any_of(streams_.begin(), streams_.end(), [host](const Stream& stream) {
+    return stream.source == Source{.is_host = true, .number = host} && !stream.errors;
+  });
+  const auto found = host_bytes_.find(host);
+  return goes_on && found != host_bytes_.end() ? found->second
+                                               : std::numeric_limits<std::uint64_t>::max();
+}
+
+bool OutputRelay::output_is_full() const noexcept {
+  return targets_[0].queue.front().size() >= kWaitingBytesMax;
 }
 
 void OutputRelay::watch(std::vector<pollfd>& watched) const {
@@ -91,6 +115,9 @@ bool OutputRelay::read_once(Stream& stream) {
   if (count > 0) {
     stream.lines.append({bytes, static_cast<std::size_t>(count)});
     queue.put(stream.lines.take_lines());
+    if (stream.source.is_host && !stream.errors) {
+      host_bytes_[stream.source.number] += static_cast<std::uint64_t>(count);
+    }
     return true;
   }
   if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -106,7 +133,8 @@ void OutputRelay::remove_ended() {
 
 void OutputRelay::read_rank(std::uint32_t rank) {
   for (Stream& stream : streams_) {
-    for (int i = 0; stream.rank == rank && i < kReadsOfOneRank && read_once(stream); ++i) {
+    for (int i = 0;
+         stream.source == Source{.number = rank} && i < kReadsOfOneRank && read_once(stream); ++i) {
     }
   }
   remove_ended();

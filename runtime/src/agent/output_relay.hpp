@@ -3,8 +3,10 @@
 #include <poll.h>
 
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -35,6 +37,21 @@ class OutputRelay {
 
   /// Pipes for one life of a rank. Errors: kResourceExhausted when descriptors are short.
   [[nodiscard]] Result<Ends> add_rank(std::uint32_t rank);
+
+  /// Pipes for what the agent of another host passes on, whose lines have their tags already.
+  /// Errors: as add_rank().
+  [[nodiscard]] Result<Ends> add_host(std::uint32_t host);
+
+  /// What was read so far of the standard output of that host; all that can be once it has ended.
+  [[nodiscard]] std::uint64_t bytes_of_host(std::uint32_t host) const noexcept;
+
+  /// What was given so far to our standard output, whether or not it is written yet.
+  [[nodiscard]] std::uint64_t output_bytes() const noexcept {
+    return targets_[0].queue.put_bytes();
+  }
+
+  /// Whether standard output is not read from until more of it is written.
+  [[nodiscard]] bool output_is_full() const noexcept;
 
   /// Adds a line to standard error.
   void say(std::string_view line);
@@ -72,14 +89,22 @@ class OutputRelay {
     bool is_broken = false;
     LineQueue queue = {};
   };
+  struct Source {
+    bool is_host = false;
+    std::uint32_t number = 0;
+
+    friend auto operator<=>(const Source&, const Source&) = default;
+  };
   struct Stream {
     UniqueFd reader;
-    std::uint32_t rank = 0;
+    Source source;
     std::size_t target = 0;
+    bool errors = false;
     LineBuffer lines;
   };
 
-  [[nodiscard]] Result<UniqueFd> add_stream(std::uint32_t rank, bool errors);
+  [[nodiscard]] Result<Ends> add(Source source);
+  [[nodiscard]] Result<UniqueFd> add_stream(Source source, bool errors);
   bool read_once(Stream& stream);
   void remove_ended();
   void write(Target& target);
@@ -89,6 +114,7 @@ class OutputRelay {
   std::array<Target, 2> targets_;  // Standard output and standard error.
   std::size_t errors_target_ = 1;  // The first one too where both are the same file.
   std::vector<Stream> streams_;
+  std::map<std::uint32_t, std::uint64_t> host_bytes_;  // Of standard outputs.
   Status status_;
 };
 

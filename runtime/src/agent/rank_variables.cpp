@@ -13,16 +13,19 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 Variables rank_variables(const RankIdentity& identity) {
   const std::string rank = std::to_string(identity.rank);
   const std::string size = std::to_string(identity.rank_count);
+  const std::string local_rank = std::to_string(identity.local_rank);
+  const std::string local_size = std::to_string(identity.local_rank_count);
   Variables variables = {{"PINION_RANK", rank},
                          {"PINION_SIZE", size},
-                         {"PINION_LOCAL_RANK", rank},
-                         {"PINION_LOCAL_SIZE", size},
+                         {"PINION_LOCAL_RANK", local_rank},
+                         {"PINION_LOCAL_SIZE", local_size},
+                         {"PINION_HOST_ID", std::to_string(identity.host)},
                          {"PINION_INCARNATION", std::to_string(identity.incarnation)},
                          {"PINION_GPU_BUS_ID", identity.gpu_bus_id},
                          {"OMPI_COMM_WORLD_RANK", rank},
                          {"OMPI_COMM_WORLD_SIZE", size},
-                         {"OMPI_COMM_WORLD_LOCAL_RANK", rank},
-                         {"OMPI_COMM_WORLD_LOCAL_SIZE", size},
+                         {"OMPI_COMM_WORLD_LOCAL_RANK", local_rank},
+                         {"OMPI_COMM_WORLD_LOCAL_SIZE", local_size},
                          {"PMI_RANK", rank},
                          {"PMI_SIZE", size}};
   if (identity.gpu_bus_id.empty()) {

@@ -11,6 +11,9 @@ namespace pinion {
 struct RankIdentity {
   std::uint32_t rank = 0;
   std::uint32_t rank_count = 1;
+  std::uint32_t host = 0;
+  std::uint32_t local_rank = 0;  ///< Among those of its host.
+  std::uint32_t local_rank_count = 1;
   std::uint32_t incarnation = 1;
   std::string gpu_bus_id = {};  ///< Of the GPU that it was put near to; empty: of none.
 };

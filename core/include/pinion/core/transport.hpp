@@ -13,15 +13,22 @@
 
 namespace pinion {
 
+/// The longest message, request or reply.
+inline constexpr std::uint64_t kMessageBytesMax = std::uint64_t{64} << 20;
+
 /// Another host's agent, as a transport sees it.
 struct Peer {
   std::uint32_t host = 0;
   bool reachable = false;
-  std::string path = {};  ///< Transport and device in use, in words; empty while none is.
+  std::string path = {};             ///< Transport and device, in words; empty while there is none.
+  std::uint64_t sent_bytes = 0;      ///< To that host since it was first connected, with blobs.
+  std::uint64_t received_bytes = 0;  ///< Likewise, from it.
 };
 
 /// What a transport tells its owner. Each is called from the transport's own thread, one call at a
-/// time, and must neither block nor throw; what they are given is theirs for the call only.
+/// time, and must neither block nor throw; what they are given is theirs for the call only. They
+/// may call the transport. Requests and pulls of others fail with kUnimplemented where there is no
+/// handler for them.
 struct TransportHandlers {
   /// A message of `host`. Messages of one host arrive in the order in which they were sent.
   std::function<void(std::uint32_t host, std::span<const std::byte> message)> on_message = {};
@@ -31,19 +38,27 @@ struct TransportHandlers {
                                                std::span<const std::byte> request)>
       on_request = {};
 
-  /// A host that became reachable (success), or that is gone, with the reason. After it is gone
+  /// `host` pulls the blob behind `handle`. What is returned is held until its bytes are there or
+  /// the host is gone; an error is what the pull fails with there.
+  std::function<Result<Blob>(std::uint32_t host, const BlobHandle& handle)> on_pull = {};
+
+  /// A host that became reachable (success); or that is gone or could not be connected, with the
+  /// reason. Requests and pulls that were under way to it have failed before. After it is gone
   /// nothing of it arrives until it is connected once more.
   std::function<void(std::uint32_t host, const Status& reason)> on_peer = {};
+
+  /// Somebody who connected was refused, and why: another version, another protocol, garbage. Said
+  /// once for each reason.
+  std::function<void(const Status& reason)> on_refusal = {};
 };
 
 /// Carries bytes between the agents of a job's hosts, pulls blobs, and tells who is reachable. It
 /// knows no meaning of what it carries. Extension point: one implementation for each way between
 /// hosts; they take their TransportHandlers when they are made.
 ///
-/// Thread safety: all members may be called from any thread.
+/// Thread safety: all members may be called from any thread; the destructor from none of its own.
 /// Lifetime: the destructor ends every connection; requests and pulls that are not done are
-/// answered
-///   with kCancelled before it returns.
+///   answered with kCancelled before it returns.
 class ITransport {
  public:
   virtual ~ITransport() = default;
@@ -51,29 +66,30 @@ class ITransport {
   /// Where other agents connect to: opaque, printable, constant.
   [[nodiscard]] virtual std::string address() const = 0;
 
-  /// Begins to connect to the agent of `host`; the outcome comes by on_peer.
-  /// Errors: kInvalidArgument for an address that this transport did not make; kAlreadyExists when
-  ///   the host is connected.
+  /// Begins to connect to the agent of `host`; the outcome comes by on_peer, on both sides. When
+  /// both begin, one of the two connections stays.
+  /// Errors: kInvalidArgument for an address that no transport of this kind made, and for this
+  ///   host itself; kAlreadyExists when the host is connected, or is being connected.
   [[nodiscard]] virtual Status connect(std::uint32_t host, const std::string& address) = 0;
 
   /// Hands over a copy of `message`; small ones may travel together. Success says that it was
   /// accepted, not that it arrived.
   /// Errors: kResourceExhausted when as much is under way to that host as it gave credit for;
-  ///   kUnavailable when the host is not reachable.
+  ///   kUnavailable when the host is not reachable; kInvalidArgument beyond kMessageBytesMax.
   [[nodiscard]] virtual Status send(std::uint32_t host, std::span<const std::byte> message) = 0;
 
   /// Sends `request` and calls `done` once, as a handler is called, with the reply or the error.
   /// Errors, by `done`: the peer's own; kDeadlineExceeded when no reply came within `timeout`, the
-  ///   peer may still act on it; kUnavailable when the host is not reachable or was lost meanwhile.
+  ///   peer may still act on it; kUnavailable when the host is not reachable or was lost meanwhile;
+  ///   kResourceExhausted and kInvalidArgument as for send().
   virtual void request(std::uint32_t host, std::span<const std::byte> request, Duration timeout,
                        std::function<void(Result<std::vector<std::byte>>)> done) = 0;
 
   /// Copies the blob behind `handle` from its host into `into`, verifies it, seals it, and calls
   /// `done` once, as a handler is called, with the blob that is here then.
   /// Precondition: into.bytes() has the size that the handle says.
-  /// Errors, by `done`: those of IBlobStore::open() on the other host; kDataLoss when the bytes
-  /// that
-  ///   arrived are not those that were sealed; kUnavailable as for request(). Nothing is sealed.
+  /// Errors, by `done`: those of on_pull on the other host; kDataLoss when the bytes that arrived
+  ///   are not those that were sealed; kUnavailable as for request(). Nothing is sealed.
   virtual void pull(const BlobHandle& handle, BlobWriter into,
                     std::function<void(Result<Blob>)> done) = 0;
 

@@ -34,10 +34,21 @@ enum class OnFailure : std::uint8_t {
   kRespawn,   ///< One that a signal killed is started again if it had joined; else as kAbort.
 };
 
+/// A host of a job, and how many of its ranks run there.
+struct HostRanks {
+  std::string name;  ///< As the remote shell takes it.
+  std::uint32_t rank_count = 1;
+
+  friend bool operator==(const HostRanks&, const HostRanks&) = default;
+};
+
 /// What `pinion run` asks of an agent.
 struct LaunchSpec {
   std::vector<std::string> command = {};  ///< The program and its arguments; not empty.
-  std::uint32_t rank_count = 1;           ///< At least 1.
+  std::uint32_t rank_count = 1;           ///< At least 1; of all hosts together.
+
+  /// Where the ranks run, in blocks, host by host; the first is this machine. Empty: all here.
+  std::vector<HostRanks> hosts = {};
   RankMapping map_by = RankMapping::kNuma;
   RankBinding bind_to = RankBinding::kCore;
   bool allow_oversubscription = false;
@@ -86,8 +97,9 @@ struct LaunchSpec {
 /// those of starting it.
 [[nodiscard]] Result<int> launch(const LaunchSpec& spec);
 
-/// The agent's main function: reads the LaunchSpec from the descriptor that `argv` names and runs
-/// the job. For the program `pinion-agent` only.
+/// The agent's main function: reads what to do from the descriptor that `argv` names, or, on
+/// another host than the first, from standard input, and runs the job. For the program
+/// `pinion-agent` only.
 [[nodiscard]] int run_agent(int argc, char** argv);
 
 /// The ranks, workers and CPUs that launch(spec) would use, one line a rank: on this machine, or on

@@ -146,6 +146,11 @@ class SegmentTable {
   /// Errors: those of find(); kDataLoss when a slab does not have them where it says.
   [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
 
+  /// The same bytes, to be read here: those of a segment mapped, those of a slab copied, as its
+  /// memory is used again once the blob is released.
+  /// Errors: those of file_part_of(), of mapping and of reading.
+  [[nodiscard]] Result<Blob> view(const BlobHandle& handle) const;
+
   /// What pages the system has given to the segment of a blob: see huge_page_bytes(), also for what
   /// blocks. Of nothing for what is spilled, small or not known.
   [[nodiscard]] PageShare pages_of(const BlobHandle& handle) const;

@@ -50,7 +50,8 @@ struct SegmentExchange {
   /// Makes a sealed segment known. The descriptor stays the store's.
   std::function<Status(const BlobHandle& handle, Place home, int descriptor)> publish;
 
-  /// The segment behind a handle and the place it lies at.
+  /// The segment behind a handle and the place it lies at on this host. Blocks until it is here,
+  /// where another host made it.
   std::function<Result<std::pair<UniqueFd, Place>>(const BlobHandle& handle)> fetch;
 
   /// The memory that all segments of the host hold, by what the owner said last. May be empty. Does
@@ -75,6 +76,10 @@ using ForEachAt = std::function<void(Place place, std::size_t count,
 
 struct SharedBlobStoreOptions {
   BlobStoreIdentity identity = {};
+
+  /// Hosts of the job. Blobs of the others are opened as well, through SegmentExchange::fetch,
+  /// which gives a copy with a segment of its own.
+  std::uint32_t host_count = 1;
 
   /// The store numbers its segments from `first_segment`, at most `segment_count` of them. No two
   /// processes of a host and job have a number in common.

@@ -11,10 +11,16 @@
 namespace pinion {
 
 struct UcxTransportOptions {
-  std::string listen_address = {};           ///< IP address to listen at; empty: every one.
-  std::vector<std::string> transports = {};  ///< UCX transports by name; empty: chosen by class.
-  std::vector<std::string> devices = {};     ///< Network devices by name; empty: all.
-  Duration keepalive = std::chrono::seconds(2);  ///< Silence after which a peer is asked; above 0.
+  std::uint32_t host = 0;           ///< The number of this host; others know it by that.
+  std::string listen_address = {};  ///< IP address of this host; empty: of its first network.
+  std::vector<std::string> transports = {};  ///< UCX transports by name; empty: tcp.
+  std::vector<std::string> devices = {};     ///< Devices by name; empty: that of the address.
+  /// Silence after which a peer is asked whether it is there; one that is silent for three times as
+  /// long is gone. Above 0.
+  Duration keepalive = std::chrono::seconds(2);
+  Duration connect_timeout = std::chrono::seconds(10);  ///< Above 0.
+  Duration pull_timeout = std::chrono::seconds(30);     ///< For a pull without progress; above 0.
+  std::uint64_t window_bytes = std::uint64_t{4} << 20;  ///< Credit for each peer; at least 64 KiB.
   TransportHandlers handlers = {};
 };
 

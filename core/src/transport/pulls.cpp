@@ -1,0 +1,184 @@
+#include "transport/pulls.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include <pinion/core/detail/checksum.hpp>
+
+namespace pinion::detail {
+namespace {
+
+// A chunk is summed while it is in the second-level cache, just before it leaves and just after it
+// arrived. Several under way hide the way of the answers between them.
+constexpr std::uint64_t kChunkBytes = std::uint64_t{1} << 20;
+constexpr unsigned kChunksUnderWay = 4;
+
+Status damaged(const BlobHandle& handle, std::uint64_t offset, std::uint64_t length) {
+  return {ErrorCode::kDataLoss,
+          "bytes " + std::to_string(offset) + " to " + std::to_string(offset + length) +
+              " of a blob of " + std::to_string(handle.length_bytes) + " bytes from host " +
+              std::to_string(handle.host) +
+              " have another checksum here than there; the way between damages data"};
+}
+
+}  // namespace
+
+void Pulls::begin(std::uint64_t id, ConnectionId connection, const BlobHandle& handle,
+                  BlobWriter&& writer, Done done) {
+  ++counts_[connection];
+  pulls_.emplace(
+      id, std::make_shared<Pull>(Pull{connection, handle, std::move(writer), std::move(done)}));
+}
+
+Pulls::Table::iterator Pulls::find(ConnectionId connection, std::uint64_t id) {
+  const auto found = pulls_.find(id);
+  return found == pulls_.end() || found->second->connection != connection ? pulls_.end() : found;
+}
+
+EndedPull Pulls::end(Table::iterator found, std::optional<Status> error) {
+  const std::shared_ptr<Pull> pull = found->second;
+  const std::uint64_t id = found->first;
+  pulls_.erase(found);
+  if (--counts_.at(pull->connection) == 0) {
+    counts_.erase(pull->connection);
+  }
+  return {.id = id,
+          .connection = pull->connection,
+          .done = std::move(pull->done),
+          .result = error ? Result<Blob>(*std::move(error)) : pull->writer.seal(),
+          .lent = pull->handle.length_bytes > kInlineBlobBytesMax};
+}
+
+bool Pulls::verify(std::span<std::byte> bytes, std::uint64_t expected) const {
+  if (damage_) {
+    damage_(bytes);
+  }
+  return checksum(bytes) == expected;
+}
+
+Result<ChunkTarget> Pulls::place(ConnectionId connection, const ChunkHeader& header) {
+  const auto found = find(connection, header.pull);
+  if (found == pulls_.end()) {
+    return ChunkTarget();
+  }
+  Pull& pull = *found->second;
+  const std::span<std::byte> bytes = pull.writer.bytes();
+  if (header.offset != pull.placed_bytes || header.length == 0 ||
+      header.length > bytes.size() - header.offset) {
+    return Status(ErrorCode::kDataLoss, "it sent " + std::to_string(header.length) +
+                                            " bytes for offset " + std::to_string(header.offset) +
+                                            " of a blob of " + std::to_string(bytes.size()) +
+                                            ", of which it had sent " +
+                                            std::to_string(pull.placed_bytes));
+  }
+  pull.placed_bytes += header.length;
+  return ChunkTarget{.bytes = bytes.subspan(header.offset, header.length),
+                     .keep_alive = found->second};
+}
+
+std::optional<EndedPull> Pulls::arrived(const ChunkHeader& header) {
+  const auto found = pulls_.find(header.pull);
+  if (found == pulls_.end()) {
+    return std::nullopt;
+  }
+  Pull& pull = *found->second;
+  const std::span<std::byte> bytes = pull.writer.bytes();
+  if (!verify(bytes.subspan(header.offset, header.length), header.checksum)) {
+    return end(found, damaged(pull.handle, header.offset, header.length));
+  }
+  pull.arrived_bytes += header.length;
+  if (pull.arrived_bytes < bytes.size()) {
+    return std::nullopt;
+  }
+  return end(found, std::nullopt);
+}
+
+std::optional<EndedPull> Pulls::arrived_whole(ConnectionId connection, std::uint64_t id,
+                                              std::span<const std::byte> bytes) {
+  const auto found = find(connection, id);
+  if (found == pulls_.end()) {
+    return std::nullopt;
+  }
+  Pull& pull = *found->second;
+  const std::span<std::byte> into = pull.writer.bytes();
+  std::uint64_t expected = 0;
+  const bool fits = bytes.size() == sizeof(expected) + into.size() && pull.placed_bytes == 0;
+  if (fits) {
+    std::memcpy(&expected, bytes.data(), sizeof(expected));
+    std::ranges::copy(bytes.subspan(sizeof(expected)), into.begin());
+  }
+  if (!fits || !verify(into, expected)) {
+    return end(found, damaged(pull.handle, 0, into.size()));
+  }
+  return end(found, std::nullopt);
+}
+
+std::optional<EndedPull> Pulls::fail(ConnectionId connection, std::uint64_t id,
+                                     const Status& error) {
+  const auto found = find(connection, id);
+  if (found == pulls_.end()) {
+    return std::nullopt;
+  }
+  EndedPull ended = end(found, error);
+  ended.lent = false;  // Its owner said so.
+  return ended;
+}
+
+std::vector<EndedPull> Pulls::fail_all(std::optional<ConnectionId> connection,
+                                       const Status& error) {
+  std::vector<EndedPull> ended;
+  for (auto at = pulls_.begin(); at != pulls_.end();) {
+    const auto here = at++;
+    if (!connection || here->second->connection == *connection) {
+      ended.push_back(end(here, error));
+    }
+  }
+  // In the order in which they began.
+  std::ranges::sort(ended, {}, &EndedPull::id);
+  return ended;
+}
+
+bool Loans::add(std::uint64_t id, Blob blob) {
+  // Chunks of one blob are about equal, so that none of them is left alone at its end.
+  const std::uint64_t size = blob.bytes().size();
+  const std::uint64_t pieces = (size + kChunkBytes - 1) / kChunkBytes;
+  const std::uint64_t piece = (size / pieces + 4096) / 4096 * 4096;
+  if (!loans_.try_emplace(id, Loan{std::move(blob), piece}).second) {
+    return false;
+  }
+  unsent_.push_back(id);
+  return true;
+}
+
+void Loans::end(std::uint64_t id) {
+  loans_.erase(id);
+}
+
+std::optional<Loans::Chunk> Loans::next() {
+  while (under_way_ < kChunksUnderWay && !unsent_.empty()) {
+    const std::uint64_t id = unsent_.front();
+    unsent_.pop_front();
+    const auto found = loans_.find(id);
+    if (found == loans_.end()) {
+      continue;
+    }
+    Loan& loan = found->second;
+    const std::span<const std::byte> rest = loan.blob.bytes().subspan(loan.next_offset);
+    const std::span<const std::byte> bytes =
+        rest.first(std::min<std::uint64_t>(rest.size(), loan.chunk_bytes));
+    const ChunkHeader header = {.pull = id,
+                                .offset = loan.next_offset,
+                                .length = bytes.size(),
+                                .checksum = checksum(bytes)};
+    loan.next_offset += bytes.size();
+    if (bytes.size() < rest.size()) {
+      unsent_.push_back(id);
+    }
+    ++under_way_;
+    return Chunk{header, loan.blob};
+  }
+  return std::nullopt;
+}
+
+}  // namespace pinion::detail

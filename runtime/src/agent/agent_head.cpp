@@ -1,0 +1,236 @@
+// The head of a job over several hosts: starts their agents, speaks for their ranks to the
+// coordinator, and ends them.
+
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <pinion/core/bytes.hpp>
+
+#include "agent/agent.hpp"
+#include "agent/rank_process.hpp"
+
+namespace pinion {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kPatienceForOutput = 2s;
+constexpr Duration kTimeToLeave = 10s;  // For the agent of a host that has nothing left to do.
+
+std::string random_token() {
+  std::random_device device;
+  std::string token;
+  for (int i = 0; i < 4; ++i) {
+    token += fmt::format("{:08x}", device());
+  }
+  return token;
+}
+
+// A Pinion that cannot do what it is asked to says why by its exit status.
+int status_of_agent(int wait_status) {
+  const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
+  return status >= 64 && status < 80 ? status : error_info(ErrorCode::kUnavailable).exit_status;
+}
+
+}  // namespace
+
+Status Agent::start_hosts(const std::string& started_in) {
+  std::error_code error;
+  const std::string agent = std::filesystem::read_symlink("/proc/self/exe", error).string();
+  if (error) {
+    return Status::from_errno(error.value(), "cannot tell where pinion-agent is");
+  }
+  const std::string token = random_token();
+  PINION_RETURN_IF_ERROR(open_link(
+      {.job = job_, .epoch = epoch_, .host = 0, .host_count = host_count(), .token = token}));
+  remote_hosts_.emplace(spec_);
+  return remote_hosts_->start(settings_.remote_shell, agent,
+                              {.spec = spec_,
+                               .job = job_,
+                               .epoch = epoch_,
+                               .token = token,
+                               .head_address = link_->address(),
+                               .start_directory = started_in,
+                               .environment = environment_to_give()},
+                              output_);
+}
+
+void Agent::serve_hosts() {
+  handle_held_messages();
+  for (const RemoteHosts::ShellEnd& end : remote_hosts_->serve()) {
+    shell_ended(end.host, end.wait_status);
+  }
+  if (!told_over_ && (begun_ || exit_status_) && !any_rank_runs() && remote_hosts_->all_over()) {
+    told_over_ = true;
+    shells_end_ = clock_.now() + kTimeToLeave;
+    head_traffic_ = traffic();
+    link_->send_to_all(LeaveJob{});
+  }
+  press_on_hosts();
+}
+
+void Agent::host_came(const HostCame& event) {
+  remote_hosts_->came(event.host, event.address);
+  if (exit_status_) {
+    link_->send(event.host, EndRanks{*exit_status_, Duration::zero()});
+  } else if (!begun_ && remote_hosts_->all_came()) {
+    link_->send_to_all(BeginJob{remote_hosts_->addresses(link_->address())});
+    if (const Status started = start_first(); !started.ok()) {
+      say("pinion: " + started.to_string());
+      end_all_later(error_info(started.code()).exit_status, Duration::zero());
+    }
+  }
+}
+
+// What a rank has printed comes on another way than what it says, and before it.
+void Agent::handle_host_later(const HostSaid& said) {
+  held_messages_.push_back({said, clock_.now() + kPatienceForOutput});
+  handle_held_messages();
+}
+
+void Agent::handle_held_messages() {
+  std::vector<std::uint32_t> waiting;
+  for (auto held = held_messages_.begin(); held != held_messages_.end();) {
+    const std::uint32_t host = held->said.host;
+    const auto* const from = std::get_if<FromRank>(&held->said.message);
+    const bool is_early = from != nullptr && !output_.output_is_full() &&
+                          output_.bytes_of_host(host) < from->output_bytes &&
+                          clock_.now() < held->until;
+    const bool is_behind = std::find(waiting.begin(), waiting.end(), host) != waiting.end();
+    if (is_early || is_behind) {
+      waiting.push_back(host);
+      ++held;
+      continue;
+    }
+    const HostSaid next = std::move(held->said);
+    held = held_messages_.erase(held);
+    handle_host(next.host, next.message);
+  }
+}
+
+void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
+  if (remote_hosts_->is_lost(host)) {
+    return;
+  }
+  const auto speaks_for = [&](std::uint32_t rank) { return remote_hosts_->has(host, rank); };
+  if (const auto* from = std::get_if<FromRank>(&message)) {
+    if (const Status status =
+            speaks_for(from->rank)
+                ? driver_->message_arrived({from->rank, from->incarnation}, from->message)
+                : Status(ErrorCode::kPermissionDenied, "it speaks for a rank of another host");
+        !status.ok()) {
+      host_lost(host, status.to_string());
+    }
+  } else if (const auto* joined = std::get_if<HostRankJoined>(&message)) {
+    if (speaks_for(joined->rank)) {
+      const LoggedRank who{joined->rank, joined->incarnation};
+      remote_hosts_->rank_joined(who);
+      driver_->rank_joined(who, joined->pid);
+    }
+  } else if (const auto* lost = std::get_if<HostRankLost>(&message)) {
+    if (speaks_for(lost->rank)) {
+      const LoggedRank who{lost->rank, lost->incarnation};
+      if (!lost->returns) {
+        remote_hosts_->rank_settled(who);
+      }
+      driver_->rank_lost(who, lost->reason, lost->returns);
+    }
+  } else if (const auto* left = std::get_if<HostRankLeft>(&message)) {
+    if (speaks_for(left->rank)) {
+      const LoggedRank who{left->rank, left->incarnation};
+      remote_hosts_->rank_settled(who);
+      driver_->rank_left(who);
+    }
+  } else if (const auto* failed = std::get_if<HostRankFailed>(&message)) {
+    rank_failed(failed->exit_status, failed->others_go_on);
+  } else if (const auto* broken = std::get_if<HostBroken>(&message)) {
+    driver_->fail({broken->code, remote_hosts_->name_of(host) + ": " + broken->text});
+  } else if (const auto* over = std::get_if<HostRanksOver>(&message)) {
+    remote_hosts_->ranks_over(host, over->traffic);
+  }
+}
+
+void Agent::shell_ended(std::uint32_t host, int wait_status) {
+  host_lost(host,
+            fmt::format("its remote shell {} {}", WIFSIGNALED(wait_status) ? "was" : "ended with",
+                        describe_wait_status(wait_status)));
+  if (!begun_ && !exit_status_) {
+    say(fmt::format("pinion: the job does not begin without {}", remote_hosts_->name_of(host)));
+    end_all_later(status_of_agent(wait_status), Duration::zero());
+  }
+}
+
+void Agent::host_lost(std::uint32_t host, const std::string& reason) {
+  const bool is_news = !remote_hosts_->is_lost(host) && !told_over_;
+  const std::vector<LoggedRank> ranks = remote_hosts_->lost(host);
+  if (!is_news) {
+    return;
+  }
+  remote_hosts_->kill_shell(host);
+  if (!exit_status_) {
+    say(fmt::format("pinion: host {} ({}) is lost: {}", host, remote_hosts_->name_of(host),
+                    reason));
+  }
+  for (const LoggedRank& who : ranks) {
+    driver_->rank_lost(who, "its host is lost: " + reason, false);
+  }
+  if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
+    rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
+  } else if (const std::uint64_t count = remote_hosts_->kept_count(host);
+             count > 0 && begun_ && !exit_status_) {
+    driver_->fail({ErrorCode::kDataLoss,
+                   fmt::format("host {} ({}) is lost, and with it {} blobs that the job had "
+                               "accepted and only that host had; start the job anew",
+                               host, remote_hosts_->name_of(host), count)});
+  }
+}
+
+void Agent::press_on_hosts() {
+  if (exit_status_ && !begun_) {
+    remote_hosts_->kill_shells_of_expected();
+  }
+  if (exit_status_ && !shells_end_) {
+    shells_end_ = clock_.now() + 2 * settings_.grace + kTimeToLeave;
+  }
+  if (shells_end_ && clock_.now() >= *shells_end_) {
+    shells_end_.reset();
+    remote_hosts_->kill_shells();
+  }
+}
+
+void Agent::print_traffic() {
+  if (!remote_hosts_) {
+    return;
+  }
+  std::vector<std::vector<HostTraffic>> by_host = {head_traffic_};
+  for (std::uint32_t host = 1; host < host_count(); ++host) {
+    by_host.push_back(remote_hosts_->traffic_of(host));
+  }
+  const auto between = [&](std::uint32_t host, std::uint32_t other) {
+    for (const HostTraffic& traffic : by_host[host]) {
+      if (traffic.host == other) {
+        return traffic;
+      }
+    }
+    return HostTraffic{};
+  };
+  for (std::uint32_t host = 0; host < host_count(); ++host) {
+    for (std::uint32_t other = host + 1; other < host_count(); ++other) {
+      const HostTraffic here = between(host, other);
+      const HostTraffic there = between(other, host);
+      const std::string& path = here.path.empty() ? there.path : here.path;
+      say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs pulled", spec_.hosts[host].name,
+                      spec_.hosts[other].name, path.empty() ? "no way" : path,
+                      format_bytes(here.pulled_bytes), format_bytes(there.pulled_bytes)));
+    }
+  }
+}
+
+}  // namespace pinion

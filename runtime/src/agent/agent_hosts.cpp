@@ -1,0 +1,240 @@
+// What agents of several hosts have in common: their link, blobs that they give to each other, and
+// what the coordinator is told of ranks.
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <pinion/shard/protocol/wire.hpp>
+#include <pinion/ucx/ucx_transport.hpp>
+
+#include "agent/agent.hpp"
+#include "hosts/host_list.hpp"
+#include "memory_budget.hpp"
+
+namespace pinion {
+namespace {
+
+std::vector<int> open_descriptors() {
+  std::vector<int> descriptors;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+    descriptors.push_back(std::atoi(entry.path().filename().c_str()));
+  }
+  return descriptors;
+}
+
+}  // namespace
+
+// A transport's descriptors may be such that exec leaves them open.
+void Agent::keep_descriptors_from_ranks() const {
+  for (const int descriptor : open_descriptors()) {
+    if (std::find(inherited_.begin(), inherited_.end(), descriptor) == inherited_.end()) {
+      fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    }
+  }
+}
+
+Status Agent::open_link(const HostIdentity& identity) {
+  const Result<std::string> address = own_address_in(settings_.network);
+  if (!address) {
+    return address.error();
+  }
+  inherited_ = open_descriptors();
+  Result<std::unique_ptr<HostLink>> link = HostLink::create(
+      identity,
+      [&](TransportHandlers handlers) {
+        return create_ucx_transport(
+            {.host = identity.host, .listen_address = *address, .handlers = std::move(handlers)});
+      },
+      [this](const BlobHandle& handle) { return view_for_others(handle); });
+  if (!link) {
+    return std::move(link).error().with_context("this host cannot reach the others of the job");
+  }
+  link_ = *std::move(link);
+  copies_.emplace(
+      CopyTableOptions{
+          .identity = {job_, epoch_, share_.host},
+          .host_count = host_count(),
+          .memory_bytes_max = settings_.memory_bytes / 4 * share_.rank_count,
+          .spill_directory = settings_.spill_bytes_max > 0 ? settings_.spill_directory : "",
+          .available_bytes = available_bytes},
+      *link_,
+      [this](const BlobCopies::Asker& asker, const BlobHandle& handle,
+             const Result<std::pair<int, Place>>& copy) { answer_copy(asker, handle, copy); });
+  return {};
+}
+
+// Called by the transport's thread.
+Result<Blob> Agent::view_for_others(const BlobHandle& handle) {
+  MutexLock turn(turn_);
+  return segments_.view(handle);
+}
+
+bool Agent::goes_on() const {
+  return any_rank_runs() || (remote_hosts_ && remote_hosts_->any_shell_runs()) ||
+         (!is_head() && !leaves_);
+}
+
+void Agent::serve_link() {
+  if (!link_) {
+    return;
+  }
+  for (const HostEvent& event : link_->take_events()) {
+    handle_link(event);
+  }
+  waits_for_credit_ = link_->flush();
+  if (is_head()) {
+    serve_hosts();
+  } else {
+    serve_lifeline();
+    tell_when_over();
+  }
+}
+
+void Agent::handle_link(const HostEvent& event) {
+  if (const auto* pulled = std::get_if<BlobPulled>(&event)) {
+    copies_->pulled(*pulled);
+  } else if (const auto* stranger = std::get_if<StrangerRefused>(&event)) {
+    say("pinion: " + stranger->reason.to_string());
+  } else if (const auto* said = std::get_if<HostSaid>(&event)) {
+    if (is_head()) {
+      handle_host_later(*said);
+    } else if (said->host == 0) {
+      handle_head(said->message);
+    }
+  } else if (const auto* came = std::get_if<HostCame>(&event)) {
+    if (is_head()) {
+      host_came(*came);
+    }
+  } else if (const auto* gone = std::get_if<HostGone>(&event)) {
+    if (is_head()) {
+      host_lost(gone->host, gone->reason.to_string());
+    } else if (gone->host == 0) {
+      head_is_gone(gone->reason.to_string());
+    }
+  }
+}
+
+void Agent::tell_joined(std::uint32_t rank) {
+  const LoggedRank who = named(rank);
+  const pid_t pid = ranks_[rank].process->pid;
+  if (driver_) {
+    driver_->rank_joined(who, pid);
+  } else {
+    link_->send(0, HostRankJoined{who.rank, who.incarnation, pid});
+  }
+}
+
+void Agent::tell_lost(std::uint32_t rank, const std::string& reason, bool returns) {
+  const LoggedRank who = named(rank);
+  if (driver_) {
+    driver_->rank_lost(who, reason, returns);
+  } else {
+    link_->send(0, HostRankLost{who.rank, who.incarnation, returns, reason});
+  }
+}
+
+void Agent::tell_left(std::uint32_t rank) {
+  const LoggedRank who = named(rank);
+  if (driver_) {
+    driver_->rank_left(who);
+  } else {
+    link_->send(0, HostRankLeft{who.rank, who.incarnation});
+  }
+}
+
+Status Agent::pass_on(std::uint32_t rank, std::span<const std::byte> message) {
+  const LoggedRank who = named(rank);
+  if (driver_) {
+    return driver_->message_arrived(who, message);
+  }
+  const Result<protocol::Decoded> decoded = protocol::decode(message);
+  if (!decoded) {
+    return decoded.error();
+  }
+  keep_what_is_named(decoded->message);
+  link_->send(
+      0, FromRank{
+             who.rank, who.incarnation, output_.output_bytes(), {message.begin(), message.end()}});
+  return {};
+}
+
+// What a rank has reported must not go with it while the report is on its way to the head, who then
+// says what the job keeps.
+void Agent::keep_what_is_named(const protocol::Message& message) {
+  std::vector<BlobHandle> named_blobs;
+  if (const auto* report = std::get_if<protocol::Report>(&message)) {
+    named_blobs.push_back(report->output);
+  } else if (const auto* planned = std::get_if<protocol::PlanReady>(&message)) {
+    named_blobs = planned->streams;
+    named_blobs.push_back(planned->plan);
+  }
+  for (const BlobHandle& blob : named_blobs) {
+    if (blob.job == job_ && blob.host == share_.host) {
+      // One that is not there is missed by the head, when the job is to keep it.
+      static_cast<void>(segments_.keep(blob).ok());
+    }
+  }
+}
+
+void Agent::tell_end(int exit_status, Duration patience) {
+  if (remote_hosts_) {
+    link_->send_to_all(EndRanks{exit_status, patience});
+  } else if (link_) {
+    link_->send(0, HostRankFailed{exit_status, false});
+  }
+}
+
+void Agent::fetch_copy(std::uint32_t rank, const BlobHandle& handle, std::uint64_t request) {
+  const Result<BlobMemory>& memory = blob_memory();
+  copies_->fetch({.rank = rank, .client = ranks_[rank].client, .request = request}, handle,
+                 home_of_copies(rank), memory ? &*memory : nullptr);
+}
+
+void Agent::answer_copy(const BlobCopies::Asker& asker, const BlobHandle& handle,
+                        const Result<std::pair<int, Place>>& copy) {
+  const Rank& rank = ranks_[asker.rank];
+  if (!rank.connected || rank.client != asker.client) {
+    copies_->table().let_go(asker.client, handle);
+  } else if (!copy) {
+    answer(asker.rank, asker.request, copy.error());
+  } else {
+    const auto& [descriptor, home] = *copy;
+    answer(asker.rank, FrameKind::kDescriptor, asker.request, encode_reference({handle, home}),
+           {&descriptor, 1});
+  }
+}
+
+// Nothing binds a copy: it lies where the thread runs that fills it. A place of the host it needs.
+Place Agent::home_of_copies(std::uint32_t rank) const {
+  return {.kind = PlaceKind::kNuma,
+          .index = ranks_[rank].placement.groups.front().place.index,
+          .host = share_.host};
+}
+
+void Agent::release_here(const BlobHandle& blob) {
+  if (blob.host == share_.host) {
+    segments_.release(blob);
+  } else if (copies_) {
+    copies_->table().release(blob);
+  }
+}
+
+std::vector<HostTraffic> Agent::traffic() const {
+  std::vector<HostTraffic> all;
+  for (const Peer& peer : link_->peers()) {
+    const auto found = copies_->traffic().find(peer.host);
+    HostTraffic traffic = found == copies_->traffic().end() ? HostTraffic() : found->second;
+    traffic.host = peer.host;
+    traffic.path = peer.path;
+    all.push_back(std::move(traffic));
+  }
+  return all;
+}
+
+}  // namespace pinion

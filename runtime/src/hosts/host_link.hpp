@@ -1,0 +1,133 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/thread_annotations.hpp>
+#include <pinion/core/transport.hpp>
+#include <pinion/shm/unique_fd.hpp>
+
+#include "hosts/host_messages.hpp"
+
+namespace pinion {
+
+/// Which agent of which job this is; see HostHello.
+struct HostIdentity {
+  std::uint64_t job = 0;
+  std::uint32_t epoch = 1;
+  std::uint32_t host = 0;
+  std::uint32_t host_count = 1;
+  std::string token = {};
+};
+
+/// That host's agent is there, and has proved that it is of this job. Its address is known where it
+/// was the one that said hello.
+struct HostCame {
+  std::uint32_t host = 0;
+  std::string address = {};
+};
+
+/// That host's agent is gone, or cannot be reached, or refuses us.
+struct HostGone {
+  std::uint32_t host = 0;
+  Status reason;
+};
+
+struct HostSaid {
+  std::uint32_t host = 0;
+  HostMessage message;
+};
+
+/// A blob that was pulled is here, sealed; or why it is not.
+struct BlobPulled {
+  BlobHandle handle = {};
+  Status outcome;
+};
+
+/// Somebody was refused.
+struct StrangerRefused {
+  Status reason;
+};
+
+using HostEvent = std::variant<HostCame, HostGone, HostSaid, BlobPulled, StrangerRefused>;
+
+/// One agent's connections with the other agents of its job. What arrives is collected for the
+/// thread that owns this, which is woken through descriptor(); nobody is heard before he has said a
+/// hello that is right.
+///
+/// Thread safety: none; one thread drives it. `serve` is called from the transport's thread.
+class HostLink {
+ public:
+  using MakeTransport = std::function<Result<std::unique_ptr<ITransport>>(TransportHandlers)>;
+  using Serve = std::function<Result<Blob>(const BlobHandle&)>;
+
+  /// `serve` finds blobs of this host for others; it must neither block for long nor throw, and is
+  /// called until this object is gone.
+  /// Errors: those of making the transport, and of descriptors.
+  [[nodiscard]] static Result<std::unique_ptr<HostLink>> create(HostIdentity identity,
+                                                                const MakeTransport& make_transport,
+                                                                Serve serve);
+  ~HostLink();
+
+  /// Where other agents of the job reach this one.
+  [[nodiscard]] std::string address() const { return transport_->address(); }
+
+  /// Connects to another agent and says hello; what comes of it is an event.
+  /// Errors: those of ITransport::connect().
+  Status join(std::uint32_t host, const std::string& address);
+
+  /// Sends the message, or keeps it until the host takes it. To a host that is gone nothing goes.
+  void send(std::uint32_t host, const HostMessage& message);
+
+  /// Sends it to every host that is there.
+  void send_to_all(const HostMessage& message);
+
+  /// Fills `into` with the blob; waits, where its host is still to come. What comes of it is an
+  /// event.
+  void pull(const BlobHandle& handle, BlobWriter into);
+
+  /// Tries again to send what is kept. Whether some of it still is: then call this soon.
+  bool flush();
+
+  /// For poll: readable while there are events.
+  [[nodiscard]] int descriptor() const noexcept;
+
+  /// What has happened since the last call, in order.
+  [[nodiscard]] std::vector<HostEvent> take_events();
+
+  [[nodiscard]] std::vector<Peer> peers() const { return transport_->peers(); }
+
+ private:
+  class Inbox;
+  enum class State : std::uint8_t { kExpected, kThere, kGone };
+  struct Pull {
+    BlobHandle handle;
+    BlobWriter into;
+  };
+  struct OtherHost {
+    State state = State::kExpected;
+    std::deque<std::vector<std::byte>> waiting = {};  // For credit.
+    std::vector<Pull> pulls = {};                     // For the host to come.
+  };
+
+  explicit HostLink(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
+  void note(const HostEvent& event);
+  void begin(Pull pull);
+
+  std::shared_ptr<Inbox> inbox_;
+  std::map<std::uint32_t, OtherHost> hosts_;
+  std::unique_ptr<ITransport> transport_;  // Ends first: what it calls is above.
+};
+
+}  // namespace pinion

@@ -1,0 +1,167 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/status.hpp>
+
+namespace pinion {
+
+// What goes between the agents of a job's hosts, as values. Who sends a message is told by the
+// transport.
+
+/// "This is the agent of that host of your job." The first thing that an agent sends to another, as
+/// a request; the answer is empty, or an error that says why it is refused.
+struct HostHello {
+  std::string version = {};
+  std::uint64_t job = 0;
+  std::uint32_t epoch = 0;
+  std::uint32_t host = 0;
+  std::string token = {};  ///< Of the job: who does not have it was not started by its head.
+  std::string address = {};
+
+  friend bool operator==(const HostHello&, const HostHello&) = default;
+};
+
+// To the head.
+
+struct HostRankJoined {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 0;
+  std::int64_t pid = 0;
+
+  friend bool operator==(const HostRankJoined&, const HostRankJoined&) = default;
+};
+
+struct HostRankLost {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 0;
+  bool returns = false;
+  std::string reason = {};
+
+  friend bool operator==(const HostRankLost&, const HostRankLost&) = default;
+};
+
+struct HostRankLeft {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 0;
+
+  friend bool operator==(const HostRankLeft&, const HostRankLeft&) = default;
+};
+
+/// A protocol message of a rank. The agent that sends this keeps the blobs that it names.
+struct FromRank {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 0;
+
+  /// How much the ranks of its host had printed, which the head is to have before it goes on.
+  std::uint64_t output_bytes = 0;
+  std::vector<std::byte> message = {};
+
+  friend bool operator==(const FromRank&, const FromRank&) = default;
+};
+
+/// A rank has failed; it is not started again.
+struct HostRankFailed {
+  std::int32_t exit_status = 0;
+  bool others_go_on = false;
+
+  friend bool operator==(const HostRankFailed&, const HostRankFailed&) = default;
+};
+
+/// A blob that the job was to keep is not there, or something else that the job cannot go on with.
+struct HostBroken {
+  ErrorCode code = ErrorCode::kInternal;
+  std::string text = {};
+
+  friend bool operator==(const HostBroken&, const HostBroken&) = default;
+};
+
+/// What went between an agent and another one.
+struct HostTraffic {
+  std::uint32_t host = 0;  ///< The other one.
+  std::string path = {};   ///< By which way, as the transport says it.
+  std::uint64_t pulled_count = 0;
+  std::uint64_t pulled_bytes = 0;
+
+  friend bool operator==(const HostTraffic&, const HostTraffic&) = default;
+};
+
+/// No process of a rank is left.
+struct HostRanksOver {
+  std::vector<HostTraffic> traffic = {};
+
+  friend bool operator==(const HostRanksOver&, const HostRanksOver&) = default;
+};
+
+// From the head.
+
+/// All hosts are there: start the ranks.
+struct BeginJob {
+  std::vector<std::string> addresses = {};  ///< By host.
+
+  friend bool operator==(const BeginJob&, const BeginJob&) = default;
+};
+
+/// A protocol message for a rank.
+struct ToRank {
+  std::uint32_t rank = 0;
+  std::uint32_t incarnation = 0;
+  std::vector<std::byte> message = {};
+
+  friend bool operator==(const ToRank&, const ToRank&) = default;
+};
+
+/// The job keeps a blob of the host that this is sent to.
+struct KeepBlob {
+  BlobHandle blob = {};
+
+  friend bool operator==(const KeepBlob&, const KeepBlob&) = default;
+};
+
+/// The job needs a blob no longer; whoever has it or a copy lets go.
+struct ReleaseBlob {
+  BlobHandle blob = {};
+
+  friend bool operator==(const ReleaseBlob&, const ReleaseBlob&) = default;
+};
+
+/// The job ends with this exit status; ranks that still run then are ended.
+struct EndRanks {
+  std::int32_t exit_status = 0;
+  Duration patience = {};
+
+  friend bool operator==(const EndRanks&, const EndRanks&) = default;
+};
+
+/// A signal that was sent to the job.
+struct SignalRanks {
+  std::int32_t signal = 0;
+
+  friend bool operator==(const SignalRanks&, const SignalRanks&) = default;
+};
+
+/// All ranks of all hosts are over: the agent ends.
+struct LeaveJob {
+  friend bool operator==(const LeaveJob&, const LeaveJob&) = default;
+};
+
+using HostMessage = std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank,
+                                 HostRankFailed, HostBroken, HostRanksOver, BeginJob, ToRank,
+                                 KeepBlob, ReleaseBlob, EndRanks, SignalRanks, LeaveJob>;
+
+/// A host message on the wire: a magic word, the version of this form, the kind, and then its
+/// fields, little-endian.
+[[nodiscard]] std::vector<std::byte> encode(const HostMessage& message);
+
+/// Errors: kInvalidArgument for bytes that are no whole message; kFailedPrecondition for one of
+///   another version of the form.
+[[nodiscard]] Result<HostMessage> decode_host_message(std::span<const std::byte> bytes);
+
+}  // namespace pinion

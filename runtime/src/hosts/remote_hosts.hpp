@@ -1,0 +1,112 @@
+#pragma once
+
+#include <poll.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <pinion/core/status.hpp>
+#include <pinion/runtime/launch.hpp>
+
+#include "agent/output_relay.hpp"
+#include "grant_log.hpp"
+#include "hosts/host_launch.hpp"
+#include "hosts/host_messages.hpp"
+#include "hosts/remote_shell.hpp"
+
+namespace pinion {
+
+/// The other hosts of a job, as its head sees them: the remote shells that run their agents, which
+/// of their ranks are there, and how many of the job's blobs lie on them.
+///
+/// Thread safety: none. Nothing blocks.
+class RemoteHosts {
+ public:
+  struct ShellEnd {
+    std::uint32_t host = 0;
+    int wait_status = 0;
+  };
+
+  explicit RemoteHosts(const LaunchSpec& spec);
+
+  /// Starts an agent on each, by a description that differs from `launch` in the host.
+  /// Errors: those of starting a remote shell; some may have been started then.
+  Status start(const std::string& remote_shell, const std::string& agent, HostLaunch launch,
+               OutputRelay& output);
+
+  /// Adds what has to be waited for, for serve().
+  void watch(std::vector<pollfd>& watched) const;
+
+  /// Writes to the shells what they take. Returns those that have ended since the last call.
+  [[nodiscard]] std::vector<ShellEnd> serve();
+
+  [[nodiscard]] bool any_shell_runs() const;
+  void kill_shells();
+  void kill_shell(std::uint32_t host);
+  /// Of hosts whose agent is not there yet.
+  void kill_shells_of_expected();
+
+  /// The agent of that host is there.
+  void came(std::uint32_t host, std::string address);
+  [[nodiscard]] bool all_came() const;
+  /// By host; that of the head is `own`.
+  [[nodiscard]] std::vector<std::string> addresses(const std::string& own) const;
+
+  /// No rank of that host runs any more.
+  void ranks_over(std::uint32_t host, std::vector<HostTraffic> traffic);
+  /// Whether that holds for all that are not lost.
+  [[nodiscard]] bool all_over() const;
+
+  /// The host is gone for good. Ranks of it that the coordinator still counts on, with the life
+  /// that it knows of. Nothing, where it was known before to be gone or over.
+  [[nodiscard]] std::vector<LoggedRank> lost(std::uint32_t host);
+  [[nodiscard]] bool is_lost(std::uint32_t host) const { return at(host).state == State::kLost; }
+
+  [[nodiscard]] const std::string& name_of(std::uint32_t host) const { return at(host).name; }
+  /// What went between that host and others, once its ranks are over.
+  [[nodiscard]] const std::vector<HostTraffic>& traffic_of(std::uint32_t host) const {
+    return at(host).traffic;
+  }
+
+  // Their ranks. Precondition: the rank runs on another host than the first.
+  void rank_joined(LoggedRank who);
+  void rank_settled(LoggedRank who);  ///< It has left, or is lost.
+  [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const;
+  [[nodiscard]] std::uint32_t incarnation_of(std::uint32_t rank) const;
+  /// Whether a rank with that number belongs to that host: nobody speaks for another.
+  [[nodiscard]] bool has(std::uint32_t host, std::uint32_t rank) const;
+
+  // The job's blobs on them.
+  void kept(std::uint32_t host) { ++at(host).kept_count; }
+  void released(std::uint32_t host);
+  [[nodiscard]] std::uint64_t kept_count(std::uint32_t host) const { return at(host).kept_count; }
+
+ private:
+  enum class State : std::uint8_t { kExpected, kThere, kOver, kLost };
+  struct Rank {
+    std::uint32_t incarnation = 0;  // 0 before it joined.
+    bool settled = false;
+  };
+  struct Host {
+    std::string name;
+    std::uint32_t first_rank = 0;
+    std::vector<Rank> ranks;
+    State state = State::kExpected;
+    std::string address = {};
+    std::optional<RemoteShell> shell = {};
+    std::uint64_t kept_count = 0;
+    std::vector<HostTraffic> traffic = {};
+  };
+
+  [[nodiscard]] Host& at(std::uint32_t host) { return hosts_.at(host - 1); }
+  [[nodiscard]] const Host& at(std::uint32_t host) const { return hosts_.at(host - 1); }
+  [[nodiscard]] Rank& rank_at(std::uint32_t rank);
+
+  std::vector<Host> hosts_;  // By host, less the first.
+};
+
+}  // namespace pinion

@@ -1,0 +1,296 @@
+#include "hosts/host_link.hpp"
+
+#include <poll.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/core/in_process_transport.hpp>
+
+#include "hosts/blob_copies.hpp"
+
+namespace pinion {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kJob = 77;
+
+HostIdentity identity_of(std::uint32_t host) {
+  return {.job = kJob, .epoch = 1, .host = host, .host_count = 3, .token = "secret"};
+}
+
+BlobHandle handle_of(std::uint32_t host, std::uint32_t segment, std::uint64_t length_bytes) {
+  return {.job = kJob,
+          .generation = 1,
+          .length_bytes = length_bytes,
+          .epoch = 1,
+          .host = host,
+          .segment = segment};
+}
+
+// The agent of one host, as far as others see it. Its blobs are of their length in the letter 'x',
+// but for segment 404.
+class Host {
+ public:
+  Host(InProcessHub& hub, const HostIdentity& identity)
+      : link_(*HostLink::create(
+            identity,
+            [&](TransportHandlers handlers) {
+              return hub.join({.host = identity.host, .handlers = std::move(handlers)});
+            },
+            [this](const BlobHandle& handle) { return serve(handle); })) {}
+
+  HostLink& link() { return *link_; }
+
+  bool has_next() {
+    pollfd watched{link_->descriptor(), POLLIN, 0};
+    if (events_.empty() && poll(&watched, 1, 1) == 1) {
+      events_ = link_->take_events();
+    }
+    return !events_.empty();
+  }
+
+  // The next event; those that came with it wait.
+  HostEvent next() {
+    while (events_.empty()) {
+      link_->flush();
+      pollfd watched{link_->descriptor(), POLLIN, 0};
+      if (poll(&watched, 1, 60'000) != 1) {
+        ADD_FAILURE() << "nothing has happened for a minute";
+        return HostGone{};
+      }
+      events_ = link_->take_events();
+    }
+    const HostEvent event = std::move(events_.front());
+    events_.erase(events_.begin());
+    return event;
+  }
+  template <class Event>
+  Event next_as() {
+    const HostEvent event = next();
+    if (!std::holds_alternative<Event>(event)) {
+      ADD_FAILURE() << "an event of kind " << event.index();
+      return {};
+    }
+    return std::get<Event>(event);
+  }
+
+  [[nodiscard]] int served_count() const { return served_count_; }
+
+ private:
+  Result<Blob> serve(const BlobHandle& handle) {
+    ++served_count_;
+    if (handle.segment == 404) {
+      return Status(ErrorCode::kNotFound, "no such blob");
+    }
+    const auto bytes =
+        std::make_shared<std::vector<std::byte>>(handle.length_bytes, std::byte{'x'});
+    return Blob(handle, {}, *bytes, bytes);
+  }
+
+  std::vector<HostEvent> events_;
+  std::atomic<int> served_count_ = 0;
+  std::unique_ptr<HostLink> link_;
+};
+
+class TwoHosts : public ::testing::Test {
+ protected:
+  void join() {
+    ASSERT_TRUE(second_.link().join(0, first_.link().address()).ok());
+    const auto came = first_.next_as<HostCame>();
+    EXPECT_EQ(came.host, 1u);
+    EXPECT_EQ(came.address, second_.link().address());
+    EXPECT_EQ(second_.next_as<HostCame>().host, 0u);
+  }
+
+  InProcessHub hub_;
+  Host first_{hub_, identity_of(0)};
+  Host second_{hub_, identity_of(1)};
+};
+
+TEST_F(TwoHosts, ExchangeMessagesInOrder) {
+  join();
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    second_.link().send(0, HostRankLeft{i, 1});
+    first_.link().send(1, ToRank{i, 1, {std::byte{1}}});
+  }
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    const auto left = first_.next_as<HostSaid>();
+    EXPECT_EQ(left.host, 1u);
+    EXPECT_EQ(left.message, HostMessage(HostRankLeft{i, 1}));
+    EXPECT_EQ(second_.next_as<HostSaid>().message, HostMessage(ToRank{i, 1, {std::byte{1}}}));
+  }
+}
+
+TEST_F(TwoHosts, KeepMessagesForOneThatIsStillToCome) {
+  first_.link().send(1, SignalRanks{15});
+  join();
+  EXPECT_EQ(second_.next_as<HostSaid>().message, HostMessage(SignalRanks{15}));
+}
+
+TEST_F(TwoHosts, KeepMoreMessagesThanTheOtherGivesCreditFor) {
+  join();
+  const std::vector<std::byte> large(1u << 20);
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    first_.link().send(1, ToRank{i, 1, large});
+  }
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    while (!second_.has_next()) {
+      first_.link().flush();
+    }
+    const auto said = second_.next_as<HostSaid>();
+    ASSERT_TRUE(std::holds_alternative<ToRank>(said.message));
+    EXPECT_EQ(std::get<ToRank>(said.message).rank, i);
+  }
+}
+
+TEST_F(TwoHosts, LearnThatTheOtherIsGone) {
+  join();
+  auto third = std::make_unique<Host>(hub_, identity_of(2));
+  ASSERT_TRUE(third->link().join(0, first_.link().address()).ok());
+  EXPECT_EQ(first_.next_as<HostCame>().host, 2u);
+  third.reset();
+  const auto gone = first_.next_as<HostGone>();
+  EXPECT_EQ(gone.host, 2u);
+  EXPECT_FALSE(gone.reason.ok());
+  first_.link().pull(handle_of(2, 1, 8), BlobWriter({}, {}));
+  EXPECT_EQ(first_.next_as<BlobPulled>().outcome.code(), ErrorCode::kUnavailable);
+}
+
+struct Refusal {
+  const char* name;
+  HostIdentity identity;
+  ErrorCode code;
+  const char* words;
+};
+
+class Stranger : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(Stranger, IsRefusedInWordsOnBothSidesAndGivenNothing) {
+  InProcessHub hub;
+  Host head(hub, identity_of(0));
+  Host stranger(hub, GetParam().identity);
+  ASSERT_TRUE(stranger.link().join(0, head.link().address()).ok());
+  EXPECT_THAT(head.next_as<StrangerRefused>().reason.to_string(), HasSubstr(GetParam().words));
+  const auto gone = stranger.next_as<HostGone>();
+  EXPECT_EQ(gone.host, 0u);
+  EXPECT_EQ(gone.reason.code(), GetParam().code);
+  EXPECT_THAT(gone.reason.to_string(), HasSubstr(GetParam().words));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Each, Stranger,
+    ::testing::Values(Refusal{"WithoutTheToken",
+                              {.job = kJob, .host = 1, .host_count = 3, .token = "guessed"},
+                              ErrorCode::kUnauthenticated,
+                              "token"},
+                      Refusal{"OfAnotherJob",
+                              {.job = kJob + 1, .host = 1, .host_count = 3, .token = "secret"},
+                              ErrorCode::kFailedPrecondition,
+                              "it is of job 78"},
+                      Refusal{
+                          "OfAnotherEpoch",
+                          {.job = kJob, .epoch = 2, .host = 1, .host_count = 3, .token = "secret"},
+                          ErrorCode::kFailedPrecondition,
+                          "epoch 2"},
+                      Refusal{"OfAHostThatTheJobDoesNotHave",
+                              {.job = kJob, .host = 3, .host_count = 4, .token = "secret"},
+                              ErrorCode::kInvalidArgument,
+                              "host 3 of 3"}),
+    [](const auto& it) { return it.param.name; });
+
+TEST(UnknownAgent, IsNeitherHeardNorServedBeforeItsHello) {
+  InProcessHub hub;
+  Host head(hub, identity_of(0));
+  Result<std::unique_ptr<ITransport>> stranger =
+      hub.join({.host = 1, .handlers = {.on_peer = [](std::uint32_t, const Status&) {}}});
+  ASSERT_TRUE(stranger.has_value());
+  ASSERT_TRUE((*stranger)->connect(0, head.link().address()).ok());
+  std::vector<std::byte> bytes(8);
+  std::promise<Status> pulled;
+  (*stranger)->pull(
+      handle_of(0, 1, 8), BlobWriter(bytes, [] { return Result<Blob>(Blob()); }),
+      [&](const Result<Blob>& blob) { pulled.set_value(blob ? Status() : Status(blob.error())); });
+  EXPECT_FALSE(pulled.get_future().get().ok());
+  EXPECT_EQ(head.served_count(), 0);
+}
+
+// What ranks of a host were answered.
+struct Answers {
+  std::vector<std::pair<std::uint64_t, ErrorCode>> all = {};  // Request and outcome.
+
+  BlobCopies::Answer collector() {
+    return [this](const BlobCopies::Asker& asker, const BlobHandle&,
+                  const Result<std::pair<int, Place>>& copy) {
+      all.emplace_back(asker.request, copy ? ErrorCode::kOk : copy.error().code());
+    };
+  }
+};
+
+class CopiesOnASecondHost : public TwoHosts {
+ protected:
+  void SetUp() override { join(); }
+
+  Answers answers_;
+  BlobCopies copies_{{.identity = {.job = kJob, .epoch = 1, .host = 1}, .host_count = 3},
+                     second_.link(),
+                     answers_.collector()};
+  const Place home_ = {.host = 1};
+};
+
+TEST_F(CopiesOnASecondHost, ArePulledOnceHoweverManyAsk) {
+  const BlobHandle handle = handle_of(0, 5, 3'000'000);
+  for (std::uint64_t request = 1; request <= 3; ++request) {
+    copies_.fetch({.client = 4, .request = request}, handle, home_, nullptr);
+  }
+  EXPECT_THAT(answers_.all, testing::IsEmpty());
+  copies_.pulled(second_.next_as<BlobPulled>());
+  using Answer = std::pair<std::uint64_t, ErrorCode>;
+  EXPECT_THAT(answers_.all,
+              testing::ElementsAre(Answer(1, ErrorCode::kOk), Answer(2, ErrorCode::kOk),
+                                   Answer(3, ErrorCode::kOk)));
+  copies_.fetch({.client = 4, .request = 4}, handle, home_, nullptr);
+  EXPECT_EQ(answers_.all.back(), Answer(4, ErrorCode::kOk));
+  EXPECT_EQ(first_.served_count(), 1);
+  EXPECT_EQ(copies_.traffic().at(0).pulled_count, 1u);
+  EXPECT_EQ(copies_.traffic().at(0).pulled_bytes, 3'000'000u);
+  EXPECT_EQ(copies_.table().usage().memory_bytes, 3'000'000u);
+}
+
+TEST_F(CopiesOnASecondHost, OfABlobThatIsNotThereAreAnError) {
+  copies_.fetch({.client = 4, .request = 1}, handle_of(0, 404, 10), home_, nullptr);
+  copies_.pulled(second_.next_as<BlobPulled>());
+  ASSERT_EQ(answers_.all.size(), 1u);
+  EXPECT_EQ(answers_.all[0].second, ErrorCode::kNotFound);
+  EXPECT_EQ(copies_.table().usage().blob_count, 0u);
+  copies_.fetch({.client = 4, .request = 2}, handle_of(0, 6, 10), home_, nullptr);
+  copies_.pulled(second_.next_as<BlobPulled>());
+  EXPECT_EQ(answers_.all.back().second, ErrorCode::kOk);
+}
+
+TEST_F(CopiesOnASecondHost, WaitForAHostThatIsStillToCome) {
+  copies_.fetch({.client = 4, .request = 1}, handle_of(2, 5, 10), home_, nullptr);
+  Host third(hub_, identity_of(2));
+  ASSERT_TRUE(third.link().join(1, second_.link().address()).ok());
+  EXPECT_EQ(second_.next_as<HostCame>().host, 2u);
+  copies_.pulled(second_.next_as<BlobPulled>());
+  ASSERT_EQ(answers_.all.size(), 1u);
+  EXPECT_EQ(answers_.all[0].second, ErrorCode::kOk);
+}
+
+TEST_F(CopiesOnASecondHost, OfAHostThatTheJobDoesNotHaveAreRefused) {
+  copies_.fetch({.client = 4, .request = 1}, handle_of(3, 5, 10), home_, nullptr);
+  ASSERT_EQ(answers_.all.size(), 1u);
+  EXPECT_EQ(answers_.all[0].second, ErrorCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace pinion
