@@ -3,7 +3,6 @@
 #include <limits>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -29,19 +28,6 @@ TEST(Devices, RefuseAMemoryShareOutsideItsRange) {
     EXPECT_EQ(devices.error().code(), ErrorCode::kInvalidArgument) << share;
     EXPECT_THAT(std::string(devices.error().message()), HasSubstr("memory_share is "));
   }
-}
-
-TEST(DeviceBuffer, GivesItsMemoryBackWhenItEnds) {
-  const auto memory = std::make_shared<int>(0);
-  {
-    DeviceBuffer buffer(4096, 64, memory);
-    EXPECT_EQ(memory.use_count(), 2);
-    const DeviceBuffer moved = std::move(buffer);
-    EXPECT_EQ(moved.address(), 4096u);
-    EXPECT_EQ(moved.size_bytes(), 64u);
-    EXPECT_EQ(memory.use_count(), 2);
-  }
-  EXPECT_EQ(memory.use_count(), 1);
 }
 
 }  // namespace

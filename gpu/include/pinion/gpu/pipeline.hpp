@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <pinion/core/cancel.hpp>
+#include <pinion/core/clock.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/timer.hpp>
+#include <pinion/gpu/kernel_registry.hpp>
+#include <pinion/gpu/staging_pool.hpp>
+
+namespace pinion {
+
+/// Where work was done.
+enum class WorkPath : std::uint8_t { kNowhere, kDevice, kHost };
+
+/// How work ended.
+struct WorkOutcome {
+  /// The fault of a device that does nothing any more is that of the device: the work was not done
+  /// and may be given to another one. Otherwise an error is that of the kernel's CPU twin, of
+  /// memory that the host lacks, or kCancelled.
+  Status status = {};
+  WorkPath path = WorkPath::kNowhere;
+
+  /// What the kernel wrote, when all is well. Lifetime: that of the call.
+  std::span<const std::byte> result = {};
+};
+
+/// A kernel over some input: what a device does for a shard. The kernel is launched with three
+/// buffers: the input, the output and the scratch memory, in this order.
+struct DeviceWork {
+  std::string kernel = {};
+  std::vector<std::byte> arguments = {};
+  std::span<const std::byte> input = {};  ///< Lifetime: until on_done or split is called.
+  std::uint64_t output_bytes = 0;
+  std::uint64_t scratch_bytes = 0;
+
+  /// Called once, when the work has ended. It must be quick, as the device waits for it, and must
+  /// not throw. It may submit more.
+  std::function<void(const WorkOutcome&)> on_done = {};
+
+  /// Called when the work does not fit the device: gives work that is done instead of this, whose
+  /// on_done is then never called. Fewer than two pieces, or an empty function: it cannot be split.
+  std::function<std::vector<DeviceWork>()> split = {};
+};
+
+struct PipelineOptions {
+  /// Work that is on the device at once: 1 to 8. With 3 all engines of a device can be busy.
+  std::size_t depth = 3;
+
+  /// Work that may wait: at least 1.
+  std::size_t waiting_max = 4096;
+
+  /// Ends what has not begun.
+  CancelToken cancel = {};
+
+  /// A device hangs when work takes so many times as long as the work before it did by its bytes,
+  /// but at least `hang_time_min`; `hang_time_first` while nothing was measured.
+  double hang_factor = 20.0;
+  Duration hang_time_min = std::chrono::seconds(1);
+  Duration hang_time_first = std::chrono::seconds(60);
+
+  /// Runs a CPU twin, later and elsewhere; empty: it runs on the thread that finds the need for it,
+  /// which may be the one that the device waits for.
+  std::function<void(std::function<void()>)> run_on_host = {};
+};
+
+/// What a pipeline has done. A snapshot.
+struct PipelineUsage {
+  std::size_t depth = 0;              ///< At the moment; memory that lacks makes it smaller.
+  std::uint64_t device_count = 0;     ///< Work that ended well on the device,
+  std::uint64_t host_count = 0;       ///< by its CPU twin,
+  std::uint64_t failed_count = 0;     ///< or in an error.
+  std::uint64_t retried_count = 0;    ///< Times that memory lacked and work was tried again.
+  std::uint64_t split_count = 0;      ///< Work that was split.
+  std::uint64_t zero_copy_count = 0;  ///< Copies to the device right from the input.
+  std::uint64_t pageable_count = 0;   ///< Copies by memory that is not registered.
+};
+
+/// Keeps a device fed: while one shard is computed, the next is copied in and the last one out, on
+/// three streams. Input that lies in registered memory is copied from where it is, other input by a
+/// staging slab. A result is handed out when its copy has ended, and never before.
+///
+/// Memory that the device lacks is asked for again, then fewer shards are on the device at once,
+/// then the shard is split, then its CPU twin runs. A kernel that the device cannot run runs as its
+/// twin from the first refusal on. When the device does nothing any more, everything that was
+/// submitted ends with its error; nothing is published twice.
+///
+///     auto pipeline = Pipeline::create(staging, kernels, timer, {}).value();
+///     Status status = pipeline->submit({.kernel = "sum", .input = shard, .output_bytes = 8,
+///                                       .on_done = [](const WorkOutcome& outcome) { ... }});
+///
+/// Thread safety: all members may be called from any thread, also from on_done.
+/// Lifetime: borrows the staging pool with its device, the kernels and the timer, which must be
+///   that of the device's time. The destructor cancels what has not begun and waits for the rest,
+///   as that of a stream; it must not run in on_done.
+class Pipeline {
+ public:
+  /// Errors: kInvalidArgument for options outside their stated range; those of
+  ///   IDevice::create_stream().
+  [[nodiscard]] static Result<std::unique_ptr<Pipeline>> create(StagingPool& staging,
+                                                                const KernelRegistry& kernels,
+                                                                ITimer& timer,
+                                                                PipelineOptions options);
+  ~Pipeline();
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+
+  /// Takes work. What can begin is put on the device here, with a copy of its input where that has
+  /// to be staged; its outcome may come before this returns.
+  /// Errors: kInvalidArgument without on_done; kResourceExhausted when too much waits. On an error
+  ///   on_done is never called.
+  [[nodiscard]] Status submit(DeviceWork work);
+
+  [[nodiscard]] PipelineUsage usage() const;
+
+ private:
+  class State;
+  explicit Pipeline(std::shared_ptr<State> state) noexcept;
+
+  // Shared with calls of the timer, which may come after the pipeline's end.
+  const std::shared_ptr<State> state_;
+};
+
+}  // namespace pinion
