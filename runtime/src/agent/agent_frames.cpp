@@ -163,7 +163,8 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.host_count = host_count();
   welcome.local_rank_count = share_.rank_count;
   welcome.info.incarnation = it.incarnation;
-  welcome.info.batch_shard_count = batch_shard_count_of(settings_, spec_.rank_count, it.incarnation);
+  welcome.info.batch_shard_count =
+      batch_shard_count_of(settings_, spec_.rank_count, it.incarnation);
   welcome.info.batch_duration = settings_.batch_duration;
   welcome.info.batch_bytes = settings_.batch_bytes;
   // A life that ended may have taken the beginning along, and half of the input is a wrong answer.
