@@ -43,6 +43,14 @@ void CoordinatorDriver::rank_left(LoggedRank who) {
   step(protocol::RankLeft{who.rank, who.incarnation});
 }
 
+void CoordinatorDriver::host_lost(std::uint32_t host, std::span<const LoggedRank> ranks,
+                                  const std::string& reason) {
+  for (const LoggedRank& who : ranks) {
+    log_.lost(who, reason, /*returns=*/false);
+  }
+  step(protocol::HostLost{host, reason});
+}
+
 Status CoordinatorDriver::message_arrived(LoggedRank who, std::span<const std::byte> bytes) {
   Result<protocol::Decoded> decoded = protocol::decode(bytes);
   if (!decoded) {

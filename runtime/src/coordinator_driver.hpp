@@ -66,6 +66,9 @@ class CoordinatorDriver {
   void rank_lost(LoggedRank who, const std::string& reason, bool returns);
   void rank_left(LoggedRank who);
 
+  /// A host is lost for good, with what lay on it; `ranks` are those of it that had not left.
+  void host_lost(std::uint32_t host, std::span<const LoggedRank> ranks, const std::string& reason);
+
   /// What arrived from `who`.
   /// Errors: kInvalidArgument, kUnimplemented, kPermissionDenied for bytes that are no message or
   ///   claim to come from somebody else; nothing has changed then.

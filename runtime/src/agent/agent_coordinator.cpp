@@ -16,10 +16,15 @@ constexpr Duration kPatienceAfterJobEnd = 5s;
 }  // namespace
 
 void Agent::make_coordinator() {
+  std::vector<std::uint32_t> rank_hosts;
+  for (std::uint32_t host = 0; host < host_count(); ++host) {
+    rank_hosts.insert(rank_hosts.end(), share_of(spec_, host).rank_count, host);
+  }
   driver_.emplace(
       protocol::CoordinatorOptions{.job = job_,
                                    .epoch = epoch_,
                                    .rank_count = spec_.rank_count,
+                                   .rank_hosts = std::move(rank_hosts),
                                    .lease_duration = settings_.lease_duration,
                                    .seed = settings_.seed,
                                    .death_count_max = settings_.death_count_max,
@@ -59,7 +64,6 @@ void Agent::send_to_rank(std::uint32_t rank, const std::vector<std::byte>& messa
 
 Status Agent::keep(const BlobHandle& blob) {
   if (remote_hosts_ && blob.host > 0 && blob.host < host_count()) {
-    remote_hosts_->kept(blob.host);
     link_->send(blob.host, KeepBlob{blob});
     return {};  // Where it is not there, its host says so.
   }
@@ -72,9 +76,6 @@ Status Agent::keep(const BlobHandle& blob) {
 void Agent::release(const BlobHandle& blob) {
   release_here(blob);
   if (remote_hosts_) {
-    if (blob.host > 0 && blob.host < host_count()) {
-      remote_hosts_->released(blob.host);
-    }
     link_->send_to_all(ReleaseBlob{blob});
   }
 }

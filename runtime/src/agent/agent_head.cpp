@@ -178,17 +178,9 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason) {
     say(fmt::format("pinion: host {} ({}) is lost: {}", host, remote_hosts_->name_of(host),
                     reason));
   }
-  for (const LoggedRank& who : ranks) {
-    driver_->rank_lost(who, "its host is lost: " + reason, false);
-  }
+  driver_->host_lost(host, ranks, "its host is lost: " + reason);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
-  } else if (const std::uint64_t count = remote_hosts_->kept_count(host);
-             count > 0 && begun_ && !exit_status_) {
-    driver_->fail({ErrorCode::kDataLoss,
-                   fmt::format("host {} ({}) is lost, and with it {} blobs that the job had "
-                               "accepted and only that host had; start the job anew",
-                               host, remote_hosts_->name_of(host), count)});
   }
 }
 

@@ -169,9 +169,4 @@ bool RemoteHosts::has(std::uint32_t host, std::uint32_t rank) const {
   return host >= 1 && host <= hosts_.size() && rank - at(host).first_rank < at(host).ranks.size();
 }
 
-void RemoteHosts::released(std::uint32_t host) {
-  Host& it = at(host);
-  it.kept_count -= it.kept_count > 0 ? 1 : 0;
-}
-
 }  // namespace pinion

@@ -80,11 +80,6 @@ class RemoteHosts {
   /// Whether a rank with that number belongs to that host: nobody speaks for another.
   [[nodiscard]] bool has(std::uint32_t host, std::uint32_t rank) const;
 
-  // The job's blobs on them.
-  void kept(std::uint32_t host) { ++at(host).kept_count; }
-  void released(std::uint32_t host);
-  [[nodiscard]] std::uint64_t kept_count(std::uint32_t host) const { return at(host).kept_count; }
-
  private:
   enum class State : std::uint8_t { kExpected, kThere, kOver, kLost };
   struct Rank {
@@ -98,7 +93,6 @@ class RemoteHosts {
     State state = State::kExpected;
     std::string address = {};
     std::optional<RemoteShell> shell = {};
-    std::uint64_t kept_count = 0;
     std::vector<HostTraffic> traffic = {};
   };
 
