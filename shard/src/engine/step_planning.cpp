@@ -86,6 +86,18 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
   return plan;
 }
 
+protocol::Priority to_protocol(ShardPriority priority) {
+  switch (priority) {
+    case ShardPriority::kHigh:
+      return protocol::Priority::kHigh;
+    case ShardPriority::kLow:
+      return protocol::Priority::kLow;
+    case ShardPriority::kNormal:
+      break;
+  }
+  return protocol::Priority::kNormal;
+}
+
 Result<Blob> seal(IJobContext& job, const StepPlan& plan) {
   const std::vector<std::byte> bytes = encode(plan);
   Result<BlobWriter> writer =
@@ -125,7 +137,8 @@ Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec, std::uint64
                        .blob = std::move(*blob),
                        .listing = {}};
   for (const ShardRange& shard : plan.shards) {
-    sealed.message.shards.push_back({shard.weight, shard.place});
+    sealed.message.shards.push_back(
+        {.weight = shard.weight, .place = shard.place, .priority = to_protocol(shard.priority)});
   }
   for (const InputSource& source : plan.listing.sources()) {
     // Blobs that were given belong to the program; those of standard input to the step.

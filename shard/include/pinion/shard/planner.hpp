@@ -13,6 +13,10 @@
 
 namespace pinion {
 
+/// All shards that wait of a higher one are begun before those of a lower one. A wish, not an order
+/// of ends: shards run side by side, and one that failed is tried again later.
+enum class ShardPriority : std::uint8_t { kNormal, kHigh, kLow };
+
 /// A half-open range [begin, end) of the input's line of offsets (bytes or indices), and the place
 /// that would rather work on it. Its position in the plan is the shard's id.
 struct ShardRange {
@@ -20,6 +24,10 @@ struct ShardRange {
   std::uint64_t end = 0;
   std::uint64_t weight = 0;  ///< How much work it is, beside its neighbours.
   Place place = {};
+
+  /// Within a priority shards near to a rank come first, then heavy ones. In an ordered step a
+  /// batch has that of its first shard.
+  ShardPriority priority = ShardPriority::kNormal;
 
   friend bool operator==(const ShardRange&, const ShardRange&) = default;
 };
@@ -63,7 +71,8 @@ struct PartitionPolicy {
 ///
 /// Every implementation keeps this contract:
 ///  - partition() covers [0, input.size()) once, sorted, without gaps, no shard empty.
-///  - coalesce() covers what it was given, and joins only neighbours of the same place.
+///  - coalesce() covers what it was given, and joins only neighbours of the same place and
+///    priority.
 ///  - Pure: the same input and policy give the same shards, on every host.
 ///
 /// Thread safety: both are const and may be called from several threads at once.
@@ -79,7 +88,7 @@ class IShardPlanner {
   [[nodiscard]] virtual Result<std::vector<ShardRange>> partition(
       const InputListing& input, const PartitionPolicy& policy) const = 0;
 
-  /// Joins small neighbours up to the policy's target, never across places.
+  /// Joins small neighbours up to the policy's target, never across places or priorities.
   [[nodiscard]] virtual std::vector<ShardRange> coalesce(std::vector<ShardRange> shards,
                                                          const PartitionPolicy& policy) const = 0;
 };
