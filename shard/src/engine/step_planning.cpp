@@ -133,7 +133,8 @@ Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec, std::uint64
                                    .plan = blob->handle(),
                                    .partition_count = spec.partition_count,
                                    .ordered_batch_shard_count =
-                                       ordered_batch_of(spec.partitioning, plan.shards.size())},
+                                       ordered_batch_of(spec.partitioning, plan.shards.size()),
+                                   .shard_deadline = spec.partitioning.shard_deadline},
                        .blob = std::move(*blob),
                        .listing = {}};
   for (const ShardRange& shard : plan.shards) {

@@ -275,10 +275,21 @@ void StepRunner::carry_out(const protocol::StepFinished& effect) {
   finished_ = effect;
 }
 
+// Where the failure comes from a body, it says that itself.
+std::string StepRunner::range_of_failed_shard() const {
+  if (!finished_->shard || plan_ == nullptr || !plan_->has_value()) {
+    return "";
+  }
+  const std::string words = describe_shard(**plan_, *finished_->shard);
+  return finished_->failure.text.find(words) == std::string::npos
+             ? "; it is or begins with " + words
+             : "";
+}
+
 Result<StepOutcome> StepRunner::outcome() const {
   const protocol::StepFinished& end = *finished_;
   if (end.failure.code != ErrorCode::kOk) {
-    return Status(end.failure.code, end.failure.text);
+    return Status(end.failure.code, end.failure.text + range_of_failed_shard());
   }
   Result<std::vector<Blob>> partitions = std::vector<Blob>();
   if (spec_.opens_partitions) {

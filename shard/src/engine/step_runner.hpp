@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include <pinion/core/blob.hpp>
 #include <pinion/core/clock.hpp>
@@ -50,6 +51,7 @@ class StepRunner {
 
   void start_workers();
   [[nodiscard]] Result<StepOutcome> outcome() const;
+  [[nodiscard]] std::string range_of_failed_shard() const;
 
   IJobContext& job_;
   const StepSpec& spec_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <pinion/core/clock.hpp>
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/alignment.hpp>
@@ -103,6 +104,8 @@ struct Partitioning {
   bool is_ordered = false;              ///< See ordered().
   std::uint32_t batch_shard_count = 0;  ///< Of an ordered step: shards in a batch; 0: chosen.
 
+  Duration shard_deadline = {};  ///< See within(); zero: none.
+
   /// The same, ordered: `by_bytes(4'000'000, align_to_line).ordered()`. The answer is then equal to
   /// the last bit in every run: with any number of ranks, workers and places, and whatever died or
   /// was tried again. That matters where the order of joining does: for sums and means of floating
@@ -121,6 +124,20 @@ struct Partitioning {
   /// Shard::attempt() counts the tries of the batch. A batch cannot be sealed early: one that holds
   /// `batch-bytes` of state before its last shard fails with kResourceExhausted.
   [[nodiscard]] Partitioning ordered(std::uint32_t shards_per_batch = 0) const;
+
+  /// The same with a deadline: `by_bytes(4'000'000).within(std::chrono::minutes(2))`. A shard (of
+  /// an ordered step: a batch) that is not accepted so long after it was granted to a rank has
+  /// failed, with kDeadlineExceeded, whatever the rank says. It is tried again, on another rank
+  /// where there is one, with the whole time anew, and is given up as one whose body throws: after
+  /// four times.
+  ///
+  /// A shard is accepted with its batch, and waits for a worker before: allow for as many shards as
+  /// a batch has (`batch-shards`), and some more. A body cannot be interrupted: its worker goes on
+  /// until it returns, and its rank does not leave the step before. What else the rank holds is
+  /// done by others, who have the answer without it.
+  ///
+  /// Precondition: positive.
+  [[nodiscard]] Partitioning within(Duration deadline) const;
 };
 
 /// For how many workers an ordered step is cut where the program says no size: for more than most
