@@ -206,6 +206,8 @@ void CoordinatorDriver::follow_sent(const protocol::Send& send, LoggedRank who,
     tell_step_is_over(done->step);
   } else if (const auto* step_failed = std::get_if<protocol::StepFailed>(&send.message)) {
     tell_step_is_over(step_failed->step);
+  } else if (std::holds_alternative<protocol::Drained>(send.message)) {
+    log_.drained(who);
   } else if (const auto* verdict = std::get_if<protocol::Verdict>(&send.message)) {
     // The verdict answers the report that is being handled; it names that report by number only.
     if (report != nullptr && report->report == verdict->report) {

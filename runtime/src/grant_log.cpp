@@ -131,6 +131,12 @@ void GrantLog::failed(LoggedRank who, const protocol::BatchFailed& failed) {
   }
 }
 
+void GrantLog::drained(LoggedRank told) {
+  if (file_) {
+    write(text_of(line_of("drained", told)));
+  }
+}
+
 void GrantLog::step_done(LoggedRank told, std::uint64_t step) {
   if (file_) {
     json line = line_of("done", told);

@@ -37,6 +37,7 @@ class GrantLog {
   void granted(LoggedRank who, const protocol::Grant& grant);
   void settled(LoggedRank who, const protocol::Report& report, const protocol::Failure& verdict);
   void failed(LoggedRank who, const protocol::BatchFailed& failed);
+  void drained(LoggedRank told);
   void step_done(LoggedRank told, std::uint64_t step);
   void descriptor_passed(LoggedRank to, LoggedRank made_by, const BlobHandle& blob);
 
