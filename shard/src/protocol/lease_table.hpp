@@ -269,7 +269,7 @@ class LeaseTable {
   Slot soonest_ = kNone;
   Slot latest_ = kNone;
   Duration deadline_ = {};  // Zero: none.
-  std::deque<Due> due_;  // In the order of the grants, some of which are over.
+  std::deque<Due> due_;     // In the order of the grants, some of which are over.
   DurationProfile profile_;
 
   std::uint64_t live_count_ = 0;
