@@ -43,11 +43,8 @@ void CoordinatorDriver::rank_left(LoggedRank who) {
   step(protocol::RankLeft{who.rank, who.incarnation});
 }
 
-void CoordinatorDriver::host_lost(std::uint32_t host, std::span<const LoggedRank> ranks,
-                                  const std::string& reason) {
-  for (const LoggedRank& who : ranks) {
-    log_.lost(who, reason, /*returns=*/false);
-  }
+void CoordinatorDriver::host_lost(std::uint32_t host, const std::string& reason) {
+  log_.host_lost(host, reason);
   step(protocol::HostLost{host, reason});
 }
 
@@ -215,6 +212,8 @@ void CoordinatorDriver::follow_sent(const protocol::Send& send, LoggedRank who,
     tell_step_is_over(done->step);
   } else if (const auto* step_failed = std::get_if<protocol::StepFailed>(&send.message)) {
     tell_step_is_over(step_failed->step);
+  } else if (std::holds_alternative<protocol::Drained>(send.message)) {
+    log_.drained(who);
   } else if (const auto* verdict = std::get_if<protocol::Verdict>(&send.message)) {
     // The verdict answers the report that is being handled; it names that report by number only.
     if (report != nullptr && report->report == verdict->report) {

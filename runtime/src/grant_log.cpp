@@ -85,6 +85,12 @@ void GrantLog::left(LoggedRank who) {
   }
 }
 
+void GrantLog::host_lost(std::uint32_t host, const std::string& reason) {
+  if (file_) {
+    write(text_of({{"event", "host_lost"}, {"host", host}, {"reason", reason}}));
+  }
+}
+
 void GrantLog::granted(LoggedRank who, const protocol::Grant& grant) {
   if (file_ && !grant.leases.empty()) {
     json line = line_of("grant", who);
@@ -122,6 +128,12 @@ void GrantLog::failed(LoggedRank who, const protocol::BatchFailed& failed) {
     line["units"] = units_of(failed.batch);
     line["why"] = failed.failure.text;
     write(text_of(line));
+  }
+}
+
+void GrantLog::drained(LoggedRank told) {
+  if (file_) {
+    write(text_of(line_of("drained", told)));
   }
 }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <random>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -25,6 +26,7 @@
 #include <pinion/numa/placement.hpp>
 #include <pinion/numa/topology.hpp>
 #include <pinion/runtime/version.hpp>
+#include <pinion/shard/protocol/wire.hpp>
 #include <pinion/shm/local_blob_store.hpp>
 #include <pinion/shm/shared_blob_store.hpp>
 #include <pinion/shm/spill.hpp>
@@ -366,6 +368,12 @@ Status Job::once(const std::function<void()>& body, CallSite where) {
       },
       where));
   return flushed;
+}
+
+Status Job::drain(std::string reason) {
+  const JobInfo& own = info();
+  const protocol::Envelope envelope = {own.job, own.epoch, own.rank, own.incarnation};
+  return control().send(protocol::encode(envelope, protocol::Drain{.reason = std::move(reason)}));
 }
 
 std::string Job::placement() {

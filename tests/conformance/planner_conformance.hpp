@@ -125,7 +125,8 @@ TEST_P(PlannerConformance, CoalesceLosesNothing) {
   });
 }
 
-// Each shard of the coalesced plan must be a run of shards of the fine one that all had its place.
+// Each shard of the coalesced plan must be a run of shards of the fine one that all had its place
+// and its priority.
 TEST_P(PlannerConformance, CoalesceJoinsOnlyNeighboursOfOnePlace) {
   expect_law([](const PlannerTrial& trial, const Shards& fine) {
     std::size_t next = 0;
@@ -134,6 +135,7 @@ TEST_P(PlannerConformance, CoalesceJoinsOnlyNeighboursOfOnePlace) {
       RC_ASSERT(fine[next].begin == shard.begin);
       while (next < fine.size() && fine[next].begin < shard.end) {
         RC_ASSERT(fine[next].place == shard.place);
+        RC_ASSERT(fine[next].priority == shard.priority);
         RC_ASSERT(fine[next].end <= shard.end);
         ++next;
       }

@@ -82,7 +82,8 @@ class CoordinatorTest : public testing::Test {
                             .plan = blob(1000),
                             .partition_count = partition_count,
                             .shards = shards,
-                            .ordered_batch_shard_count = ordered_batch_shard_count_});
+                            .ordered_batch_shard_count = ordered_batch_shard_count_,
+                            .shard_deadline = shard_deadline_});
   }
   /// Every rank joins, says where it works, and enters; rank 0 plans.
   void start_placed(const std::vector<std::vector<Place>>& places,
@@ -181,6 +182,7 @@ class CoordinatorTest : public testing::Test {
   Duration retry_delay_max_ = Duration::zero();
   std::uint32_t rank_count_ = 0;
   std::uint32_t ordered_batch_shard_count_ = 0;
+  Duration shard_deadline_ = {};
   std::optional<Coordinator> coordinator_;
   std::vector<std::uint32_t> incarnations_;
   Instant now_{1s};

@@ -42,7 +42,8 @@ inline std::vector<Message> one_of_each_to_the_coordinator() {
                             .priority = Priority::kHigh,
                             .has_cpu_body = false}},
                 .streams = {kBlob, kBlob},
-                .ordered_batch_shard_count = 8},
+                .ordered_batch_shard_count = 8,
+                .shard_deadline = Duration(123'456'789'012)},
       PlanFailed{.step = 1, .failure = kFailure},
       Claim{.step = 1, .unit_count = 16},
       Heartbeat{.step = 1,
@@ -91,7 +92,7 @@ inline std::vector<Message> one_of_each_to_a_rank() {
                .shard_count = 2,
                .input_bytes = 3,
                .skipped_shard_count = 1},
-      StepFailed{.step = 1, .failure = kFailure},
+      StepFailed{.step = 1, .failure = kFailure, .shard = 0},
       JobFailed{.failure = kFailure},
   };
 }

@@ -137,15 +137,11 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
   } else if (const auto* lost = std::get_if<HostRankLost>(&message)) {
     if (speaks_for(lost->rank)) {
       const LoggedRank who{lost->rank, lost->incarnation};
-      if (!lost->returns) {
-        remote_hosts_->rank_settled(who);
-      }
       driver_->rank_lost(who, lost->reason, lost->returns);
     }
   } else if (const auto* left = std::get_if<HostRankLeft>(&message)) {
     if (speaks_for(left->rank)) {
       const LoggedRank who{left->rank, left->incarnation};
-      remote_hosts_->rank_settled(who);
       driver_->rank_left(who);
     }
   } else if (const auto* failed = std::get_if<HostRankFailed>(&message)) {
@@ -169,7 +165,7 @@ void Agent::shell_ended(std::uint32_t host, int wait_status) {
 
 void Agent::host_lost(std::uint32_t host, const std::string& reason) {
   const bool is_news = !remote_hosts_->is_lost(host) && !told_over_;
-  const std::vector<LoggedRank> ranks = remote_hosts_->lost(host);
+  remote_hosts_->lost(host);
   if (!is_news) {
     return;
   }
@@ -178,7 +174,7 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason) {
     say(fmt::format("pinion: host {} ({}) is lost: {}", host, remote_hosts_->name_of(host),
                     reason));
   }
-  driver_->host_lost(host, ranks, "its host is lost: " + reason);
+  driver_->host_lost(host, reason);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }

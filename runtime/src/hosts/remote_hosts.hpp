@@ -61,9 +61,8 @@ class RemoteHosts {
   /// Whether that holds for all that are not lost.
   [[nodiscard]] bool all_over() const;
 
-  /// The host is gone for good. Ranks of it that the coordinator still counts on, with the life
-  /// that it knows of. Nothing, where it was known before to be gone or over.
-  [[nodiscard]] std::vector<LoggedRank> lost(std::uint32_t host);
+  /// The host is gone for good.
+  void lost(std::uint32_t host) { at(host).state = State::kLost; }
   [[nodiscard]] bool is_lost(std::uint32_t host) const { return at(host).state == State::kLost; }
 
   [[nodiscard]] const std::string& name_of(std::uint32_t host) const { return at(host).name; }
@@ -74,7 +73,6 @@ class RemoteHosts {
 
   // Their ranks. Precondition: the rank runs on another host than the first.
   void rank_joined(LoggedRank who);
-  void rank_settled(LoggedRank who);  ///< It has left, or is lost.
   [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const;
   [[nodiscard]] std::uint32_t incarnation_of(std::uint32_t rank) const;
   /// Whether a rank with that number belongs to that host: nobody speaks for another.
@@ -82,14 +80,10 @@ class RemoteHosts {
 
  private:
   enum class State : std::uint8_t { kExpected, kThere, kOver, kLost };
-  struct Rank {
-    std::uint32_t incarnation = 0;  // 0 before it joined.
-    bool settled = false;
-  };
   struct Host {
     std::string name;
     std::uint32_t first_rank = 0;
-    std::vector<Rank> ranks;
+    std::vector<std::uint32_t> incarnations;  // By rank, less the first; 0 before it joined.
     State state = State::kExpected;
     std::string address = {};
     std::optional<RemoteShell> shell = {};
@@ -98,7 +92,6 @@ class RemoteHosts {
 
   [[nodiscard]] Host& at(std::uint32_t host) { return hosts_.at(host - 1); }
   [[nodiscard]] const Host& at(std::uint32_t host) const { return hosts_.at(host - 1); }
-  [[nodiscard]] Rank& rank_at(std::uint32_t rank);
 
   std::vector<Host> hosts_;  // By host, less the first.
 };

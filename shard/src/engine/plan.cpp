@@ -73,6 +73,10 @@ std::string find_shard_flaw(const StepPlan& plan) {
              std::to_string(shard.end) + "); it must begin at " + std::to_string(at) +
              ", hold something, and end by " + std::to_string(plan.listing.size());
     }
+    if (shard.priority > ShardPriority::kLow) {
+      return "shard " + std::to_string(id) + " has priority " +
+             std::to_string(static_cast<unsigned>(shard.priority)) + ", which does not exist";
+    }
     at = shard.end;
   }
   if (at != plan.listing.size()) {
@@ -173,6 +177,20 @@ Result<InputListing> read_listing(const engine::schema::StepPlan& wire) {
   return InputListing(static_cast<InputKind>(wire.kind()), std::move(sources), wire.size());
 }
 
+// None where all are normal.
+std::vector<std::uint8_t> priorities_of(const std::vector<ShardRange>& shards) {
+  std::vector<std::uint8_t> priorities;
+  if (std::any_of(shards.begin(), shards.end(), [](const ShardRange& shard) {
+        return shard.priority != ShardPriority::kNormal;
+      })) {
+    priorities.reserve(shards.size());
+    for (const ShardRange& shard : shards) {
+      priorities.push_back(static_cast<std::uint8_t>(shard.priority));
+    }
+  }
+  return priorities;
+}
+
 Result<std::vector<ShardRange>> read_shards(const engine::schema::StepPlan& wire) {
   std::vector<ShardRange> shards;
   shards.reserve(wire.shards()->size());
@@ -187,6 +205,14 @@ Result<std::vector<ShardRange>> read_shards(const engine::schema::StepPlan& wire
                       .place = {.kind = static_cast<PlaceKind>(shard.place_kind()),
                                 .index = shard.place_index(),
                                 .host = shard.place_host()}});
+  }
+  const auto* const priorities = wire.shard_priorities();
+  if (priorities != nullptr && priorities->size() != shards.size()) {
+    return not_a_plan("it has " + std::to_string(priorities->size()) + " priorities for " +
+                      std::to_string(shards.size()) + " shards");
+  }
+  for (flatbuffers::uoffset_t id = 0; priorities != nullptr && id < priorities->size(); ++id) {
+    shards[id].priority = static_cast<ShardPriority>(priorities->Get(id));
   }
   return shards;
 }
@@ -320,15 +346,19 @@ std::vector<std::byte> encode(const StepPlan& plan) {
   }
   const auto wire_sources = builder.CreateVector(sources);
   const auto wire_shards = builder.CreateVectorOfStructs(shards);
+  const std::vector<std::uint8_t> priorities = priorities_of(plan.shards);
+  const auto wire_priorities = priorities.empty()
+                                   ? flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>>()
+                                   : builder.CreateVector(priorities);
   const std::string_view delimiter = plan.alignment.delimiter();
   const auto wire_delimiter = builder.CreateVector(
       reinterpret_cast<const std::uint8_t*>(delimiter.data()), delimiter.size());
   engine::schema::FinishStepPlanBuffer(
-      builder,
-      engine::schema::CreateStepPlan(builder, static_cast<std::uint8_t>(plan.listing.kind()),
-                                     plan.listing.size(), plan.partition_count, wire_sources,
-                                     wire_shards, static_cast<std::uint8_t>(plan.alignment.kind()),
-                                     wire_delimiter, plan.alignment.record_bytes()));
+      builder, engine::schema::CreateStepPlan(
+                   builder, static_cast<std::uint8_t>(plan.listing.kind()), plan.listing.size(),
+                   plan.partition_count, wire_sources, wire_shards,
+                   static_cast<std::uint8_t>(plan.alignment.kind()), wire_delimiter,
+                   plan.alignment.record_bytes(), wire_priorities));
   const auto* begin = reinterpret_cast<const std::byte*>(builder.GetBufferPointer());
   return {begin, begin + builder.GetSize()};
 }

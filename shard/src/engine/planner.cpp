@@ -140,6 +140,14 @@ Partitioning Partitioning::ordered(std::uint32_t shards_per_batch) const {
   return same;
 }
 
+Partitioning Partitioning::within(Duration deadline) const {
+  PINION_ASSERT(deadline > Duration::zero());
+  Partitioning same = *this;
+  same.shard_deadline = deadline;
+  same.description += ".within(" + std::to_string(deadline.count()) + " ns)";
+  return same;
+}
+
 std::uint32_t choose_ordered_batch(std::uint64_t shard_count) noexcept {
   constexpr std::uint64_t kBatchCount = kOrderedWorkerCount * kShardsPerWorker;
   constexpr std::uint64_t kMost = 8;

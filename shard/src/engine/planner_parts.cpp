@@ -153,8 +153,8 @@ void join_neighbours(std::vector<ShardRange>& shards, std::uint64_t target, Meas
   std::size_t count = 0;
   for (const ShardRange& shard : shards) {
     ShardRange* left = count == 0 ? nullptr : &shards[count - 1];
-    if (left != nullptr && left->place == shard.place && left->end == shard.begin &&
-        saturating_sum(measure(*left), measure(shard)) <= target) {
+    if (left != nullptr && left->place == shard.place && left->priority == shard.priority &&
+        left->end == shard.begin && saturating_sum(measure(*left), measure(shard)) <= target) {
       left->end = shard.end;
       left->weight = saturating_sum(left->weight, shard.weight);
     } else {

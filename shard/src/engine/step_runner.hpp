@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include <pinion/core/blob.hpp>
 #include <pinion/core/clock.hpp>
@@ -50,6 +51,7 @@ class StepRunner {
 
   void start_workers();
   [[nodiscard]] Result<StepOutcome> outcome() const;
+  [[nodiscard]] std::string range_of_failed_shard() const;
 
   IJobContext& job_;
   const StepSpec& spec_;
@@ -59,7 +61,8 @@ class StepRunner {
   protocol::RankEffects effects_;
   StepBoard board_;
   std::optional<StepWork> work_;
-  std::optional<SealedPlan> plan_;  // Of the rank that planned: kept until the step is over.
+  std::optional<SealedPlan> sealed_plan_;  // Of the rank that planned: kept until the step is over.
+  std::shared_ptr<const OpenedPlan> plan_;
   struct Reported {
     Blob output;  // Kept until the coordinator has decided.
     std::uint64_t first_unit;

@@ -156,6 +156,10 @@ void Coordinator::State::serve(StepRecord& step) {
   if (!step.granting()) {
     return;
   }
+  fail_overdue(step);
+  if (!step.granting()) {
+    return;
+  }
   silent_ranks.clear();
   step.table().expire(now, silent_ranks);
   for (const std::uint32_t rank : silent_ranks) {

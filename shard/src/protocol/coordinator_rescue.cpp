@@ -3,6 +3,16 @@
 #include "protocol/coordinator_state.hpp"
 
 namespace pinion::protocol {
+namespace {
+
+std::string in_words(Duration duration) {
+  constexpr auto kSecond = Duration(std::chrono::seconds(1));
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(duration);
+  return duration % kSecond == Duration::zero() ? std::to_string(duration / kSecond) + " s"
+                                                : std::to_string(milliseconds.count()) + " ms";
+}
+
+}  // namespace
 
 /// Lets ranks that have nothing to do try what others are late with, once nothing waits.
 void Coordinator::State::offer_second_attempts(StepRecord& step) {
@@ -31,6 +41,32 @@ void Coordinator::State::offer_second_attempts(StepRecord& step) {
     }
     rank = after;
   }
+}
+
+/// What was not accepted in its time has failed, whatever its rank says; that is told to stop.
+void Coordinator::State::fail_overdue(StepRecord& step) {
+  if (step.phase != Phase::kMap || step.shard_deadline == Duration::zero()) {
+    return;
+  }
+  for (LeaseTable::Slot slot = step.shards.find_overdue(now); slot != LeaseTable::kNone;
+       slot = step.shards.find_overdue(now)) {
+    const Holder holder = step.shards.holder_of(slot);
+    HeartbeatAck ended{.step = step.number,
+                       .sent_ns = HeartbeatAck::kUnasked,
+                       .lost = {step.shards.lease_of(slot, options.epoch)}};
+    const BatchFailed missed{.step = step.number,
+                             .stage = Stage::kMap,
+                             .bad_unit = step.shards.unit_of(slot),
+                             .failure = {.code = ErrorCode::kDeadlineExceeded,
+                                         .text = "it was not accepted within " +
+                                                 in_words(step.shard_deadline) + " of its grant"}};
+    send(holder.rank, std::move(ended));
+    fail_unit(step, holder, missed, slot);
+    if (!step.open()) {
+      return;
+    }
+  }
+  advance_stage(step);
 }
 
 void Coordinator::State::grant_second(StepRecord& step, std::uint32_t rank,
@@ -85,6 +121,9 @@ void Coordinator::State::give_up(StepRecord& step, std::uint64_t unit, Failure f
   }
   if (count > kNamedMax) {
     failure.text += ", and " + std::to_string(count - kNamedMax) + " more";
+  }
+  if (stage == Stage::kMap) {
+    step.failed_shard = step.map_units.shards_of(unit).begin;
   }
   fail_step(step, std::move(failure));
 }

@@ -92,6 +92,7 @@ struct StepRecord {
   std::optional<Instant> plan_again_since = {};  ///< When it was made again.
   std::vector<BlobHandle> streams = {};          ///< What the plan's input was read into.
   MapUnits map_units = {};
+  Duration shard_deadline = {};  ///< Zero: none.
   std::uint32_t partition_count = 0;
   std::uint64_t weight = 0;
   LeaseTable shards = {};  ///< By unit of the map stage.
@@ -115,6 +116,7 @@ struct StepRecord {
   std::uint64_t skipped_shard_count = 0;
   std::uint64_t second_attempt_count = 0;
   Failure failure = {};
+  std::optional<std::uint64_t> failed_shard = {};
   std::optional<std::uint32_t> host_of_lost_result = {};  ///< Of a step that is done.
 
   /// When units could not read what lies on another host: since when again and again, and the last
@@ -250,6 +252,7 @@ struct Coordinator::State {
 
   // What is late, and what is given up (coordinator_rescue.cpp).
   void offer_second_attempts(StepRecord& step);
+  void fail_overdue(StepRecord& step);
   void grant_second(StepRecord& step, std::uint32_t rank, LeaseTable::Slot first);
   void compare_digests(const StepRecord& step, Holder from, const Report& report);
   void remember_digest(StepRecord& step, Holder from, const Report& report);

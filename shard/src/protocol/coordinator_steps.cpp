@@ -175,6 +175,7 @@ void Coordinator::State::adopt_plan(StepRecord& step, const PlanReady& ready) {
   step.streams = ready.streams;
   step.map_units = {.shard_count = ready.shards.size(),
                     .ordered_batch_shard_count = ready.ordered_batch_shard_count};
+  step.shard_deadline = ready.shard_deadline;
   step.partition_count = ready.partition_count;
   step.results.resize(ready.partition_count);
   begin_map(step, ready);
@@ -198,6 +199,7 @@ void Coordinator::State::begin_map(StepRecord& step, const PlanReady& ready) {
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
   step.shards = LeaseTable(traits, rank_count);
+  step.shards.set_deadline(step.shard_deadline);
   step.partitions = LeaseTable(std::vector<UnitTraits>(ready.partition_count), rank_count);
   step.phase = Phase::kMap;
   for (std::uint32_t rank = 0; rank < rank_count; ++rank) {
@@ -253,7 +255,8 @@ void Coordinator::State::announce_start(const StepRecord& step, std::uint32_t ra
 
 void Coordinator::State::announce_end(const StepRecord& step, std::uint32_t rank) {
   if (step.phase == Phase::kFailed) {
-    send(rank, StepFailed{.step = step.number, .failure = step.failure});
+    send(rank,
+         StepFailed{.step = step.number, .failure = step.failure, .shard = step.failed_shard});
     return;
   }
   send(rank, StepDone{.step = step.number,

@@ -123,6 +123,9 @@ Lease LeaseTable::make(std::uint32_t position, Holder holder, const GrantTerms& 
   ++rank.live_count;
   ++live_count_;
   start_time(slot, terms.expires);
+  if (deadline_ > Duration::zero()) {
+    note_due(slot);
+  }
   std::uint32_t attempt = 1;
   if (const Trouble* trouble = trouble_of(unit); trouble != nullptr) {
     attempt += trouble->failure_count;
@@ -130,6 +133,24 @@ Lease LeaseTable::make(std::uint32_t position, Holder holder, const GrantTerms& 
     rank.alone_count += record.alone ? 1 : 0;
   }
   return {.unit = unit, .fence = fence, .attempt = attempt};
+}
+
+void LeaseTable::note_due(Slot slot) {
+  constexpr std::size_t kSpareMax = 64;  // That are over and not worth looking for.
+  if (due_.size() > 2 * live_count_ + kSpareMax) {
+    std::erase_if(due_, [this](const Due& due) { return is_over(due); });
+  }
+  due_.push_back({.slot = slot, .counter = records_[slot].counter});
+}
+
+LeaseTable::Slot LeaseTable::find_overdue(Instant now) {
+  while (!due_.empty() && is_over(due_.front())) {
+    due_.pop_front();
+  }
+  if (due_.empty() || records_[due_.front().slot].granted + deadline_ > now) {
+    return kNone;
+  }
+  return due_.front().slot;
 }
 
 void LeaseTable::extend(Slot slot, Instant expires) {
@@ -299,6 +320,9 @@ void LeaseTable::expire(Instant now, std::vector<std::uint32_t>& ranks) {
 
 Instant LeaseTable::next_deadline() const noexcept {
   Instant deadline = soonest_ == kNone ? Instant::max() : records_[soonest_].expires;
+  if (!due_.empty() && !is_over(due_.front())) {
+    deadline = std::min(deadline, records_[due_.front().slot].granted + deadline_);
+  }
   for (const auto* times : {&delayed_, &kept_}) {
     if (!times->empty()) {
       deadline = std::min(deadline, times->begin()->first);

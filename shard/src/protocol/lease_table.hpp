@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <span>
@@ -104,6 +105,11 @@ class LeaseTable {
   }
   [[nodiscard]] bool any_needs_device() const noexcept { return queue_.any_needs_device(); }
 
+  /// Leases that are granted from here on are overdue so long after that.
+  void set_deadline(Duration deadline) { deadline_ = deadline; }
+  /// A lease that is; kNone when there is none.
+  [[nodiscard]] Slot find_overdue(Instant now);
+
   /// Precondition: neither time goes back from one call to the next.
   struct GrantTerms {
     std::uint64_t unit_count_max = 0;
@@ -155,6 +161,11 @@ class LeaseTable {
   /// ranks. Appends the ranks that let leases run out, each as often as it did.
   void expire(Instant now, std::vector<std::uint32_t>& ranks);
 
+  [[nodiscard]] Holder holder_of(Slot slot) const { return records_[slot].holder; }
+  [[nodiscard]] Lease lease_of(Slot slot, std::uint32_t epoch) const {
+    return {.unit = records_[slot].unit,
+            .fence = {.epoch = epoch, .counter = records_[slot].counter}};
+  }
   [[nodiscard]] std::uint64_t unit_of(Slot slot) const { return records_[slot].unit; }
   [[nodiscard]] std::uint64_t weight_of(Slot slot) const {
     return queue_.weight_at(records_[slot].position);
@@ -223,6 +234,11 @@ class LeaseTable {
     std::uint32_t alone_count = 0;
   };
 
+  struct Due {
+    Slot slot = kNone;
+    std::uint64_t counter = 0;
+  };
+
   Lease make(std::uint32_t position, Holder holder, const GrantTerms& terms, FenceSource& fences);
   void grant_troubled(Holder holder, const GrantTerms& terms, FenceSource& fences,
                       std::vector<Lease>& leases);
@@ -237,6 +253,10 @@ class LeaseTable {
   void count_out(const Record& record);
 
   void wait(std::uint32_t position);
+  void note_due(Slot slot);
+  [[nodiscard]] bool is_over(const Due& due) const {
+    return records_[due.slot].counter != due.counter;
+  }
   /// Where it waits, if it does.
   void stop_waiting(std::uint32_t position);
   Trouble& trouble_at(std::uint32_t position);
@@ -248,6 +268,8 @@ class LeaseTable {
   std::vector<OfRank> ranks_;
   Slot soonest_ = kNone;
   Slot latest_ = kNone;
+  Duration deadline_ = {};  // Zero: none.
+  std::deque<Due> due_;     // In the order of the grants, some of which are over.
   DurationProfile profile_;
 
   std::uint64_t live_count_ = 0;

@@ -316,7 +316,7 @@ void RankMachine::State::on(const StepDone& done) {
 }
 
 void RankMachine::State::on(const StepFailed& failed) {
-  finish({.failure = failed.failure, .done = {}});
+  finish({.failure = failed.failure, .done = {}, .shard = failed.shard});
 }
 
 void RankMachine::State::on(const JobFailed& failed) {

@@ -68,7 +68,7 @@ inline auto write(flatbuffers::FlatBufferBuilder& to, const PlanReady& from) {
   const schema::BlobHandle plan = write(from.plan);
   return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
                                  write(to, from.streams), from.ordered_batch_shard_count,
-                                 write_traits(to, from.shards));
+                                 write_traits(to, from.shards), from.shard_deadline.count());
 }
 
 /// Takes values out of tables. The verifier has proved that everything lies inside the bytes; what
@@ -195,7 +195,9 @@ class SchemaReader {
                     .partition_count = partition_count(from.partition_count()),
                     .shards = values(from.shards()),
                     .streams = values(from.streams()),
-                    .ordered_batch_shard_count = from.ordered_batch_shard_count()};
+                    .ordered_batch_shard_count = from.ordered_batch_shard_count(),
+                    .shard_deadline = Duration(from.shard_deadline_ns())};
+    require(ready.shard_deadline >= Duration::zero(), "a deadline of shards that is negative");
     add_traits(from.shard_traits(), ready.shards);
     return ready;
   }

@@ -91,7 +91,8 @@ auto write(FlatBufferBuilder& to, const StepDone& from) {
 }
 
 auto write(FlatBufferBuilder& to, const StepFailed& from) {
-  return schema::CreateStepFailed(to, from.step, write(to, from.failure));
+  return schema::CreateStepFailed(to, from.step, write(to, from.failure),
+                                  from.shard ? *from.shard + 1 : 0);
 }
 
 auto write(FlatBufferBuilder& to, const JobFailed& from) {
@@ -229,7 +230,9 @@ Message read(SchemaReader& to, const schema::StepDone& from) {
 }
 
 Message read(SchemaReader& to, const schema::StepFailed& from) {
-  return StepFailed{.step = from.step(), .failure = to.failure(from.failure())};
+  return StepFailed{.step = from.step(),
+                    .failure = to.failure(from.failure()),
+                    .shard = from.shard() > 0 ? std::optional(from.shard() - 1) : std::nullopt};
 }
 
 Message read(SchemaReader& to, const schema::JobFailed& from) {

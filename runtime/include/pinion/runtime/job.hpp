@@ -53,6 +53,14 @@ class Job final : public IJobContext {
   [[nodiscard]] Status once(const std::function<void()>& body,
                             CallSite where = CallSite::current());
 
+  /// Lets this rank end its work in good order, for as long as the process lives: it finishes and
+  /// hands in what it holds, and is given nothing more, in no step. The program goes on and has the
+  /// answers of all steps; others do the work. When every rank was drained, a step that is not done
+  /// ends the job with kUnavailable.
+  /// Thread safety: any thread, also from a body.
+  /// Errors: kUnavailable when the agent is gone.
+  [[nodiscard]] Status drain(std::string reason);
+
   /// Where each worker of this rank runs, in words.
   [[nodiscard]] std::string placement();
 

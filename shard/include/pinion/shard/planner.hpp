@@ -6,12 +6,17 @@
 #include <string>
 #include <vector>
 
+#include <pinion/core/clock.hpp>
 #include <pinion/core/place.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/alignment.hpp>
 #include <pinion/shard/input.hpp>
 
 namespace pinion {
+
+/// All shards that wait of a higher one are begun before those of a lower one. A wish, not an order
+/// of ends: shards run side by side, and one that failed is tried again later.
+enum class ShardPriority : std::uint8_t { kNormal, kHigh, kLow };
 
 /// A half-open range [begin, end) of the input's line of offsets (bytes or indices), and the place
 /// that would rather work on it. Its position in the plan is the shard's id.
@@ -20,6 +25,10 @@ struct ShardRange {
   std::uint64_t end = 0;
   std::uint64_t weight = 0;  ///< How much work it is, beside its neighbours.
   Place place = {};
+
+  /// Within a priority shards near to a rank come first, then heavy ones. In an ordered step a
+  /// batch has that of its first shard.
+  ShardPriority priority = ShardPriority::kNormal;
 
   friend bool operator==(const ShardRange&, const ShardRange&) = default;
 };
@@ -63,7 +72,8 @@ struct PartitionPolicy {
 ///
 /// Every implementation keeps this contract:
 ///  - partition() covers [0, input.size()) once, sorted, without gaps, no shard empty.
-///  - coalesce() covers what it was given, and joins only neighbours of the same place.
+///  - coalesce() covers what it was given, and joins only neighbours of the same place and
+///    priority.
 ///  - Pure: the same input and policy give the same shards, on every host.
 ///
 /// Thread safety: both are const and may be called from several threads at once.
@@ -79,7 +89,7 @@ class IShardPlanner {
   [[nodiscard]] virtual Result<std::vector<ShardRange>> partition(
       const InputListing& input, const PartitionPolicy& policy) const = 0;
 
-  /// Joins small neighbours up to the policy's target, never across places.
+  /// Joins small neighbours up to the policy's target, never across places or priorities.
   [[nodiscard]] virtual std::vector<ShardRange> coalesce(std::vector<ShardRange> shards,
                                                          const PartitionPolicy& policy) const = 0;
 };
@@ -93,6 +103,8 @@ struct Partitioning {
 
   bool is_ordered = false;              ///< See ordered().
   std::uint32_t batch_shard_count = 0;  ///< Of an ordered step: shards in a batch; 0: chosen.
+
+  Duration shard_deadline = {};  ///< See within(); zero: none.
 
   /// The same, ordered: `by_bytes(4'000'000, align_to_line).ordered()`. The answer is then equal to
   /// the last bit in every run: with any number of ranks, workers and places, and whatever died or
@@ -112,6 +124,20 @@ struct Partitioning {
   /// Shard::attempt() counts the tries of the batch. A batch cannot be sealed early: one that holds
   /// `batch-bytes` of state before its last shard fails with kResourceExhausted.
   [[nodiscard]] Partitioning ordered(std::uint32_t shards_per_batch = 0) const;
+
+  /// The same with a deadline: `by_bytes(4'000'000).within(std::chrono::minutes(2))`. A shard (of
+  /// an ordered step: a batch) that is not accepted so long after it was granted to a rank has
+  /// failed, with kDeadlineExceeded, whatever the rank says. It is tried again, on another rank
+  /// where there is one, with the whole time anew, and is given up as one whose body throws: after
+  /// four times.
+  ///
+  /// A shard is accepted with its batch, and waits for a worker before: allow for as many shards as
+  /// a batch has (`batch-shards`), and some more. A body cannot be interrupted: its worker goes on
+  /// until it returns, and its rank does not leave the step before. What else the rank holds is
+  /// done by others, who have the answer without it.
+  ///
+  /// Precondition: positive.
+  [[nodiscard]] Partitioning within(Duration deadline) const;
 };
 
 /// For how many workers an ordered step is cut where the program says no size: for more than most

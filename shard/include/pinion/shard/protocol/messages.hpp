@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -171,6 +172,10 @@ struct PlanReady {
 
   std::uint32_t ordered_batch_shard_count = 0;  ///< 0, or that the step is ordered: see MapUnits.
 
+  /// How long after its grant a unit of the map stage has failed unless it is accepted; zero:
+  /// never.
+  Duration shard_deadline = {};
+
   friend bool operator==(const PlanReady&, const PlanReady&) = default;
 };
 
@@ -336,6 +341,7 @@ struct StepDone {
 struct StepFailed {
   std::uint64_t step = 0;
   Failure failure = {};
+  std::optional<std::uint64_t> shard = {};  ///< That failed, as the coordinator knows no ranges.
 
   friend bool operator==(const StepFailed&, const StepFailed&) = default;
 };

@@ -76,6 +76,7 @@ struct StepFinished {
   Failure failure;  ///< kOk, or why the step or the job failed.
   StepDone done;
   bool job_failed = false;
+  std::optional<std::uint64_t> shard = {};  ///< That failed.
 };
 
 using RankEffect = std::variant<SendMessage, StartPlanning, UsePlan, UsePartials, RunLeases,
