@@ -6,7 +6,8 @@
 #include <set>
 #include <utility>
 
-#include "describe_gpu.hpp"
+#include <pinion/gpu/device_discovery.hpp>
+
 #include "spec_values.hpp"
 
 namespace pinion {
@@ -229,10 +230,7 @@ Result<EmulationSpec> parse_emulation_spec(std::string_view text) {
 }
 
 Result<EmulationSpec> parse_emulation_spec(std::string_view text, const Topology& topology) {
-  std::vector<DeviceInfo> gpus;
-  for (const GpuInfo& gpu : topology.gpus()) {
-    gpus.push_back(describe_gpu(gpu, topology));
-  }
+  const std::vector<DeviceInfo> gpus = discover_devices(topology, 0).devices;
   return parse(text, &gpus);
 }
 

@@ -89,7 +89,6 @@ class PipelineBed {
           Pipeline::create(*staging_.back(), kernels_, devices_->timer(), options.pipeline)
               .value());
     }
-    begin_ = now();
   }
 
   EmulatedDevices& devices() { return *devices_; }
@@ -98,7 +97,6 @@ class PipelineBed {
   StagingPool& staging(std::size_t index = 0) { return *staging_[index]; }
   MemoryLedger& ledger() { return ledger_; }
   Instant now() { return devices_->timer().clock().now(); }
-  Duration since_begin() { return now() - begin_; }
   void end_pipelines() { pipelines_.clear(); }
 
   /// The shard's work, which notes in its record how it ended.
@@ -171,7 +169,6 @@ class PipelineBed {
   const std::unique_ptr<EmulatedDevices> devices_;
   std::vector<std::unique_ptr<StagingPool>> staging_;
   std::vector<std::unique_ptr<Pipeline>> pipelines_;
-  Instant begin_;
 };
 
 /// One byte a nanosecond in each of the three stages.

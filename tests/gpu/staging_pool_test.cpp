@@ -56,8 +56,7 @@ TEST_F(StagingPools, AreRegisteredOnceAndChargedAsStaging) {
 TEST_F(StagingPools, WorkUnregisteredAndSayWhy) {
   open(",fault=regfail");
   EXPECT_EQ(pool_->registration().code(), ErrorCode::kFailedPrecondition);
-  const StagingSlab slab = pool_->take(5000).value();
-  EXPECT_FALSE(device().is_registered(slab.bytes()));
+  EXPECT_FALSE(device().is_registered(pool_->take(5000).value().bytes()));
 
   pool_.reset();
   devices_ =
