@@ -43,6 +43,11 @@ void CoordinatorDriver::rank_left(LoggedRank who) {
   step(protocol::RankLeft{who.rank, who.incarnation});
 }
 
+void CoordinatorDriver::host_lost(std::uint32_t host, const std::string& reason) {
+  log_.host_lost(host, reason);
+  step(protocol::HostLost{host, reason});
+}
+
 Status CoordinatorDriver::message_arrived(LoggedRank who, std::span<const std::byte> bytes) {
   Result<protocol::Decoded> decoded = protocol::decode(bytes);
   if (!decoded) {

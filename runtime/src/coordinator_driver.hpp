@@ -65,6 +65,8 @@ class CoordinatorDriver {
   void rank_joined(LoggedRank who, std::int64_t pid);
   void rank_lost(LoggedRank who, const std::string& reason, bool returns);
   void rank_left(LoggedRank who);
+  /// With its ranks, for which no more is said, and all that it held; see protocol::HostLost.
+  void host_lost(std::uint32_t host, const std::string& reason);
 
   /// What arrived from `who`.
   /// Errors: kInvalidArgument, kUnimplemented, kPermissionDenied for bytes that are no message or

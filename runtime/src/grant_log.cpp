@@ -85,6 +85,12 @@ void GrantLog::left(LoggedRank who) {
   }
 }
 
+void GrantLog::host_lost(std::uint32_t host, const std::string& reason) {
+  if (file_) {
+    write(text_of({{"event", "host_lost"}, {"host", host}, {"reason", reason}}));
+  }
+}
+
 void GrantLog::granted(LoggedRank who, const protocol::Grant& grant) {
   if (file_ && !grant.leases.empty()) {
     json line = line_of("grant", who);

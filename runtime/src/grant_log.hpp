@@ -33,6 +33,7 @@ class GrantLog {
   void joined(LoggedRank who, std::int64_t pid);
   void lost(LoggedRank who, const std::string& reason, bool returns);
   void left(LoggedRank who);
+  void host_lost(std::uint32_t host, const std::string& reason);
   void granted(LoggedRank who, const protocol::Grant& grant);
   void settled(LoggedRank who, const protocol::Report& report, const protocol::Failure& verdict);
   void failed(LoggedRank who, const protocol::BatchFailed& failed);

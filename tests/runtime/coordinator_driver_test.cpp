@@ -65,7 +65,7 @@ class CoordinatorDriverOfTwoRanks : public ::testing::Test {
   std::vector<protocol::Failure> ends_;
   Status keep_answer_;
   CoordinatorDriver driver_{
-      {.job = kJob, .rank_count = 2},
+      {.job = kJob, .rank_count = 2, .rank_hosts = {0, 1}},
       {.send =
            [this](std::uint32_t rank, const std::vector<std::byte>& bytes) {
              sent_.emplace_back(rank, *protocol::decode(bytes));
@@ -147,6 +147,13 @@ class CoordinatorDriverWithAReport : public CoordinatorDriverOfTwoRanks {
 
   std::vector<protocol::Lease> leases_;
 };
+
+TEST_F(CoordinatorDriverWithAReport, LosesAHostWithItsRank) {
+  driver_.host_lost(1, "its power failed");
+  ASSERT_TRUE(send({0, 1}, protocol::Claim{1, 1}).ok());
+  ASSERT_EQ(sent_to<protocol::Grant>(0).size(), 1u);
+  EXPECT_EQ(sent_to<protocol::Grant>(0).front().leases.size(), 1u) << "what rank 1 held";
+}
 
 TEST_F(CoordinatorDriverWithAReport, KeepsWhatIsAccepted) {
   ASSERT_TRUE(report().ok());

@@ -15,7 +15,9 @@
 
 #include <pinion/shard/protocol/checksum.hpp>
 
+#include "journal_golden.hpp"
 #include "journal_play.hpp"
+#include "sim/hexadecimal.hpp"
 
 namespace pinion::protocol {
 namespace {
@@ -51,7 +53,8 @@ std::vector<Record> every_kind() {
                     .results = {blob, {}},
                     .shard_count = 3,
                     .input_bytes = 9},
-          JobEnded{}};
+          JobEnded{},
+          BlobsLost{.step = 7, .host = 5}};
 }
 
 /// A log of three frames, and where each ends.
@@ -92,6 +95,17 @@ TEST(JournalFormat, ReadsWhatWasWritten) {
   log.expect_frames(contents, 3);
   EXPECT_EQ(contents.stop, LogStop::kEnd);
   EXPECT_EQ(contents.reason, "");
+}
+
+TEST(JournalGolden, EveryFormIsReadAsItWasMeant) {
+  const std::vector<Record> records = every_kind();
+  for (const auto& [record_count, digits] : kJournalForms) {
+    SCOPED_TRACE(record_count);
+    const LogContents contents = read_log(bytes_of(digits), 100);
+    EXPECT_EQ(contents.reason, "");
+    ASSERT_EQ(contents.records.size(), record_count);
+    EXPECT_TRUE(std::equal(contents.records.begin(), contents.records.end(), records.begin()));
+  }
 }
 
 TEST(JournalFormat, EndsAtTheZerosOfPreallocatedSpace) {

@@ -97,6 +97,41 @@ TEST_F(RankMachineTest, PlansWhenAskedAndOnlyThen) {
   EXPECT_THAT(sent<PlanFailed>(), SizeIs(1));
 }
 
+TEST_F(RankMachineTest, PlansAgainInTheMiddleOfAStepAndUsesAnotherBlobOfThePlan) {
+  begin();
+  receive(MakePlan{.step = 1});
+  EXPECT_THAT(found<StartPlanning>(), SizeIs(1));
+  const BlobHandle again{.job = 1, .generation = 7};
+  receive(StepStarted{.step = 1, .plan = again, .lease_duration = 6s});
+  ASSERT_THAT(found<UsePlan>(), SizeIs(1));
+  EXPECT_EQ(found<UsePlan>().front().started.plan, again);
+  receive(StepStarted{.step = 1, .plan = again, .lease_duration = 6s});
+  EXPECT_THAT(effects_, IsEmpty());
+}
+
+TEST_F(RankMachineTest, DropsMergesWhenItsStepHasToMapAgain) {
+  begin();
+  const std::vector<Lease> merges = {lease(0, 1), lease(1, 2)};
+  grant(merges, 0, Stage::kMerge);
+  grant({lease(5, 3)});
+  ASSERT_THAT(found<DropLeases>(), SizeIs(1));
+  EXPECT_EQ(found<DropLeases>().front().stage, Stage::kMerge);
+  EXPECT_EQ(found<DropLeases>().front().leases, merges);
+  EXPECT_THAT(found<RunLeases>(), SizeIs(1));
+}
+
+TEST_F(RankMachineTest, LeasesAreTakenAwayUnaskedAndNoneIsExtendedByThat) {
+  begin();
+  grant({lease(0, 1), lease(1, 2)}, 0, Stage::kMerge);
+  now_ += 4s;
+  receive(HeartbeatAck{.step = 1, .sent_ns = HeartbeatAck::kUnasked, .lost = {lease(0, 1)}});
+  ASSERT_THAT(found<DropLeases>(), SizeIs(1));
+  EXPECT_THAT(found<DropLeases>().front().leases, ElementsAre(lease(0, 1)));
+  tick(1s);
+  ASSERT_THAT(found<DropLeases>(), SizeIs(1)) << "the other has run out";
+  EXPECT_THAT(found<DropLeases>().front().leases, ElementsAre(lease(1, 2)));
+}
+
 TEST_F(RankMachineTest, ClaimsMoreWhenItHoldsLessThanHalf) {
   begin();
   grant({lease(0, 1), lease(1, 2)});

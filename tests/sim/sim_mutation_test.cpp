@@ -88,6 +88,9 @@ const Mutation kMutations[] = {
     {"cut-log-early", HasSubstr("is forgotten"),
      Faults::parse("head_crash=4,torn_write=0.5").value()},
     {"ignore-damage", HasSubstr("wrong"), Faults::parse("head_crash=4,bit_flip=0.5").value()},
+    {"keep-partials-of-lost-host",
+     AnyOf(HasSubstr("is missing from the kept partials"), HasSubstr("cannot be read")),
+     Faults::parse("host_crash=2").value()},
     {"double-timer", HasSubstr("too much is left to happen")},
 };
 

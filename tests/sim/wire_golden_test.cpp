@@ -1,9 +1,7 @@
 // Bytes that programs of earlier days have written keep their meaning.
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
-#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -11,23 +9,12 @@
 
 #include <pinion/shard/protocol/wire.hpp>
 
+#include "sim/hexadecimal.hpp"
 #include "sim/wire_golden.hpp"
 #include "sim/wire_messages.hpp"
 
 namespace pinion::protocol {
 namespace {
-
-std::byte nibble(char digit) {
-  return static_cast<std::byte>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
-}
-
-std::vector<std::byte> bytes_of(std::string_view digits) {
-  std::vector<std::byte> bytes(digits.size() / 2);
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    bytes[i] = nibble(digits[2 * i]) << 4 | nibble(digits[2 * i + 1]);
-  }
-  return bytes;
-}
 
 /// What is left of a message in the first form.
 Message in_first_form(Message message) {

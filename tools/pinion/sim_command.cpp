@@ -55,6 +55,11 @@ Result<sim::SimOptions> options_of(const SimCommand& command) {
                   fmt::format("--steadfast is {}; the ranks are 0 to {}", options.steadfast_rank,
                               options.rank_count - 1));
   }
+  if (options.host_count > options.rank_count) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("--hosts is {}; there are {} ranks, and each host has one",
+                              options.host_count, options.rank_count));
+  }
   Result<sim::Faults> faults = sim::Faults::parse(command.faults);
   if (!faults) {
     return std::move(faults).error();
@@ -166,6 +171,7 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
         ->capture_default_str();
   };
   add("--ranks", options.rank_count, 1, 100'000, "Processes of the job");
+  add("--hosts", options.host_count, 1, 100'000, "Hosts that they live on");
   add("--steps", options.step_count, 1, 100'000, "Steps of its program");
   add("--shards", options.shard_count, 0, 100'000'000, "Shards of a step");
   add("--partitions", options.partition_count, 0, 65'536, "Partitions of a step");

@@ -23,7 +23,8 @@ double rate_of_ranks(const SimOptions& options) {
 }  // namespace
 
 void World::schedule_fault() {
-  const double per_second = rate_of_ranks(options_) + options_.faults[Fault::kHeadCrash];
+  const double per_second = rate_of_ranks(options_) + options_.faults[Fault::kHeadCrash] +
+                            options_.faults[Fault::kHostCrash];
   if (per_second > 0) {
     const double seconds = random_.fraction() * 2 / per_second;
     events_.at(now() + Duration(static_cast<Duration::rep>(seconds * 1e9)),
@@ -33,7 +34,12 @@ void World::schedule_fault() {
 
 void World::disturb() {
   const double of_ranks = rate_of_ranks(options_);
-  double drawn = random_.fraction() * (of_ranks + options_.faults[Fault::kHeadCrash]);
+  const double of_head = options_.faults[Fault::kHeadCrash];
+  double drawn = random_.fraction() * (of_ranks + of_head + options_.faults[Fault::kHostCrash]);
+  if (drawn >= of_ranks + of_head) {
+    crash_host(static_cast<std::uint32_t>(random_.below(options_.host_count)));
+    return;
+  }
   if (drawn >= of_ranks) {
     if (head_is_up_) {
       count(Fault::kHeadCrash);
@@ -114,6 +120,31 @@ void World::crash(std::uint32_t rank) {
   }
   state.presence = Presence::kStarting;
   start_soon(rank, Duration(1ms), Duration(60ms));
+}
+
+/// All at once, but known a while later. Never the host of the head, nor that of the rank that
+/// always returns.
+void World::crash_host(std::uint32_t host) {
+  if (host == 0 || host == host_of(static_cast<std::uint32_t>(options_.steadfast_rank)) ||
+      host_is_down_[host] || !head_is_up_) {
+    return;
+  }
+  count(Fault::kHostCrash);
+  host_is_down_[host] = true;
+  store_.lose(host);
+  for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+    RankState& state = ranks_[rank];
+    const bool takes_part =
+        state.presence == Presence::kUp || state.presence == Presence::kStarting;
+    if (host_of(rank) == host && takes_part) {
+      state.trouble_since = now();
+      state.process.reset();
+      state.presence = Presence::kGone;
+      ++over_count_;
+    }
+  }
+  events_.at(now() + random_.between(Duration::zero(), options_.lease_duration),
+             {.life = epoch_, .payload = host, .kind = EventKind::kHostLossIsKnown});
 }
 
 /// Both ends see it, each in its own time; until then the process works on in vain.

@@ -24,6 +24,7 @@ enum class EventKind : std::uint16_t {
   kFault,
   kDiskIsDone,  ///< Payload: which life of the head.
   kHeadResumes,
+  kHostLossIsKnown,  ///< Payload: the host. Life: which life of the head.
 };
 
 /// What is to happen, and to whom.

@@ -36,6 +36,7 @@ constexpr std::array<FaultInfo, kFaultCount> kFaults = {{
     {"short_write", kPerCase, 0.05, "the disk takes a part of a write"},
     {"no_space", kPerCase, 0.02, "a write fails, as the disk is full"},
     {"write_error", kPerCase, 0.02, "a write fails"},
+    {"host_crash", kPerSecond, 4, "a host is lost with its ranks and blobs"},
 }};
 
 std::string names() {

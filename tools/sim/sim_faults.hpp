@@ -37,8 +37,9 @@ enum class Fault : std::uint8_t {
   kShortWrite,  ///< The disk takes a part of a write.
   kNoSpace,     ///< A write fails as the disk is full.
   kWriteError,  ///< A write, or a sync, fails.
+  kHostCrash,   ///< A host is lost with its ranks and the blobs that it holds.
 };
-inline constexpr std::size_t kFaultCount = 22;
+inline constexpr std::size_t kFaultCount = 23;
 
 /// How the number of a fault is meant.
 enum class FaultUnit : std::uint8_t {

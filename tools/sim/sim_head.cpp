@@ -83,6 +83,8 @@ void World::crash_head() {
     state.incarnation_known = 0;
     state.trouble_since = now();
   }
+  host_is_down_.assign(host_is_down_.size(), false);
+  any_host_is_lost_ = false;
   over_count_ = 0;
   events_.at(now() + random_.between(Duration(1ms), Duration(50ms)),
              {.kind = EventKind::kHeadResumes});

@@ -19,6 +19,8 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"extend-any-lease", [](O& of) -> bool& { return of.mutations.extend_any_lease; }},
     {"ignore-digests", [](O& of) -> bool& { return of.mutations.ignore_digests; }},
     {"retry-for-ever", [](O& of) -> bool& { return of.mutations.retry_for_ever; }},
+    {"keep-partials-of-lost-host",
+     [](O& of) -> bool& { return of.mutations.keep_partials_of_lost_host; }},
     {"forget-give-back", [](O& of) -> bool& { return of.rank_mutations.forget_give_back; }},
     {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},
     {"release-before-accept",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <variant>
 
 #include "sim/sim_world.hpp"
@@ -45,7 +46,9 @@ Observer::Observer(World& world)
 
 void Observer::decided(const protocol::Event& event, const Effects& effects) {
   if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
-    live_[joined->rank] = std::max(live_[joined->rank], joined->incarnation);
+    if (!lost_hosts_.contains(world_.host_of(joined->rank))) {
+      live_[joined->rank] = std::max(live_[joined->rank], joined->incarnation);
+    }
   } else if (const auto* lost = std::get_if<protocol::RankLost>(&event)) {
     if (lost->incarnation >= live_[lost->rank]) {
       live_[lost->rank] = 0;
@@ -60,6 +63,9 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
       world_.reached(
           "a rank had a step that was done before it came",
           find_sent<protocol::StepDone>(effects, from.rank) != nullptr && step(enter->step).done);
+    } else if (const auto* plan = std::get_if<protocol::PlanReady>(&received->message)) {
+      world_.reached("a plan was made again",
+                     keeps(effects, plan->plan) && std::exchange(step(plan->step).planned, true));
     } else if (const auto* heartbeat = std::get_if<protocol::Heartbeat>(&received->message)) {
       on_heartbeat(from, *heartbeat, effects);
     } else if (const auto* report = std::get_if<protocol::Report>(&received->message)) {
@@ -76,10 +82,63 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
         on_grant(send->rank, *grant);
       } else if (const auto* failed = std::get_if<protocol::StepFailed>(&send->message)) {
         step(failed->step).failed = true;
+        step(failed->step).ended = true;
+      } else if (const auto* done = std::get_if<protocol::StepDone>(&send->message)) {
+        step(done->step).ended = true;
       } else if (const auto* make = std::get_if<protocol::MakePlan>(&send->message)) {
         on_make_plan(send->rank, make->step);
+      } else if (const auto* ack = std::get_if<protocol::HeartbeatAck>(&send->message);
+                 ack != nullptr && ack->sent_ns == protocol::HeartbeatAck::kUnasked) {
+        world_.reached("merging had to wait for partials that were made again");
+        on_return(of_life(send->rank), ack->step, Stage::kMerge, ack->lost);
       }
+    } else if (!lost_hosts_.empty()) {
+      check_nothing_of_a_lost_host(effect);
     }
+  }
+}
+
+void Observer::check_nothing_of_a_lost_host(const protocol::Effect& effect) {
+  BlobHandle blob;
+  if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
+    blob = keep->blob;
+  } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
+    blob = release->blob;
+  }
+  world_.expect(!lost_hosts_.contains(blob.host), "a blob of a lost host is kept or released");
+}
+
+/// What was accepted with blobs that lay there is open again, and nobody of that host is heard.
+void Observer::host_lost(std::uint32_t host) {
+  if (!lost_hosts_.insert(host).second) {
+    return;
+  }
+  for (std::uint32_t rank = 0; rank < live_.size(); ++rank) {
+    live_[rank] = world_.host_of(rank) == host ? 0 : live_[rank];
+  }
+  std::erase_if(untold_, [&](const auto& report) {
+    return world_.host_of(std::get<0>(report.first)) == host;
+  });
+  for (const BlobContent* blob : world_.store().kept_on(host)) {
+    if (step(blob->step).ended) {
+      continue;
+    }
+    const auto reopen = [&](Stage stage, std::uint64_t number) {
+      if (Unit* const unit = find(blob->step, stage, number)) {
+        world_.reached("a unit was open again as its output was lost with its host");
+        unit->grants = {};  // Ended when it was accepted.
+        unit->accepted = false;
+        unit->told = false;
+      }
+    };
+    const std::uint64_t shards_per_unit = world_.shape(blob->step).map_units().shards_per_unit();
+    for (const std::uint64_t shard : blob->shards) {
+      reopen(Stage::kMap, shard / shards_per_unit);
+    }
+    if (blob->kind == BlobKind::kResult) {
+      reopen(Stage::kMerge, blob->partition);
+    }
+    world_.reached("a plan was lost with its host", blob->kind == BlobKind::kPlan);
   }
 }
 
@@ -103,6 +162,7 @@ void Observer::told(std::uint32_t rank, const protocol::Message& message) {
 void Observer::resumed(std::span<const protocol::Record> records, bool damaged) {
   std::vector<Step> before = std::exchange(steps_, std::vector<Step>(steps_.size()));
   std::fill(live_.begin(), live_.end(), 0);
+  lost_hosts_.clear();
   newest_fence_ = {.epoch = world_.epoch()};
   untold_.clear();
   std::uint64_t last = 0;
@@ -116,7 +176,9 @@ void Observer::resumed(std::span<const protocol::Record> records, bool damaged) 
     world_.reached("the head was resumed in the middle of a step", !step(last).done);
     world_.reached("the head was resumed with a step that was done", step(1).done);
     // A step that failed goes on as if it had not, when no other has followed.
-    step(last).failed = false;
+    if (std::exchange(step(last).failed, false)) {
+      step(last).ended = false;
+    }
   }
   if (!damaged) {
     check_nothing_told_is_forgotten(before);
@@ -136,6 +198,7 @@ void Observer::take_over(const protocol::Record& record) {
     Step& over = step(ended->step);
     over.done = ended->failure.code == ErrorCode::kOk;
     over.failed = !over.done;
+    over.ended = true;
     over.end.partitions = ended->results;
   }
 }
@@ -163,7 +226,7 @@ void Observer::check_nothing_told_is_forgotten(const std::vector<Step>& before) 
 }
 
 void Observer::on_make_plan(std::uint32_t rank, std::uint64_t number) {
-  const protocol::Envelope planner = {.rank = rank, .incarnation = live_[rank]};
+  const protocol::Envelope planner = of_life(rank);
   const protocol::Envelope before = std::exchange(step(number).planner, planner);
   world_.reached("a step was planned again after its planner had died",
                  before.incarnation != 0 && live_[before.rank] != before.incarnation);
@@ -275,6 +338,10 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
       return;
     }
     unit->accepted = true;
+  }
+  if (report.output != BlobHandle{}) {
+    world_.expect(world_.store().content_of(report.output).whole,
+                  "a merge is accepted that counts a shard twice or misses one");
   }
   ++accepted_count_;
   note_output(report);
@@ -388,7 +455,11 @@ void Observer::check_result(std::uint64_t number, const protocol::StepDone& done
   world_.expect(!shape.poison, "a step is done one of whose bodies never succeeds");
   world_.expect(done.partitions.size() == shape.partition_count, "a wrong count of partitions");
   for (std::uint32_t partition = 0; partition < done.partitions.size(); ++partition) {
-    const BlobContent* const result = world_.store().find_kept(done.partitions[partition]);
+    const BlobHandle& handle = done.partitions[partition];
+    const Store& store = world_.store();
+    const bool lost = store.lost(handle);
+    world_.reached("a program had a result that was lost with its host", lost);
+    const BlobContent* const result = lost ? &store.content_of(handle) : store.find_kept(handle);
     world_.expect(result != nullptr, "a result that the job does not hold");
     if (result != nullptr && result->sum != oracle(number, partition)) {
       world_.fail("partition " + std::to_string(partition) + " of step " + std::to_string(number) +
@@ -414,7 +485,11 @@ void Observer::check_leftovers() {
     const Store& store = world_.store();
     world_.expect(store.kept_of(number, BlobKind::kPlan).empty(), "a plan is never released");
     world_.expect(store.kept_of(number, BlobKind::kPartial).empty(), "a partial is never released");
-    world_.expect(store.kept_of(number, BlobKind::kResult).size() == ended.end.partitions.size(),
+    const auto held = static_cast<std::ptrdiff_t>(store.kept_of(number, BlobKind::kResult).size());
+    world_.expect(held == std::count_if(ended.end.partitions.begin(), ended.end.partitions.end(),
+                                        [&store](const BlobHandle& result) {
+                                          return store.find_kept(result) != nullptr;
+                                        }),
                   "a result is held that nobody knows of");
   }
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <tuple>
 #include <vector>
@@ -24,6 +25,8 @@ class Observer {
 
   /// The coordinator has answered to `event` with `effects`, none of which is carried out yet.
   void decided(const protocol::Event& event, const protocol::Effects& effects);
+  /// The coordinator is about to be told of that.
+  void host_lost(std::uint32_t host);
   /// Another coordinator goes on from `records`. Where something that was safe has been `damaged`,
   /// it may have forgotten what ranks were told.
   void resumed(std::span<const protocol::Record> records, bool damaged);
@@ -34,6 +37,9 @@ class Observer {
   void check_failure(std::uint64_t step, const protocol::Failure& failure);
   /// The job is over.
   void check_leftovers();
+
+  /// Whether the coordinator has decided so; ranks may not know yet.
+  [[nodiscard]] bool has_ended(std::uint64_t step) const { return steps_.at(step - 1).ended; }
 
   [[nodiscard]] std::uint64_t accepted_count() const noexcept { return accepted_count_; }
 
@@ -64,6 +70,8 @@ class Observer {
     std::array<std::vector<Unit>, 2> units = {};                               ///< By stage.
     bool done = false;
     bool failed = false;
+    bool planned = false;
+    bool ended = false;               ///< Decided, be it well or not.
     protocol::Envelope planner = {};  ///< Who was asked last.
     protocol::StepDone end = {};
     std::vector<std::uint64_t> oracle = {};  ///< By partition.
@@ -83,10 +91,15 @@ class Observer {
   void note_output(const protocol::Report& report);
   void check_output(const protocol::Report& report, const protocol::Effects& effects);
   void check_sink(const protocol::StepDone& done);
+  void check_nothing_of_a_lost_host(const protocol::Effect& effect);
   void take_over(const protocol::Record& record);
   void check_nothing_told_is_forgotten(const std::vector<Step>& before);
 
   [[nodiscard]] Step& step(std::uint64_t number);
+  /// The life of the rank that the coordinator knows, as the sender of a message.
+  [[nodiscard]] protocol::Envelope of_life(std::uint32_t rank) const {
+    return {.rank = rank, .incarnation = live_[rank]};
+  }
   /// Nothing where there is no such unit.
   [[nodiscard]] Unit* find(std::uint64_t number, protocol::Stage stage, std::uint64_t unit);
   /// The grant that the lease names, if this life of the rank has it still.
@@ -98,6 +111,7 @@ class Observer {
 
   World& world_;
   std::vector<std::uint32_t> live_;  ///< By rank: the life that the coordinator knows; 0: none.
+  std::set<std::uint32_t> lost_hosts_;
   protocol::Fence newest_fence_ = {};
   std::vector<Step> steps_;  ///< By number, from 1.
   std::uint64_t accepted_count_ = 0;

@@ -40,6 +40,7 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   // What came later is drawn from numbers of its own, so that seeds stay much the same.
   Random added(mix(seed) ^ mix(1));
   options.wanted_count = added.between(0, 5);
+  options.host_count = added.between(1, std::min<std::uint64_t>(4, options.rank_count));
   const bool calm = random.chance(0.05);
   if (calm) {
     return options;
@@ -62,6 +63,9 @@ std::string SimOptions::to_string() const {
       " --body-us " + in_microseconds(body_max) + " --latency-us " + in_microseconds(latency_max) +
       " --chaos-ms " + in_milliseconds(chaos_end) + " --steadfast " +
       std::to_string(steadfast_rank) + " --wire-period " + std::to_string(wire_period);
+  if (host_count > 1) {
+    text += " --hosts " + std::to_string(host_count);
+  }
   if (ordered_batch_shard_count > 0) {
     text += " --ordered " + std::to_string(ordered_batch_shard_count);
   }

@@ -55,6 +55,7 @@ struct DriverMutations {
 struct SimOptions {
   std::uint64_t seed = 0;
   std::uint64_t rank_count = 1;
+  std::uint64_t host_count = 1;  ///< Each has ranks that follow each other.
   std::uint64_t step_count = 1;
   std::uint64_t shard_count = 100;
   std::uint64_t partition_count = 1;
@@ -88,6 +89,10 @@ struct SimOptions {
   static SimOptions of_seed(std::uint64_t seed);
 
   [[nodiscard]] bool journaled() const { return journal || faults[Fault::kHeadCrash] > 0; }
+
+  [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const {
+    return static_cast<std::uint32_t>(rank * host_count / rank_count);
+  }
 
   /// As `pinion sim` takes it.
   [[nodiscard]] std::string to_string() const;

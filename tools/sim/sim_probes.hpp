@@ -48,6 +48,15 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a frame of the journal was torn",
     "a damaged frame or blob was left out",
     "an older snapshot had to do",
+    "a unit was open again as its output was lost with its host",
+    "merging had to wait for partials that were made again",
+    "partials could not be read, as their host was lost",
+    "partials of a lost host were read, as they were mapped",
+    "a plan was lost with its host",
+    "a plan was made again",
+    "a rank could not read its plan",
+    "a program had a result that was lost with its host",
+    "the job ended, as a result was lost with its host",
 });
 
 /// One of kProbeNames; another does not compile.

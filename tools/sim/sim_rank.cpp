@@ -44,6 +44,7 @@ void SimRank::enter_next_step() {
   ++step_;
   shape_ = &world_.shape(step_);
   stage_ = Stage::kMap;
+  has_plan_ = false;
   unit_count_left_ = 0;
   partials_.clear();
   unsettled_.clear();
@@ -105,7 +106,7 @@ void SimRank::plan(std::uint64_t step) {
   const SimOptions& options = world_.options();
   if (options.every_rank_plans || options.steadfast_rank == rank_) {
     protocol::PlanReady plan;
-    plan.plan = world_.store().create({.kind = BlobKind::kPlan, .step = step});
+    plan.plan = world_.store().create({.kind = BlobKind::kPlan, .step = step}, host());
     plan.partition_count = shape_->partition_count;
     plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
     plan.shards.reserve(shape_->shard_bytes.size());
@@ -124,14 +125,21 @@ void SimRank::carry_out(const protocol::UsePlan& use) {
   world_.expect(use.started.shard_count == shape_->shard_bytes.size() &&
                     use.started.ordered_batch_shard_count == shape_->ordered_batch_shard_count,
                 "a plan of another step");
+  has_plan_ = has_plan_ || !world_.store().lost(use.started.plan);
+  world_.reached("a rank could not read its plan", !has_plan_);
 }
 
 void SimRank::carry_out(protocol::UsePartials& use) {
   partials_ = std::move(use.partials);
+  has_mapped_ = world_.options().host_count > 1 && world_.random().chance(0.5) &&
+                std::all_of(partials_.begin(), partials_.end(), [this](const BlobHandle& blob) {
+                  return world_.store().find_readable(blob) != nullptr;
+                });
 }
 
 void SimRank::carry_out(const protocol::RunLeases& run) {
-  world_.expect(stage_ == Stage::kMap || run.stage == Stage::kMerge, "a stage that goes back");
+  world_.expect(stage_ == Stage::kMap || run.stage == Stage::kMerge || world_.any_host_is_lost(),
+                "a stage that goes back");
   stage_ = run.stage;
   unit_count_left_ = run.unit_count_left;
   if (waiting_begin_ == waiting_.size()) {
@@ -247,7 +255,9 @@ void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
   }
   const Lease lease = *std::exchange(worker.running, {});
   const SimOptions& options = world_.options();
-  if (poisoned(lease)) {
+  if (stage_ == Stage::kMap && !has_plan_) {
+    fail_batch(worker, lease, ErrorCode::kUnavailable);
+  } else if (poisoned(lease)) {
     fail_batch(worker, lease, ErrorCode::kUnknown);
   } else if (lease.attempt < 3 && world_.random().chance(options.faults[Fault::kBodyFails])) {
     world_.count(Fault::kBodyFails);
@@ -286,6 +296,21 @@ void SimRank::give_back_batch(Worker& worker) {
 
 void SimRank::seal(Stage stage, std::vector<Lease> batch) {
   const BlobHandle output = make_output(stage, batch);
+  if (output == BlobHandle{} &&
+      std::any_of(partials_.begin(), partials_.end(),
+                  [this](const BlobHandle& blob) { return world_.store().lost(blob); })) {
+    world_.reached("partials could not be read, as their host was lost");
+    const bool refused = world_.random().chance(0.5);
+    machine_->batch_failed(
+        {.stage = stage,
+         .bad_unit = batch.front().unit,
+         .failure = {.code = refused ? ErrorCode::kUnavailable : ErrorCode::kNotFound,
+                     .text = "a partial cannot be read"},
+         .batch = std::move(batch)},
+        now(), effects_);
+    carry_out_effects();
+    return;
+  }
   if (output == BlobHandle{}) {
     // The step ended while its partials were on their way.
     world_.reached("partials were gone when they were to be merged");
@@ -331,19 +356,33 @@ BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
         content.sum += shape_->value_of(shard);
       }
     }
-    return world_.store().create(std::move(content));
+    return world_.store().create(std::move(content), host());
   }
-  const std::optional<std::uint64_t> sum = merge(batch.front().unit);
-  return sum ? world_.store().create({.kind = BlobKind::kResult, .step = step_, .sum = *sum})
-             : BlobHandle{};
+  std::optional<BlobContent> result = merge(batch.front().unit);
+  return result ? world_.store().create(std::move(*result), host()) : BlobHandle{};
 }
 
-std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
+const BlobContent* SimRank::find_partial(const BlobHandle& blob) {
+  const Store& store = world_.store();
+  const bool lost_but_mapped = has_mapped_ && store.lost(blob);
+  world_.reached("partials of a lost host were read, as they were mapped", lost_but_mapped);
+  return lost_but_mapped ? &store.content_of(blob) : store.find_readable(blob);
+}
+
+std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
   std::uint64_t sum = 0;
+  std::vector<bool> counted(shape_->shard_bytes.size());
+  std::uint64_t count = 0;
+  bool whole = true;
   for (const BlobHandle& blob : partials_) {
-    const BlobContent* const partial = world_.store().find_kept(blob);
+    const BlobContent* const partial = find_partial(blob);
     if (partial == nullptr) {
       return std::nullopt;
+    }
+    for (const std::uint64_t shard : partial->shards) {
+      whole = whole && !counted[shard];
+      counted[shard] = true;
+      ++count;
     }
     std::uint64_t of_batch = StepShape::in_partition(partial->sum, partition);
     if (shape_->map_units().ordered()) {
@@ -354,7 +393,15 @@ std::optional<std::uint64_t> SimRank::merge(std::uint64_t partition) const {
     }
     sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
   }
-  return sum;
+  return BlobContent{.kind = BlobKind::kResult,
+                     .step = step_,
+                     .sum = sum,
+                     .partition = partition,
+                     .whole = whole && count == counted.size()};
+}
+
+std::uint32_t SimRank::host() const {
+  return world_.host_of(rank_);
 }
 
 bool SimRank::poisoned(const Lease& lease) const {

@@ -9,6 +9,7 @@
 #include <pinion/shard/protocol/rank_machine.hpp>
 
 #include "sim/sim_options.hpp"
+#include "sim/sim_store.hpp"
 
 namespace pinion::sim {
 
@@ -59,8 +60,10 @@ class SimRank {
   void seal(protocol::Stage stage, std::vector<protocol::Lease> batch);
   [[nodiscard]] BlobHandle make_output(protocol::Stage stage,
                                        const std::vector<protocol::Lease>& batch);
-  /// Nothing when a partial cannot be read any more.
-  [[nodiscard]] std::optional<std::uint64_t> merge(std::uint64_t partition) const;
+  /// Nothing when a partial cannot be read.
+  [[nodiscard]] std::optional<BlobContent> merge(std::uint64_t partition);
+  [[nodiscard]] const BlobContent* find_partial(const BlobHandle& blob);
+  [[nodiscard]] std::uint32_t host() const;
   [[nodiscard]] bool poisoned(const protocol::Lease& lease) const;
   /// In the order of the batch.
   [[nodiscard]] std::vector<std::uint64_t> shards_of(
@@ -87,7 +90,9 @@ class SimRank {
   std::vector<protocol::Lease> waiting_;  ///< Those before `waiting_begin_` are under way.
   std::size_t waiting_begin_ = 0;
   std::vector<Worker> workers_;
+  bool has_plan_ = false;
   std::vector<BlobHandle> partials_;
+  bool has_mapped_ = false;  ///< All of them, so that it can read them even when they are lost.
   std::uint64_t report_count_ = 0;
   std::vector<std::pair<std::uint64_t, BlobHandle>> unsettled_;  ///< Reports and their outputs.
 };

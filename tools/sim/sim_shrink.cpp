@@ -35,10 +35,10 @@ class Shrinker {
 
  private:
   using Number = std::uint64_t SimOptions::*;
-  static constexpr std::array<Number, 7> kNumbers = {
+  static constexpr std::array<Number, 8> kNumbers = {
       &SimOptions::rank_count,      &SimOptions::step_count,   &SimOptions::shard_count,
       &SimOptions::partition_count, &SimOptions::worker_count, &SimOptions::batch_shard_max,
-      &SimOptions::lease_count_max};
+      &SimOptions::lease_count_max, &SimOptions::host_count};
 
   /// To the least it may be, else by ever smaller steps.
   void shrink_number(Number member) {
@@ -47,6 +47,7 @@ class Shrinker {
       while (smallest_.options.*member >= least + step && attempt([member, step](auto& options) {
                options.*member -= step;
                options.steadfast_rank = std::min(options.steadfast_rank, options.rank_count - 1);
+               options.host_count = std::min(options.host_count, options.rank_count);
              })) {
       }
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -19,15 +20,17 @@ struct BlobContent {
   std::uint64_t step = 0;
   std::vector<std::uint64_t> shards = {};  ///< Of a partial: what it is made of.
   std::uint64_t sum = 0;  ///< Of a result; of a partial that is not ordered, what its shards give.
+  std::uint64_t partition = 0;  ///< Of a result.
+  bool whole = true;            ///< Of a result: it was merged from each shard once.
   bool damaged = false;
 };
 
 /// The sink, seen from outside the coordinator: which blobs the job holds and what is in them.
 class Store {
  public:
-  BlobHandle create(BlobContent content) {
-    blobs_.push_back({.content = std::move(content)});
-    return {.job = 1, .generation = blobs_.size(), .length_bytes = 64};
+  BlobHandle create(BlobContent content, std::uint32_t host) {
+    blobs_.push_back({.content = std::move(content), .host = host});
+    return {.job = 1, .generation = blobs_.size(), .length_bytes = 64, .host = host};
   }
 
   /// The following two answer with what is wrong, or with nothing.
@@ -47,6 +50,30 @@ class Store {
     return {};
   }
 
+  /// The host is lost: what lies there can be read by those only who have mapped it.
+  void lose(std::uint32_t host) {
+    for (Entry& blob : blobs_) {
+      blob.lost = blob.lost || blob.host == host;
+    }
+  }
+  /// The coordinator knows of that. What steps are made of whose end it has decided, it has let go
+  /// of before.
+  template <class HasEnded>
+  void forget(std::uint32_t host, HasEnded has_ended) {
+    for (Entry& blob : blobs_) {
+      const bool is_let_go = blob.content.kind != BlobKind::kResult && has_ended(blob.content.step);
+      if (blob.host == host && blob.state == State::kKept && !is_let_go) {
+        blob.state = State::kForgotten;
+      }
+    }
+  }
+  [[nodiscard]] bool lost(const BlobHandle& blob) const { return exists(blob) && entry(blob).lost; }
+  [[nodiscard]] bool lost_a_result() const {
+    return std::any_of(blobs_.begin(), blobs_.end(), [](const Entry& blob) {
+      return blob.state == State::kForgotten && blob.content.kind == BlobKind::kResult;
+    });
+  }
+
   /// What the journal keeps after its host has died: nothing but these, of which one may not be
   /// what it was.
   void survive(std::span<const BlobHandle> kept) {
@@ -56,6 +83,7 @@ class Store {
     }
     for (std::size_t i = 0; i < blobs_.size(); ++i) {
       blobs_[i].state = survives[i + 1] ? State::kKept : State::kReleased;
+      blobs_[i].lost = !survives[i + 1];
     }
   }
   /// Damages a partial that the job holds, if it holds any.
@@ -85,28 +113,44 @@ class Store {
   [[nodiscard]] const BlobContent& content_of(const BlobHandle& blob) const {
     return entry(blob).content;
   }
-  /// The content of a blob that the job holds, else nothing.
+  /// The content of a blob that the job holds, as far as the coordinator knows, else nothing.
   [[nodiscard]] const BlobContent* find_kept(const BlobHandle& blob) const {
     return exists(blob) && entry(blob).state == State::kKept ? &entry(blob).content : nullptr;
   }
+  /// The same of one that can be read where it is not mapped yet.
+  [[nodiscard]] const BlobContent* find_readable(const BlobHandle& blob) const {
+    return lost(blob) ? nullptr : find_kept(blob);
+  }
 
   [[nodiscard]] std::vector<const BlobContent*> kept_of(std::uint64_t step, BlobKind kind) const {
+    return kept_where([step, kind](const Entry& blob) {
+      return blob.content.step == step && blob.content.kind == kind;
+    });
+  }
+  [[nodiscard]] std::vector<const BlobContent*> kept_on(std::uint32_t host) const {
+    return kept_where([host](const Entry& blob) { return blob.host == host; });
+  }
+
+ private:
+  enum class State : std::uint8_t { kOfItsMaker, kKept, kForgotten, kReleased };
+  struct Entry {
+    BlobContent content = {};
+    std::uint32_t host = 0;
+    State state = State::kOfItsMaker;
+    bool lost = false;     ///< With its host.
+    bool dropped = false;  ///< By the journal.
+  };
+
+  template <class Wanted>
+  [[nodiscard]] std::vector<const BlobContent*> kept_where(Wanted wanted) const {
     std::vector<const BlobContent*> kept;
     for (const Entry& blob : blobs_) {
-      if (blob.state == State::kKept && blob.content.step == step && blob.content.kind == kind) {
+      if (blob.state == State::kKept && wanted(blob)) {
         kept.push_back(&blob.content);
       }
     }
     return kept;
   }
-
- private:
-  enum class State : std::uint8_t { kOfItsMaker, kKept, kReleased };
-  struct Entry {
-    BlobContent content = {};
-    State state = State::kOfItsMaker;
-    bool dropped = false;  ///< By the journal.
-  };
 
   [[nodiscard]] bool exists(const BlobHandle& blob) const {
     return blob.generation > 0 && blob.generation <= blobs_.size();

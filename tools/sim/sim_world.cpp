@@ -23,9 +23,14 @@ constexpr std::uint64_t kStopwatchPeriod = 16;
 }  // namespace
 
 protocol::CoordinatorOptions World::coordinator_options() const {
+  std::vector<std::uint32_t> rank_hosts;
+  for (std::uint32_t rank = 0; options_.host_count > 1 && rank < options_.rank_count; ++rank) {
+    rank_hosts.push_back(host_of(rank));
+  }
   return {.job = kJob,
           .epoch = epoch_,
           .rank_count = static_cast<std::uint32_t>(options_.rank_count),
+          .rank_hosts = std::move(rank_hosts),
           .lease_duration = options_.lease_duration,
           .plan_patience = options_.plan_patience,
           .seed = options_.seed,
@@ -33,6 +38,7 @@ protocol::CoordinatorOptions World::coordinator_options() const {
           // Chaos kills more often than any real program dies.
           .death_count_max = 1'000'000,
           .late_least = options_.lease_duration / 4,
+          .host_patience = options_.lease_duration * 10,
           .journaled = options_.journaled(),
           .fast_forward = true,
           .mutations = options_.mutations};
@@ -45,6 +51,7 @@ World::World(const SimOptions& options, const IClock* stopwatch)
       coordinator_(coordinator_options()),
       ranks_(options.rank_count),
       shapes_(options.step_count),
+      host_is_down_(options.host_count),
       disk_faults_(options.faults),
       journal_(random_, faults_,
                {.faults = disk_faults_, .cut_log_early = options.driver_mutations.cut_log_early}),
@@ -59,7 +66,7 @@ std::string World::run(const std::function<void()>& often) {
   schedule_fault();
   const Instant end = chaos_end_ + kPatience;
   SimEvent event;
-  while (violation_.empty() && over_count_ < options_.rank_count) {
+  while (violation_.empty() && !ended_ && over_count_ < options_.rank_count) {
     if (!events_.take(event)) {
       fail("nothing is left to happen, but the job is not done");
       break;
@@ -78,7 +85,7 @@ std::string World::run(const std::function<void()>& often) {
     }
   }
   figures_.makespan = now() - begin;
-  if (violation_.empty()) {
+  if (violation_.empty() && !ended_) {
     observer_.check_leftovers();
   }
   return violation_;
@@ -135,6 +142,11 @@ void World::happen(const SimEvent& event) {
       if (const protocol::Event lost = to_coordinator_.take(event.payload);
           event.life > ranks_[event.rank].lives_of_epochs) {
         feed(lost);
+      }
+      return;
+    case EventKind::kHostLossIsKnown:
+      if (event.life == epoch_ && head_is_up_) {
+        feed(protocol::HostLost{.host = event.payload, .reason = "killed by the simulation"});
       }
       return;
     case EventKind::kDiskIsDone:
@@ -348,6 +360,10 @@ void World::feed(const protocol::Event& event) {
   if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
     std::uint32_t& known = ranks_[joined->rank].incarnation_known;
     known = std::max(known, joined->incarnation);
+  } else if (const auto* host = std::get_if<protocol::HostLost>(&event)) {
+    any_host_is_lost_ = true;
+    observer_.host_lost(host->host);
+    store_.forget(host->host, [this](std::uint64_t step) { return observer_.has_ended(step); });
   } else if (const auto* lost = std::get_if<protocol::RankLost>(&event)) {
     reached("a life joined before the death of the one before was known",
             lost->incarnation < ranks_[lost->rank].incarnation_known);
@@ -389,8 +405,18 @@ void World::carry_out(protocol::Effect& effect) {
     const std::string problem = store_.release(release->blob);
     expect(problem.empty(), problem);
   } else if (const auto* end = std::get_if<protocol::EndJob>(&effect)) {
-    fail("the job ended: " + end->failure.text);
+    end_with(end->failure);
   }
+}
+
+/// Nothing but the result of a step that is done cannot be made again.
+void World::end_with(const protocol::Failure& failure) {
+  if (failure.code != ErrorCode::kDataLoss || !store_.lost_a_result()) {
+    fail("the job ended: " + failure.text);
+    return;
+  }
+  reached("the job ended, as a result was lost with its host");
+  ended_ = true;
 }
 
 void World::schedule_tick() {

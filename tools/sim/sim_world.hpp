@@ -85,6 +85,8 @@ class World {
   void check_failure(std::uint64_t step, const protocol::Failure& failure) {
     observer_.check_failure(step, failure);
   }
+  [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const { return options_.host_of(rank); }
+  [[nodiscard]] bool any_host_is_lost() const noexcept { return any_host_is_lost_; }
   [[nodiscard]] RankClock& clock(std::uint32_t rank) { return ranks_[rank].clock; }
   [[nodiscard]] std::uint64_t slowness(std::uint32_t rank) const { return ranks_[rank].slowness; }
 
@@ -140,6 +142,7 @@ class World {
   [[nodiscard]] protocol::CoordinatorOptions coordinator_options() const;
   void step_coordinator(const protocol::Event& event);
   void carry_out(protocol::Effect& effect);
+  void end_with(const protocol::Failure& failure);
   void schedule_tick();
   void add_to_hash(std::uint64_t value) { hash_ = mix(hash_ ^ value); }
   void check_bounds();
@@ -159,6 +162,7 @@ class World {
   void disturb();
   void cut_off(bool both_directions);
   void crash(std::uint32_t rank);
+  void crash_host(std::uint32_t host);
   /// The connection of this life breaks; what is in flight is lost.
   void drop_connection(std::uint32_t rank);
   void lose(std::uint32_t rank, bool returns);
@@ -186,6 +190,8 @@ class World {
     std::uint64_t record = 0;
   };
   bool head_is_up_ = true;
+  std::vector<bool> host_is_down_;
+  bool any_host_is_lost_ = false;  ///< In this life of the head.
   Faults disk_faults_;
   SimJournal journal_;
   std::deque<Held> held_ = {};
@@ -193,6 +199,7 @@ class World {
   Observer observer_;
   std::string violation_;
   std::uint64_t hash_ = 0;
+  bool ended_ = false;            ///< The job, with an error that it may end with.
   std::uint64_t over_count_ = 0;  ///< Ranks that have left or are gone.
   std::uint64_t accepted_at_event_ = 0;
   std::uint64_t accepted_before_ = 0;

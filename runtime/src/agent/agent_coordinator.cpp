@@ -13,6 +13,14 @@ using namespace std::chrono_literals;
 
 constexpr Duration kPatienceAfterJobEnd = 5s;
 
+std::vector<std::uint32_t> hosts_of_ranks(const LaunchSpec& spec) {
+  std::vector<std::uint32_t> hosts;
+  for (std::uint32_t host = 0; host < spec.hosts.size(); ++host) {
+    hosts.insert(hosts.end(), spec.hosts[host].rank_count, host);
+  }
+  return hosts;
+}
+
 }  // namespace
 
 void Agent::make_coordinator() {
@@ -20,6 +28,7 @@ void Agent::make_coordinator() {
       protocol::CoordinatorOptions{.job = job_,
                                    .epoch = epoch_,
                                    .rank_count = spec_.rank_count,
+                                   .rank_hosts = hosts_of_ranks(spec_),
                                    .lease_duration = settings_.lease_duration,
                                    .seed = settings_.seed,
                                    .death_count_max = settings_.death_count_max,
@@ -59,7 +68,6 @@ void Agent::send_to_rank(std::uint32_t rank, const std::vector<std::byte>& messa
 
 Status Agent::keep(const BlobHandle& blob) {
   if (remote_hosts_ && blob.host > 0 && blob.host < host_count()) {
-    remote_hosts_->kept(blob.host);
     link_->send(blob.host, KeepBlob{blob});
     return {};  // Where it is not there, its host says so.
   }
@@ -72,9 +80,6 @@ Status Agent::keep(const BlobHandle& blob) {
 void Agent::release(const BlobHandle& blob) {
   release_here(blob);
   if (remote_hosts_) {
-    if (blob.host > 0 && blob.host < host_count()) {
-      remote_hosts_->released(blob.host);
-    }
     link_->send_to_all(ReleaseBlob{blob});
   }
 }

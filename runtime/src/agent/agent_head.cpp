@@ -136,17 +136,11 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
     }
   } else if (const auto* lost = std::get_if<HostRankLost>(&message)) {
     if (speaks_for(lost->rank)) {
-      const LoggedRank who{lost->rank, lost->incarnation};
-      if (!lost->returns) {
-        remote_hosts_->rank_settled(who);
-      }
-      driver_->rank_lost(who, lost->reason, lost->returns);
+      driver_->rank_lost({lost->rank, lost->incarnation}, lost->reason, lost->returns);
     }
   } else if (const auto* left = std::get_if<HostRankLeft>(&message)) {
     if (speaks_for(left->rank)) {
-      const LoggedRank who{left->rank, left->incarnation};
-      remote_hosts_->rank_settled(who);
-      driver_->rank_left(who);
+      driver_->rank_left({left->rank, left->incarnation});
     }
   } else if (const auto* failed = std::get_if<HostRankFailed>(&message)) {
     rank_failed(failed->exit_status, failed->others_go_on);
@@ -168,28 +162,14 @@ void Agent::shell_ended(std::uint32_t host, int wait_status) {
 }
 
 void Agent::host_lost(std::uint32_t host, const std::string& reason) {
-  const bool is_news = !remote_hosts_->is_lost(host) && !told_over_;
-  const std::vector<LoggedRank> ranks = remote_hosts_->lost(host);
-  if (!is_news) {
+  if (!remote_hosts_->lose(host) || told_over_) {
     return;
   }
   remote_hosts_->kill_shell(host);
-  if (!exit_status_) {
-    say(fmt::format("pinion: host {} ({}) is lost: {}", host, remote_hosts_->name_of(host),
-                    reason));
-  }
-  for (const LoggedRank& who : ranks) {
-    driver_->rank_lost(who, "its host is lost: " + reason, false);
-  }
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
-  } else if (const std::uint64_t count = remote_hosts_->kept_count(host);
-             count > 0 && begun_ && !exit_status_) {
-    driver_->fail({ErrorCode::kDataLoss,
-                   fmt::format("host {} ({}) is lost, and with it {} blobs that the job had "
-                               "accepted and only that host had; start the job anew",
-                               host, remote_hosts_->name_of(host), count)});
   }
+  driver_->host_lost(host, remote_hosts_->name_of(host) + ": " + reason);
 }
 
 void Agent::press_on_hosts() {
@@ -227,7 +207,7 @@ void Agent::print_traffic() {
       const HostTraffic there = between(other, host);
       const std::string& path = here.path.empty() ? there.path : here.path;
       say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs pulled", spec_.hosts[host].name,
-                      spec_.hosts[other].name, path.empty() ? "no way" : path,
+                      spec_.hosts[other].name, path.empty() ? "a way that is gone" : path,
                       format_bytes(here.pulled_bytes), format_bytes(there.pulled_bytes)));
     }
   }

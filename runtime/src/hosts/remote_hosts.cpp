@@ -13,7 +13,7 @@ RemoteHosts::RemoteHosts(const LaunchSpec& spec) {
   for (std::uint32_t host = 1; host < spec.hosts.size(); ++host) {
     hosts_.push_back({.name = spec.hosts[host].name,
                       .first_rank = share_of(spec, host).first_rank,
-                      .ranks = std::vector<Rank>(spec.hosts[host].rank_count)});
+                      .incarnations = std::vector<std::uint32_t>(spec.hosts[host].rank_count)});
   }
 }
 
@@ -122,31 +122,13 @@ bool RemoteHosts::all_over() const {
   });
 }
 
-std::vector<LoggedRank> RemoteHosts::lost(std::uint32_t host) {
-  Host& it = at(host);
-  std::vector<LoggedRank> ranks;
-  if (it.state != State::kLost && it.state != State::kOver) {
-    for (std::uint32_t i = 0; i < it.ranks.size(); ++i) {
-      if (!it.ranks[i].settled) {
-        ranks.push_back({it.first_rank + i, it.ranks[i].incarnation});
-      }
-    }
-  }
-  it.state = State::kLost;
-  return ranks;
-}
-
-RemoteHosts::Rank& RemoteHosts::rank_at(std::uint32_t rank) {
-  Host& host = at(host_of(rank));
-  return host.ranks[rank - host.first_rank];
+bool RemoteHosts::lose(std::uint32_t host) {
+  return std::exchange(at(host).state, State::kLost) != State::kLost;
 }
 
 void RemoteHosts::rank_joined(LoggedRank who) {
-  rank_at(who.rank) = {.incarnation = who.incarnation, .settled = false};
-}
-
-void RemoteHosts::rank_settled(LoggedRank who) {
-  rank_at(who.rank).settled = true;
+  Host& host = at(host_of(who.rank));
+  host.incarnations[who.rank - host.first_rank] = who.incarnation;
 }
 
 std::uint32_t RemoteHosts::host_of(std::uint32_t rank) const {
@@ -161,17 +143,13 @@ std::uint32_t RemoteHosts::host_of(std::uint32_t rank) const {
 
 std::uint32_t RemoteHosts::incarnation_of(std::uint32_t rank) const {
   const Host& host = at(host_of(rank));
-  return host.ranks[rank - host.first_rank].incarnation;
+  return host.incarnations[rank - host.first_rank];
 }
 
 bool RemoteHosts::has(std::uint32_t host, std::uint32_t rank) const {
   // A rank below the first wraps around and is too large as well.
-  return host >= 1 && host <= hosts_.size() && rank - at(host).first_rank < at(host).ranks.size();
-}
-
-void RemoteHosts::released(std::uint32_t host) {
-  Host& it = at(host);
-  it.kept_count -= it.kept_count > 0 ? 1 : 0;
+  return host >= 1 && host <= hosts_.size() &&
+         rank - at(host).first_rank < at(host).incarnations.size();
 }
 
 }  // namespace pinion

@@ -21,7 +21,7 @@
 namespace pinion {
 
 /// The other hosts of a job, as its head sees them: the remote shells that run their agents, which
-/// of their ranks are there, and how many of the job's blobs lie on them.
+/// of these are there, and which life of each rank.
 ///
 /// Thread safety: none. Nothing blocks.
 class RemoteHosts {
@@ -61,9 +61,8 @@ class RemoteHosts {
   /// Whether that holds for all that are not lost.
   [[nodiscard]] bool all_over() const;
 
-  /// The host is gone for good. Ranks of it that the coordinator still counts on, with the life
-  /// that it knows of. Nothing, where it was known before to be gone or over.
-  [[nodiscard]] std::vector<LoggedRank> lost(std::uint32_t host);
+  /// The host is gone for good. Whether that is news.
+  bool lose(std::uint32_t host);
   [[nodiscard]] bool is_lost(std::uint32_t host) const { return at(host).state == State::kLost; }
 
   [[nodiscard]] const std::string& name_of(std::uint32_t host) const { return at(host).name; }
@@ -74,37 +73,25 @@ class RemoteHosts {
 
   // Their ranks. Precondition: the rank runs on another host than the first.
   void rank_joined(LoggedRank who);
-  void rank_settled(LoggedRank who);  ///< It has left, or is lost.
   [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const;
   [[nodiscard]] std::uint32_t incarnation_of(std::uint32_t rank) const;
   /// Whether a rank with that number belongs to that host: nobody speaks for another.
   [[nodiscard]] bool has(std::uint32_t host, std::uint32_t rank) const;
 
-  // The job's blobs on them.
-  void kept(std::uint32_t host) { ++at(host).kept_count; }
-  void released(std::uint32_t host);
-  [[nodiscard]] std::uint64_t kept_count(std::uint32_t host) const { return at(host).kept_count; }
-
  private:
   enum class State : std::uint8_t { kExpected, kThere, kOver, kLost };
-  struct Rank {
-    std::uint32_t incarnation = 0;  // 0 before it joined.
-    bool settled = false;
-  };
   struct Host {
     std::string name;
     std::uint32_t first_rank = 0;
-    std::vector<Rank> ranks;
+    std::vector<std::uint32_t> incarnations;  // Of its ranks; 0 before one has joined.
     State state = State::kExpected;
     std::string address = {};
     std::optional<RemoteShell> shell = {};
-    std::uint64_t kept_count = 0;
     std::vector<HostTraffic> traffic = {};
   };
 
   [[nodiscard]] Host& at(std::uint32_t host) { return hosts_.at(host - 1); }
   [[nodiscard]] const Host& at(std::uint32_t host) const { return hosts_.at(host - 1); }
-  [[nodiscard]] Rank& rank_at(std::uint32_t rank);
 
   std::vector<Host> hosts_;  // By host, less the first.
 };

@@ -28,6 +28,11 @@ void StepBoard::add_units(protocol::Stage stage, std::span<const protocol::Lease
   changed_.notify_all();
 }
 
+void StepBoard::use_plan(std::shared_ptr<const OpenedPlan> plan) {
+  MutexLock lock(mutex_);
+  plan_ = std::move(plan);
+}
+
 void StepBoard::use_partials(std::shared_ptr<const Partials> partials) {
   MutexLock lock(mutex_);
   partials_ = std::move(partials);
@@ -103,7 +108,7 @@ Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadl
       const Unit unit = units_.front();
       units_.pop_front();
       ++running_count_;
-      return {NextStep::kRunUnit, unit.stage, unit.lease, partials_};
+      return {NextStep::kRunUnit, unit.stage, unit.lease, plan_, partials_};
     }
     if (batch.empty()) {
       changed_.wait(mutex_);

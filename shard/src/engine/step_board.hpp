@@ -19,6 +19,8 @@
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shard/protocol/messages.hpp>
 
+#include "engine/plan.hpp"
+
 namespace pinion::engine {
 
 /// A batch that a worker sealed. `output` keeps the blob until the coordinator has decided.
@@ -29,6 +31,9 @@ struct SealedBatch {
 
 /// How leases end.
 using Finished = std::variant<SealedBatch, protocol::BatchFailed, protocol::GiveBack>;
+
+/// The step's plan. An error fails every shard that is run with it, in its words.
+using OpenedPlan = Result<StepPlan>;
 
 /// The opened partials that merge leases work on, or why they could not be opened.
 using Partials = Result<std::vector<Blob>>;
@@ -45,6 +50,7 @@ struct Next {
   NextStep step = NextStep::kEnd;
   protocol::Stage stage = protocol::Stage::kMap;
   protocol::Lease lease = {};
+  std::shared_ptr<const OpenedPlan> plan = {};    ///< For a unit of the map stage.
   std::shared_ptr<const Partials> partials = {};  ///< For a unit of the merge stage.
 };
 
@@ -61,6 +67,7 @@ class StepBoard {
 
   void add_units(protocol::Stage stage, std::span<const protocol::Lease> leases,
                  std::uint64_t unit_count_left);
+  void use_plan(std::shared_ptr<const OpenedPlan> plan);
   void use_partials(std::shared_ptr<const Partials> partials);
   void drop(protocol::Stage stage, std::span<const protocol::Lease> leases);
   [[nodiscard]] std::vector<Finished> take_finished();
@@ -120,6 +127,7 @@ class StepBoard {
   std::deque<Unit> units_ PINION_GUARDED_BY(mutex_);
   std::set<DroppedKey> dropped_ PINION_GUARDED_BY(mutex_);
   std::vector<Finished> finished_ PINION_GUARDED_BY(mutex_);
+  std::shared_ptr<const OpenedPlan> plan_ PINION_GUARDED_BY(mutex_);
   std::shared_ptr<const Partials> partials_ PINION_GUARDED_BY(mutex_);
   std::uint64_t unit_count_left_ PINION_GUARDED_BY(mutex_) = 0;
   std::size_t running_count_ PINION_GUARDED_BY(mutex_) = 0;

@@ -86,7 +86,7 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
   return plan;
 }
 
-Result<Blob> seal_plan(IJobContext& job, const StepPlan& plan) {
+Result<Blob> seal(IJobContext& job, const StepPlan& plan) {
   const std::vector<std::byte> bytes = encode(plan);
   Result<BlobWriter> writer =
       job.store().create(bytes.size(), job.executor().groups().front().place);
@@ -102,7 +102,18 @@ Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std:
   if (!plan) {
     return Status(plan.error());
   }
-  Result<Blob> blob = seal_plan(job, *plan);
+  Result<SealedPlan> sealed = seal_plan(job, spec, step, *plan);
+  if (sealed) {
+    sealed->listing = std::move(plan->listing);
+  }
+  return sealed;
+}
+
+}  // namespace
+
+Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step,
+                             const StepPlan& plan) {
+  Result<Blob> blob = seal(job, plan);
   if (!blob) {
     return std::move(blob).error().with_context("sealing the plan");
   }
@@ -110,23 +121,20 @@ Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std:
                                    .plan = blob->handle(),
                                    .partition_count = spec.partition_count,
                                    .ordered_batch_shard_count =
-                                       ordered_batch_of(spec.partitioning, plan->shards.size())},
+                                       ordered_batch_of(spec.partitioning, plan.shards.size())},
                        .blob = std::move(*blob),
                        .listing = {}};
-  for (const ShardRange& shard : plan->shards) {
+  for (const ShardRange& shard : plan.shards) {
     sealed.message.shards.push_back({shard.weight, shard.place});
   }
-  for (const InputSource& source : plan->listing.sources()) {
+  for (const InputSource& source : plan.listing.sources()) {
     // Blobs that were given belong to the program; those of standard input to the step.
     if (is_stream(source)) {
       sealed.message.streams.push_back(source.blob);
     }
   }
-  sealed.listing = std::move(plan->listing);
   return sealed;
 }
-
-}  // namespace
 
 Result<SealedPlan> make_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step) {
   // The planner is code of the user.

@@ -9,6 +9,8 @@
 #include <pinion/shard/protocol/messages.hpp>
 #include <pinion/shard/step.hpp>
 
+#include "engine/plan.hpp"
+
 namespace pinion::engine {
 
 /// A plan as the coordinator gets it.
@@ -17,6 +19,11 @@ struct SealedPlan {
   Blob blob;             ///< What `message.plan` names.
   InputListing listing;  ///< Holds what `message.streams` name.
 };
+
+/// Seals a plan that this rank has, as that of the step. `listing` stays empty: the plan holds it.
+/// Errors: those of the store.
+[[nodiscard]] Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec,
+                                           std::uint64_t step, const StepPlan& plan);
 
 /// Lists the input of a step, cuts it with the step's planner for the places of this rank's
 /// workers, and seals what the ranks need to run it. Blocks: for the file system. Errors: those of

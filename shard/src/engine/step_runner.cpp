@@ -202,17 +202,24 @@ void StepRunner::carry_out(const protocol::SendMessage& effect) {
 }
 
 void StepRunner::carry_out(const protocol::StartPlanning&) {
-  Result<SealedPlan> plan = make_plan(job_, spec_, step_);
+  // What the planner has read, standard input above all, cannot be read again by all.
+  const bool has_plan = plan_ != nullptr && plan_->has_value();
+  Result<SealedPlan> plan =
+      has_plan ? seal_plan(job_, spec_, step_, **plan_) : make_plan(job_, spec_, step_);
   if (!plan) {
     machine_.plan_failed({plan.error().code(), std::string(plan.error().message())}, clock_.now(),
                          effects_);
     return;
   }
-  plan_ = std::move(*plan);
-  machine_.plan_ready(plan_->message, clock_.now(), effects_);
+  sealed_plan_ = std::move(*plan);
+  machine_.plan_ready(sealed_plan_->message, clock_.now(), effects_);
 }
 
 void StepRunner::carry_out(const protocol::UsePlan& effect) {
+  if (plan_ == nullptr || !plan_->has_value()) {
+    plan_ = std::make_shared<const OpenedPlan>(open_plan(job_.store(), effect.started.plan));
+    board_.use_plan(plan_);
+  }
   if (work_) {
     return;
   }
@@ -223,8 +230,7 @@ void StepRunner::carry_out(const protocol::UsePlan& effect) {
                .partition_count = effect.started.partition_count,
                .map_units = {.shard_count = effect.started.shard_count,
                              .ordered_batch_shard_count = effect.started.ordered_batch_shard_count},
-               .batch_shard_count = batch_shard_count(job_.info()),
-               .plan = open_plan(job_.store(), effect.started.plan)});
+               .batch_shard_count = batch_shard_count(job_.info())});
   start_workers();
 }
 

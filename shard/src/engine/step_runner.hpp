@@ -59,7 +59,8 @@ class StepRunner {
   protocol::RankEffects effects_;
   StepBoard board_;
   std::optional<StepWork> work_;
-  std::optional<SealedPlan> plan_;  // Of the rank that planned: kept until the step is over.
+  std::optional<SealedPlan> sealed_plan_;  // Of the rank that planned: kept until the step is over.
+  std::shared_ptr<const OpenedPlan> plan_;
   struct Reported {
     Blob output;  // Kept until the coordinator has decided.
     std::uint64_t first_unit;

@@ -90,11 +90,12 @@ WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
 
 void WorkerLoop::run() {
   while (true) {
-    const Next next = board_.next(batch_.leases, batch_.deadline, std::exchange(last_unit_, {}));
+    Next next = board_.next(batch_.leases, batch_.deadline, std::exchange(last_unit_, {}));
     const Instant begin = clock_.now();
     switch (next.step) {
       case NextStep::kRunUnit:
         if (next.stage == Stage::kMap) {
+          plan_ = std::move(next.plan);
           map(next.lease);
         } else {
           merge(next.lease, *next.partials);
@@ -160,28 +161,29 @@ Failure WorkerLoop::run_body(std::uint64_t shard, std::uint32_t attempt) {
   Failure failure = guarded(state_pages_, [&] { return load_and_run(shard, attempt); });
   if (failure.code != ErrorCode::kOk) {
     const std::string name =
-        work_.plan ? describe_shard(*work_.plan, shard) : "shard " + std::to_string(shard);
+        *plan_ ? describe_shard(**plan_, shard) : "shard " + std::to_string(shard);
     failure.text = name + " on rank " + std::to_string(work_.job.info().rank) + ": " + failure.text;
   }
   return failure;
 }
 
 Failure WorkerLoop::load_and_run(std::uint64_t id, std::uint32_t attempt) {
-  if (!work_.plan) {
-    return to_failure(work_.plan.error());
+  if (!*plan_) {
+    return to_failure(plan_->error());
   }
+  const StepPlan& plan = **plan_;
   const Instant begin = clock_.now();
   if (batch_.state == nullptr) {
     const IAggregator* prototype = work_.spec.prototype;
     batch_.state = prototype != nullptr ? prototype->fresh() : std::make_unique<NoState>();
     batch_.deadline = begin + work_.job.info().batch_duration;
   }
-  const Result<Shard> shard = reader_.load(*work_.plan, id, attempt, work_.job.info().seed);
+  const Result<Shard> shard = reader_.load(plan, id, attempt, work_.job.info().seed);
   if (!shard) {
     return to_failure(shard.error());
   }
   work_.spec.body(*shard, *batch_.state);
-  if (work_.plan->listing.kind() == InputKind::kBytes) {
+  if (plan.listing.kind() == InputKind::kBytes) {
     batch_.input_bytes += shard->end() - shard->begin();
   }
   trace("shard", id, begin);

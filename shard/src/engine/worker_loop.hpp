@@ -16,7 +16,6 @@
 #include <pinion/shard/protocol/messages.hpp>
 #include <pinion/shard/step.hpp>
 
-#include "engine/plan.hpp"
 #include "engine/shard_reader.hpp"
 #include "engine/step_board.hpp"
 
@@ -30,7 +29,6 @@ struct StepWork {
   std::uint32_t partition_count = 0;
   protocol::MapUnits map_units = {};
   std::uint32_t batch_shard_count = 1;  ///< Most shards in a batch, unless the step is ordered.
-  Result<StepPlan> plan;  ///< An error fails every shard that comes here, in its words.
 };
 
 /// One worker's part in one step: takes leases from the board, collects shards in batches, seals
@@ -83,6 +81,7 @@ class WorkerLoop {
   std::uint64_t batch_bytes_;  // Memory of a state at which its batch is sealed.
   SystemClock clock_;
   ShardReader reader_;
+  std::shared_ptr<const OpenedPlan> plan_ = {};  // Of the unit that runs.
   Batch batch_;
   Duration last_unit_ = {};  // What the last one took, until the board knows.
 };

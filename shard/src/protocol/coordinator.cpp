@@ -81,10 +81,12 @@ Coordinator::State::State(const CoordinatorOptions& given)
   PINION_ASSERT(given.rank_count > 0);
   PINION_ASSERT(given.lease_duration > Duration::zero());
   PINION_ASSERT(given.attempt_count_max > 0 && given.death_count_max > 0);
+  PINION_ASSERT(given.rank_hosts.empty() || given.rank_hosts.size() == given.rank_count);
 }
 
 void Coordinator::State::on(const RankJoined& joined) {
-  if (joined.rank >= ranks.size() || joined.incarnation <= ranks[joined.rank].incarnation) {
+  if (joined.rank >= ranks.size() || joined.incarnation <= ranks[joined.rank].incarnation ||
+      is_lost(host_of(joined.rank))) {
     return;
   }
   if (live(joined.rank)) {
@@ -101,7 +103,8 @@ void Coordinator::State::on(const RankJoined& joined) {
 }
 
 void Coordinator::State::on(const RankLost& lost) {
-  if (lost.rank >= ranks.size() || lost.incarnation < ranks[lost.rank].incarnation) {
+  if (lost.rank >= ranks.size() || lost.incarnation < ranks[lost.rank].incarnation ||
+      is_lost(host_of(lost.rank))) {
     return;
   }
   RankRecord& rank = ranks[lost.rank];
@@ -202,6 +205,22 @@ void Coordinator::State::lose_process(std::uint32_t rank, const std::string& rea
   }
 }
 
+/// The process takes no part any more, through no fault of what it held.
+void Coordinator::State::withdraw_process(std::uint32_t rank) {
+  for (StepRecord* step : open_steps) {
+    if (!step->open()) {
+      continue;
+    }
+    count_out(*step, rank);
+    if (step->planner.rank == rank) {
+      step->planner = {};
+    }
+    if (step->granting()) {
+      step->table().withdraw(rank);
+    }
+  }
+}
+
 void Coordinator::State::after_membership_change() {
   if (job_failure) {
     return;
@@ -265,7 +284,7 @@ void Coordinator::State::keep(const BlobHandle& blob) {
 }
 
 void Coordinator::State::release(const BlobHandle& blob) {
-  if (blob != BlobHandle{}) {
+  if (blob != BlobHandle{} && !is_lost(blob.host)) {
     effects->push_back(Release{.blob = blob});
   }
 }

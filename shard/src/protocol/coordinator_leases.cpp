@@ -103,11 +103,12 @@ void Coordinator::State::receive(Holder from, const BatchFailed& failed) {
 
 void Coordinator::State::fail_unit(StepRecord& step, Holder from, const BatchFailed& failed,
                                    LeaseTable::Slot bad) {
-  ++step.failure_count;
   Failure failure = failed.failure;
   if (failure.code == ErrorCode::kOk) {
     failure.code = ErrorCode::kUnknown;
   }
+  const bool counts = !misses_a_host(step, from, failure.code);
+  step.failure_count += counts ? 1 : 0;
   const Trouble* const before = step.table().trouble_of(failed.bad_unit);
   const std::uint32_t failure_count = (before == nullptr ? 0 : before->failure_count) + 1;
   const Duration delay = retry_delay(
@@ -118,8 +119,12 @@ void Coordinator::State::fail_unit(StepRecord& step, Holder from, const BatchFai
   const LeaseTable::FailTerms terms{
       .kept_until = another ? now + delay + options.lease_duration : now,
       .ready_at = now + delay,
-      .now = now};
+      .now = now,
+      .counts = counts};
   const Trouble& trouble = step.table().fail(bad, terms, failure);
+  if (!counts) {
+    return;
+  }
   const bool last = is_given_up(
       {.failures = trouble.failure_count, .ranks = trouble.rank_count, .another_rank_can = another},
       options.attempt_count_max);
@@ -254,6 +259,11 @@ Failure Coordinator::State::judge(StepRecord& step, Holder from, const Report& r
   if (!step.open()) {
     return {.code = ErrorCode::kAborted, .text = "the step is over"};
   }
+  if (is_lost(report.output.host)) {
+    return {
+        .code = ErrorCode::kAborted,
+        .text = "its output lay on host " + std::to_string(report.output.host) + ", which is lost"};
+  }
   if (report.stage == Stage::kMap && step.phase == Phase::kMerge) {
     return {.code = ErrorCode::kAlreadyExists, .text = "every shard was accepted before"};
   }
@@ -326,6 +336,10 @@ void Coordinator::State::count_accepted(StepRecord& step, const Report& report,
   step.input_bytes += report.input_bytes;
   if (report.output != BlobHandle{}) {
     step.partials.push_back({.smallest_shard = smallest, .blob = report.output});
+    if (report.output.host != 0) {
+      step.far_partials.push_back(
+          {.blob = report.output, .input_bytes = report.input_bytes, .units = units_of(report)});
+    }
   }
 }
 

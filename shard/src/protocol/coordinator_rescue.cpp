@@ -3,18 +3,6 @@
 #include "protocol/coordinator_state.hpp"
 
 namespace pinion::protocol {
-namespace {
-
-std::vector<std::uint64_t> units_of(const Report& report) {
-  std::vector<std::uint64_t> units;
-  units.reserve(report.batch.size());
-  for (const Lease& lease : report.batch) {
-    units.push_back(lease.unit);
-  }
-  return units;
-}
-
-}  // namespace
 
 /// Lets ranks that have nothing to do try what others are late with, once nothing waits.
 void Coordinator::State::offer_second_attempts(StepRecord& step) {

@@ -31,19 +31,15 @@ StepEnded Coordinator::State::end_of(const StepRecord& step) {
 }
 
 UnitsAccepted Coordinator::State::acceptance_of(Holder from, const Report& report) {
-  UnitsAccepted accepted{.step = report.step,
-                         .stage = report.stage,
-                         .rank = from.rank,
-                         .incarnation = from.incarnation,
-                         .report = report.report,
-                         .output = report.output,
-                         .digest = report.digest,
-                         .input_bytes = report.input_bytes};
-  accepted.units.reserve(report.batch.size());
-  for (const Lease& lease : report.batch) {
-    accepted.units.push_back(lease.unit);
-  }
-  return accepted;
+  return {.step = report.step,
+          .stage = report.stage,
+          .rank = from.rank,
+          .incarnation = from.incarnation,
+          .report = report.report,
+          .output = report.output,
+          .digest = report.digest,
+          .input_bytes = report.input_bytes,
+          .units = units_of(report)};
 }
 
 void Coordinator::State::replay(const EpochBegun&) {}
@@ -120,6 +116,14 @@ void Coordinator::State::replay(const StepEnded& ended) {
   step.input_bytes = ended.input_bytes;
   step.weight_accepted = step.weight;
   close_step(step);
+}
+
+/// Of plans and results the journal has copies, which are there again.
+void Coordinator::State::replay(const BlobsLost& lost) {
+  const auto found = steps.find(lost.step);
+  if (found != steps.end() && found->second.granting()) {
+    static_cast<void>(reopen_lost_units(found->second, lost.host));
+  }
 }
 
 void Coordinator::State::replay(const JobEnded&) {}

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -35,6 +36,7 @@ struct RankRecord {
   std::optional<Register> registration = {};
   std::uint64_t unit_count_done = 0;
   std::uint64_t input_bytes = 0;
+  std::uint64_t latest_step = 0;  ///< That its present process has entered.
 };
 
 /// What a step knows of the present process of a rank.
@@ -55,6 +57,13 @@ enum class Phase : std::uint8_t { kPlanning, kMap, kMerge, kDone, kFailed };
 struct PartialRecord {
   std::uint64_t smallest_shard = 0;
   BlobHandle blob = {};
+};
+
+/// What a partial on another host than ours was made of: it may have to be made again.
+struct FarPartial {
+  BlobHandle blob = {};
+  std::uint64_t input_bytes = 0;
+  std::vector<std::uint64_t> units = {};
 };
 
 /// What a later report of the same units is compared with.
@@ -79,7 +88,9 @@ struct StepRecord {
   Failure first_decline = {};
 
   BlobHandle plan = {};
-  std::vector<BlobHandle> streams = {};  ///< What the plan's input was read into.
+  bool plan_is_lost = false;  ///< And is to be made again, for ranks that have yet to come.
+  std::optional<Instant> plan_again_since = {};  ///< When it was made again.
+  std::vector<BlobHandle> streams = {};          ///< What the plan's input was read into.
   MapUnits map_units = {};
   std::uint32_t partition_count = 0;
   std::uint64_t weight = 0;
@@ -95,7 +106,8 @@ struct StepRecord {
   /// What was accepted of units that were granted more than once, by the first of them.
   std::map<std::pair<Stage, std::uint64_t>, DigestRecord> digests = {};
   std::vector<PartialRecord> partials = {};
-  std::vector<BlobHandle> results = {};  ///< Index = partition.
+  std::vector<FarPartial> far_partials = {};  ///< More of some of these.
+  std::vector<BlobHandle> results = {};       ///< Index = partition.
   std::uint64_t shard_accepted_count = 0;
   std::uint64_t weight_accepted = 0;
   std::uint64_t input_bytes = 0;
@@ -103,9 +115,22 @@ struct StepRecord {
   std::uint64_t skipped_shard_count = 0;
   std::uint64_t second_attempt_count = 0;
   Failure failure = {};
+  std::optional<std::uint32_t> host_of_lost_result = {};  ///< Of a step that is done.
+
+  /// When units could not read what lies on another host: since when again and again, and the last
+  /// time.
+  struct Misses {
+    Instant since = {};
+    Instant last = {};
+  };
+  std::optional<Misses> misses = {};
 
   [[nodiscard]] bool open() const noexcept {
     return phase != Phase::kDone && phase != Phase::kFailed;
+  }
+  /// Whether a rank is to be asked for its plan.
+  [[nodiscard]] bool wants_plan() const noexcept {
+    return phase == Phase::kPlanning || plan_is_lost;
   }
   [[nodiscard]] bool granting() const noexcept {
     return phase == Phase::kMap || phase == Phase::kMerge;
@@ -123,6 +148,16 @@ struct StepRecord {
   [[nodiscard]] std::string name_of(Stage stage_of_unit, std::uint64_t unit) const;
 };
 
+/// In the order of the batch.
+[[nodiscard]] inline std::vector<std::uint64_t> units_of(const Report& report) {
+  std::vector<std::uint64_t> units;
+  units.reserve(report.batch.size());
+  for (const Lease& lease : report.batch) {
+    units.push_back(lease.unit);
+  }
+  return units;
+}
+
 struct Coordinator::State {
   explicit State(const CoordinatorOptions& given);
 
@@ -133,6 +168,7 @@ struct Coordinator::State {
   void on(const MessageReceived& received);
   void on(const Tick& tick);
   void lose_process(std::uint32_t rank, const std::string& reason);
+  void withdraw_process(std::uint32_t rank);
   void after_membership_change();
   void end_without_ranks();
   void end_job(Failure failure);
@@ -153,6 +189,23 @@ struct Coordinator::State {
   void count_in(StepRecord& step, std::uint32_t rank);
   void count_out(StepRecord& step, std::uint32_t rank);
   void set_silent(StepRecord& step, std::uint32_t rank, bool silent);
+
+  // The loss of a host (coordinator_hosts.cpp).
+  void on(const HostLost& lost);
+  void lose_ranks_of(const HostLost& lost);
+  void lose_work_of(StepRecord& step, const HostLost& lost);
+  bool reopen_lost_units(StepRecord& step, std::uint32_t host);
+  void return_to_map(StepRecord& step);
+  void note_lost_results(const HostLost& lost);
+  [[nodiscard]] Failure result_is_lost(const StepRecord& step, std::uint32_t rank) const;
+  void take_plan_again(StepRecord& step, const PlanReady& ready);
+  [[nodiscard]] bool misses_a_host(StepRecord& step, Holder from, ErrorCode code);
+  [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const {
+    return options.rank_hosts.empty() ? 0 : options.rank_hosts[rank];
+  }
+  [[nodiscard]] bool is_lost(std::uint32_t host) const {
+    return !lost_hosts.empty() && lost_hosts.contains(host);
+  }
 
   // Steps (coordinator_steps.cpp).
   void receive(Holder from, const EnterStep& enter);
@@ -218,13 +271,14 @@ struct Coordinator::State {
   void replay(const UnitsAccepted& accepted);
   void replay(const UnitSkipped& skipped);
   void replay(const StepEnded& ended);
+  void replay(const BlobsLost& lost);
   void replay(const JobEnded& ended);
   void settle_replay();
   /// Asks for the record to be kept before what follows is done, where somebody keeps records.
   template <class Kind, class Make>
   void persist(Make make) {
     if (options.journaled) {
-      effects->push_back(Persist{.record = Kind(make())});
+      std::get<Persist>(effects->emplace_back(std::in_place_type<Persist>)).record = Kind(make());
     }
   }
 
@@ -247,6 +301,7 @@ struct Coordinator::State {
   std::map<std::uint64_t, StepRecord> steps;
   std::vector<StepRecord*> open_steps;  ///< And some that have ended since one was opened.
   std::optional<Failure> job_failure;
+  std::set<std::uint32_t> lost_hosts;
 
   // Room that is used again.
   std::vector<LeaseTable::Slot> slots;

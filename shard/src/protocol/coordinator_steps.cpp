@@ -27,6 +27,9 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
                                            .text = "step numbers start at 1, found 0"}});
     return;
   }
+  std::uint64_t& latest_step = ranks[from.rank].latest_step;
+  const bool is_new_to_it = latest_step < enter.step;
+  latest_step = std::max(latest_step, enter.step);
   auto found = steps.find(enter.step);
   if (found == steps.end()) {
     open_step(from, enter);
@@ -41,6 +44,10 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
     } else {
       send(from.rank, StepFailed{.step = step.number, .failure = std::move(failure)});
     }
+    return;
+  }
+  if (step.host_of_lost_result && is_new_to_it) {
+    end_job(result_is_lost(step, from.rank));
     return;
   }
   const bool first_time = !entered(step, from.rank);
@@ -62,7 +69,7 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
     step.participants[from.rank].incarnation = from.incarnation;
     count_in(step, from.rank);
   }
-  if (step.granting()) {
+  if (step.granting() && !step.plan_is_lost) {
     announce_start(step, from.rank);
   }
   advance_planning(step);
@@ -95,7 +102,7 @@ void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
 
 /// Asks the lowest rank that can plan, once every lower rank that may still enter had its chance.
 void Coordinator::State::advance_planning(StepRecord& step) {
-  if (step.phase != Phase::kPlanning || step.planner.incarnation != 0) {
+  if (!step.wants_plan() || step.planner.incarnation != 0) {
     return;
   }
   bool all_declined = true;
@@ -128,7 +135,7 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
     return;
   }
   StepRecord& step = found->second;
-  if (step.phase != Phase::kPlanning || step.planner != from) {
+  if (!step.wants_plan() || step.planner != from) {
     if (ready.plan != step.plan) {
       release_plan(ready.plan, ready.streams);
     }
@@ -140,6 +147,10 @@ void Coordinator::State::receive(Holder from, const PlanReady& ready) {
                              " partitions; a step may have at most " +
                              std::to_string(kPartitionCountMax)});
     release_plan(ready.plan, ready.streams);
+    return;
+  }
+  if (step.plan_is_lost) {
+    take_plan_again(step, ready);
     return;
   }
   keep(ready.plan);
@@ -203,7 +214,7 @@ void Coordinator::State::begin_map(StepRecord& step, const PlanReady& ready) {
 
 void Coordinator::State::receive(Holder from, const PlanFailed& failed) {
   StepRecord* const step = find_open(failed.step);
-  if (step == nullptr || step->phase != Phase::kPlanning || step->planner != from) {
+  if (step == nullptr || !step->wants_plan() || step->planner != from) {
     return;
   }
   if (failed.failure.code != ErrorCode::kUnavailable) {
@@ -303,6 +314,8 @@ void Coordinator::State::close_step(StepRecord& step) {
     release(partial.blob);
   }
   step.partials.clear();
+  step.far_partials.clear();
+  step.plan_is_lost = false;
   step.planner = {};
   step.shards = {};
   step.partitions = {};

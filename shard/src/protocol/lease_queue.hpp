@@ -58,7 +58,9 @@ class LeaseQueue {
   [[nodiscard]] bool is_accepted(std::uint32_t position) const {
     return entries_[position].accepted;
   }
-  void set_accepted(std::uint32_t position) { entries_[position].accepted = true; }
+  void set_accepted(std::uint32_t position, bool accepted) {
+    entries_[position].accepted = accepted;
+  }
 
   /// The position of a unit; the first call costs four bytes a unit.
   [[nodiscard]] std::uint32_t position_of(std::uint32_t unit) const;

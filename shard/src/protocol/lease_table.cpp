@@ -172,7 +172,7 @@ void LeaseTable::accept_unit(std::uint64_t unit) {
 }
 
 void LeaseTable::settle(std::uint32_t position) {
-  queue_.set_accepted(position);
+  queue_.set_accepted(position, true);
   ++accepted_count_;
 }
 
@@ -193,10 +193,10 @@ const Trouble& LeaseTable::fail(Slot slot, const FailTerms& terms, const Failure
     stop_waiting(position);
   }
   Trouble& trouble = trouble_at(position);
-  ++trouble.failure_count;
+  trouble.failure_count += terms.counts ? 1 : 0;
   trouble.last = failure;
   const auto ranks_end = trouble.ranks.begin() + trouble.rank_count;
-  if (trouble.rank_count < trouble.ranks.size() &&
+  if (terms.counts && trouble.rank_count < trouble.ranks.size() &&
       std::find(trouble.ranks.begin(), ranks_end, rank) == ranks_end) {
     trouble.ranks[trouble.rank_count++] = rank;
   }
@@ -230,6 +230,21 @@ void LeaseTable::give_up_all_but(std::uint64_t unit) {
     }
   }
   given_up_count_ = queue_.size() - 1;
+}
+
+void LeaseTable::reopen(std::uint64_t unit) {
+  const std::uint32_t position = queue_.position_of(static_cast<std::uint32_t>(unit));
+  PINION_ASSERT(queue_.is_accepted(position));
+  queue_.set_accepted(position, false);
+  --accepted_count_;
+  wait(position);
+}
+
+void LeaseTable::list(std::uint32_t rank, std::uint32_t epoch, std::vector<Lease>& leases) const {
+  for (Slot slot = ranks_[rank].first; slot != kNone; slot = records_[slot].next) {
+    leases.push_back({.unit = records_[slot].unit,
+                      .fence = {.epoch = epoch, .counter = records_[slot].counter}});
+  }
 }
 
 void LeaseTable::abandon(std::uint32_t rank, std::vector<std::uint64_t>& units) {

@@ -125,10 +125,14 @@ class LeaseTable {
   void accept(Slot slot, Instant now);
   void give_back(Slot slot);
 
+  /// Appends the leases that the rank has, without their attempts.
+  void list(std::uint32_t rank, std::uint32_t epoch, std::vector<Lease>& leases) const;
+
   struct FailTerms {
     Instant kept_until = {};  ///< The holder does not get the unit before.
     Instant ready_at = {};    ///< Nobody does.
     Instant now = {};
+    bool counts = true;  ///< Against the unit.
   };
   /// Counts a failure. What is known of the unit now.
   const Trouble& fail(Slot slot, const FailTerms& terms, const Failure& failure);
@@ -139,6 +143,9 @@ class LeaseTable {
   void give_up_all_but(std::uint64_t unit);
   /// Whoever holds it, if anybody. For what an earlier life of the coordinator has accepted.
   void accept_unit(std::uint64_t unit);
+
+  /// What was accepted of the unit is gone: it waits again. Precondition: it is accepted.
+  void reopen(std::uint64_t unit);
 
   /// Takes everything from a rank that died. Appends the units it had leases for.
   void abandon(std::uint32_t rank, std::vector<std::uint64_t>& units);

@@ -166,18 +166,7 @@ void Coordinator::State::receive(Holder from, const Leave& leaving) {
 void Coordinator::State::leave(std::uint32_t rank, const std::string& reason) {
   set_status(rank, RankStatus::kLeft);
   ranks[rank].loss_reason = reason;
-  for (StepRecord* step : open_steps) {
-    if (!step->open()) {
-      continue;
-    }
-    count_out(*step, rank);
-    if (step->planner.rank == rank) {
-      step->planner = {};
-    }
-    if (step->granting()) {
-      step->table().withdraw(rank);
-    }
-  }
+  withdraw_process(rank);
   after_membership_change();
 }
 

@@ -54,6 +54,7 @@ struct RankMachine::State {
   EnterStep enter;
   bool planning = false;
   bool started = false;
+  BlobHandle plan = {};
   bool finished = false;
   HeldLeases shards;
   HeldLeases partitions;
@@ -239,24 +240,27 @@ bool RankMachine::State::begin(Instant at, RankEffects& to) {
 }
 
 void RankMachine::State::on(const MakePlan&) {
-  if (!started && !std::exchange(planning, true)) {
+  if (!std::exchange(planning, true)) {
     effects->push_back(StartPlanning{});
   }
 }
 
 void RankMachine::State::on(const StepStarted& start) {
-  if (std::exchange(started, true)) {
+  if (std::exchange(started, true) && plan == start.plan) {
     return;
   }
+  plan = start.plan;
   effects->push_back(UsePlan{.started = start});
 }
 
 void RankMachine::State::on(const Grant& grant) {
-  if (grant.stage == Stage::kMerge && !shards.empty()) {
-    // Every shard is accepted, so what we still hold went to others.
-    DropLeases stale{.stage = Stage::kMap, .leases = {}};
-    shards.list(stale.leases);
-    shards.clear();
+  // Every shard is accepted, or partials are lost and made again: what we hold of the other stage
+  // is not ours any more.
+  const Stage other = grant.stage == Stage::kMap ? Stage::kMerge : Stage::kMap;
+  if (!held(other).empty()) {
+    DropLeases stale{.stage = other, .leases = {}};
+    held(other).list(stale.leases);
+    held(other).clear();
     effects->push_back(std::move(stale));
   }
   lease_duration = grant.lease_duration;

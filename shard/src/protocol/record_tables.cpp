@@ -52,6 +52,10 @@ auto write(FlatBufferBuilder& to, const JobEnded&) {
   return schema::CreateJobEnded(to);
 }
 
+auto write(FlatBufferBuilder& to, const BlobsLost& from) {
+  return schema::CreateBlobsLost(to, from.step, from.host);
+}
+
 template <class Table>
 Offset<schema::Record> wrap(FlatBufferBuilder& to, Offset<Table> body) {
   return schema::CreateRecord(to, schema::RecordBodyTraits<Table>::enum_value, body.Union());
@@ -102,6 +106,10 @@ Record read(SchemaReader& to, const schema::UnitSkipped& from) {
       .step = from.step(), .unit = from.unit(), .failure = to.failure(from.failure())};
 }
 
+Record read(SchemaReader&, const schema::BlobsLost& from) {
+  return BlobsLost{.step = from.step(), .host = from.host()};
+}
+
 Record read_body(SchemaReader& to, const schema::Record& from) {
   if (from.body() != nullptr) {
     switch (from.body_type()) {
@@ -119,6 +127,8 @@ Record read_body(SchemaReader& to, const schema::Record& from) {
         return JobEnded{};
       case schema::RecordBody::UnitSkipped:
         return read(to, *from.body_as_UnitSkipped());
+      case schema::RecordBody::BlobsLost:
+        return read(to, *from.body_as_BlobsLost());
       case schema::RecordBody::NONE:
         break;
     }

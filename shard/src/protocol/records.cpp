@@ -10,6 +10,12 @@ bool failed(const std::optional<StepEnded>& ended) {
   return ended && ended->failure.code != ErrorCode::kOk;
 }
 
+/// Whether it is an acceptance whose output lay on the host.
+bool lay_on(const Record& record, std::uint32_t host) {
+  const auto* const accepted = std::get_if<UnitsAccepted>(&record);
+  return accepted != nullptr && accepted->output != BlobHandle{} && accepted->output.host == host;
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> RecordHistory::add(Record record) {
@@ -30,6 +36,11 @@ std::optional<std::uint64_t> RecordHistory::add(Record record) {
   } else if (const auto* skipped = std::get_if<UnitSkipped>(&record)) {
     if (const auto step = steps_.find(skipped->step); step != steps_.end()) {
       step->second.work.push_back(std::move(record));
+    }
+  } else if (const auto* lost = std::get_if<BlobsLost>(&record)) {
+    if (const auto step = steps_.find(lost->step); step != steps_.end()) {
+      std::erase_if(step->second.work,
+                    [lost](const Record& work) { return lay_on(work, lost->host); });
     }
   } else {
     job_ended_ = true;

@@ -4,7 +4,9 @@
 #include <latch>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -288,6 +290,116 @@ TEST(StepRunner, LeavesABatchOfAnOrderedStepBetweenShardsWhenItsLeaseIsLost) {
   EXPECT_EQ(status.code(), ErrorCode::kCancelled);
   EXPECT_THAT(bodies, ElementsAre(0, 4, 5, 6, 7));
   EXPECT_THAT(reported, ElementsAre(lease_of(1)));
+}
+
+protocol::StepStarted started_with(const protocol::PlanReady& plan) {
+  return {.step = 1,
+          .plan = plan.plan,
+          .shard_count = plan.shards.size(),
+          .partition_count = plan.partition_count,
+          .lease_duration = std::chrono::hours(1)};
+}
+
+protocol::Grant grant_of(Stage stage, const Lease& lease) {
+  return {.step = 1, .stage = stage, .lease_duration = std::chrono::hours(1), .leases = {lease}};
+}
+
+protocol::StepFailed end_of_script() {
+  return {.step = 1, .failure = {.code = ErrorCode::kCancelled, .text = "the script is over"}};
+}
+
+// The host of the plan was lost before the rank could open it.
+TEST(StepRunner, OpensAnotherBlobOfThePlanWhereTheFirstCouldNotBeOpened) {
+  std::optional<protocol::PlanReady> plan;
+  std::vector<ErrorCode> failures;
+  std::vector<std::uint32_t> reported_attempts;
+  std::unique_ptr<ScriptedRank> rank;
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* ready = std::get_if<protocol::PlanReady>(&message)) {
+      plan = *ready;
+      protocol::PlanReady lost = *ready;
+      lost.plan.index += 1000;
+      rank->tell(started_with(lost));
+      rank->tell(grant_of(Stage::kMap, lease_of(0)));
+    } else if (const auto* failed = std::get_if<protocol::BatchFailed>(&message)) {
+      failures.push_back(failed->failure.code);
+      rank->tell(started_with(*plan));
+      Lease again = lease_of(0, 2);
+      ++again.fence.counter;
+      rank->tell(grant_of(Stage::kMap, again));
+    } else if (const auto* report = std::get_if<protocol::Report>(&message)) {
+      reported_attempts.push_back(report->batch.front().attempt);
+      rank->tell(end_of_script());
+    }
+  });
+  const Status status =
+      for_each_shard(rank->job(), indices(1), by_index_range(1), [](const Shard&) {});
+  EXPECT_EQ(status.code(), ErrorCode::kCancelled) << status.to_string();
+  EXPECT_THAT(failures, ElementsAre(ErrorCode::kNotFound));
+  EXPECT_THAT(reported_attempts, ElementsAre(2));
+}
+
+TEST(StepRunner, SealsThePlanAgainThatItHasWhenThatIsLost) {
+  std::vector<protocol::PlanReady> plans;
+  std::uint64_t weighed = 0;
+  std::uint64_t weighed_at_first = 0;
+  std::unique_ptr<ScriptedRank> rank;
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* ready = std::get_if<protocol::PlanReady>(&message)) {
+      plans.push_back(*ready);
+      if (plans.size() == 1) {
+        weighed_at_first = weighed;
+        rank->tell(started_with(*ready));
+        rank->tell(protocol::MakePlan{.step = 1});
+      } else {
+        rank->tell(end_of_script());
+      }
+    }
+  });
+  const auto weigh = [&weighed](std::uint64_t) { return ++weighed, std::uint64_t{1}; };
+  const Status status =
+      for_each_shard(rank->job(), indices(8), by_weight(IndexWeight(weigh)), [](const Shard&) {});
+  EXPECT_EQ(status.code(), ErrorCode::kCancelled) << status.to_string();
+  ASSERT_EQ(plans.size(), 2u);
+  EXPECT_NE(plans[0].plan, plans[1].plan);
+  plans[0].plan = plans[1].plan;
+  EXPECT_EQ(plans[0], plans[1]);
+  EXPECT_EQ(weighed, weighed_at_first) << "the planner was asked once";
+}
+
+TEST(StepRunner, MapsAgainAfterItHasMergedWhenAPartialIsLost) {
+  std::vector<std::pair<Stage, std::uint64_t>> reported;
+  std::unique_ptr<ScriptedRank> rank;
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* ready = std::get_if<protocol::PlanReady>(&message)) {
+      rank->tell(started_with(*ready));
+      rank->tell(grant_of(Stage::kMap, lease_of(0)));
+    } else if (const auto* report = std::get_if<protocol::Report>(&message)) {
+      reported.emplace_back(report->stage, report->batch.front().unit);
+      if (reported.size() == 1 || reported.size() == 3) {
+        rank->tell(protocol::MergeInputs{.step = 1, .partials = {report->output}});
+        Lease merge = lease_of(0);
+        merge.fence.counter += reported.size();
+        rank->tell(grant_of(Stage::kMerge, merge));
+      } else if (reported.size() == 2) {
+        rank->tell(grant_of(Stage::kMap, lease_of(1)));
+      } else {
+        rank->tell(end_of_script());
+      }
+    }
+  });
+  const auto sums = map_reduce(
+      rank->job(), indices(2), by_index_range(1), [](const Shard&, auto& emit) { emit(0, 1); },
+      sum_vector<std::uint64_t>(1));
+  EXPECT_EQ(sums.error().code(), ErrorCode::kCancelled) << sums.error().to_string();
+  EXPECT_THAT(reported, ElementsAre(std::pair(Stage::kMap, 0), std::pair(Stage::kMerge, 0),
+                                    std::pair(Stage::kMap, 1), std::pair(Stage::kMerge, 0)));
 }
 
 TEST(StepRunner, HearsNothingThatIsForAnotherLifeOfTheRank) {

@@ -18,21 +18,27 @@ namespace pinion::protocol {
 
 /// Rules to break, one each, in tests that prove that the simulation notices.
 struct CoordinatorMutations {
-  bool accept_stale_fence = false;         ///< Reports count whoever holds the units.
-  bool accept_twice = false;               ///< Reports of accepted units count again.
-  bool forget_lost_leases = false;         ///< What a lost rank held stays leased to it.
-  bool merge_in_order_of_reports = false;  ///< Partials are merged in the order of acceptance.
-  bool accept_stale_epoch = false;         ///< Messages and fences of older epochs count.
-  bool reuse_fences = false;               ///< A grant carries the fence of the one before.
-  bool extend_any_lease = false;           ///< A heartbeat hears nothing of leases that are lost.
-  bool ignore_digests = false;             ///< Outputs of a unit may differ unnoticed.
-  bool retry_for_ever = false;             ///< A unit may fail as often as it likes.
+  bool accept_stale_fence = false;          ///< Reports count whoever holds the units.
+  bool accept_twice = false;                ///< Reports of accepted units count again.
+  bool forget_lost_leases = false;          ///< What a lost rank held stays leased to it.
+  bool merge_in_order_of_reports = false;   ///< Partials are merged in the order of acceptance.
+  bool accept_stale_epoch = false;          ///< Messages and fences of older epochs count.
+  bool reuse_fences = false;                ///< A grant carries the fence of the one before.
+  bool extend_any_lease = false;            ///< A heartbeat hears nothing of leases that are lost.
+  bool ignore_digests = false;              ///< Outputs of a unit may differ unnoticed.
+  bool retry_for_ever = false;              ///< A unit may fail as often as it likes.
+  bool keep_partials_of_lost_host = false;  ///< They are merged as if they were still there.
 };
 
 struct CoordinatorOptions {
   std::uint64_t job = 0;
   std::uint32_t epoch = 1;
   std::uint32_t rank_count = 1;
+
+  /// Index = rank: the host that it lives on, which blobs of it have in their handles. Empty: all
+  /// live on host 0, where the coordinator is.
+  std::vector<std::uint32_t> rank_hosts = {};
+
   Duration lease_duration = std::chrono::seconds(6);
 
   /// How long the lowest rank that has entered a step waits for lower live ranks to enter and plan.
@@ -60,6 +66,11 @@ struct CoordinatorOptions {
   /// taken half as long again as three quarters of the units did, and this long at least.
   bool second_attempts = true;
   Duration late_least = std::chrono::seconds(1);
+
+  /// For how long units that cannot read what lies on another host (kUnavailable, kNotFound) are
+  /// tried again without counting that as failures: so long it may take until a host is known to be
+  /// lost.
+  Duration host_patience = std::chrono::seconds(10);
 
   /// Whether what is decided is to outlive the coordinator: see Persist and Coordinator::restore().
   bool journaled = false;
@@ -92,6 +103,15 @@ struct RankLeft {
   std::uint32_t incarnation = 1;
 };
 
+/// A host is lost for good, with its ranks and every blob whose handle names it: what was accepted
+/// with these blobs is open again. They are neither named in an effect from here on, nor released.
+/// A result of a finished step that a rank has yet to come to cannot be made again, and ends the
+/// job with kDataLoss. Host 0, where the coordinator is, cannot be lost to it.
+struct HostLost {
+  std::uint32_t host = 0;
+  std::string reason = {};
+};
+
 struct MessageReceived {
   Envelope envelope = {};
   Message message;
@@ -100,7 +120,7 @@ struct MessageReceived {
 /// Time has passed.
 struct Tick {};
 
-using Event = std::variant<RankJoined, RankLost, RankLeft, MessageReceived, Tick>;
+using Event = std::variant<RankJoined, RankLost, RankLeft, MessageReceived, Tick, HostLost>;
 
 // Effects, to be carried out in order.
 
@@ -187,8 +207,9 @@ struct Progress {
 /// thread, no socket. Agents drive it in production, the simulator in tests.
 ///
 /// Invariants: a unit has one holder whose lease is live, or two of different ranks while the first
-///   of them is late, or none; a unit is accepted at most once, from the first that reports it; a
-///   report is accepted only whole, from the incarnation that holds every one of its fences.
+///   of them is late, or none; a unit is accepted at most once, from the first that reports it, and
+///   again only when what was accepted is lost with its host; a report is accepted only whole, from
+///   the incarnation that holds every one of its fences.
 /// Thread safety: none; one owner drives it.
 class Coordinator {
  public:

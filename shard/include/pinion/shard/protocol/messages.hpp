@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <compare>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <variant>
 #include <vector>
@@ -291,8 +292,8 @@ struct Grant {
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
-/// The accepted partials of the step, sent to a rank once before its first merge lease, sorted by
-/// their smallest shard.
+/// The accepted partials of the step, sent to a rank before its first merge lease, and again when
+/// some were lost with their host, sorted by their smallest shard.
 struct MergeInputs {
   std::uint64_t step = 0;
   std::vector<BlobHandle> partials = {};
@@ -301,7 +302,10 @@ struct MergeInputs {
 };
 
 /// Those of the heartbeat's leases that are not `lost` hold for lease_duration from `sent_ns` on.
+/// One with kUnasked answers no heartbeat and extends nothing: it takes leases away.
 struct HeartbeatAck {
+  static constexpr std::int64_t kUnasked = std::numeric_limits<std::int64_t>::min();
+
   std::uint64_t step = 0;
   std::int64_t sent_ns = 0;
   std::vector<Lease> lost = {};

@@ -37,13 +37,16 @@ struct RankOptions {
 struct SendMessage {
   Message message;
 };
-/// Plan the step, then call plan_ready() or plan_failed().
+/// Plan the step, then call plan_ready() or plan_failed(). May come behind UsePlan, when the blob
+/// of the plan was lost.
 struct StartPlanning {};
-/// The step's plan, before the first lease.
+/// The step's plan, before the first lease. Comes again with another blob of the same content when
+/// the first was lost: for a rank that could not open that.
 struct UsePlan {
   StepStarted started;
 };
-/// What the merge leases that follow are merged from.
+/// What the merge leases that follow are merged from. When some of it is lost, leases of the map
+/// stage follow, and then this again.
 struct UsePartials {
   std::vector<BlobHandle> partials;
 };

@@ -72,13 +72,21 @@ struct StepEnded {
   friend bool operator==(const StepEnded&, const StepEnded&) = default;
 };
 
+/// The host is gone with what it held. Units of the step whose outputs lay there are open again.
+struct BlobsLost {
+  std::uint64_t step = 0;
+  std::uint32_t host = 0;
+
+  friend bool operator==(const BlobsLost&, const BlobsLost&) = default;
+};
+
 /// Every rank has ended in good order; nothing is left to do.
 struct JobEnded {
   friend bool operator==(const JobEnded&, const JobEnded&) = default;
 };
 
 using Record = std::variant<EpochBegun, StepOpened, StepPlanned, UnitsAccepted, StepEnded, JobEnded,
-                            UnitSkipped>;
+                            UnitSkipped, BlobsLost>;
 
 /// Collects records, without those that later ones have made needless. A coordinator restored from
 /// records() decides as one that is restored from all that were added.
