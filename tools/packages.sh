@@ -8,7 +8,7 @@
 pinion_build_packages=(
   ccache cmake flatbuffers-compiler flatbuffers-compiler-dev g++ libboost-dev libcli11-dev
   libflatbuffers-dev libfmt-dev libgmock-dev libgtest-dev libhwloc-dev libhwy-dev librapidcheck-dev
-  libspdlog-dev libtbb-dev libtomlplusplus-dev libxxhash-dev libzstd-dev ninja-build
+  libspdlog-dev libtbb-dev libtomlplusplus-dev libucx-dev libxxhash-dev libzstd-dev ninja-build
   nlohmann-json3-dev pkgconf python3 zlib1g-dev
 )
 

@@ -34,8 +34,8 @@ class FakeLink final : public detail::ILink {
                   const Blob& /*blob*/) override {
     chunks[connection].push_back(header);
   }
-  void close(detail::ConnectionId connection, bool failure) override {
-    closed[connection] = failure;
+  void close(detail::ConnectionId connection, bool after_other) override {
+    closed[connection] = after_other;
   }
   std::string path(detail::ConnectionId /*connection*/) override { return "nowhere"; }
   bool progress(detail::ILinkEvents& /*events*/) override { return false; }

@@ -1,16 +1,25 @@
 #include <pinion/ucx/ucx_transport.hpp>
 
+#include <pinion/core/detail/link_transport.hpp>
+
+#include "ucx_link.hpp"
+
 namespace pinion {
 
 Result<std::unique_ptr<ITransport>> create_ucx_transport(const UcxTransportOptions& options) {
+  const detail::LinkTransportOptions link_options = {.host = options.host,
+                                                     .keepalive = options.keepalive,
+                                                     .connect_timeout = options.connect_timeout,
+                                                     .pull_timeout = options.pull_timeout,
+                                                     .window_bytes = options.window_bytes,
+                                                     .handlers = options.handlers};
   // Wrong options are wrong in every build, so a program finds them before it meets UCX.
-  if (options.keepalive <= Duration::zero()) {
-    return Status(
-        ErrorCode::kInvalidArgument,
-        "keepalive is " + std::to_string(options.keepalive.count()) + " ns; it must be above 0");
+  PINION_RETURN_IF_ERROR(detail::check_options(link_options));
+  Result<std::unique_ptr<detail::ILink>> link = make_ucx_link(options);
+  if (!link) {
+    return std::move(link).error();
   }
-  return Status(ErrorCode::kUnimplemented,
-                "this build of Pinion carries no UCX transport; run the job on one host");
+  return detail::make_link_transport(*std::move(link), link_options);
 }
 
 }  // namespace pinion

@@ -456,7 +456,7 @@ void TransportEngine::end_doomed() {
       } else if (connection->phase == Phase::kAwaitsHello) {
         say_refusal(Status(doom.reason).with_context(describe(*connection)));
       }
-      link_.close(doom.connection, !doom.refused);
+      link_.close(doom.connection, doom.refused);
       lose(*connection, doom.reason);
     }
   }
@@ -578,7 +578,7 @@ void TransportEngine::stop() {
       send_out(*connection, true);
       table_.set_gone(connection->host);
     }
-    link_.close(id, connection->phase != Phase::kUp);
+    link_.close(id, connection->phase == Phase::kUp);
   }
   connections_.clear();
   hosts_.clear();

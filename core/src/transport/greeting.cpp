@@ -49,7 +49,7 @@ void TransportEngine::on_accepted(ConnectionId id) {
   const auto strangers = std::ranges::count_if(
       connections_, [](const auto& entry) { return entry.second->phase == Phase::kAwaitsHello; });
   if (strangers >= kStrangersMax) {
-    link_.close(id, true);
+    link_.close(id, false);
     say_refusal({ErrorCode::kResourceExhausted,
                  std::to_string(kStrangersMax) +
                      " connections did not introduce themselves; one more was refused"});
@@ -124,7 +124,7 @@ void TransportEngine::make_way(Connection& newcomer, const Hello& hello) {
   }
   Connection& other = *found->second;
   if (other.phase == Phase::kUp) {
-    link_.close(other.id, true);
+    link_.close(other.id, false);
     lose(other, {ErrorCode::kUnavailable, "it was started anew"});
   } else {
     hosts_.erase(found);

@@ -309,7 +309,9 @@ class InProcessLink final : public detail::ILink {
     network_->send(connection, Chunk{header, blob});
   }
 
-  void close(ConnectionId connection, bool /*failure*/) override { network_->close(connection); }
+  void close(ConnectionId connection, bool /*after_other*/) override {
+    network_->close(connection);
+  }
 
   std::string path(ConnectionId /*connection*/) override { return "memory of this process"; }
 

@@ -85,9 +85,10 @@ class ILink {
   /// Sends header.length bytes of `blob` from header.offset on, and has `blob` while it does.
   virtual void send_chunk(ConnectionId connection, const ChunkHeader& header, const Blob& blob) = 0;
 
-  /// Ends a connection, of which nothing is heard from now on: after a `failure` at once, otherwise
-  /// when what it was given has left, or a second has passed.
-  virtual void close(ConnectionId connection, bool failure) = 0;
+  /// Ends a connection, of which nothing is heard from now on. What is under way is carried to its
+  /// end first, for a second at most. One that is told of the end by a last batch closes, too: with
+  /// `after_other` this end waits for that, so that neither breaks what the other has under way.
+  virtual void close(ConnectionId connection, bool after_other) = 0;
 
   /// Transport and device, in words.
   [[nodiscard]] virtual std::string path(ConnectionId connection) = 0;

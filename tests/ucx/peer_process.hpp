@@ -1,0 +1,83 @@
+#pragma once
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace pinion::testing_transport {
+
+/// A child process with pipes to its standard input and from its standard output. Killed and waited
+/// for when it goes out of scope.
+class PeerProcess {
+ public:
+  explicit PeerProcess(std::vector<std::string> command) {
+    int to[2] = {};
+    int from[2] = {};
+    EXPECT_EQ(::pipe2(to, O_CLOEXEC), 0);
+    EXPECT_EQ(::pipe2(from, O_CLOEXEC), 0);
+    std::vector<char*> arguments;
+    for (std::string& word : command) {
+      arguments.push_back(word.data());
+    }
+    arguments.push_back(nullptr);
+    process_ = ::fork();
+    if (process_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::dup2(to[0], STDIN_FILENO);
+      ::dup2(from[1], STDOUT_FILENO);
+      ::execvp(arguments[0], arguments.data());
+      ::_exit(127);
+    }
+    ::close(to[0]);
+    ::close(from[1]);
+    in_ = ::fdopen(to[1], "w");
+    out_ = ::fdopen(from[0], "r");
+  }
+  ~PeerProcess() {
+    kill(SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+    std::fclose(in_);
+    std::fclose(out_);
+  }
+  PeerProcess(const PeerProcess&) = delete;
+  PeerProcess& operator=(const PeerProcess&) = delete;
+
+  void kill(int signal) const { ::kill(process_, signal); }
+
+  void tell(const std::string& line) {
+    std::fputs((line + "\n").c_str(), in_);
+    std::fflush(in_);
+  }
+
+  /// The rest of the next line, which begins with `word`.
+  std::string hear(const std::string& word) {
+    std::string line;
+    for (int next = std::fgetc(out_); next != '\n'; next = std::fgetc(out_)) {
+      if (next == EOF) {
+        ADD_FAILURE() << "it ended, where '" << word << "' was expected";
+        return "";
+      }
+      line += static_cast<char>(next);
+    }
+    if (line.rfind(word + " ", 0) != 0) {
+      ADD_FAILURE() << "it said '" << line << "', where '" << word << "' was expected";
+    }
+    return line.substr(std::min(line.size(), word.size() + 1));
+  }
+
+ private:
+  pid_t process_ = -1;
+  std::FILE* in_ = nullptr;
+  std::FILE* out_ = nullptr;
+};
+
+}  // namespace pinion::testing_transport
