@@ -184,7 +184,7 @@ TEST_F(WorkingJobOnHosts, GoesOnWithoutAHostThatHadNothingOfTheJob) {
   ASSERT_TRUE(bodies_have_begun()) << running.errors();
   kill(agent_of_rank(1), SIGKILL);
   ASSERT_TRUE(eventually([&] {
-    return running.errors().find("host 1 (b) is lost: ") != std::string::npos;
+    return running.errors().find("host 1 is lost: b: ") != std::string::npos;
   })) << running.errors();
   open_gate();
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
@@ -197,7 +197,7 @@ TEST_F(WorkingJobOnHosts, EndsWithAHostWhereNothingIsToBeLost) {
   ASSERT_TRUE(bodies_have_begun()) << running.errors();
   kill(agent_of_rank(1), SIGKILL);
   EXPECT_EQ(running.wait_for(60s), 69) << running.errors();
-  EXPECT_THAT(running.errors(), HasSubstr("host 1 (b) is lost: "));
+  EXPECT_THAT(running.errors(), HasSubstr("host 1 is lost: b: "));
   EXPECT_FALSE(something_runs());
 }
 
@@ -225,7 +225,7 @@ TEST_F(HostThatCannotBeUsed, IsNamedWithTheWordsOfItsRemoteShell) {
   EXPECT_EQ(result.status, 69);
   EXPECT_THAT(result.errors,
               AllOf(HasSubstr("shell: no way to b\n"),
-                    HasSubstr("host 1 (b) is lost: its remote shell ended with exit status 255"),
+                    HasSubstr("host 1 is lost: b: its remote shell ended with exit status 255"),
                     HasSubstr("the job does not begin without b")));
 }
 

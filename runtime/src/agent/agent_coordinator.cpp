@@ -13,18 +13,22 @@ using namespace std::chrono_literals;
 
 constexpr Duration kPatienceAfterJobEnd = 5s;
 
+std::vector<std::uint32_t> hosts_of_ranks(const LaunchSpec& spec) {
+  std::vector<std::uint32_t> hosts;
+  for (std::uint32_t host = 0; host < spec.hosts.size(); ++host) {
+    hosts.insert(hosts.end(), spec.hosts[host].rank_count, host);
+  }
+  return hosts;
+}
+
 }  // namespace
 
 void Agent::make_coordinator() {
-  std::vector<std::uint32_t> rank_hosts;
-  for (std::uint32_t host = 0; host < host_count(); ++host) {
-    rank_hosts.insert(rank_hosts.end(), share_of(spec_, host).rank_count, host);
-  }
   driver_.emplace(
       protocol::CoordinatorOptions{.job = job_,
                                    .epoch = epoch_,
                                    .rank_count = spec_.rank_count,
-                                   .rank_hosts = std::move(rank_hosts),
+                                   .rank_hosts = hosts_of_ranks(spec_),
                                    .lease_duration = settings_.lease_duration,
                                    .seed = settings_.seed,
                                    .death_count_max = settings_.death_count_max,

@@ -136,13 +136,11 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
     }
   } else if (const auto* lost = std::get_if<HostRankLost>(&message)) {
     if (speaks_for(lost->rank)) {
-      const LoggedRank who{lost->rank, lost->incarnation};
-      driver_->rank_lost(who, lost->reason, lost->returns);
+      driver_->rank_lost({lost->rank, lost->incarnation}, lost->reason, lost->returns);
     }
   } else if (const auto* left = std::get_if<HostRankLeft>(&message)) {
     if (speaks_for(left->rank)) {
-      const LoggedRank who{left->rank, left->incarnation};
-      driver_->rank_left(who);
+      driver_->rank_left({left->rank, left->incarnation});
     }
   } else if (const auto* failed = std::get_if<HostRankFailed>(&message)) {
     rank_failed(failed->exit_status, failed->others_go_on);
@@ -164,20 +162,14 @@ void Agent::shell_ended(std::uint32_t host, int wait_status) {
 }
 
 void Agent::host_lost(std::uint32_t host, const std::string& reason) {
-  const bool is_news = !remote_hosts_->is_lost(host) && !told_over_;
-  remote_hosts_->lost(host);
-  if (!is_news) {
+  if (!remote_hosts_->lose(host) || told_over_) {
     return;
   }
   remote_hosts_->kill_shell(host);
-  if (!exit_status_) {
-    say(fmt::format("pinion: host {} ({}) is lost: {}", host, remote_hosts_->name_of(host),
-                    reason));
-  }
-  driver_->host_lost(host, reason);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }
+  driver_->host_lost(host, remote_hosts_->name_of(host) + ": " + reason);
 }
 
 void Agent::press_on_hosts() {
@@ -215,7 +207,7 @@ void Agent::print_traffic() {
       const HostTraffic there = between(other, host);
       const std::string& path = here.path.empty() ? there.path : here.path;
       say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs pulled", spec_.hosts[host].name,
-                      spec_.hosts[other].name, path.empty() ? "no way" : path,
+                      spec_.hosts[other].name, path.empty() ? "a way that is gone" : path,
                       format_bytes(here.pulled_bytes), format_bytes(there.pulled_bytes)));
     }
   }

@@ -122,6 +122,10 @@ bool RemoteHosts::all_over() const {
   });
 }
 
+bool RemoteHosts::lose(std::uint32_t host) {
+  return std::exchange(at(host).state, State::kLost) != State::kLost;
+}
+
 void RemoteHosts::rank_joined(LoggedRank who) {
   Host& host = at(host_of(who.rank));
   host.incarnations[who.rank - host.first_rank] = who.incarnation;

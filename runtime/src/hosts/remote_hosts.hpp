@@ -21,7 +21,7 @@
 namespace pinion {
 
 /// The other hosts of a job, as its head sees them: the remote shells that run their agents, which
-/// of their ranks are there, and how many of the job's blobs lie on them.
+/// of these are there, and which life of each rank.
 ///
 /// Thread safety: none. Nothing blocks.
 class RemoteHosts {
@@ -61,8 +61,8 @@ class RemoteHosts {
   /// Whether that holds for all that are not lost.
   [[nodiscard]] bool all_over() const;
 
-  /// The host is gone for good.
-  void lost(std::uint32_t host) { at(host).state = State::kLost; }
+  /// The host is gone for good. Whether that is news.
+  bool lose(std::uint32_t host);
   [[nodiscard]] bool is_lost(std::uint32_t host) const { return at(host).state == State::kLost; }
 
   [[nodiscard]] const std::string& name_of(std::uint32_t host) const { return at(host).name; }
@@ -83,7 +83,7 @@ class RemoteHosts {
   struct Host {
     std::string name;
     std::uint32_t first_rank = 0;
-    std::vector<std::uint32_t> incarnations;  // By rank, less the first; 0 before it joined.
+    std::vector<std::uint32_t> incarnations;  // Of its ranks; 0 before one has joined.
     State state = State::kExpected;
     std::string address = {};
     std::optional<RemoteShell> shell = {};

@@ -1,0 +1,77 @@
+// The loss of a host at each of many moments of a job, which its head's grant log names: the head
+// stops itself there, the agent of the other host is killed, the head goes on.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "mp/word_corpus.hpp"
+#include "net/job_on_hosts.hpp"
+
+namespace pinion {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+class LostHost : public JobOnHosts, public testing::WithParamInterface<std::size_t> {
+ protected:
+  // Waits until the head has stopped itself; its process, or 0 when the job has ended before.
+  [[nodiscard]] pid_t stopped_head(RunningCommand& running) const {
+    pid_t head = 0;
+    static_cast<void>(eventually([&] {
+      head = agent_of_rank(0);
+      return (head != 0 && is_stopped(head)) || running.wait_for(0ms).has_value();
+    }));
+    return head != 0 && is_stopped(head) ? head : 0;
+  }
+
+  // Of the first step; they come after all of its shards.
+  [[nodiscard]] std::size_t accepted_merges() const {
+    const std::vector<nlohmann::json> log = grant_log();
+    return static_cast<std::size_t>(std::count_if(log.begin(), log.end(), [](const auto& line) {
+      return line.at("event") == "accepted" && line.at("stage") == "merge" && line.at("step") == 1;
+    }));
+  }
+};
+
+TEST_P(LostHost, CostsWhatItHeldAndNotTheAnswer) {
+  const WordCorpus corpus = WordCorpus::of_seed(GetParam());
+  write_file(path("text"), corpus.text);
+  std::vector<std::string> options = grant_log_option();
+  for (const std::string& option : stop_option(GetParam())) {
+    options.push_back(option);
+  }
+  RunningCommand running(
+      folder_, on_hosts({1, 1}, {WORD_PROGRAM, "4000", path("out"), path("text")}, options),
+      environment());
+  if (const pid_t head = stopped_head(running); head != 0) {
+    if (const pid_t agent = agent_of_rank(1); agent != 0) {
+      kill(agent, SIGKILL);
+    }
+    kill(head, SIGCONT);
+  }
+  const std::optional<int> status = running.wait_for(120s);
+  // Only the results of a finished step cannot be made again: those that a rank has yet to come to
+  // (74), or has yet to open (69).
+  if (status == 74 || status == 69) {
+    EXPECT_THAT(running.errors(), HasSubstr("host 1"));
+    EXPECT_THAT(accepted_merges(), testing::Gt(0u));
+    return;
+  }
+  EXPECT_EQ(status, 0) << running.errors();
+  EXPECT_EQ(read_file(path("out")), corpus.counts);
+}
+
+INSTANTIATE_TEST_SUITE_P(At, LostHost, testing::Range<std::size_t>(3, 63, 4),
+                         [](const auto& it) { return "Line" + std::to_string(it.param); });
+
+}  // namespace
+}  // namespace pinion
