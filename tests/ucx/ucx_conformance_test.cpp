@@ -1,8 +1,13 @@
 #include "conformance/transport_conformance.hpp"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include <gtest/gtest.h>
@@ -42,6 +47,30 @@ struct UcxHost {
 
   std::atomic<bool> damaging = false;
 };
+
+class UcxGarbage : public TransportConformance<UcxHost> {};
+
+// What knows nothing of UCX connects to the port and talks.
+TEST_F(UcxGarbage, AtThePortLeavesEverythingAsItWas) {
+  auto [one, two] = pair();
+  const std::string address = one.transport->address();
+  sockaddr_in to = {};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_port =
+      htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  for (unsigned seed = 1; seed <= 5; ++seed) {
+    const int stranger = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(::connect(stranger, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+    const Bytes garbage = pattern(seed * 1000, seed);
+    static_cast<void>(::send(stranger, garbage.data(), garbage.size(), MSG_NOSIGNAL));
+    EXPECT_EQ(*one.request(2, pattern(9, seed))->wait(), pattern(9, seed));
+    ::close(stranger);
+  }
+  Side& three = join(3);
+  connect(three, one);
+  EXPECT_EQ(*three.request(1, pattern(7, 1))->wait(), pattern(7, 1));
+}
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Ucx, TransportConformance, UcxHost);
 

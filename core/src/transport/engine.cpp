@@ -196,7 +196,8 @@ void TransportEngine::on_batch(ConnectionId id, std::span<const std::byte> batch
     connection->traffic->received_bytes.fetch_add(batch.size(), std::memory_order_relaxed);
   }
   BatchHeader header;
-  std::memcpy(&header, batch.data(), std::min(batch.size(), sizeof(header)));
+  std::ranges::copy(batch.first(std::min(batch.size(), sizeof(header))),
+                    std::as_writable_bytes(std::span(&header, 1)).begin());
   if (batch.size() < sizeof(header) || header.length != batch.size() - sizeof(header) ||
       header.sequence != connection->next_in) {
     doom(*connection, {ErrorCode::kDataLoss, "batch " + std::to_string(connection->next_in) +

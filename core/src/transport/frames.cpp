@@ -88,16 +88,17 @@ std::vector<std::byte> encode(const Hello& hello) {
                           .link_version_bytes = static_cast<std::uint16_t>(link_version.size()),
                           .incarnation = hello.incarnation,
                           .window_bytes = hello.window_bytes};
-  std::vector<std::byte> bytes;
-  append(bytes, std::as_bytes(std::span(&head, 1)));
-  append(bytes, std::as_bytes(std::span(pinion_version)));
-  append(bytes, std::as_bytes(std::span(link_version)));
+  std::vector<std::byte> bytes(sizeof(head) + pinion_version.size() + link_version.size());
+  auto at = std::ranges::copy(std::as_bytes(std::span(&head, 1)), bytes.begin()).out;
+  at = std::ranges::copy(std::as_bytes(std::span(pinion_version)), at).out;
+  std::ranges::copy(std::as_bytes(std::span(link_version)), at);
   return bytes;
 }
 
 Result<Hello> decode_hello(std::span<const std::byte> bytes) {
   HelloHead head;
-  std::memcpy(&head, bytes.data(), std::min(bytes.size(), sizeof(head)));
+  std::ranges::copy(bytes.first(std::min(bytes.size(), sizeof(head))),
+                    std::as_writable_bytes(std::span(&head, 1)).begin());
   constexpr std::size_t kFixed = offsetof(HelloHead, host);
   if (bytes.size() < kFixed || head.magic != kMagic) {
     return Status(ErrorCode::kFailedPrecondition,
