@@ -158,6 +158,7 @@ Status Agent::pass_on(std::uint32_t rank, std::span<const std::byte> message) {
     return decoded.error();
   }
   keep_what_is_named(decoded->message);
+  pass_output_on();  // What the rank has printed before is on its way before this.
   link_->send(
       0, FromRank{
              who.rank, who.incarnation, output_.output_bytes(), {message.begin(), message.end()}});

@@ -41,7 +41,7 @@ struct RankProcess {
 
 /// Starts a process that ends when the calling process does. The socket's other end is left open
 /// in it, under the number that PINION_AGENT_FD gives.
-/// Precondition: the calling process has one thread.
+/// The calling thread is the one with whose end the rank is to end; the process may have others.
 /// Errors: those of exec, so a program that does not exist is kNotFound.
 [[nodiscard]] Result<RankProcess> start_rank(const RankStart& start);
 
