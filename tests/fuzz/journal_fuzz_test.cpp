@@ -20,6 +20,7 @@ namespace {
 
 std::vector<Record> some_records() {
   const BlobHandle blob{.job = 1, .generation = 2, .length_bytes = 3, .segment = 4};
+  const BlobHandle far_blob{.job = 1, .generation = 3, .length_bytes = 3, .host = 1};
   return {EpochBegun{1},
           StepOpened{.step = 1, .fingerprint = 5, .description = "word count"},
           StepPlanned{{.step = 1,
@@ -28,6 +29,8 @@ std::vector<Record> some_records() {
                        .shards = {{.weight = 1}, {.weight = 2}, {.weight = 3}},
                        .streams = {blob}}},
           UnitsAccepted{.step = 1, .output = blob, .input_bytes = 1, .units = {0, 2}},
+          UnitsAccepted{.step = 1, .output = far_blob, .input_bytes = 1, .units = {1}},
+          BlobsLost{.step = 1, .host = 1},
           UnitsAccepted{.step = 1, .output = blob, .input_bytes = 1, .units = {1}},
           UnitsAccepted{.step = 1, .stage = Stage::kMerge, .output = blob, .units = {1}},
           StepOpened{.step = 2},

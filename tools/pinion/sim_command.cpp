@@ -186,6 +186,16 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
   add("--wire-period", options.wire_period, 1, 1'000'000'000,
       "Encode and decode every so many messages one");
   app.add_flag("--varied", options.varied, "Draw each step's size, up to those above");
+  app.add_option_function<std::uint64_t>(
+         "--only-shard",
+         [&options](std::uint64_t shard) {
+           options.only_one = true;
+           options.only_shard = shard;
+         },
+         "Steps run this shard and no other")
+      ->type_name("N");
+  app.add_flag("--skip-bad", options.skip_bad, "Steps go on without shards that are given up");
+  app.add_flag("--devices", options.devices, "Some ranks have a device, and some shards need one");
   app.add_flag("--journal", options.journal, "Keep what is decided, to be resumed");
   app.add_flag("--one-planner", command.one_planner, "Only the steadfast rank can plan");
 }

@@ -9,8 +9,8 @@ using namespace std::chrono_literals;
 namespace {
 
 /// The faults that come to ranks by themselves.
-constexpr Fault kOfTheirOwn[] = {Fault::kCrash, Fault::kPause, Fault::kPartition, Fault::kOneWay,
-                                 Fault::kClockJump};
+constexpr Fault kOfTheirOwn[] = {Fault::kCrash,  Fault::kPause,     Fault::kPartition,
+                                 Fault::kOneWay, Fault::kClockJump, Fault::kDrain};
 
 double rate_of_ranks(const SimOptions& options) {
   double sum = 0;
@@ -80,6 +80,9 @@ void World::disturb() {
     const bool back = random_.chance(0.5);
     reached("the clock of a rank went back", back);
     state.clock.jump(back ? -jump : jump);
+  } else if (is(Fault::kDrain) && rank != options_.steadfast_rank && now() >= state.paused_until &&
+             state.process->drain()) {
+    count(Fault::kDrain);
   }
 }
 
@@ -143,7 +146,7 @@ void World::crash_host(std::uint32_t host) {
       ++over_count_;
     }
   }
-  events_.at(now() + random_.between(Duration::zero(), options_.lease_duration),
+  events_.at(now() + random_.between(Duration::zero(), options_.lease_duration * 2),
              {.life = epoch_, .payload = host, .kind = EventKind::kHostLossIsKnown});
 }
 

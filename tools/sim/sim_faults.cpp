@@ -37,6 +37,7 @@ constexpr std::array<FaultInfo, kFaultCount> kFaults = {{
     {"no_space", kPerCase, 0.02, "a write fails, as the disk is full"},
     {"write_error", kPerCase, 0.02, "a write fails"},
     {"host_crash", kPerSecond, 4, "a host is lost with its ranks and blobs"},
+    {"drain", kPerRankSecond, 0.3, "a rank asks to be given nothing more"},
 }};
 
 std::string names() {

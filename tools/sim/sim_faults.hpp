@@ -38,8 +38,9 @@ enum class Fault : std::uint8_t {
   kNoSpace,     ///< A write fails as the disk is full.
   kWriteError,  ///< A write, or a sync, fails.
   kHostCrash,   ///< A host is lost with its ranks and the blobs that it holds.
+  kDrain,       ///< A rank asks to be given nothing more.
 };
-inline constexpr std::size_t kFaultCount = 23;
+inline constexpr std::size_t kFaultCount = 24;
 
 /// How the number of a fault is meant.
 enum class FaultUnit : std::uint8_t {

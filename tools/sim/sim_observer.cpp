@@ -42,7 +42,10 @@ std::string unit_text(std::uint64_t unit) {
 }  // namespace
 
 Observer::Observer(World& world)
-    : world_(world), live_(world.options().rank_count), steps_(world.options().step_count) {}
+    : world_(world),
+      live_(world.options().rank_count),
+      drained_(world.options().rank_count),
+      steps_(world.options().step_count) {}
 
 void Observer::decided(const protocol::Event& event, const Effects& effects) {
   if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
@@ -59,10 +62,14 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
       const auto* report = std::get_if<protocol::Report>(&received->message);
       world_.expect(report == nullptr || !keeps(effects, report->output),
                     "a report of another epoch is accepted");
+      world_.expect(effects.empty(), "a message of another epoch has effects");
     } else if (const auto* enter = std::get_if<protocol::EnterStep>(&received->message)) {
       world_.reached(
           "a rank had a step that was done before it came",
           find_sent<protocol::StepDone>(effects, from.rank) != nullptr && step(enter->step).done);
+    } else if (std::holds_alternative<protocol::Drain>(received->message)) {
+      drained_[from.rank] =
+          from.incarnation == live_[from.rank] ? from.incarnation : drained_[from.rank];
     } else if (const auto* plan = std::get_if<protocol::PlanReady>(&received->message)) {
       world_.reached("a plan was made again",
                      keeps(effects, plan->plan) && std::exchange(step(plan->step).planned, true));
@@ -87,6 +94,8 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
         step(done->step).ended = true;
       } else if (const auto* make = std::get_if<protocol::MakePlan>(&send->message)) {
         on_make_plan(send->rank, make->step);
+      } else if (std::holds_alternative<protocol::Drained>(send->message)) {
+        on_drained(send->rank);
       } else if (const auto* ack = std::get_if<protocol::HeartbeatAck>(&send->message);
                  ack != nullptr && ack->sent_ns == protocol::HeartbeatAck::kUnasked) {
         world_.reached("merging had to wait for partials that were made again");
@@ -94,6 +103,21 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
       }
     } else if (!lost_hosts_.empty()) {
       check_nothing_of_a_lost_host(effect);
+    }
+  }
+}
+
+void Observer::on_drained(std::uint32_t rank) {
+  world_.reached("a rank was drained");
+  for (const Step& of : steps_) {
+    for (std::size_t stage = 0; stage < of.units.size() && !of.done && !of.failed; ++stage) {
+      for (const Unit& unit : of.units[stage]) {
+        for (const Grant& grant : unit.grants) {
+          const bool holds = grant.counter != 0 && !unit.accepted && grant.rank == rank &&
+                             grant.incarnation == live_[rank] && grant.expires > world_.now();
+          world_.expect(!holds, "a rank is told that it is drained, and has a lease");
+        }
+      }
     }
   }
 }
@@ -162,6 +186,7 @@ void Observer::told(std::uint32_t rank, const protocol::Message& message) {
 void Observer::resumed(std::span<const protocol::Record> records, bool damaged) {
   std::vector<Step> before = std::exchange(steps_, std::vector<Step>(steps_.size()));
   std::fill(live_.begin(), live_.end(), 0);
+  std::fill(drained_.begin(), drained_.end(), 0);
   lost_hosts_.clear();
   newest_fence_ = {.epoch = world_.epoch()};
   untold_.clear();
@@ -240,6 +265,8 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
     return;
   }
   world_.expect(!step(grant.step).done, "a lease of a step that is done");
+  world_.expect(drained_[rank] == 0 || drained_[rank] != live_[rank],
+                "a lease for a rank that drains");
   for (const Lease& lease : grant.leases) {
     world_.expect(lease.fence > newest_fence_, "a fence that is not greater than the last");
     newest_fence_ = lease.fence;
@@ -249,6 +276,7 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
       return;
     }
     world_.expect(!unit->accepted, "a lease of a unit that is accepted");
+    check_fits(rank, grant, lease.unit);
     std::size_t live_count = 0;
     for (Grant& earlier : unit->grants) {
       if (earlier.counter == 0) {
@@ -276,6 +304,23 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
             .rank = rank,
             .incarnation = live_[rank],
             .expires = world_.now() + world_.lease_end()};
+  }
+}
+
+/// What needs a device goes to ranks that have one, and what is left out to nobody.
+void Observer::check_fits(std::uint32_t rank, const protocol::Grant& grant, std::uint64_t unit) {
+  if (grant.stage != Stage::kMap) {
+    return;
+  }
+  const StepShape& shape = world_.shape(grant.step);
+  const protocol::MapUnits::ShardSpan shards = shape.map_units().shards_of(unit);
+  for (std::uint64_t shard = shards.begin; shard < shards.end; ++shard) {
+    if (shape.needs_device(shard)) {
+      world_.reached("a shard that needs a device was granted");
+      world_.expect(world_.options().has_device(rank), "a lease for a rank that has no device");
+    }
+    world_.expect(!shape.only_shard || !shape.is_left_out(shard) || shape.poison,
+                  "a lease of a shard that was not asked for");
   }
 }
 
@@ -427,19 +472,24 @@ void Observer::check_sink(const protocol::StepDone& done) {
   std::uint64_t count = 0;
   for (const BlobContent* partial : world_.store().kept_of(done.step, BlobKind::kPartial)) {
     for (const std::uint64_t shard : partial->shards) {
-      if (counted[shard]) {
-        world_.fail("shard " + std::to_string(shard) + " counts twice");
+      if (counted[shard] || shape.is_left_out(shard)) {
+        world_.fail("shard " + std::to_string(shard) + " counts twice, or is to be left out");
       }
       counted[shard] = true;
       ++count;
     }
   }
-  world_.expect(count == shape.shard_bytes.size(), "a shard is missing from the kept partials");
+  const std::uint64_t left_out = shape.left_out_count();
+  world_.expect(count + left_out == shape.shard_bytes.size(),
+                "a shard is missing from the kept partials");
+  world_.expect(done.skipped_shard_count == left_out, "a wrong count of shards that are left out");
+  world_.reached("a bad shard was left out", left_out > 0 && !shape.only_shard);
+  world_.reached("one shard was run alone", shape.only_shard.has_value());
   world_.expect(done.shard_count == shape.shard_bytes.size(),
                 "the step is done with a wrong shard count");
   std::uint64_t bytes = 0;
-  for (const std::uint64_t shard_bytes : shape.shard_bytes) {
-    bytes += shard_bytes;
+  for (std::uint64_t shard = 0; shard < shape.shard_bytes.size(); ++shard) {
+    bytes += shape.is_left_out(shard) ? 0 : shape.shard_bytes[shard];
   }
   world_.expect(done.input_bytes == bytes, "the step is done with a wrong count of bytes");
   world_.reached("a step had no shards", shape.shard_bytes.empty());
@@ -452,7 +502,8 @@ void Observer::check_sink(const protocol::StepDone& done) {
 
 void Observer::check_result(std::uint64_t number, const protocol::StepDone& done) {
   const StepShape& shape = world_.shape(number);
-  world_.expect(!shape.poison, "a step is done one of whose bodies never succeeds");
+  world_.expect(!shape.poison || shape.is_left_out(*shape.poison),
+                "a step is done one of whose bodies never succeeds");
   world_.expect(done.partitions.size() == shape.partition_count, "a wrong count of partitions");
   for (std::uint32_t partition = 0; partition < done.partitions.size(); ++partition) {
     const BlobHandle& handle = done.partitions[partition];
@@ -470,7 +521,9 @@ void Observer::check_result(std::uint64_t number, const protocol::StepDone& done
 
 /// Only a step with a bad shard may fail, and the error names the shard or its run.
 void Observer::check_failure(std::uint64_t number, const protocol::Failure& failure) {
-  if (!world_.shape(number).poison || failure.text.find("shard") == std::string::npos) {
+  const StepShape& shape = world_.shape(number);
+  if (!shape.poison || shape.is_left_out(*shape.poison) ||
+      failure.text.find("shard") == std::string::npos) {
     world_.fail("step " + std::to_string(number) + " failed: " + failure.text);
     return;
   }

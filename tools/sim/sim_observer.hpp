@@ -91,6 +91,8 @@ class Observer {
   void note_output(const protocol::Report& report);
   void check_output(const protocol::Report& report, const protocol::Effects& effects);
   void check_sink(const protocol::StepDone& done);
+  void check_fits(std::uint32_t rank, const protocol::Grant& grant, std::uint64_t unit);
+  void on_drained(std::uint32_t rank);
   void check_nothing_of_a_lost_host(const protocol::Effect& effect);
   void take_over(const protocol::Record& record);
   void check_nothing_told_is_forgotten(const std::vector<Step>& before);
@@ -110,7 +112,8 @@ class Observer {
   [[nodiscard]] std::uint64_t oracle(std::uint64_t number, std::uint32_t partition);
 
   World& world_;
-  std::vector<std::uint32_t> live_;  ///< By rank: the life that the coordinator knows; 0: none.
+  std::vector<std::uint32_t> live_;     ///< By rank: the life that the coordinator knows; 0: none.
+  std::vector<std::uint32_t> drained_;  ///< By rank: the life that asked for it; 0: none.
   std::set<std::uint32_t> lost_hosts_;
   protocol::Fence newest_fence_ = {};
   std::vector<Step> steps_;  ///< By number, from 1.

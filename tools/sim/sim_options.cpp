@@ -41,6 +41,10 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   Random added(mix(seed) ^ mix(1));
   options.wanted_count = added.between(0, 5);
   options.host_count = added.between(1, std::min<std::uint64_t>(4, options.rank_count));
+  options.skip_bad = added.chance(0.3);
+  options.only_one = added.chance(0.05);
+  options.only_shard = added.below(options.shard_count);
+  options.devices = added.chance(0.4);
   const bool calm = random.chance(0.05);
   if (calm) {
     return options;
@@ -69,6 +73,9 @@ std::string SimOptions::to_string() const {
   if (ordered_batch_shard_count > 0) {
     text += " --ordered " + std::to_string(ordered_batch_shard_count);
   }
+  text += only_one ? " --only-shard " + std::to_string(only_shard) : "";
+  text += skip_bad ? " --skip-bad" : "";
+  text += devices ? " --devices" : "";
   text += varied ? " --varied" : "";
   text += every_rank_plans ? "" : " --one-planner";
   text += journal ? " --journal" : "";
@@ -100,7 +107,20 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   if (!shape.shard_bytes.empty() && random.chance(faults[Fault::kPoison])) {
     shape.poison = random.below(shape.shard_bytes.size());
   }
+  if (only_one && only_shard < shape.shard_bytes.size()) {
+    shape.only_shard = only_shard;
+  }
+  shape.skip_bad = skip_bad;
+  shape.has_devices = devices;
   return shape;
+}
+
+std::uint64_t StepShape::left_out_count() const {
+  std::uint64_t count = 0;
+  for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+    count += is_left_out(shard) ? 1 : 0;
+  }
+  return count;
 }
 
 std::vector<std::uint64_t> StepShape::oracle() const {
@@ -108,7 +128,7 @@ std::vector<std::uint64_t> StepShape::oracle() const {
   if (ordered_batch_shard_count == 0) {
     std::uint64_t values = 0;
     for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
-      values += value_of(shard);
+      values += is_left_out(shard) ? 0 : value_of(shard);
     }
     for (std::uint64_t partition = 0; partition < partition_count; ++partition) {
       sums[partition] = in_partition(values, partition);
@@ -118,6 +138,9 @@ std::vector<std::uint64_t> StepShape::oracle() const {
   for (std::uint64_t partition = 0; partition < partition_count; ++partition) {
     std::uint64_t of_batch = 0;
     for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
+      if (is_left_out(shard)) {
+        continue;  // And so is the rest of its batch.
+      }
       of_batch = join(of_batch, in_partition(value_of(shard), partition));
       if ((shard + 1) % ordered_batch_shard_count == 0 || shard + 1 == shard_bytes.size()) {
         sums[partition] = join(sums[partition], std::exchange(of_batch, 0));

@@ -19,12 +19,26 @@ struct StepShape {
   std::vector<std::uint64_t> shard_bytes = {};  ///< Index = shard.
   std::uint32_t partition_count = 0;
   std::uint32_t ordered_batch_shard_count = 0;
-  std::uint64_t base = 0;                    ///< From which values are drawn.
-  std::optional<std::uint64_t> poison = {};  ///< A shard whose body never succeeds.
+  std::uint64_t base = 0;                        ///< From which values are drawn.
+  std::optional<std::uint64_t> poison = {};      ///< A shard whose body never succeeds.
+  std::optional<std::uint64_t> only_shard = {};  ///< Its unit is run and no other.
+  bool skip_bad = false;                         ///< The unit of the poison counts for nothing.
+  bool has_devices = false;                      ///< Some shards run on devices only.
 
   [[nodiscard]] protocol::MapUnits map_units() const {
     return {.shard_count = shard_bytes.size(),
             .ordered_batch_shard_count = ordered_batch_shard_count};
+  }
+  /// Whether the answer is without the shard.
+  [[nodiscard]] bool is_left_out(std::uint64_t shard) const {
+    const std::uint64_t per_unit = map_units().shards_per_unit();
+    const std::uint64_t unit = shard / per_unit;
+    return (only_shard && unit != *only_shard / per_unit) ||
+           (skip_bad && poison && unit == *poison / per_unit);
+  }
+  [[nodiscard]] std::uint64_t left_out_count() const;
+  [[nodiscard]] bool needs_device(std::uint64_t shard) const {
+    return has_devices && value_of(shard) % 8 == 0;
   }
   /// What a shard gives, and what becomes of it in a partition.
   [[nodiscard]] std::uint64_t value_of(std::uint64_t shard) const {
@@ -74,6 +88,11 @@ struct SimOptions {
   Duration body_max = std::chrono::milliseconds(15);
   Duration latency_max = std::chrono::microseconds(3000);
 
+  bool skip_bad = false;
+  bool only_one = false;  ///< Whether steps run `only_shard` alone, where they have it.
+  std::uint64_t only_shard = 0;
+  bool devices = false;  ///< Ranks say where they work; some shards need a device.
+
   bool journal = false;              ///< Whether the coordinator's decisions outlive it.
   bool every_rank_plans = true;      ///< Else only the steadfast one can.
   std::uint64_t steadfast_rank = 0;  ///< May crash, but always returns.
@@ -90,6 +109,10 @@ struct SimOptions {
 
   [[nodiscard]] bool journaled() const { return journal || faults[Fault::kHeadCrash] > 0; }
 
+  /// The steadfast rank has one, so that every step can end.
+  [[nodiscard]] bool has_device(std::uint32_t rank) const {
+    return devices && (rank == steadfast_rank || mix(seed + rank) % 2 == 0);
+  }
   [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const {
     return static_cast<std::uint32_t>(rank * host_count / rank_count);
   }

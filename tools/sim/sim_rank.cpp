@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include <pinion/shard/protocol/wire.hpp>
+
 #include "sim/sim_world.hpp"
 
 namespace pinion::sim {
@@ -52,10 +54,29 @@ void SimRank::enter_next_step() {
       protocol::RankOptions{
           .lease_count_max = static_cast<std::uint32_t>(world_.options().lease_count_max),
           .heartbeat = world_.options().heartbeat,
+          .registration = registration(),
           .mutations = world_.options().rank_mutations},
       protocol::EnterStep{.step = step_, .fingerprint = mix(step_), .description = "a sum"});
   machine_->start(now(), effects_);
   carry_out_effects();
+}
+
+/// At the first step of its process.
+std::optional<protocol::Register> SimRank::registration() const {
+  const SimOptions& options = world_.options();
+  if (!options.devices || step_ != 1) {
+    return std::nullopt;
+  }
+  protocol::Register registration{
+      .process = {.high = options.seed, .low = std::uint64_t{rank_} << 32U | life_},
+      .protocol_version = protocol::kProtocolVersion,
+      .capacities = {.cpu_count = static_cast<std::uint32_t>(options.worker_count)},
+      .places = {{.index = static_cast<std::uint16_t>(rank_ % 2), .host = host()}}};
+  if (options.has_device(rank_)) {
+    registration.capacities.gpu_count = 1;
+    registration.places.push_back({.kind = PlaceKind::kDevice, .host = host()});
+  }
+  return registration;
 }
 
 /// What an effect leads to may ask for more effects; they come behind those that are there.
@@ -110,8 +131,8 @@ void SimRank::plan(std::uint64_t step) {
     plan.partition_count = shape_->partition_count;
     plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
     plan.shards.reserve(shape_->shard_bytes.size());
-    for (const std::uint64_t bytes : shape_->shard_bytes) {
-      plan.shards.push_back({.weight = bytes});
+    for (std::uint64_t shard = 0; shard < shape_->shard_bytes.size(); ++shard) {
+      plan.shards.push_back(entry_of(shard));
     }
     machine_->plan_ready(std::move(plan), now(), effects_);
   } else {
@@ -119,6 +140,21 @@ void SimRank::plan(std::uint64_t step) {
     machine_->plan_failed({.code = ErrorCode::kUnavailable, .text = "no input"}, now(), effects_);
   }
   carry_out_effects();
+}
+
+protocol::ShardEntry SimRank::entry_of(std::uint64_t shard) const {
+  protocol::ShardEntry entry{.weight = shape_->shard_bytes[shard]};
+  if (shape_->has_devices) {
+    const std::uint64_t drawn = shape_->value_of(shard);
+    entry.place = {.index = static_cast<std::uint16_t>(drawn / 8 % 2),
+                   .host = static_cast<std::uint32_t>(drawn / 16 % world_.options().host_count)};
+    entry.priority = static_cast<protocol::Priority>(drawn / 1024 % 3);
+  }
+  if (shape_->needs_device(shard)) {
+    entry.place.kind = PlaceKind::kDevice;
+    entry.has_cpu_body = false;
+  }
+  return entry;
 }
 
 void SimRank::carry_out(const protocol::UsePlan& use) {
@@ -131,7 +167,7 @@ void SimRank::carry_out(const protocol::UsePlan& use) {
 
 void SimRank::carry_out(protocol::UsePartials& use) {
   partials_ = std::move(use.partials);
-  has_mapped_ = world_.options().host_count > 1 && world_.random().chance(0.5) &&
+  has_mapped_ = world_.options().host_count > 1 && world_.random().chance(0.8) &&
                 std::all_of(partials_.begin(), partials_.end(), [this](const BlobHandle& blob) {
                   return world_.store().find_readable(blob) != nullptr;
                 });
@@ -141,7 +177,7 @@ void SimRank::carry_out(const protocol::RunLeases& run) {
   world_.expect(stage_ == Stage::kMap || run.stage == Stage::kMerge || world_.any_host_is_lost(),
                 "a stage that goes back");
   stage_ = run.stage;
-  unit_count_left_ = run.unit_count_left;
+  unit_count_left_ = draining_ ? 0 : run.unit_count_left;
   if (waiting_begin_ == waiting_.size()) {
     waiting_.clear();
     waiting_begin_ = 0;
@@ -397,7 +433,7 @@ std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
                      .step = step_,
                      .sum = sum,
                      .partition = partition,
-                     .whole = whole && count == counted.size()};
+                     .whole = whole && count + shape_->left_out_count() == counted.size()};
 }
 
 std::uint32_t SimRank::host() const {
@@ -451,6 +487,18 @@ void SimRank::tick(std::uint32_t timer) {
     machine_->tick(now(), effects_);
     carry_out_effects();
   }
+}
+
+bool SimRank::drain() {
+  if (machine_ == nullptr) {
+    return false;
+  }
+  machine_->drain("the node is wanted", now(), effects_);
+  draining_ = true;
+  unit_count_left_ = 0;
+  carry_out_effects();
+  put_to_work();
+  return true;
 }
 
 Instant SimRank::now() const {

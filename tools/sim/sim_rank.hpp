@@ -29,6 +29,8 @@ class SimRank {
   void end_run(std::uint16_t worker_index, std::uint32_t run);
   void hand_in(protocol::Report report);
   void tick(std::uint32_t timer);
+  /// False between two steps, where there is no engine to ask for it.
+  bool drain();
 
   [[nodiscard]] std::uint32_t rank() const noexcept { return rank_; }
   [[nodiscard]] std::uint32_t life() const noexcept { return life_; }
@@ -41,6 +43,7 @@ class SimRank {
     std::vector<protocol::Lease> batch = {};
   };
 
+  [[nodiscard]] std::optional<protocol::Register> registration() const;
   void carry_out_effects();
   void say_need();
   void carry_out(protocol::SendMessage& send);
@@ -52,6 +55,7 @@ class SimRank {
   void carry_out(const protocol::BatchSettled& settled);
   void carry_out(const protocol::StepFinished& finished);
 
+  [[nodiscard]] protocol::ShardEntry entry_of(std::uint64_t shard) const;
   void drop_all_work();
   void put_to_work();
   void run_on(Worker& worker);
@@ -87,6 +91,7 @@ class SimRank {
 
   protocol::Stage stage_ = protocol::Stage::kMap;
   std::uint64_t unit_count_left_ = 0;
+  bool draining_ = false;                 ///< No batch waits for more.
   std::vector<protocol::Lease> waiting_;  ///< Those before `waiting_begin_` are under way.
   std::size_t waiting_begin_ = 0;
   std::vector<Worker> workers_;

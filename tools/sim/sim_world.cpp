@@ -37,6 +37,8 @@ protocol::CoordinatorOptions World::coordinator_options() const {
           .attempt_count_max = 4,
           // Chaos kills more often than any real program dies.
           .death_count_max = 1'000'000,
+          .skip_bad = options_.skip_bad,
+          .only_shard = options_.only_one ? std::optional(options_.only_shard) : std::nullopt,
           .late_least = options_.lease_duration / 4,
           .host_patience = options_.lease_duration * 10,
           .journaled = options_.journaled(),
