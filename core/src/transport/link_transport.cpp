@@ -7,7 +7,6 @@
 #include <utility>
 
 #include <pinion/core/bytes.hpp>
-#include <pinion/core/detail/pause_cpu.hpp>
 #include <pinion/core/detail/task.hpp>
 #include <pinion/core/detail/task_ring.hpp>
 
@@ -175,7 +174,8 @@ class LinkTransport final : public ITransport {
       if (arrived || called) {
         last_work = now;
       } else if (now - last_work < kSpin) {
-        pause_cpu();
+        // Whoever it waits for may be waiting for this CPU.
+        std::this_thread::yield();
       } else {
         sleep(std::min(engine_.next_deadline(), now + kSleepMax));
       }
