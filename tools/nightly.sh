@@ -18,7 +18,8 @@ Runs these phases, with --from only the named one and those after it:
             faults); fails when a rare path is never reached
   resume    agents killed and resumed PINION_RESUME_CYCLES times (default here: 200), and a journal
             cut at every byte of its end
-  mp        the tests with real processes and kill -9, PINION_MP_REPEAT times (default here: 20)
+  mp        the tests with real processes and kill -9, on one host and several, PINION_MP_REPEAT times
+            (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
             random moments, and four times as many whose agent or launcher is killed
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
@@ -157,7 +158,7 @@ run_resume() {
 }
 
 run_mp() {
-  phase "mp: real processes, again and again" test_release --label-regex '^mp$' \
+  phase "mp: real processes, again and again" test_release --label-regex '^(mp|net)$' \
     --repeat "until-fail:${PINION_MP_REPEAT:-20}"
 }
 
