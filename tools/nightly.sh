@@ -18,8 +18,8 @@ Runs these phases, with --from only the named one and those after it:
             faults); fails when a rare path is never reached
   resume    agents killed and resumed PINION_RESUME_CYCLES times (default here: 200), and a journal
             cut at every byte of its end
-  mp        the tests with real processes and kill -9, on one host and several, PINION_MP_REPEAT times
-            (default here: 20)
+  mp        the tests with real processes and kill -9, on one host and on several, PINION_MP_REPEAT
+            times (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
             random moments, and four times as many whose agent or launcher is killed
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
