@@ -53,6 +53,12 @@ class PeerProcess {
 
   void kill(int signal) const { ::kill(process_, signal); }
 
+  /// Comes back once no thread of it runs any more, which a signal alone does not promise.
+  void stop() const {
+    kill(SIGSTOP);
+    EXPECT_EQ(::waitpid(process_, nullptr, WUNTRACED), process_);
+  }
+
   void tell(const std::string& line) {
     std::fputs((line + "\n").c_str(), in_);
     std::fflush(in_);

@@ -85,7 +85,7 @@ TEST_F(UcxLoss, AHostThatIsKilledInTheMidstOfAPull) {
 TEST_F(UcxLoss, AHostThatIsStoppedIsLateAndNotGone) {
   connect(std::chrono::seconds(60));
   EXPECT_TRUE(one_.request(2, {})->wait().has_value());
-  two_.kill(SIGSTOP);
+  two_.stop();
   const auto late = one_.request(2, {}, milliseconds(100));
   const auto pulled = one_.pull({.length_bytes = 5 << 20, .host = 2});
   EXPECT_EQ(late->wait().error().code(), ErrorCode::kDeadlineExceeded);
@@ -101,7 +101,7 @@ TEST_F(UcxLoss, AHostThatStaysStoppedIsGoneInItsTime) {
   connect(kKeepalive);
   const Instant alive = clock_.now();
   EXPECT_TRUE(one_.request(2, {})->wait().has_value());
-  two_.kill(SIGSTOP);
+  two_.stop();
   const auto pulled = one_.pull({.length_bytes = 5 << 20, .host = 2});
   EXPECT_EQ(one_.wait_for_peer(2, 2).code(), ErrorCode::kUnavailable);
   EXPECT_GE(clock_.now() - alive, 3 * kKeepalive);
@@ -118,7 +118,7 @@ TEST_F(UcxLoss, AHostThatStaysStoppedIsGoneInItsTime) {
 TEST_F(UcxLoss, EndsWhileAPeerIsStopped) {
   connect(std::chrono::seconds(60));
   const auto pulled = one_.pull({.length_bytes = 64 << 20, .host = 2});
-  two_.kill(SIGSTOP);
+  two_.stop();
   const auto reply = one_.request(2, {});
   one_.transport.reset();
   EXPECT_TRUE(pulled->wait().has_value() || pulled->wait().error().code() == ErrorCode::kCancelled);
