@@ -138,7 +138,7 @@ class UcxLink final : public detail::ILink {
   std::string address_;
   EventFd wake_;
   int event_descriptor_ = -1;
-  const SystemClock clock_;
+  SystemClock clock_;
 
   ILinkEvents* events_ = nullptr;  // While progress() runs.
   ConnectionId next_id_ = 1;
