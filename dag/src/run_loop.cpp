@@ -152,16 +152,6 @@ bool RunState::work_as_needed(Lane& lane) noexcept {
   return is_alone ? work<true, false>(lane) : work<false, false>(lane);
 }
 
-BodyEnd RunState::run_task(Lane& lane, TaskRecord& record, std::uint32_t position) noexcept {
-  lane.context.position_ = position;
-  try {
-    return record.body.invoke(record.body.storage, lane.context);
-  } catch (...) {
-    lane.ending.exception = std::current_exception();
-    return BodyEnd::kFailed;
-  }
-}
-
 // The next task to run, or kNone; the others that became ready are in the lane's lists.
 template <bool Alone, bool Sorted>
 inline std::uint32_t RunState::release_successors(const View& view, Lane& lane,

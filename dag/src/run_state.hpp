@@ -307,4 +307,16 @@ struct RunState {
   bool needs_arming = false;                            // Their counters are not armed.
 };
 
+// In the loop that calls it: between two bodies there is little that is not this.
+inline detail::BodyEnd RunState::run_task(Lane& lane, TaskRecord& record,
+                                          std::uint32_t position) noexcept {
+  lane.context.position_ = position;
+  try {
+    return record.body.invoke(record.body.storage, lane.context);
+  } catch (...) {
+    lane.ending.exception = std::current_exception();
+    return detail::BodyEnd::kFailed;
+  }
+}
+
 }  // namespace pinion

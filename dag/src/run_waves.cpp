@@ -107,37 +107,51 @@ RunState::Look RunState::run_part(Lane& lane) noexcept {
   while (lane.chain_next != kNone || !lane.part.empty()) {
     std::uint32_t position = std::exchange(lane.chain_next, kNone);
     if (position == kNone) {
-      const std::uint32_t unit = lane.part.begin++;
-      __builtin_prefetch(&records[heads[unit + kUnitsAhead]]);
-      position = heads[unit];
+      position = heads[lane.part.begin++];
     }
-    for (bool goes_on = true; goes_on; ++position) {
-      TaskRecord& record = records[position];
-      // Relaxed: as in work().
-      const BodyEnd end = flags.load(std::memory_order_relaxed) != 0
-                              ? begin_rare(lane, record, position)
-                              : run_task(lane, record, position);
-      if (end == BodyEnd::kDropped) [[unlikely]] {
-        lane.left = left;
-        lane.chain_next = position;
-        return Look::kCancelled;
-      }
-      if (end != BodyEnd::kDone) [[unlikely]] {
-        end_apart(lane, position, end);
-      }
-      goes_on = end == BodyEnd::kDone && record.chained();
-      if (--left == 0) [[unlikely]] {
-        lane.left = 0;
-        const Look look = look_in_way(lane);
-        left = lane.left;
-        if (look != Look::kGoOn) {
-          lane.chain_next = goes_on ? position + 1 : kNone;
-          lane.units_ended += goes_on ? 0 : 1;
-          return look;
+    // Which unit is next is looked up before this one's bodies are called: when a body ends, which
+    // the processor often finds out late, that would be what the next one waits for.
+    std::uint32_t unit = lane.part.begin;
+    std::uint32_t next_head = heads[unit];
+    for (;;) {
+      __builtin_prefetch(&records[heads[unit + kUnitsAhead - 1]]);
+      for (bool goes_on = true; goes_on; ++position) {
+        TaskRecord& record = records[position];
+        // Relaxed: as in work().
+        const BodyEnd end = flags.load(std::memory_order_relaxed) != 0
+                                ? begin_rare(lane, record, position)
+                                : run_task(lane, record, position);
+        if (end == BodyEnd::kDropped) [[unlikely]] {
+          lane.left = left;
+          lane.part.begin = unit;
+          lane.chain_next = position;
+          return Look::kCancelled;
+        }
+        if (end != BodyEnd::kDone) [[unlikely]] {
+          lane.part.begin = unit;
+          end_apart(lane, position, end);
+        }
+        goes_on = end == BodyEnd::kDone && record.chained();
+        if (--left == 0) [[unlikely]] {
+          lane.left = 0;
+          lane.part.begin = unit;
+          const Look look = look_in_way(lane);
+          left = lane.left;
+          if (look != Look::kGoOn) {
+            lane.chain_next = goes_on ? position + 1 : kNone;
+            lane.units_ended += goes_on ? 0 : 1;
+            return look;
+          }
         }
       }
+      ++lane.units_ended;
+      if (unit == lane.part.end) {
+        break;
+      }
+      position = next_head;
+      next_head = heads[++unit];
     }
-    ++lane.units_ended;
+    lane.part.begin = unit;
   }
   lane.left = left;
   return Look::kGoOn;
