@@ -7,21 +7,25 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/hash_order.hpp>
 #include <pinion/shard/open_table.hpp>
+#include <pinion/shard/row_scatter.hpp>
 #include <pinion/shard/table_key.hpp>
 #include <pinion/shard/zeroed_pages.hpp>
 
 namespace pinion {
 
-/// The states of integer or struct keys. Starts with a hash table. When integers turn out to be
-/// small and dense it moves them into an array that they index, which has no probes and half the
-/// footprint.
+/// The states of integer or struct keys. Starts with a hash table, and goes by what the rows show.
+/// When integers turn out to be small and dense it moves them into an array that they index, which
+/// has no probes and half the footprint. While nearly all rows have a key of their own, it keeps
+/// the rows, in parts by their hashes (RowScatter), instead of a table that no cache holds.
 ///
 /// Thread safety: none for one object.
 template <AggregationKey Key, Fold F>
@@ -58,6 +62,10 @@ class FixedKeyState {
       join_zero(state);
       return;
     }
+    if (scatter_ != nullptr) {
+      scatter_->add(key, key.hash(), state);
+      return;
+    }
     const auto [slot, added] = table_.find_or_add(key, key.hash());
     if (added) {
       slot->state = state;
@@ -77,6 +85,11 @@ class FixedKeyState {
     if (has_zero_) {
       entries.push_back({0, &zero_});  // Its hash is 0, so it is the first.
     }
+    if (scatter_ != nullptr) {
+      entries.reserve(entries.size() + static_cast<std::size_t>(scatter_->row_count()));
+      scatter_->append_in_order(entries);
+      return entries;
+    }
     if (entries.empty()) {
       return entries_in_order(table_);
     }
@@ -89,11 +102,12 @@ class FixedKeyState {
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
     return table_.memory_bytes() + dense_states_.size_bytes() + dense_marks_.size_bytes() +
-           ordered_.size_bytes();
+           ordered_.size_bytes() + (scatter_ == nullptr ? 0 : scatter_->memory_bytes());
   }
 
   /// For tests: how many keys index the array; 0 while there is none.
   [[nodiscard]] std::uint64_t dense_limit() const noexcept { return dense_limit_; }
+  [[nodiscard]] bool keeps_rows() const noexcept { return scatter_ != nullptr; }
   [[nodiscard]] const OpenTable<K, S>& table() const noexcept { return table_; }
 
  private:
@@ -118,6 +132,13 @@ class FixedKeyState {
 
   static constexpr std::size_t kDensePrefetchDistance = 64;
 
+  // Of a table with so many keys most slots are in no cache. Rows are kept instead while more than
+  // this share of them have new keys, and as long as the other share has a key of its own: there a
+  // table, five eighths full at most and half of that on average, takes about as much memory.
+  static constexpr std::size_t kFirstScatterCheck = std::size_t{1} << 20;
+  static constexpr double kNewKeysMin = 0.75;
+  static constexpr double kDistinctKeysMin = 0.5;
+
   [[nodiscard]] static std::uint64_t index_of(Key key) noexcept requires kMayBeDense {
     return static_cast<std::make_unsigned_t<Key>>(key);
   }
@@ -137,6 +158,15 @@ class FixedKeyState {
         add_dense(keys, values, count);
         return;
       }
+    }
+    if (scatter_ != nullptr) {
+      add_scattered(keys, values, count);
+      return;
+    }
+    rows_since_check_ += count;
+    if (table_.size() >= next_scatter_check_ && consider_scatter()) {
+      add_scattered(keys, values, count);
+      return;
     }
     if (table_.size() == 0) {
       table_.reserve(1);
@@ -197,6 +227,49 @@ class FixedKeyState {
     } else {
       F::add(slot->state, value);
     }
+  }
+
+  void add_scattered(const Key* keys, const Value* values, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const K key = {keys[i]};
+      if (key.empty()) {
+        add_zero(values[i]);
+      } else {
+        scatter_->add(key, key.hash(), F::first(values[i]));
+      }
+    }
+    rows_since_check_ += count;
+    if (rows_since_check_ >= next_scatter_check_ && scatter_->distinct_share() < kDistinctKeysMin) {
+      leave_scatter();
+    } else if (rows_since_check_ >= next_scatter_check_) {
+      next_scatter_check_ = rows_since_check_ * 2;
+    }
+  }
+
+  // Called when the table has doubled since it was asked last. True: rows are kept from here on.
+  [[nodiscard]] bool consider_scatter() {
+    const auto new_keys = static_cast<double>(table_.size() - size_at_check_);
+    const bool enters = new_keys > kNewKeysMin * static_cast<double>(rows_since_check_);
+    size_at_check_ = table_.size();
+    next_scatter_check_ = size_at_check_ * 2;
+    if (enters) {
+      scatter_ = std::make_unique<RowScatter<K, F>>();
+      table_.for_each(
+          [this](const auto& slot) { scatter_->add(slot.key, slot.key.hash(), slot.state); });
+      table_ = {};
+    }
+    rows_since_check_ = enters ? size_at_check_ : 0;
+    return enters;
+  }
+
+  void leave_scatter() {
+    const auto scatter = std::exchange(scatter_, nullptr);
+    const auto row_count = static_cast<double>(scatter->row_count());
+    table_.reserve(static_cast<std::size_t>(row_count * kDistinctKeysMin));
+    scatter->for_each([this](const K& key, const S& state) { join(key, state); });
+    size_at_check_ = table_.size();
+    next_scatter_check_ = size_at_check_ * 2;
+    rows_since_check_ = 0;
   }
 
   void add_dense(const Key* keys, const Value* values, std::size_t count) {
@@ -366,6 +439,8 @@ class FixedKeyState {
     }
     table_ = {};
     next_dense_check_ = kFirstDenseCheck;
+    size_at_check_ = 0;
+    rows_since_check_ = 0;
   }
 
   // Those of the array and, behind its end, those of the table.
@@ -397,6 +472,11 @@ class FixedKeyState {
   std::uint64_t dense_limit_ = 0;
   std::uint64_t dense_copies_ = 1;
   std::size_t next_dense_check_ = kFirstDenseCheck;
+
+  std::unique_ptr<RowScatter<K, F>> scatter_;  // While rows are kept; the table is empty then.
+  std::size_t next_scatter_check_ = kFirstScatterCheck;  // Keys of the table, or rows.
+  std::size_t size_at_check_ = 0;
+  std::size_t rows_since_check_ = 0;
 };
 
 }  // namespace pinion
