@@ -75,6 +75,16 @@ TEST_F(SimCommand, RepeatsARunByItsSeed) {
   EXPECT_NE(hash_of("5"), hash_of("6"));
 }
 
+TEST_F(SimCommand, TriesShardsAgainWhoseBodiesHang) {
+  const Json calm = sim_json({"--ranks", "10", "--shards", "2000", "--deadline-ms", "3000"});
+  const Json stuck = sim_json(
+      {"--ranks", "10", "--shards", "2000", "--deadline-ms", "3000", "--faults", "stuck=0.01"});
+  EXPECT_EQ(calm["units_granted_again"], 0);
+  EXPECT_GT(stuck["faults"]["stuck"], 0);
+  EXPECT_GT(stuck["units_granted_again"], 0);
+  EXPECT_TRUE(stuck["violation"].is_null());
+}
+
 TEST_F(SimCommand, RefusesWhatItCannotSimulate) {
   expect_refused(sim({"--faults", "rain=1"}), "there is no fault 'rain'; there are drop, ");
   expect_refused(sim({"--faults", "crash"}), "'crash' must be NAME=NUMBER");
@@ -82,6 +92,7 @@ TEST_F(SimCommand, RefusesWhatItCannotSimulate) {
   expect_refused(sim({"--faults", "crash=-1"}), "with a number of 0 to 1000");
   expect_refused(sim({"--ranks", "0"}), "--ranks");
   expect_refused(sim({"--ranks", "2", "--steadfast", "2"}), "the ranks are 0 to 1");
+  expect_refused(sim({"--skip-bad", "--deadline-ms", "500"}), "exclude each other");
   expect_refused(sim({"--break", "silence"}), "there is no rule 'silence'");
 }
 

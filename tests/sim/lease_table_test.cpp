@@ -281,5 +281,20 @@ TEST_F(LeaseTableTest, RunsOneUnitAloneWhenAllOthersAreGivenUp) {
   EXPECT_TRUE(table_.all_settled());
 }
 
+TEST_F(LeaseTableTest, KnowsTheNextDeadlineBehindThatOfALeaseThatWasReplaced) {
+  make(2);
+  table_.set_deadline(10s);
+  static_cast<void>(grant(0, 1));
+  now_ += 1s;
+  const Lease other = grant(1, 1).front();
+  const Instant due = now_ + 10s;
+  pass(kLease);
+  table_.extend(find(1, other), now_ + 60s);
+  ASSERT_THAT(grant(2, 1), SizeIs(1)) << "what the first had is replaced";
+  EXPECT_EQ(table_.next_deadline(), due);
+  now_ = due;
+  EXPECT_EQ(table_.find_overdue(now_), find(1, other));
+}
+
 }  // namespace
 }  // namespace pinion::protocol

@@ -33,6 +33,7 @@ struct SimCommand {
   std::uint64_t lease_ms = 6000;
   std::uint64_t heartbeat_ms = 2000;
   std::uint64_t patience_ms = 2000;
+  std::uint64_t deadline_ms = 0;
   std::uint64_t body_us = 10'000;
   std::uint64_t latency_us = 300;
   std::uint64_t chaos_ms = 60'000;
@@ -46,6 +47,7 @@ Result<sim::SimOptions> options_of(const SimCommand& command) {
   options.lease_duration = command.lease_ms * Duration(1ms);
   options.heartbeat = command.heartbeat_ms * Duration(1ms);
   options.plan_patience = command.patience_ms * Duration(1ms);
+  options.shard_deadline = command.deadline_ms * Duration(1ms);
   options.body_max = command.body_us * Duration(1us);
   options.latency_max = command.latency_us * Duration(1us);
   options.chaos_end = command.chaos_ms * Duration(1ms);
@@ -59,6 +61,12 @@ Result<sim::SimOptions> options_of(const SimCommand& command) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("--hosts is {}; there are {} ranks, and each host has one",
                               options.host_count, options.rank_count));
+  }
+  if (options.skip_bad && command.deadline_ms > 0) {
+    return Status(
+        ErrorCode::kInvalidArgument,
+        "--skip-bad and --deadline-ms exclude each other: which shards miss their deadline "
+        "is not known beforehand, so the answer without them is not either");
   }
   Result<sim::Faults> faults = sim::Faults::parse(command.faults);
   if (!faults) {
@@ -211,6 +219,8 @@ void add_time_options(CLI::App& app, SimCommand& command) {
   add("--lease-ms", command.lease_ms, 10, "How long a lease lasts");
   add("--heartbeat-ms", command.heartbeat_ms, 1, "Between two heartbeats");
   add("--patience-ms", command.patience_ms, 1, "How long a plan waits for lower ranks");
+  add("--deadline-ms", command.deadline_ms, 0,
+      "How long after its grant a shard must be accepted; 0: however late");
   add("--body-us", command.body_us, 100, "What a shard takes at most; at least a hundredth");
   add("--latency-us", command.latency_us, 150, "What a message takes at most");
   add("--chaos-ms", command.chaos_ms, 0, "After this nothing goes wrong any more");

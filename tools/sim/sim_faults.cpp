@@ -38,6 +38,7 @@ constexpr std::array<FaultInfo, kFaultCount> kFaults = {{
     {"write_error", kPerCase, 0.02, "a write fails"},
     {"host_crash", kPerSecond, 4, "a host is lost with its ranks and blobs"},
     {"drain", kPerRankSecond, 0.3, "a rank asks to be given nothing more"},
+    {"stuck", kPerCase, 0.02, "a body never ends, where shards have a deadline"},
 }};
 
 std::string names() {

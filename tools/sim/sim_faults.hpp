@@ -39,8 +39,9 @@ enum class Fault : std::uint8_t {
   kWriteError,  ///< A write, or a sync, fails.
   kHostCrash,   ///< A host is lost with its ranks and the blobs that it holds.
   kDrain,       ///< A rank asks to be given nothing more.
+  kBodyHangs,   ///< A body never ends; only where shards have a deadline.
 };
-inline constexpr std::size_t kFaultCount = 24;
+inline constexpr std::size_t kFaultCount = 25;
 
 /// How the number of a fault is meant.
 enum class FaultUnit : std::uint8_t {

@@ -21,6 +21,7 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"retry-for-ever", [](O& of) -> bool& { return of.mutations.retry_for_ever; }},
     {"keep-partials-of-lost-host",
      [](O& of) -> bool& { return of.mutations.keep_partials_of_lost_host; }},
+    {"forget-deadlines", [](O& of) -> bool& { return of.mutations.forget_deadlines; }},
     {"forget-give-back", [](O& of) -> bool& { return of.rank_mutations.forget_give_back; }},
     {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},
     {"release-before-accept",

@@ -15,6 +15,9 @@ using protocol::Stage;
 
 namespace {
 
+/// As the coordinator is told.
+constexpr std::uint8_t kAttemptCountMax = 4;
+
 template <class Message>
 const Message* find_sent(const Effects& effects, std::uint32_t rank) {
   for (const protocol::Effect& effect : effects) {
@@ -48,6 +51,7 @@ Observer::Observer(World& world)
       steps_(world.options().step_count) {}
 
 void Observer::decided(const protocol::Event& event, const Effects& effects) {
+  check_deadlines();
   if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
     if (!lost_hosts_.contains(world_.host_of(joined->rank))) {
       live_[joined->rank] = std::max(live_[joined->rank], joined->incarnation);
@@ -78,7 +82,7 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
     } else if (const auto* report = std::get_if<protocol::Report>(&received->message)) {
       on_report(from, *report, effects);
     } else if (const auto* failed = std::get_if<protocol::BatchFailed>(&received->message)) {
-      on_return(from, failed->step, failed->stage, failed->batch);
+      on_failed(from, *failed);
     } else if (const auto* given = std::get_if<protocol::GiveBack>(&received->message)) {
       on_return(from, given->step, given->stage, given->leases);
     }
@@ -98,9 +102,10 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
         on_drained(send->rank);
       } else if (const auto* ack = std::get_if<protocol::HeartbeatAck>(&send->message);
                  ack != nullptr && ack->sent_ns == protocol::HeartbeatAck::kUnasked) {
-        world_.reached("merging had to wait for partials that were made again");
-        on_return(of_life(send->rank), ack->step, Stage::kMerge, ack->lost);
+        on_taken_away(of_life(send->rank), *ack);
       }
+    } else if (std::holds_alternative<protocol::EndJob>(effect)) {
+      due_.clear();
     } else if (!lost_hosts_.empty()) {
       check_nothing_of_a_lost_host(effect);
     }
@@ -188,6 +193,7 @@ void Observer::resumed(std::span<const protocol::Record> records, bool damaged) 
   std::fill(live_.begin(), live_.end(), 0);
   std::fill(drained_.begin(), drained_.end(), 0);
   lost_hosts_.clear();
+  due_.clear();
   newest_fence_ = {.epoch = world_.epoch()};
   untold_.clear();
   std::uint64_t last = 0;
@@ -304,6 +310,13 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
             .rank = rank,
             .incarnation = live_[rank],
             .expires = world_.now() + world_.lease_end()};
+    if (const Duration deadline = world_.shape(grant.step).shard_deadline;
+        grant.stage == Stage::kMap && deadline > Duration::zero()) {
+      due_.push_back({.when = world_.now() + deadline,
+                      .step = grant.step,
+                      .lease = lease,
+                      .holder = of_life(rank)});
+    }
   }
 }
 
@@ -460,90 +473,80 @@ void Observer::on_return(const protocol::Envelope& from, std::uint64_t number, S
   }
 }
 
-/// Asked when the end of a step is announced: the kept partials hold each shard once, the kept
-/// results are right.
-void Observer::check_sink(const protocol::StepDone& done) {
-  Step& ended = step(done.step);
-  if (std::exchange(ended.done, true)) {
-    return;
-  }
-  const StepShape& shape = world_.shape(done.step);
-  std::vector<bool> counted(shape.shard_bytes.size());
-  std::uint64_t count = 0;
-  for (const BlobContent* partial : world_.store().kept_of(done.step, BlobKind::kPartial)) {
-    for (const std::uint64_t shard : partial->shards) {
-      if (counted[shard] || shape.is_left_out(shard)) {
-        world_.fail("shard " + std::to_string(shard) + " counts twice, or is to be left out");
-      }
-      counted[shard] = true;
-      ++count;
+void Observer::on_failed(const protocol::Envelope& from, const protocol::BatchFailed& failed) {
+  for (const Lease& lease : failed.batch) {
+    if (lease.unit == failed.bad_unit && find(from, failed.step, failed.stage, lease) != nullptr) {
+      count_failure(failed.step, *find(failed.step, failed.stage, lease.unit));
     }
   }
-  const std::uint64_t left_out = shape.left_out_count();
-  world_.expect(count + left_out == shape.shard_bytes.size(),
-                "a shard is missing from the kept partials");
-  world_.expect(done.skipped_shard_count == left_out, "a wrong count of shards that are left out");
-  world_.reached("a bad shard was left out", left_out > 0 && !shape.only_shard);
-  world_.reached("one shard was run alone", shape.only_shard.has_value());
-  world_.expect(done.shard_count == shape.shard_bytes.size(),
-                "the step is done with a wrong shard count");
-  std::uint64_t bytes = 0;
-  for (std::uint64_t shard = 0; shard < shape.shard_bytes.size(); ++shard) {
-    bytes += shape.is_left_out(shard) ? 0 : shape.shard_bytes[shard];
-  }
-  world_.expect(done.input_bytes == bytes, "the step is done with a wrong count of bytes");
-  world_.reached("a step had no shards", shape.shard_bytes.empty());
-  world_.reached("a step had no partitions", shape.partition_count == 0);
-  world_.reached("a step was ordered", shape.map_units().ordered());
-  ended.end = done;
-  ended.units = {};
-  check_result(done.step, done);
+  on_return(from, failed.step, failed.stage, failed.batch);
 }
 
-void Observer::check_result(std::uint64_t number, const protocol::StepDone& done) {
-  const StepShape& shape = world_.shape(number);
-  world_.expect(!shape.poison || shape.is_left_out(*shape.poison),
-                "a step is done one of whose bodies never succeeds");
-  world_.expect(done.partitions.size() == shape.partition_count, "a wrong count of partitions");
-  for (std::uint32_t partition = 0; partition < done.partitions.size(); ++partition) {
-    const BlobHandle& handle = done.partitions[partition];
-    const Store& store = world_.store();
-    const bool lost = store.lost(handle);
-    world_.reached("a program had a result that was lost with its host", lost);
-    const BlobContent* const result = lost ? &store.content_of(handle) : store.find_kept(handle);
-    world_.expect(result != nullptr, "a result that the job does not hold");
-    if (result != nullptr && result->sum != oracle(number, partition)) {
-      world_.fail("partition " + std::to_string(partition) + " of step " + std::to_string(number) +
-                  " has a wrong sum");
+/// Merges whose partials were lost, or a shard that was not accepted in its time.
+void Observer::on_taken_away(const protocol::Envelope& from, const protocol::HeartbeatAck& ack) {
+  for (const Lease& lease : ack.lost) {
+    if (find(from, ack.step, Stage::kMap, lease) != nullptr) {
+      on_missed(from, ack.step, lease);
+      continue;
     }
+    world_.reached("merging had to wait for partials that were made again");
+    on_return(from, ack.step, Stage::kMerge, {&lease, 1});
   }
 }
 
-/// Only a step with a bad shard may fail, and the error names the shard or its run.
-void Observer::check_failure(std::uint64_t number, const protocol::Failure& failure) {
-  const StepShape& shape = world_.shape(number);
-  if (!shape.poison || shape.is_left_out(*shape.poison) ||
-      failure.text.find("shard") == std::string::npos) {
-    world_.fail("step " + std::to_string(number) + " failed: " + failure.text);
+void Observer::on_missed(const protocol::Envelope& from, std::uint64_t number, const Lease& lease) {
+  const auto due = std::find_if(due_.begin(), due_.end(), [&lease](const Due& one) {
+    return one.lease.fence == lease.fence;
+  });
+  if (due == due_.end() || due->when > world_.now()) {
+    world_.fail("a lease of " + unit_text(lease.unit) + " is taken away before its deadline");
     return;
   }
-  world_.reached("a step failed for a bad shard");
+  due_.erase(due);
+  Unit& unit = *find(number, Stage::kMap, lease.unit);
+  Grant& grant = *grant_in(unit, from, lease);
+  world_.reached("a shard missed its deadline");
+  world_.reached("a shard missed its deadline whose lease had run out",
+                 grant.expires <= world_.now());
+  grant = {};
+  world_.reached("a shard missed its deadline while a second rank tried it",
+                 unit.grants[0].counter != 0 || unit.grants[1].counter != 0);
+  unit.missed = true;
+  count_failure(number, unit);
 }
 
-/// Of a job that is over, only the results of its steps are held.
-void Observer::check_leftovers() {
-  for (std::uint64_t number = 1; number <= steps_.size(); ++number) {
-    const Step& ended = step(number);
-    world_.expect(ended.done || ended.failed, "a step is not done");
-    const Store& store = world_.store();
-    world_.expect(store.kept_of(number, BlobKind::kPlan).empty(), "a plan is never released");
-    world_.expect(store.kept_of(number, BlobKind::kPartial).empty(), "a partial is never released");
-    const auto held = static_cast<std::ptrdiff_t>(store.kept_of(number, BlobKind::kResult).size());
-    world_.expect(held == std::count_if(ended.end.partitions.begin(), ended.end.partitions.end(),
-                                        [&store](const BlobHandle& result) {
-                                          return store.find_kept(result) != nullptr;
-                                        }),
-                  "a result is held that nobody knows of");
+void Observer::count_failure(std::uint64_t number, Unit& unit) {
+  if (unit.failure_count < kAttemptCountMax) {
+    ++unit.failure_count;
+  }
+  if (unit.missed && unit.failure_count == kAttemptCountMax) {
+    worn_out_.insert(number);
+  }
+}
+
+/// The lease that it is about, if that is still to be accepted or taken away.
+const Observer::Grant* Observer::grant_of(const Due& due) {
+  const Unit* const unit = find(due.step, Stage::kMap, due.lease.unit);
+  return unit == nullptr || unit->accepted || step(due.step).ended
+             ? nullptr
+             : find(due.holder, due.step, Stage::kMap, due.lease);
+}
+
+/// The coordinator hears of the time at each deadline. A lease that has run out is over before,
+/// when a second rank had the unit then.
+void Observer::check_deadlines() {
+  while (!due_.empty() && grant_of(due_.front()) == nullptr) {
+    due_.pop_front();
+  }
+  for (const Due& due : due_) {
+    if (due.when >= world_.now()) {
+      return;
+    }
+    const Grant* const grant = grant_of(due);
+    const bool may_be_over =
+        grant == nullptr || (grant->expires <= world_.now() &&
+                             find(due.step, Stage::kMap, due.lease.unit)->granted_again);
+    world_.expect(may_be_over, "a shard missed its deadline unnoticed");
   }
 }
 
@@ -578,14 +581,6 @@ Observer::Grant* Observer::grant_in(Unit& unit, const protocol::Envelope& from,
     }
   }
   return nullptr;
-}
-
-std::uint64_t Observer::oracle(std::uint64_t number, std::uint32_t partition) {
-  std::vector<std::uint64_t>& sums = step(number).oracle;
-  if (sums.empty()) {
-    sums = world_.shape(number).oracle();
-  }
-  return sums[partition];
 }
 
 }  // namespace pinion::sim

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <span>
@@ -56,7 +57,9 @@ class Observer {
     bool granted = false;
     bool granted_again = false;
     bool accepted = false;
-    bool told = false;  ///< A rank knows that it is accepted.
+    bool told = false;    ///< A rank knows that it is accepted.
+    bool missed = false;  ///< Its deadline, at least once.
+    std::uint8_t failure_count = 0;
   };
 
   /// What was accepted of a batch one of whose units was granted more than once.
@@ -77,6 +80,14 @@ class Observer {
     std::vector<std::uint64_t> oracle = {};  ///< By partition.
   };
 
+  /// A lease that has to be accepted, or taken away, by then.
+  struct Due {
+    Instant when = {};
+    std::uint64_t step = 0;
+    protocol::Lease lease = {};
+    protocol::Envelope holder = {};
+  };
+
   void on_make_plan(std::uint32_t rank, std::uint64_t number);
   void on_grant(std::uint32_t rank, const protocol::Grant& grant);
   void on_heartbeat(const protocol::Envelope& from, const protocol::Heartbeat& heartbeat,
@@ -85,6 +96,12 @@ class Observer {
                  const protocol::Effects& effects);
   void on_return(const protocol::Envelope& from, std::uint64_t step, protocol::Stage stage,
                  std::span<const protocol::Lease> leases);
+  void on_failed(const protocol::Envelope& from, const protocol::BatchFailed& failed);
+  void on_taken_away(const protocol::Envelope& from, const protocol::HeartbeatAck& ack);
+  void on_missed(const protocol::Envelope& from, std::uint64_t number,
+                 const protocol::Lease& lease);
+  void count_failure(std::uint64_t number, Unit& unit);
+  void check_deadlines();
   void check_acceptance(const protocol::Envelope& from, const protocol::Report& report);
   void check_refusal(const protocol::Envelope& from, const protocol::Report& report,
                      const protocol::Verdict& verdict);
@@ -109,12 +126,15 @@ class Observer {
                             protocol::Stage stage, const protocol::Lease& lease);
   [[nodiscard]] Grant* grant_in(Unit& unit, const protocol::Envelope& from,
                                 const protocol::Lease& lease) const;
+  [[nodiscard]] const Grant* grant_of(const Due& due);
   [[nodiscard]] std::uint64_t oracle(std::uint64_t number, std::uint32_t partition);
 
   World& world_;
   std::vector<std::uint32_t> live_;     ///< By rank: the life that the coordinator knows; 0: none.
   std::vector<std::uint32_t> drained_;  ///< By rank: the life that asked for it; 0: none.
   std::set<std::uint32_t> lost_hosts_;
+  std::deque<Due> due_;               ///< In the order of their times; some are over.
+  std::set<std::uint64_t> worn_out_;  ///< Steps that may fail for a shard that missed its deadline.
   protocol::Fence newest_fence_ = {};
   std::vector<Step> steps_;  ///< By number, from 1.
   std::uint64_t accepted_count_ = 0;

@@ -45,6 +45,8 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   options.only_one = added.chance(0.05);
   options.only_shard = added.below(options.shard_count);
   options.devices = added.chance(0.4);
+  const bool deadline = added.chance(0.4) && !options.skip_bad;
+  options.shard_deadline = (deadline ? added.between(10, 2000) : 0) * Duration(1ms);
   const bool calm = random.chance(0.05);
   if (calm) {
     return options;
@@ -72,6 +74,9 @@ std::string SimOptions::to_string() const {
   }
   if (ordered_batch_shard_count > 0) {
     text += " --ordered " + std::to_string(ordered_batch_shard_count);
+  }
+  if (shard_deadline > Duration::zero()) {
+    text += " --deadline-ms " + in_milliseconds(shard_deadline);
   }
   text += only_one ? " --only-shard " + std::to_string(only_shard) : "";
   text += skip_bad ? " --skip-bad" : "";
@@ -111,6 +116,7 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
     shape.only_shard = only_shard;
   }
   shape.skip_bad = skip_bad;
+  shape.shard_deadline = shard_deadline;
   shape.has_devices = devices;
   return shape;
 }

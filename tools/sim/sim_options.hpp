@@ -24,6 +24,7 @@ struct StepShape {
   std::optional<std::uint64_t> only_shard = {};  ///< Its unit is run and no other.
   bool skip_bad = false;                         ///< The unit of the poison counts for nothing.
   bool has_devices = false;                      ///< Some shards run on devices only.
+  Duration shard_deadline = {};                  ///< Zero: none.
 
   [[nodiscard]] protocol::MapUnits map_units() const {
     return {.shard_count = shard_bytes.size(),
@@ -85,6 +86,9 @@ struct SimOptions {
   Duration lease_duration = std::chrono::milliseconds(200);
   Duration heartbeat = std::chrono::milliseconds(60);
   Duration plan_patience = std::chrono::milliseconds(50);
+  /// After which a shard that was granted has failed; zero: never. Not where bad shards are left
+  /// out, as which they will be is to be known beforehand.
+  Duration shard_deadline = {};
   Duration body_max = std::chrono::milliseconds(15);
   Duration latency_max = std::chrono::microseconds(3000);
 

@@ -130,6 +130,7 @@ void SimRank::plan(std::uint64_t step) {
     plan.plan = world_.store().create({.kind = BlobKind::kPlan, .step = step}, host());
     plan.partition_count = shape_->partition_count;
     plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
+    plan.shard_deadline = shape_->shard_deadline;
     plan.shards.reserve(shape_->shard_bytes.size());
     for (std::uint64_t shard = 0; shard < shape_->shard_bytes.size(); ++shard) {
       plan.shards.push_back(entry_of(shard));
@@ -189,7 +190,8 @@ void SimRank::carry_out(const protocol::RunLeases& run) {
 void SimRank::carry_out(const protocol::DropLeases& drop) {
   world_.reached("a rank dropped leases");
   const auto dropped = [&drop](const Lease& lease) {
-    return std::find(drop.leases.begin(), drop.leases.end(), lease) != drop.leases.end();
+    return std::any_of(drop.leases.begin(), drop.leases.end(),
+                       [&lease](const Lease& other) { return other.fence == lease.fence; });
   };
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(waiting_begin_));
   waiting_begin_ = 0;
@@ -278,10 +280,21 @@ void SimRank::run_on(Worker& worker) {
     world_.count(Fault::kBodyStalls);
     duration += options.lease_duration * 2;
   }
+  if (hangs(*worker.running)) {
+    world_.count(Fault::kBodyHangs);
+    ++worker.run;
+    return;
+  }
   world_.post(*this, duration,
               {.payload = ++worker.run,
                .kind = EventKind::kBodyEnds,
                .worker = static_cast<std::uint16_t>(&worker - workers_.data())});
+}
+
+/// Only what another attempt can do.
+bool SimRank::hangs(const Lease& lease) const {
+  return stage_ == Stage::kMap && shape_->shard_deadline > Duration::zero() && lease.attempt < 3 &&
+         world_.random().chance(world_.options().faults[Fault::kBodyHangs]);
 }
 
 void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {

@@ -69,6 +69,7 @@ class SimRank {
   [[nodiscard]] const BlobContent* find_partial(const BlobHandle& blob);
   [[nodiscard]] std::uint32_t host() const;
   [[nodiscard]] bool poisoned(const protocol::Lease& lease) const;
+  [[nodiscard]] bool hangs(const protocol::Lease& lease) const;
   /// In the order of the batch.
   [[nodiscard]] std::vector<std::uint64_t> shards_of(
       const std::vector<protocol::Lease>& batch) const;

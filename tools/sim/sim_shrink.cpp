@@ -26,6 +26,7 @@ class Shrinker {
         shrink_number(member);
       }
       shrink_chaos();
+      drop_deadline();
       for (std::size_t i = 0; i < kFaultCount; ++i) {
         drop_fault(static_cast<Fault>(i));
       }
@@ -59,6 +60,12 @@ class Shrinker {
              options.chaos_end =
                  std::chrono::duration_cast<std::chrono::milliseconds>(options.chaos_end / 2);
            })) {
+    }
+  }
+
+  void drop_deadline() {
+    if (smallest_.options.shard_deadline > Duration::zero()) {
+      attempt([](SimOptions& options) { options.shard_deadline = {}; });
     }
   }
 

@@ -65,6 +65,12 @@ Partials open_all(IBlobStore& store, std::span<const BlobHandle> handles) {
   return blobs;
 }
 
+// Whether that is how it looks when the host of the blob is lost.
+bool is_out_of_reach(const JobInfo& info, const BlobHandle& blob, ErrorCode code) {
+  return blob.host != info.host &&
+         (code == ErrorCode::kUnavailable || code == ErrorCode::kNotFound);
+}
+
 // What the coordinator is told about a process once, at its first step.
 std::optional<protocol::Register> registration_of(IJobContext& job, std::uint64_t step) {
   if (step != 1) {
@@ -286,6 +292,35 @@ std::string StepRunner::range_of_failed_shard() const {
              : "";
 }
 
+Result<std::vector<Blob>> StepRunner::open_result() const {
+  std::vector<Blob> blobs;
+  blobs.reserve(finished_->done.partitions.size());
+  for (const BlobHandle& partition : finished_->done.partitions) {
+    Result<Blob> blob = job_.store().open(partition);
+    if (!blob) {
+      return why_not_opened(partition, std::move(blob).error());
+    }
+    blobs.push_back(std::move(*blob));
+  }
+  return blobs;
+}
+
+// A step that is done is not run again: what lay on a lost host is lost for good.
+Status StepRunner::why_not_opened(const BlobHandle& partition, Status error) const {
+  const std::string step = "step " + std::to_string(step_);
+  if (!is_out_of_reach(job_.info(), partition, error.code())) {
+    return std::move(error).with_context("opening the result of " + step);
+  }
+  // Without our own agent nothing is known of other hosts.
+  if (Result<std::vector<std::byte>> heard = job_.control().receive(Instant::min()); !heard) {
+    return std::move(heard).error().with_context(step);
+  }
+  return Status(ErrorCode::kDataLoss,
+                "the result of " + step + " lay on host " + std::to_string(partition.host) +
+                    ", which cannot be reached (" + std::string(error.message()) +
+                    "); a step that is done is not run again, so run the job again");
+}
+
 Result<StepOutcome> StepRunner::outcome() const {
   const protocol::StepFinished& end = *finished_;
   if (end.failure.code != ErrorCode::kOk) {
@@ -293,7 +328,7 @@ Result<StepOutcome> StepRunner::outcome() const {
   }
   Result<std::vector<Blob>> partitions = std::vector<Blob>();
   if (spec_.opens_partitions) {
-    partitions = open_all(job_.store(), end.done.partitions);
+    partitions = open_result();
   }
   if (!partitions) {
     return std::move(partitions).error();

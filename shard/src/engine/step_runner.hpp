@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <pinion/core/blob.hpp>
 #include <pinion/core/clock.hpp>
@@ -51,6 +52,8 @@ class StepRunner {
 
   void start_workers();
   [[nodiscard]] Result<StepOutcome> outcome() const;
+  [[nodiscard]] Result<std::vector<Blob>> open_result() const;
+  [[nodiscard]] Status why_not_opened(const BlobHandle& partition, Status error) const;
   [[nodiscard]] std::string range_of_failed_shard() const;
 
   IJobContext& job_;

@@ -199,7 +199,9 @@ void Coordinator::State::begin_map(StepRecord& step, const PlanReady& ready) {
   }
   const auto rank_count = static_cast<std::uint32_t>(ranks.size());
   step.shards = LeaseTable(traits, rank_count);
-  step.shards.set_deadline(step.shard_deadline);
+  if (!options.mutations.forget_deadlines) {
+    step.shards.set_deadline(step.shard_deadline);
+  }
   step.partitions = LeaseTable(std::vector<UnitTraits>(ready.partition_count), rank_count);
   step.phase = Phase::kMap;
   for (std::uint32_t rank = 0; rank < rank_count; ++rank) {

@@ -320,8 +320,10 @@ void LeaseTable::expire(Instant now, std::vector<std::uint32_t>& ranks) {
 
 Instant LeaseTable::next_deadline() const noexcept {
   Instant deadline = soonest_ == kNone ? Instant::max() : records_[soonest_].expires;
-  if (!due_.empty() && !is_over(due_.front())) {
-    deadline = std::min(deadline, records_[due_.front().slot].granted + deadline_);
+  const auto due =
+      std::find_if_not(due_.begin(), due_.end(), [this](const Due& one) { return is_over(one); });
+  if (due != due_.end()) {
+    deadline = std::min(deadline, records_[due->slot].granted + deadline_);
   }
   for (const auto* times : {&delayed_, &kept_}) {
     if (!times->empty()) {

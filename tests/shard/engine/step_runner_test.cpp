@@ -1,6 +1,7 @@
 #include <pinion/shard/step.hpp>
 
 #include <atomic>
+#include <functional>
 #include <latch>
 #include <map>
 #include <memory>
@@ -30,6 +31,7 @@ using engine::StepBoard;
 using protocol::Lease;
 using protocol::Stage;
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 Lease lease_of(std::uint64_t unit, std::uint32_t attempt = 1) {
   return {.unit = unit, .fence = {.epoch = 1, .counter = 100 + unit}, .attempt = attempt};
@@ -402,6 +404,77 @@ TEST(StepRunner, MapsAgainAfterItHasMergedWhenAPartialIsLost) {
                                     std::pair(Stage::kMap, 1), std::pair(Stage::kMerge, 0)));
 }
 
+// The store of a host from which the blobs of another cannot be had.
+class StoreOfOneHost final : public IBlobStore {
+ public:
+  using OnFarBlob = std::function<Status()>;
+
+  explicit StoreOfOneHost(OnFarBlob on_far_blob) : on_far_blob_(std::move(on_far_blob)) {}
+
+  [[nodiscard]] Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override {
+    return store_->create(size_bytes, place);
+  }
+  [[nodiscard]] Result<Blob> open(const BlobHandle& handle) override {
+    return handle.host == 0 ? store_->open(handle) : on_far_blob_();
+  }
+  [[nodiscard]] BlobStoreUsage usage() const override { return store_->usage(); }
+
+ private:
+  std::unique_ptr<LocalBlobStore> store_ =
+      make_local_blob_store({.job = 1, .epoch = 1, .host = 0}, 1u << 24);
+  OnFarBlob on_far_blob_;
+};
+
+// How a step ends whose result lies on host 1, where opening it ends in `error`; the rank's agent
+// may be gone then, too.
+Status end_of_step_with_far_result(const Status& error, const Status& agent = {}) {
+  std::unique_ptr<test::FakeRank> rank;
+  StoreOfOneHost store([&] {
+    if (!agent.ok()) {
+      rank->control().break_with(agent);
+    }
+    return error;
+  });
+  rank = std::make_unique<test::FakeRank>(
+      test::FakeJobOptions{}, 0, store, [&rank](std::span<const std::byte>) {
+        rank->control().deliver(protocol::encode(
+            {.job = 1, .epoch = 1, .rank = 0, .incarnation = 1},
+            protocol::StepDone{.step = 1,
+                               .partitions = {{.job = 1, .generation = 1, .epoch = 1, .host = 1}},
+                               .shard_count = 1}));
+        return Status();
+      });
+  const auto sums = map_reduce(
+      *rank, indices(1), by_index_range(1), [](const Shard&, auto& emit) { emit(0, 1); },
+      sum_vector<std::uint64_t>(1));
+  return sums ? Status() : sums.error();
+}
+
+TEST(StepRunner, SaysThatAResultIsLostWhichLayOnALostHost) {
+  for (const ErrorCode code : {ErrorCode::kUnavailable, ErrorCode::kNotFound}) {
+    const Status end = end_of_step_with_far_result({code, "the cable was cut"});
+    EXPECT_EQ(end.code(), ErrorCode::kDataLoss) << end.to_string();
+    EXPECT_THAT(end.to_string(),
+                testing::AllOf(HasSubstr("the result of step 1 lay on host 1"),
+                               HasSubstr("the cable was cut"), HasSubstr("run the job again")));
+  }
+}
+
+TEST(StepRunner, SaysNothingOfOtherHostsWhenItsOwnAgentIsGone) {
+  const Status end =
+      end_of_step_with_far_result({ErrorCode::kUnavailable, "the cable was cut"},
+                                  {ErrorCode::kUnavailable, "the agent of this job is gone"});
+  EXPECT_EQ(end.code(), ErrorCode::kUnavailable);
+  EXPECT_THAT(end.to_string(), HasSubstr("step 1: the agent of this job is gone"));
+}
+
+TEST(StepRunner, PassesOnWhatElseKeepsItFromOpeningAResult) {
+  const Status end =
+      end_of_step_with_far_result({ErrorCode::kResourceExhausted, "no memory for a copy"});
+  EXPECT_EQ(end.code(), ErrorCode::kResourceExhausted);
+  EXPECT_THAT(end.to_string(), HasSubstr("opening the result of step 1: no memory for a copy"));
+}
+
 TEST(StepRunner, HearsNothingThatIsForAnotherLifeOfTheRank) {
   std::unique_ptr<ScriptedRank> rank;
   rank = std::make_unique<ScriptedRank>([&](const protocol::Message&) {
@@ -414,7 +487,7 @@ TEST(StepRunner, HearsNothingThatIsForAnotherLifeOfTheRank) {
   });
   const Status status =
       for_each_shard(rank->job(), indices(1), by_index_range(1), [](const Shard&) {});
-  EXPECT_THAT(status.to_string(), testing::HasSubstr("for this life"));
+  EXPECT_THAT(status.to_string(), HasSubstr("for this life"));
 }
 
 TEST(StepRunner, EndsTheStepWhenAMessageMakesNoSense) {
@@ -425,7 +498,7 @@ TEST(StepRunner, EndsTheStepWhenAMessageMakesNoSense) {
   const Status status =
       for_each_shard(rank->job(), indices(1), by_index_range(1), [](const Shard&) {});
   EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(status.to_string(), testing::HasSubstr("a message of the coordinator"));
+  EXPECT_THAT(status.to_string(), HasSubstr("a message of the coordinator"));
 }
 
 }  // namespace

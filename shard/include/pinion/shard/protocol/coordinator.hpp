@@ -28,6 +28,7 @@ struct CoordinatorMutations {
   bool ignore_digests = false;              ///< Outputs of a unit may differ unnoticed.
   bool retry_for_ever = false;              ///< A unit may fail as often as it likes.
   bool keep_partials_of_lost_host = false;  ///< They are merged as if they were still there.
+  bool forget_deadlines = false;            ///< A shard may take as long as it likes.
 };
 
 struct CoordinatorOptions {
