@@ -37,7 +37,7 @@ class FakeLink final : public detail::ILink {
   void close(detail::ConnectionId connection, bool after_other) override {
     closed[connection] = after_other;
   }
-  std::string path(detail::ConnectionId /*connection*/) override { return "nowhere"; }
+  detail::LinkPath path(detail::ConnectionId /*connection*/) override { return path_to; }
   bool progress(detail::ILinkEvents& /*events*/) override { return false; }
   void wait(Instant /*until*/) override {}
   void wake() override {}
@@ -62,6 +62,7 @@ class FakeLink final : public detail::ILink {
   std::map<detail::ConnectionId, std::vector<std::vector<std::byte>>> sent;
   std::map<detail::ConnectionId, std::vector<detail::ChunkHeader>> chunks;
   std::map<detail::ConnectionId, bool> closed;
+  detail::LinkPath path_to = {.name = "nowhere"};
 
  private:
   detail::ConnectionId next_id_ = 1000;

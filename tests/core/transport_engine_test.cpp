@@ -1,5 +1,6 @@
 #include "transport/engine.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <pinion/core/detail/checksum.hpp>
+
 #include "conformance/transport_sides.hpp"
 #include "fake_link.hpp"
 #include "transport/peer_table.hpp"
@@ -18,6 +21,7 @@ namespace pinion::detail {
 namespace {
 
 using std::chrono::seconds;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing_transport::Blobs;
@@ -45,6 +49,10 @@ class TransportEngineTest : public testing::Test {
         .on_peer =
             [this](std::uint32_t host, const Status& reason) {
               said_.push_back(std::to_string(host) + ": " + reason.to_string());
+            },
+        .on_slow =
+            [this](std::uint32_t host, const std::string& reason) {
+              slow_.push_back(std::to_string(host) + ": " + reason);
             },
         .on_refusal = [this](const Status& reason) { refusals_.push_back(reason.to_string()); }};
     engine_ = std::make_unique<TransportEngine>(link_, options_, table_, clock_);
@@ -107,6 +115,7 @@ class TransportEngineTest : public testing::Test {
   unsigned messages_ = 0;
   std::vector<std::string> said_;
   std::vector<std::string> refusals_;
+  std::vector<std::string> slow_;
 };
 
 TEST_F(TransportEngineTest, GreetsWhoGreets) {
@@ -205,8 +214,7 @@ TEST_F(TransportEngineTest, LosesAPeerThatBreaksTheProtocol) {
     FakePeer peer = accept_host(connection, 3);
     break_it(peer);
     settle();
-    EXPECT_THAT(said_,
-                ElementsAre(testing::AllOf(HasSubstr("3: UNAVAILABLE: host 3"), HasSubstr(words))));
+    EXPECT_THAT(said_, ElementsAre(AllOf(HasSubstr("3: UNAVAILABLE: host 3"), HasSubstr(words))));
     EXPECT_FALSE(link_.closed.at(connection));
     EXPECT_EQ(table_.find(3), nullptr);
     ++connection;
@@ -243,6 +251,100 @@ TEST_F(TransportEngineTest, DoesNotHoardRepliesForAPeerThatReadsNone) {
   }
   const auto full = static_cast<std::uint8_t>(ErrorCode::kResourceExhausted);
   EXPECT_THAT(errors, ElementsAre(0, 0, full, full, full, full));
+}
+
+TEST_F(TransportEngineTest, LosesAPeerThatReadsNothingAndGoesOnAsking) {
+  FakePeer peer = accept_host(1, 3);
+  reply_bytes_ = kMessageBytesMax - 64;  // So that three of them may wait.
+  for (std::uint64_t id = 1; id <= 3; ++id) {
+    peer.frame({.kind = FrameKind::kRequest, .id = id}).deliver();
+  }
+  const BlobHandle absent = {.length_bytes = 1, .host = 5, .index = 77};
+  const auto handle = std::as_bytes(std::span(&absent, 1));
+  std::uint64_t asked = 0;
+  for (; said_.empty() && asked < 2'000'000; asked += 1000) {
+    for (std::uint64_t id = asked; id < asked + 1000; ++id) {
+      peer.frame({.kind = FrameKind::kPull, .id = 10 + id}, handle);
+    }
+    peer.deliver();
+    engine_->advance(clock_.now());
+  }
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("it does not read what it asks for; 256")));
+}
+
+TEST_F(TransportEngineTest, LendsSmallBlobsTooWhileMuchWaits) {
+  FakePeer peer = accept_host(1, 3);
+  const BlobHandle small = blobs_.add(5, pattern(100, 1));
+  const BlobHandle empty = blobs_.add(5, {});
+  reply_bytes_ = 1 << 20;
+  peer.frame({.kind = FrameKind::kRequest, .id = 1})
+      .frame({.kind = FrameKind::kPull, .id = 2}, std::as_bytes(std::span(&small, 1)))
+      .frame({.kind = FrameKind::kPull, .id = 3}, std::as_bytes(std::span(&empty, 1)))
+      .deliver();
+  settle();
+  EXPECT_THAT(kinds(1), ElementsAre(FrameKind::kReply, FrameKind::kPullBytes));
+  ASSERT_EQ(link_.chunks.at(1).size(), 1u);
+  EXPECT_EQ(link_.chunks.at(1)[0].length, 100u);
+}
+
+TEST_F(TransportEngineTest, TakesASmallBlobThatWasLentAndGivesItBack) {
+  accept_host(1, 3);
+  const auto bytes = pattern(100, 1);
+  const BlobHandle handle = {.length_bytes = bytes.size(), .host = 3};
+  testing_transport::Pulled pulled;
+  engine_->pull(handle, blobs_.writer(handle),
+                [&](Result<Blob> blob) { pulled.set(std::move(blob)); });
+  settle();
+  const ChunkHeader chunk = {
+      .pull = link_.frames(1)[0].header.id, .length = bytes.size(), .checksum = checksum(bytes)};
+  std::ranges::copy(bytes, engine_->on_chunk(1, chunk).bytes.begin());
+  engine_->on_chunk_arrived(1, chunk);
+  settle();
+  EXPECT_TRUE(pulled.wait().has_value());
+  EXPECT_THAT(kinds(1), ElementsAre(FrameKind::kPull, FrameKind::kPullEnd));
+}
+
+TEST_F(TransportEngineTest, SaysOnceThatABetterWayIsThere) {
+  link_.path_to = {.name = "cable", .slow = "fibre is there"};
+  accept_host(1, 3);
+  accept_host(2, 4);
+  EXPECT_THAT(slow_, ElementsAre("3: fibre is there"));
+  EXPECT_EQ(table_.peers()[0].slow, "fibre is there");
+  EXPECT_EQ(table_.peers()[1].slow, "fibre is there");
+}
+
+TEST_F(TransportEngineTest, SaysThatBlobsComeMoreSlowlyThanTheyShould) {
+  // A chunk of 1 MiB each half of a second.
+  const auto pull = [this](std::uint32_t host) {
+    const BlobHandle handle = {.length_bytes = 8 << 20, .host = host};
+    engine_->pull(handle, blobs_.writer(handle), [](const Result<Blob>&) {});
+    settle();
+    const ConnectionId connection = host;
+    const std::uint64_t id = link_.frames(connection)[0].header.id;
+    for (std::uint64_t at = 0; at < handle.length_bytes; at += 1 << 20) {
+      ChunkHeader chunk = {.pull = id, .offset = at, .length = 1 << 20};
+      chunk.checksum = checksum(engine_->on_chunk(connection, chunk).bytes);
+      pass(std::chrono::milliseconds(500));
+      engine_->on_chunk_arrived(connection, chunk);
+    }
+  };
+  link_.path_to = {.name = "cable", .bytes_per_second = 10'000'000};
+  accept_host(3, 3);
+  pull(3);
+  EXPECT_THAT(slow_, ElementsAre());
+  const Peer quick = table_.peers()[0];
+  EXPECT_EQ(quick.path_bytes_per_second, 10'000'000u);
+  EXPECT_EQ(quick.bulk_bytes, 8u << 20);
+  EXPECT_EQ(quick.bulk_time, seconds(4));
+  EXPECT_EQ(quick.slow, "");
+
+  // What is under way on two ways at once may have half of each.
+  link_.path_to = {.name = "fibre", .bytes_per_second = 50'000'000};
+  accept_host(4, 4);
+  pull(4);
+  EXPECT_THAT(slow_, ElementsAre(AllOf(HasSubstr("4: blobs come at "),
+                                       HasSubstr("and fibre should carry "))));
+  EXPECT_EQ("4: " + table_.peers()[1].slow, slow_.at(0));
 }
 
 TEST_F(TransportEngineTest, AsksAPeerThatIsSilentBeforeItGivesItUp) {

@@ -5,8 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ucx_context.hpp"
-
 namespace pinion {
 namespace {
 
@@ -39,17 +37,6 @@ TEST(ListenPlace, IsTheDeviceOfTheAddressOrTheAddressOfTheDevice) {
   ASSERT_TRUE(by_device.has_value()) << by_device.error().to_string();
   EXPECT_EQ(format_address(by_device->address), "ucx:127.0.0.1:0");
   EXPECT_EQ(find_listen_place("", "absent0").error().code(), ErrorCode::kNotFound);
-}
-
-// What UCX 1.13 prints of an endpoint.
-TEST(Lanes, AreNamedOnceEachWithoutThoseThatOnlyConnect) {
-  EXPECT_EQ(lanes_of("#\n# UCP endpoint \n#\n#               peer: <no debug data>\n"
-                     "#                 lane[0]:  1:tcp/eth0.0 md[1]  -> md[1]/tcp/sysdev[255] am\n"
-                     "#                 lane[1]:  1:tcp/eth0.0 md[1]  -> md[1]/tcp/sysdev[255]\n"
-                     "#                 lane[2]: CM tcp\n"
-                     "#                 lane[3]:  2:rc_verbs/mlx5_0:1.0 md[2]  -> md[2]/ib\n"),
-            "tcp over eth0, rc_verbs over mlx5_0:1");
-  EXPECT_EQ(lanes_of("something else\n"), "UCX");
 }
 
 }  // namespace

@@ -160,6 +160,13 @@ class Cable {
     EXPECT_TRUE(ip("-n " + name_ + "-1 link set cable1 " + state));
   }
 
+  /// What leaves host 1 queues as `queue` says, in the words of `tc`; false without that command.
+  [[nodiscard]] bool queue(const std::string& queue) const {
+    return std::system(
+               ("tc -n " + name_ + "-1 qdisc replace dev cable1 root " + queue + " 2>/dev/null")
+                   .c_str()) == 0;
+  }
+
   [[nodiscard]] std::vector<std::string> peer(const std::string& host,
                                               const std::string& keepalive_ms) const {
     return {"ip", "netns",           "exec",      name_ + "-" + host, UCX_PEER,
@@ -204,6 +211,46 @@ TEST_F(UcxCable, CarriesBlobsAndOutlivesAMoment) {
   EXPECT_EQ(one.hear("pulled"), "OK");
   one.tell("request 2 3600000");
   EXPECT_EQ(one.hear("reply"), "OK");
+}
+
+TEST_F(UcxCable, ThatCarriesNothingOneWayLosesBothSides) {
+  for (const bool pulls_against_it : {false, true}) {
+    PeerProcess one(cable_.peer("1", "200"));
+    PeerProcess two(cable_.peer("2", "200"));
+    static_cast<void>(one.hear("address"));
+    one.tell("connect 2 " + two.hear("address"));
+    EXPECT_EQ(one.hear("connecting"), "OK");
+    EXPECT_EQ(one.hear("peer"), "2 OK");
+    EXPECT_EQ(two.hear("peer"), "1 OK");
+    if (!cable_.queue("pfifo limit 0")) {
+      GTEST_SKIP() << "no command tc here (package iproute2)";
+    }
+    PeerProcess& puller = pulls_against_it ? two : one;
+    puller.tell(std::string("pull ") + (pulls_against_it ? "1" : "2") + " 30000000");
+    EXPECT_THAT(puller.hear("pulled"), StartsWith("UNAVAILABLE"));
+    EXPECT_THAT(one.hear("peer"), StartsWith("2 UNAVAILABLE"));
+    EXPECT_THAT(two.hear("peer"), StartsWith("1 UNAVAILABLE"));
+    EXPECT_TRUE(cable_.queue("pfifo limit 1000"));
+  }
+}
+
+// The kernel says that such a cable carries 10 Gb/s.
+TEST_F(UcxCable, ThatIsSlowIsSaidToBe) {
+  PeerProcess one(cable_.peer("1", "60000"));
+  PeerProcess two(cable_.peer("2", "60000"));
+  if (!cable_.queue("tbf rate 20mbit burst 64kb latency 50ms")) {
+    GTEST_SKIP() << "no command tc here (package iproute2), or no tbf in this kernel";
+  }
+  static_cast<void>(two.hear("address"));
+  two.tell("connect 1 " + one.hear("address"));
+  EXPECT_EQ(two.hear("connecting"), "OK");
+  EXPECT_EQ(two.hear("peer"), "1 OK");
+  EXPECT_EQ(one.hear("peer"), "2 OK");
+  two.tell("pull 1 20000000");
+  EXPECT_THAT(two.hear("slow"),
+              testing::AllOf(StartsWith("1 blobs come at "),
+                             HasSubstr("tcp over cable2 should carry 1.16 GiB/s")));
+  EXPECT_EQ(two.hear("pulled"), "OK");
 }
 
 TEST_F(UcxCable, ThatIsCutLosesBothSides) {

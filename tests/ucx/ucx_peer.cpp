@@ -6,6 +6,7 @@
 //   connect HOST ADDRESS       ->  connecting STATUS, then peer HOST STATUS
 //   request HOST TIMEOUT_MS    ->  reply STATUS
 //   pull HOST BYTES            ->  pulled STATUS
+//   (by itself)                    slow HOST REASON
 //   end of input               ->  it ends
 
 #include <chrono>
@@ -85,6 +86,10 @@ int run(char** arguments) {
       .on_peer =
           [](std::uint32_t peer, const Status& reason) {
             say("peer " + std::to_string(peer) + " " + reason.to_string());
+          },
+      .on_slow =
+          [](std::uint32_t peer, const std::string& reason) {
+            say("slow " + std::to_string(peer) + " " + reason);
           }};
   const Result<std::unique_ptr<ITransport>> transport =
       create_ucx_transport({.host = host,

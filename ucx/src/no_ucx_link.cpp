@@ -2,7 +2,8 @@
 
 namespace pinion {
 
-Result<std::unique_ptr<detail::ILink>> make_ucx_link(const UcxTransportOptions& /*options*/) {
+Result<std::unique_ptr<detail::ILink>> make_ucx_link(const UcxTransportOptions& /*options*/,
+                                                     std::optional<ChunkWay> /*way*/) {
   return Status(ErrorCode::kUnimplemented,
                 "this build of Pinion carries no UCX transport; run the job on one host, or build "
                 "where UCX is installed");

@@ -1,8 +1,6 @@
 #include "ucx_context.hpp"
 
 #include <stdio.h>
-#include <ucs/config/global_opts.h>
-#include <ucs/debug/debug.h>
 
 #include <algorithm>
 #include <csignal>
@@ -26,12 +24,12 @@ std::string join(const std::vector<std::string>& words) {
 // crashed, which is the program's own matter. Whoever sets UCX_LOG_LEVEL sees what UCX says.
 void be_quiet() {
   char level[32] = {};
-  if (ucs_global_opts_get_value("LOG_LEVEL", level, sizeof(level)) == UCS_OK &&
+  if (ucx().ucs_global_opts_get_value("LOG_LEVEL", level, sizeof(level)) == UCS_OK &&
       std::string_view(level) == "WARN") {
-    static_cast<void>(ucs_global_opts_set_value("LOG_LEVEL", "fatal"));
+    static_cast<void>(ucx().ucs_global_opts_set_value("LOG_LEVEL", "fatal"));
   }
   for (const int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) {
-    ucs_debug_disable_signal(signal);
+    ucx().ucs_debug_disable_signal(signal);
   }
 }
 
@@ -50,10 +48,19 @@ std::string printed(const Print& print) {
   return {text, size};
 }
 
+// What makes the connections: with that of RDMA, those of TCP are refused where no RDMA is.
+std::string managers_of(const std::vector<std::string>& transports) {
+  const bool rdma = std::ranges::any_of(transports, is_rdma);
+  const bool others = std::ranges::any_of(transports, [](const std::string& transport) {
+    return transport != "self" && !is_rdma(transport);
+  });
+  return rdma ? (others ? "rdmacm,tcp" : "rdmacm") : "tcp";
+}
+
 // UCX goes on without a device that it does not find, with nothing but the way to itself.
 Status check_device(ucp_context_h context, const std::string& devices) {
   const std::string resources =
-      printed([context](FILE* stream) { ucp_context_print_info(context, stream); });
+      printed([context](FILE* stream) { ucx().ucp_context_print_info(context, stream); });
   std::istringstream names(devices);
   for (std::string name; std::getline(names, name, ',');) {
     if (name != "all" && resources.find("/" + name + "\n") == std::string::npos) {
@@ -68,16 +75,19 @@ Status check_device(ucp_context_h context, const std::string& devices) {
 
 Status ucx_error(ucs_status_t status, const std::string& tried) {
   return Status::from_native(ErrorOrigin::kUcx, status, ErrorCode::kUnavailable,
-                             tried + ": " + ucs_status_string(status));
+                             tried + ": " + ucx().ucs_status_string(status));
 }
 
-Result<UcpContext> make_ucp_context(const UcxTransportOptions& options, const std::string& device) {
+Result<UcpContext> make_ucp_context(const UcxTransportOptions& options, const std::string& device,
+                                    bool reads) {
   be_quiet();
   ucp_config_t* config = nullptr;
-  if (const ucs_status_t status = ucp_config_read(nullptr, nullptr, &config); status != UCS_OK) {
+  if (const ucs_status_t status = ucx().ucp_config_read(nullptr, nullptr, &config);
+      status != UCS_OK) {
     return ucx_error(status, "read the configuration of UCX");
   }
-  const std::unique_ptr<ucp_config_t, void (*)(ucp_config_t*)> owner(config, ucp_config_release);
+  const std::unique_ptr<ucp_config_t, void (*)(ucp_config_t*)> owner(config,
+                                                                     ucx().ucp_config_release);
   // Never those between processes of one host: what is on a host goes by handle, and UCX leaves
   // them out without a word, or hangs, where a peer may die.
   const std::string transports = options.transports.empty() ? "tcp,self" : join(options.transports);
@@ -89,9 +99,10 @@ Result<UcpContext> make_ucp_context(const UcxTransportOptions& options, const st
   const std::pair<const char*, std::string> settings[] = {
       {"TLS", transports},
       {"NET_DEVICES", devices},
+      {"SOCKADDR_TLS_PRIORITY", managers_of(options.transports)},
       {"KEEPALIVE_INTERVAL", std::to_string(std::max<std::int64_t>(keepalive_ms, 1)) + "ms"}};
   for (const auto& [name, value] : settings) {
-    if (const ucs_status_t status = ucp_config_modify(config, name, value.c_str());
+    if (const ucs_status_t status = ucx().ucp_config_modify(config, name, value.c_str());
         status != UCS_OK) {
       return ucx_error(status, std::string("set ") + name + " of UCX to " + value);
     }
@@ -99,8 +110,13 @@ Result<UcpContext> make_ucp_context(const UcxTransportOptions& options, const st
   ucp_params_t params = {};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
   params.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;
+  if (reads) {
+    params.features |= UCP_FEATURE_RMA;
+  }
   ucp_context_h context = nullptr;
-  if (const ucs_status_t status = ucp_init(&params, config, &context); status != UCS_OK) {
+  if (const ucs_status_t status =
+          ucx().ucp_init_version(UCP_API_MAJOR, UCP_API_MINOR, &params, config, &context);
+      status != UCS_OK) {
     return ucx_error(status, "start UCX with the transports " + transports + " on " + devices);
   }
   UcpContext made(context);
@@ -115,41 +131,15 @@ Result<UcpWorker> make_ucp_worker(ucp_context_h context) {
   // What a connection that broke had under way is freed with the worker.
   params.flags = UCP_WORKER_FLAG_IGNORE_REQUEST_LEAK;
   ucp_worker_h worker = nullptr;
-  if (const ucs_status_t status = ucp_worker_create(context, &params, &worker); status != UCS_OK) {
+  if (const ucs_status_t status = ucx().ucp_worker_create(context, &params, &worker);
+      status != UCS_OK) {
     return ucx_error(status, "make a worker of UCX");
   }
   return UcpWorker(worker);
 }
 
-std::string lanes_of(const std::string& printed) {
-  // "#   lane[1]:  2:tcp/lo.0 md[1]  -> ...": the name without the numbers around it. A lane that
-  // only makes connections has no such name.
-  std::istringstream lines(printed);
-  std::vector<std::string> names;
-  for (std::string line; std::getline(lines, line);) {
-    const std::size_t lane = line.find("lane[");
-    const std::size_t slash = line.find('/', lane);
-    const std::size_t begin = line.rfind(':', slash);
-    const std::size_t end = line.find('.', slash);
-    if (lane == std::string::npos || slash == std::string::npos || end == std::string::npos ||
-        line.find(' ', slash) < end || begin < lane) {
-      continue;
-    }
-    const std::string name = line.substr(begin + 1, slash - begin - 1) + " over " +
-                             line.substr(slash + 1, end - slash - 1);
-    if (std::ranges::find(names, name) == names.end()) {
-      names.push_back(name);
-    }
-  }
-  std::string text;
-  for (const std::string& name : names) {
-    text += (text.empty() ? "" : ", ") + name;
-  }
-  return text.empty() ? "UCX" : text;
-}
-
-std::string describe_lanes(ucp_ep_h endpoint) {
-  return lanes_of(printed([endpoint](FILE* stream) { ucp_ep_print_info(endpoint, stream); }));
+std::vector<Lane> lanes_of_endpoint(ucp_ep_h endpoint) {
+  return lanes_of(printed([endpoint](FILE* stream) { ucx().ucp_ep_print_info(endpoint, stream); }));
 }
 
 }  // namespace pinion

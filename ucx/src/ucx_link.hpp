@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include <pinion/core/detail/link.hpp>
 #include <pinion/core/status.hpp>
@@ -8,9 +10,14 @@
 
 namespace pinion {
 
-/// The link over UCX: what create_ucx_transport() makes a transport of.
-/// Errors: kInvalidArgument and kNotFound for where to listen; kUnavailable with UCX's own words.
+enum class ChunkWay : std::uint8_t;  // network_path.hpp
+
+/// The link over UCX: what create_ucx_transport() makes a transport of. Blobs go by `way`, or else
+/// by that which suits each connection.
+/// Errors: kUnimplemented where there is no UCX; kInvalidArgument and kNotFound for where to
+/// listen;
+///   kUnavailable with UCX's own words.
 [[nodiscard]] Result<std::unique_ptr<detail::ILink>> make_ucx_link(
-    const UcxTransportOptions& options);
+    const UcxTransportOptions& options, std::optional<ChunkWay> way = {});
 
 }  // namespace pinion

@@ -19,6 +19,9 @@ constexpr std::uint64_t kLeavingBytesMax = std::uint64_t{256} << 10;
 // much the peer is given up. Messages have their window.
 constexpr std::uint64_t kWaitingBytesMax = 2 * kMessageBytesMax;
 
+// While so much waits, small blobs are lent as large ones are, and so copied when they leave.
+constexpr std::uint64_t kInlineWaitingBytesMax = std::uint64_t{1} << 20;
+
 // Blobs that a peer pulls and does not give back.
 constexpr std::size_t kLoansMax = 16384;
 
@@ -170,6 +173,10 @@ void TransportEngine::pull(const BlobHandle& handle, BlobWriter&& into, Pulls::D
     if (!pulls_.any(connection->id)) {
       connection->moved = clock_.now();
     }
+    if (handle.length_bytes >= kBulkBlobBytesMin) {
+      count_bulk(*connection, clock_.now());
+      ++connection->bulk_pulls;
+    }
     pulls_.begin(id, connection->id, handle, std::move(into), std::move(done));
   }
 }
@@ -179,6 +186,10 @@ void TransportEngine::end(std::optional<EndedPull> pull) {
     return;
   }
   Connection* const connection = find(pull->connection);
+  if (pull->bulk && connection != nullptr) {
+    count_bulk(*connection, clock_.now());
+    --connection->bulk_pulls;
+  }
   if (pull->lent && connection != nullptr) {
     append(*connection, {.kind = FrameKind::kPullEnd, .id = pull->id});
   }
@@ -243,6 +254,12 @@ Status TransportEngine::on_frame(Connection& connection, const Frame& frame) {
 
 Status TransportEngine::on_frame_of_peer(Connection& connection, const Frame& frame) {
   const FrameHeader& header = frame.header;
+  // What it asks for needs an answer each, down to its pings.
+  if (const std::uint64_t waiting = connection.out.size() + connection.leaving_bytes;
+      waiting > 2 * kWaitingBytesMax) {
+    return {ErrorCode::kResourceExhausted,
+            "it does not read what it asks for; " + format_bytes(waiting) + " wait for it"};
+  }
   switch (header.kind) {
     case FrameKind::kMessage:
       return on_message(connection, frame);
@@ -321,10 +338,6 @@ Status TransportEngine::on_request(Connection& connection, const Frame& frame) {
   }
   const std::uint64_t waiting = connection.out.size() + connection.leaving_bytes;
   if (waiting > kWaitingBytesMax) {
-    if (waiting > 2 * kWaitingBytesMax) {
-      return {ErrorCode::kResourceExhausted,
-              "it does not read its replies; " + format_bytes(waiting) + " wait for it"};
-    }
     reply = Status(ErrorCode::kResourceExhausted,
                    format_bytes(waiting) + " of other replies wait to be read");
   }
@@ -352,6 +365,11 @@ Status TransportEngine::on_reply(Connection& connection, const Frame& frame) {
   return {};
 }
 
+bool TransportEngine::goes_inline(const Connection& connection, const BlobHandle& handle) {
+  return handle.length_bytes <= kInlineBlobBytesMax &&
+         connection.out.size() + connection.leaving_bytes < kInlineWaitingBytesMax;
+}
+
 Status TransportEngine::on_pull(Connection& connection, const Frame& frame) {
   BlobHandle handle;
   if (frame.bytes.size() != sizeof(handle)) {
@@ -372,7 +390,7 @@ Status TransportEngine::on_pull(Connection& connection, const Frame& frame) {
   }
   if (!blob) {
     append_error(connection, FrameKind::kPullEnd, id, blob.error());
-  } else if (handle.length_bytes <= kInlineBlobBytesMax) {
+  } else if (handle.length_bytes == 0 || goes_inline(connection, handle)) {
     const std::uint64_t sum = checksum(blob->bytes());
     append(connection, {.kind = FrameKind::kPullBytes, .id = id}, std::as_bytes(std::span(&sum, 1)),
            blob->bytes());
@@ -410,6 +428,9 @@ void TransportEngine::on_chunk_arrived(ConnectionId id, const ChunkHeader& heade
   }
   connection->heard = connection->moved = clock_.now();
   connection->traffic->received_bytes.fetch_add(header.length, std::memory_order_relaxed);
+  if (connection->bulk_pulls > 0) {
+    connection->traffic->bulk_bytes.fetch_add(header.length, std::memory_order_relaxed);
+  }
   end(pulls_.arrived(header));
 }
 
@@ -504,68 +525,6 @@ void TransportEngine::fail_under_way(std::optional<ConnectionId> connection, con
   }
   for (EndedPull& pull : pulls) {
     pull.call();
-  }
-}
-
-void TransportEngine::advance(Instant now) {
-  // A host that was stopped itself heard nothing meanwhile, and declares nobody gone for that.
-  if (now - now_ > options_.keepalive) {
-    for (const auto& [id, connection] : connections_) {
-      connection->heard = connection->moved = now;
-    }
-  }
-  now_ = now;
-  end_doomed();
-  time_out_requests(now);
-  if (now >= next_check_) {
-    check_silence(now);
-    lose_crossings(now);
-    next_check_ =
-        now + std::min({options_.keepalive, options_.connect_timeout, options_.pull_timeout}) / 4;
-    end_doomed();
-  }
-}
-
-Instant TransportEngine::next_deadline() const noexcept {
-  return request_deadlines_.empty() ? next_check_
-                                    : std::min(next_check_, request_deadlines_.begin()->first);
-}
-
-void TransportEngine::time_out_requests(Instant now) {
-  while (!request_deadlines_.empty() && request_deadlines_.begin()->first <= now) {
-    const std::uint64_t id = request_deadlines_.begin()->second;
-    const ReplyDone done = std::move(requests_.at(id).done);
-    requests_.erase(id);
-    request_deadlines_.erase(request_deadlines_.begin());
-    done(Status(ErrorCode::kDeadlineExceeded,
-                "no reply came in time; the other host may still act on the request"));
-  }
-}
-
-void TransportEngine::check_silence(Instant now) {
-  for (const auto& [id, owned] : connections_) {
-    Connection& connection = *owned;
-    if (connection.phase != Phase::kUp) {
-      if (now - connection.begun >= options_.connect_timeout) {
-        doom(connection, {ErrorCode::kUnavailable,
-                          "no greeting came within " + format_duration(options_.connect_timeout)});
-      }
-      continue;
-    }
-    const Duration silence = now - connection.heard;
-    if (silence >= 3 * options_.keepalive) {
-      doom(connection,
-           {ErrorCode::kUnavailable,
-            "nothing was heard of it for " + format_duration(silence) + ", although it was asked"});
-    } else if (silence >= options_.keepalive && !connection.asked) {
-      connection.asked = true;
-      append(connection, {.kind = FrameKind::kPing});
-    }
-    if (now - connection.moved >= options_.pull_timeout &&
-        (pulls_.any(id) || connection.loans.size() > 0)) {
-      doom(connection, {ErrorCode::kUnavailable,
-                        "no pull moved for " + format_duration(now - connection.moved)});
-    }
   }
 }
 

@@ -52,6 +52,9 @@ class TransportEngine final : public ILinkEvents {
   /// When advance() has something to do at the latest.
   [[nodiscard]] Instant next_deadline() const noexcept;
 
+  /// Whether a pull is under way, to this host or from it: then the next step of it comes soon.
+  [[nodiscard]] bool moves() const;
+
   /// Hands what was written since to the link.
   void flush();
 
@@ -91,6 +94,10 @@ class TransportEngine final : public ILinkEvents {
     std::uint64_t taken = 0;    // The cost of all that came.
     std::uint64_t granted = 0;  // What of it the peer was told.
     Loans loans = {};
+    LinkPath path = {};
+    unsigned bulk_pulls = 0;  // Under way from there.
+    Instant metered = {};     // Up to when they are counted in the traffic.
+    bool called_slow = false;
   };
 
   struct Doom {
@@ -125,6 +132,7 @@ class TransportEngine final : public ILinkEvents {
   Status on_pull(Connection& connection, const Frame& frame);
   Status take(Connection& connection, const Frame& frame);
   void end(std::optional<EndedPull> pull);
+  [[nodiscard]] static bool goes_inline(const Connection& connection, const BlobHandle& handle);
 
   [[nodiscard]] Connection* find(ConnectionId connection);
   [[nodiscard]] Connection* find_host(std::uint32_t host);
@@ -140,6 +148,9 @@ class TransportEngine final : public ILinkEvents {
   void lose(Connection& connection, const Status& reason);
   void fail_under_way(std::optional<ConnectionId> connection, const Status& error);
   void check_silence(Instant now);
+  void count_bulk(Connection& connection, Instant now);
+  void check_rates(Instant now);
+  void say_slow(Connection& connection, const std::string& reason);
   void time_out_requests(Instant now);
   [[nodiscard]] std::string describe(const Connection& connection) const;
 
@@ -156,6 +167,7 @@ class TransportEngine final : public ILinkEvents {
   std::vector<ConnectionId> dirty_;
   std::vector<Doom> doomed_;
   std::set<std::string> refusals_said_;
+  std::set<std::string> slow_said_;
 
   std::uint64_t next_id_ = 1;  // Of requests and pulls.
   std::unordered_map<std::uint64_t, PendingRequest> requests_;

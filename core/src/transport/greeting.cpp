@@ -186,9 +186,13 @@ void TransportEngine::become_up(Connection& connection, const Hello& hello) {
   connection.traffic = &table_.traffic(hello.host);
   hosts_[hello.host] = &connection;
   crossings_.erase(hello.host);
-  table_.set_reachable(connection.line, link_.path(connection.id));
+  connection.path = link_.path(connection.id);
+  table_.set_reachable(connection.line, connection.path);
   if (options_.handlers.on_peer) {
     options_.handlers.on_peer(hello.host, Status());
+  }
+  if (!connection.path.slow.empty()) {
+    say_slow(connection, connection.path.slow);
   }
 }
 

@@ -313,7 +313,9 @@ class InProcessLink final : public detail::ILink {
     network_->close(connection);
   }
 
-  std::string path(ConnectionId /*connection*/) override { return "memory of this process"; }
+  detail::LinkPath path(ConnectionId /*connection*/) override {
+    return {.name = "memory of this process"};
+  }
 
   bool progress(detail::ILinkEvents& events) override {
     const std::vector<Event> received = network_->receive(mailbox_);

@@ -22,6 +22,10 @@ constexpr std::size_t kCallsMax = 4096;
 // After something happened it looks for more for so long before it sleeps: a wake-up costs more.
 constexpr Duration kSpin = std::chrono::microseconds(30);
 
+// While blobs are under way: the other side takes as long to empty what lies between the two and to
+// sum a chunk up.
+constexpr Duration kSpinOfPulls = std::chrono::milliseconds(1);
+
 // Links have lost wake-ups; it looks by itself so often.
 constexpr Duration kSleepMax = std::chrono::milliseconds(10);
 
@@ -173,7 +177,7 @@ class LinkTransport final : public ITransport {
       engine_.flush();
       if (arrived || called) {
         last_work = now;
-      } else if (now - last_work < kSpin) {
+      } else if (now - last_work < kSpin || (now - last_work < kSpinOfPulls && engine_.moves())) {
         // Whoever it waits for may be waiting for this CPU.
         std::this_thread::yield();
       } else {

@@ -45,7 +45,7 @@ Status PeerTable::begin(std::uint32_t host) {
   return {};
 }
 
-void PeerTable::set_reachable(const std::shared_ptr<PeerLine>& line, std::string path) {
+void PeerTable::set_reachable(const std::shared_ptr<PeerLine>& line, LinkPath path) {
   const MutexLock lock(mutex_);
   Entry& entry = entries_[line->host()];
   entry.was_connected = true;
@@ -54,12 +54,17 @@ void PeerTable::set_reachable(const std::shared_ptr<PeerLine>& line, std::string
   entry.path = std::move(path);
 }
 
+void PeerTable::set_slow(std::uint32_t host, std::string reason) {
+  const MutexLock lock(mutex_);
+  entries_[host].path.slow = std::move(reason);
+}
+
 void PeerTable::set_gone(std::uint32_t host) {
   const MutexLock lock(mutex_);
   Entry& entry = entries_[host];
   entry.connecting = false;
   entry.line = nullptr;
-  entry.path.clear();
+  entry.path = {};
 }
 
 std::shared_ptr<PeerLine> PeerTable::find(std::uint32_t host) const {
@@ -81,9 +86,13 @@ std::vector<Peer> PeerTable::peers() const {
       peers.push_back(
           {.host = host,
            .reachable = entry.line != nullptr,
-           .path = entry.path,
+           .path = entry.path.name,
+           .slow = entry.path.slow,
+           .path_bytes_per_second = entry.path.bytes_per_second,
            .sent_bytes = entry.traffic.sent_bytes.load(std::memory_order_relaxed),
-           .received_bytes = entry.traffic.received_bytes.load(std::memory_order_relaxed)});
+           .received_bytes = entry.traffic.received_bytes.load(std::memory_order_relaxed),
+           .bulk_bytes = entry.traffic.bulk_bytes.load(std::memory_order_relaxed),
+           .bulk_time = Duration(entry.traffic.bulk_nanoseconds.load(std::memory_order_relaxed))});
     }
   }
   return peers;

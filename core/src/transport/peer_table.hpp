@@ -23,6 +23,8 @@ namespace pinion::detail {
 struct PeerTraffic {
   std::atomic<std::uint64_t> sent_bytes = 0;
   std::atomic<std::uint64_t> received_bytes = 0;
+  std::atomic<std::uint64_t> bulk_bytes = 0;
+  std::atomic<std::int64_t> bulk_nanoseconds = 0;
 };
 
 /// A connection over which a host is reachable, as far as all threads see it: whether it still
@@ -62,8 +64,10 @@ class PeerTable {
   /// Notes that `host` is being connected. kAlreadyExists when it is, or was before.
   [[nodiscard]] Status begin(std::uint32_t host) PINION_EXCLUDES(mutex_);
 
-  void set_reachable(const std::shared_ptr<PeerLine>& line, std::string path)
-      PINION_EXCLUDES(mutex_);
+  void set_reachable(const std::shared_ptr<PeerLine>& line, LinkPath path) PINION_EXCLUDES(mutex_);
+
+  /// The path of a host that is reachable is slow for that reason.
+  void set_slow(std::uint32_t host, std::string reason) PINION_EXCLUDES(mutex_);
 
   /// It is gone, or could not be connected.
   void set_gone(std::uint32_t host) PINION_EXCLUDES(mutex_);
@@ -81,7 +85,7 @@ class PeerTable {
     bool was_connected = false;
     bool connecting = false;
     std::shared_ptr<PeerLine> line = {};
-    std::string path = {};
+    LinkPath path = {};
     PeerTraffic traffic = {};
   };
 

@@ -36,7 +36,7 @@ Pulls::Table::iterator Pulls::find(ConnectionId connection, std::uint64_t id) {
   return found == pulls_.end() || found->second->connection != connection ? pulls_.end() : found;
 }
 
-EndedPull Pulls::end(Table::iterator found, std::optional<Status> error) {
+EndedPull Pulls::end(Table::iterator found, std::optional<Status> error, bool lent) {
   const std::shared_ptr<Pull> pull = found->second;
   const std::uint64_t id = found->first;
   pulls_.erase(found);
@@ -47,7 +47,8 @@ EndedPull Pulls::end(Table::iterator found, std::optional<Status> error) {
           .connection = pull->connection,
           .done = std::move(pull->done),
           .result = error ? Result<Blob>(*std::move(error)) : pull->writer.seal(),
-          .lent = pull->handle.length_bytes > kInlineBlobBytesMax};
+          .lent = lent,
+          .bulk = pull->handle.length_bytes >= kBulkBlobBytesMin};
 }
 
 bool Pulls::verify(std::span<std::byte> bytes, std::uint64_t expected) const {
@@ -85,13 +86,13 @@ std::optional<EndedPull> Pulls::arrived(const ChunkHeader& header) {
   Pull& pull = *found->second;
   const std::span<std::byte> bytes = pull.writer.bytes();
   if (!verify(bytes.subspan(header.offset, header.length), header.checksum)) {
-    return end(found, damaged(pull.handle, header.offset, header.length));
+    return end(found, damaged(pull.handle, header.offset, header.length), true);
   }
   pull.arrived_bytes += header.length;
   if (pull.arrived_bytes < bytes.size()) {
     return std::nullopt;
   }
-  return end(found, std::nullopt);
+  return end(found, std::nullopt, true);
 }
 
 std::optional<EndedPull> Pulls::arrived_whole(ConnectionId connection, std::uint64_t id,
@@ -109,9 +110,9 @@ std::optional<EndedPull> Pulls::arrived_whole(ConnectionId connection, std::uint
     std::ranges::copy(bytes.subspan(sizeof(expected)), into.begin());
   }
   if (!fits || !verify(into, expected)) {
-    return end(found, damaged(pull.handle, 0, into.size()));
+    return end(found, damaged(pull.handle, 0, into.size()), false);
   }
-  return end(found, std::nullopt);
+  return end(found, std::nullopt, false);
 }
 
 std::optional<EndedPull> Pulls::fail(ConnectionId connection, std::uint64_t id,
@@ -120,9 +121,7 @@ std::optional<EndedPull> Pulls::fail(ConnectionId connection, std::uint64_t id,
   if (found == pulls_.end()) {
     return std::nullopt;
   }
-  EndedPull ended = end(found, error);
-  ended.lent = false;  // Its owner said so.
-  return ended;
+  return end(found, error, false);  // Its owner said so.
 }
 
 std::vector<EndedPull> Pulls::fail_all(std::optional<ConnectionId> connection,
@@ -131,7 +130,7 @@ std::vector<EndedPull> Pulls::fail_all(std::optional<ConnectionId> connection,
   for (auto at = pulls_.begin(); at != pulls_.end();) {
     const auto here = at++;
     if (!connection || here->second->connection == *connection) {
-      ended.push_back(end(here, error));
+      ended.push_back(end(here, error, true));
     }
   }
   // In the order in which they began.

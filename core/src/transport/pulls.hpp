@@ -17,8 +17,12 @@
 
 namespace pinion::detail {
 
-/// Blobs up to this size travel as a frame among others; larger ones in chunks of their own.
+/// Blobs up to this size travel as a frame among others, unless much waits to be sent; larger ones
+/// in chunks of their own.
 inline constexpr std::uint64_t kInlineBlobBytesMax = std::uint64_t{8} << 10;
+
+/// What the rate of a way is measured by: with smaller blobs it is that of round trips.
+inline constexpr std::uint64_t kBulkBlobBytesMin = std::uint64_t{1} << 20;
 
 /// A pull that is over, but whose owner does not know yet.
 struct EndedPull {
@@ -27,6 +31,7 @@ struct EndedPull {
   std::function<void(Result<Blob>)> done = {};
   Result<Blob> result;
   bool lent = false;  ///< The owner of the bytes still holds them for it.
+  bool bulk = false;  ///< It had kBulkBlobBytesMin or more.
 
   void call() { done(std::move(result)); }
 };
@@ -61,6 +66,7 @@ class Pulls {
                                                 const Status& error);
 
   [[nodiscard]] bool any(ConnectionId connection) const { return counts_.contains(connection); }
+  [[nodiscard]] bool any() const { return !counts_.empty(); }
 
  private:
   // Shared with the link while it writes, which may be after the pull has failed.
@@ -75,7 +81,7 @@ class Pulls {
   using Table = std::unordered_map<std::uint64_t, std::shared_ptr<Pull>>;
 
   Table::iterator find(ConnectionId connection, std::uint64_t id);
-  EndedPull end(Table::iterator found, std::optional<Status> error);
+  EndedPull end(Table::iterator found, std::optional<Status> error, bool lent);
   [[nodiscard]] bool verify(std::span<std::byte> bytes, std::uint64_t expected) const;
 
   const Damage damage_;

@@ -20,9 +20,13 @@ inline constexpr std::uint64_t kMessageBytesMax = std::uint64_t{64} << 20;
 struct Peer {
   std::uint32_t host = 0;
   bool reachable = false;
-  std::string path = {};             ///< Transport and device, in words; empty while there is none.
+  std::string path = {};  ///< Transport and device, in words; empty while there is none.
+  std::string slow = {};  ///< Why that is slower than it should be, in words; empty unless it is.
+  std::uint64_t path_bytes_per_second = 0;  ///< What it should carry; 0 where nobody knows.
   std::uint64_t sent_bytes = 0;      ///< To that host since it was first connected, with blobs.
   std::uint64_t received_bytes = 0;  ///< Likewise, from it.
+  std::uint64_t bulk_bytes = 0;  ///< Of pulls, while one of 1 MiB or more was under way from there,
+  Duration bulk_time = {};       ///< and how long that was.
 };
 
 /// What a transport tells its owner. Each is called from the transport's own thread, one call at a
@@ -46,6 +50,10 @@ struct TransportHandlers {
   /// reason. Requests and pulls that were under way to it have failed before. After it is gone
   /// nothing of it arrives until it is connected once more.
   std::function<void(std::uint32_t host, const Status& reason)> on_peer = {};
+
+  /// The way to `host` is slower than it should be, and why: a better one is there, or large blobs
+  /// come at a tenth of what it should carry. Said once for each reason.
+  std::function<void(std::uint32_t host, const std::string& reason)> on_slow = {};
 
   /// Somebody who connected was refused, and why: another version, another protocol, garbage. Said
   /// once for each reason.

@@ -31,6 +31,15 @@ struct ChunkTarget {
   std::shared_ptr<void> keep_alive = {};
 };
 
+/// By which way a connection goes.
+struct LinkPath {
+  std::string name = {};               ///< Transport and device, in words.
+  std::uint64_t bytes_per_second = 0;  ///< What it should carry each way; 0 where nobody knows.
+  std::string slow = {};  ///< What better way this host has, and how it is chosen; else empty.
+
+  friend bool operator==(const LinkPath&, const LinkPath&) = default;
+};
+
 /// What a link tells. All calls come from ILink::progress().
 class ILinkEvents {
  public:
@@ -90,8 +99,8 @@ class ILink {
   /// `after_other` this end waits for that, so that neither breaks what the other has under way.
   virtual void close(ConnectionId connection, bool after_other) = 0;
 
-  /// Transport and device, in words.
-  [[nodiscard]] virtual std::string path(ConnectionId connection) = 0;
+  /// Of a connection over which something has come.
+  [[nodiscard]] virtual LinkPath path(ConnectionId connection) = 0;
 
   /// Reports what happened. Returns whether anything did.
   virtual bool progress(ILinkEvents& events) = 0;

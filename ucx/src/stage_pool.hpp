@@ -1,0 +1,62 @@
+#pragma once
+
+#include <ucp/api/ucp.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <pinion/core/status.hpp>
+
+#include "ucx_library.hpp"
+
+namespace pinion {
+
+/// Memory of this host that others may read, and what they need to do so.
+///
+/// Blobs are copied into it: UCX 1.13 registers memory for writing, too, which the kernel refuses
+/// for what is mapped to be read only, as sealed blobs are. In return it is registered once, and
+/// nobody can read what lies beside, or read on when a blob is gone.
+class Stage {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Stage>> create(ucp_context_h context,
+                                                             std::size_t size);
+  ~Stage();
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  [[nodiscard]] std::span<std::byte> bytes() noexcept { return {bytes_.get(), size_}; }
+  [[nodiscard]] std::uint64_t address() const noexcept {
+    return reinterpret_cast<std::uint64_t>(bytes_.get());
+  }
+  /// What ucp_ep_rkey_unpack() takes on the other side.
+  [[nodiscard]] std::span<const std::byte> key() const noexcept { return key_; }
+
+ private:
+  Stage(ucp_context_h context, std::size_t size)
+      : context_(context), size_(size), bytes_(std::make_unique<std::byte[]>(size)) {}
+
+  const ucp_context_h context_;
+  const std::size_t size_;
+  const std::unique_ptr<std::byte[]> bytes_;
+  ucp_mem_h memory_ = nullptr;
+  std::vector<std::byte> key_;
+};
+
+/// Stages that were used before, so that memory is registered seldom.
+///
+/// Thread safety: none.
+/// Lifetime: `context` must outlive this object and every stage that it gave.
+class StagePool {
+ public:
+  /// A stage of at least `size` bytes. Errors: those of UCX.
+  [[nodiscard]] Result<std::unique_ptr<Stage>> take(ucp_context_h context, std::size_t size);
+  void give_back(std::unique_ptr<Stage> stage);
+
+ private:
+  std::vector<std::unique_ptr<Stage>> free_;
+};
+
+}  // namespace pinion
