@@ -8,16 +8,20 @@
 pinion_build_packages=(
   ccache cmake flatbuffers-compiler flatbuffers-compiler-dev g++ libboost-dev libcli11-dev
   libflatbuffers-dev libfmt-dev libgmock-dev libgtest-dev libhwloc-dev libhwy-dev librapidcheck-dev
-  libspdlog-dev libtbb-dev libtomlplusplus-dev libucx-dev libxxhash-dev libzstd-dev ninja-build
-  nlohmann-json3-dev pkgconf python3 zlib1g-dev
+  libpmix-dev libspdlog-dev libtbb-dev libtomlplusplus-dev libucx-dev libxxhash-dev libzstd-dev
+  ninja-build nlohmann-json3-dev pkgconf python3 zlib1g-dev
 )
 
-# What only the checks of a change need: a second compiler, the formatter, the documentation.
-pinion_check_packages=(clang clang-format-14 doxygen gdb shellcheck)
+# What only the checks of a change need: a second compiler, the formatter, the documentation; and
+# launchers and a remote shell, which tests run by themselves.
+pinion_check_packages=(
+  clang clang-format-14 doxygen gdb munge openmpi-bin openssh-client openssh-server shellcheck
+  slurm-wlm
+)
 
 # What only the nightly run needs.
 pinion_nightly_packages=(
-  clang-tidy libbenchmark-dev libopenmpi-dev libstarpu-dev libzmq3-dev openmpi-bin
+  clang-tidy libbenchmark-dev libopenmpi-dev libstarpu-dev libzmq3-dev
 )
 
 # What only the tests in virtual machines need; tests/vm/prepare.sh fetches their kernel too.

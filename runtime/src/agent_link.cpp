@@ -259,6 +259,13 @@ void AgentLink::leave(std::uint32_t rank) noexcept {
   static_cast<void>(answered.has_value());  // Gone or not, there is nothing left to do.
 }
 
+void AgentLink::wait_for_end_of_agent() noexcept {
+  MutexLock lock(mutex_);
+  while (!closed_) {
+    arrived_.wait(mutex_);
+  }
+}
+
 Result<Frame> AgentLink::request(FrameKind kind, std::span<const std::byte> payload,
                                  std::span<const int> descriptors) {
   std::uint64_t id = 0;

@@ -86,6 +86,9 @@ class AgentLink final : public IControlLink {
   /// Tells the agent that the program is done with the job; its end is in good order from here on.
   void leave(std::uint32_t rank) noexcept;
 
+  /// After leave(). Blocks: until the agent has ended.
+  void wait_for_end_of_agent() noexcept;
+
  private:
   explicit AgentLink(Channel channel);
   [[nodiscard]] Status take_held(const Frame& answer);

@@ -34,6 +34,10 @@
 #include "agent_link.hpp"
 #include "frames.hpp"
 #include "grant_log.hpp"
+#include "launch/join_launcher.hpp"
+#include "launch/launched_process.hpp"
+#include "launch/pmix_exchange.hpp"
+#include "launch/start_agent.hpp"
 #include "launch_spec.hpp"
 #include "local_link.hpp"
 #include "memory_budget.hpp"
@@ -61,6 +65,7 @@ struct Job::State {
   CounterId spilled_bytes = {};
   std::unique_ptr<Executor> executor;
   std::uint64_t step_count = 0;
+  bool waits_for_agent = false;  // Whether this process has started it, and is the last to leave.
 
   Status become_rank(UniqueFd socket);
   Status become_job();
@@ -75,6 +80,11 @@ struct Job::State {
 
 namespace {
 
+void remember_that_job_is_joined() {
+  // What this program starts is no rank; what it makes a second time is an error, see create().
+  setenv("PINION_JOINED_BY", std::to_string(getpid()).c_str(), 1);
+}
+
 // The socket that an agent has left open for us, if one has.
 Result<std::optional<UniqueFd>> inherited_socket() {
   const std::string text = environment_value("PINION_AGENT_FD");
@@ -87,10 +97,32 @@ Result<std::optional<UniqueFd>> inherited_socket() {
     return Status(ErrorCode::kInvalidArgument,
                   "PINION_AGENT_FD is '" + text + "'; pinion run sets it to a descriptor");
   }
-  // What this program starts is no rank; what it makes a second time is an error, see create().
   unsetenv("PINION_AGENT_FD");
-  setenv("PINION_JOINED_BY", std::to_string(getpid()).c_str(), 1);
+  remember_that_job_is_joined();
   return std::optional<UniqueFd>(UniqueFd(descriptor));
+}
+
+// The way to the agent of a job whose ranks are what another launcher has started; empty where that
+// is this process alone.
+Result<std::optional<AgentConnection>> join_launched(const Settings& settings,
+                                                     LaunchedProgram program) {
+  const Result<std::unique_ptr<IExchange>> exchange = open_pmix_exchange(settings.join_patience);
+  if (!exchange) {
+    return Status(exchange.error())
+        .with_context(
+            "mpirun or srun has started this program, and its ranks cannot find each other; start "
+            "it by pinion run, or without PMIX_RANK to be a job of its own");
+  }
+  if ((*exchange)->process_count() == 1) {
+    return std::optional<AgentConnection>();
+  }
+  Result<AgentConnection> joined =
+      become_ranks(**exchange, describe_this_process(), program, &start_agent);
+  if (!joined) {
+    return std::move(joined).error().with_context("this job of another launcher does not begin");
+  }
+  remember_that_job_is_joined();
+  return std::optional<AgentConnection>(*std::move(joined));
 }
 
 // What a program prints is part of its answer: a full disk must not pass unseen, nor may it be lost
@@ -304,6 +336,9 @@ void Job::State::finish() noexcept {
   say_what_was_spilled();
   if (agent_link) {
     agent_link->leave(info.rank);
+    if (waits_for_agent) {
+      agent_link->wait_for_end_of_agent();
+    }
   }
 }
 
@@ -318,6 +353,8 @@ Result<Job> Job::create(int& argc, char** argv) {
     signal(SIGXFSZ, SIG_IGN);
   }
   const int argument_count = argc;
+  LaunchedProgram program = {.name = argc > 0 ? argv[0] : "",
+                             .settings = given_options(argc, argv)};
   PINION_RETURN_IF_ERROR(take_options(*settings, argc, argv));
   auto state = std::make_unique<State>();
   state->settings = std::move(settings).value();
@@ -333,6 +370,20 @@ Result<Job> Job::create(int& argc, char** argv) {
   if (environment_value("PINION_JOINED_BY") == std::to_string(getpid()) && !socket->has_value()) {
     return Status(ErrorCode::kFailedPrecondition,
                   "this program has joined its job before; make one Job in a program");
+  }
+  if (!socket->has_value() && is_launched_by_other()) {
+    Result<std::optional<AgentConnection>> joined =
+        join_launched(state->settings, std::move(program));
+    if (!joined) {
+      return std::move(joined).error();
+    }
+    if (joined->has_value()) {
+      socket->emplace(std::move((*joined)->socket));
+      state->waits_for_agent = (*joined)->started_agent;
+    }
+  } else if (const std::string warning = warning_of_lone_processes();
+             !socket->has_value() && !warning.empty() && !state->settings.quiet) {
+    fmt::print(stderr, "pinion: {}\n", warning);
   }
   PINION_RETURN_IF_ERROR(socket->has_value() ? state->become_rank(std::move(**socket))
                                              : state->become_job());

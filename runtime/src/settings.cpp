@@ -139,8 +139,11 @@ constexpr Setting kSettings[] = {
     {"debugger", "a command", "what --debug-rank puts in front of the program [gdb --args]",
      [](Settings& s, std::string_view v) { return set_text(s.debugger, v); }},
     {"remote-shell", "a command",
-     "what starts an agent on another host (--host) [ssh -o BatchMode=yes]",
+     "what starts an agent on another host (--host) [ssh -o BatchMode=yes, or srun in Slurm]",
      [](Settings& s, std::string_view v) { return set_text(s.remote_shell, v); }},
+    {"join-seconds", "seconds, from 0.000001 to 1000000",
+     "how long ranks of mpirun or srun wait for each other to join [60]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.join_patience, v); }},
     {"network", "a network, as 10.0.0.0/24", "by which hosts reach each other [the first of each]",
      [](Settings& s, std::string_view v) { return set_text(s.network, v); }},
     {"trace", "a directory", "write a trace there, for Perfetto [none]",
@@ -166,6 +169,13 @@ constexpr Setting kSettings[] = {
        return set_number<std::uint64_t>(s.test_stop_after, v, 0);
      }},
 };
+
+// It has its own ways to the hosts of an allocation. The agent there is no task of MPI, and has the
+// CPUs of the whole allocation, beside what else runs in it.
+constexpr const char* kShellInAllocation =
+    "srun --quiet --nodes=1 --ntasks=1 --overlap --mpi=none --cpu-bind=none --nodelist";
+
+constexpr std::string_view kOptionPrefix = "--pinion-";
 
 std::string variable_name(const char* name) {
   std::string variable = "PINION_";
@@ -259,6 +269,9 @@ Result<Settings> read_settings() {
   if (const std::string folder = environment_value("TMPDIR"); !folder.empty()) {
     settings.spill_directory = folder;
   }
+  if (!environment_value("SLURM_JOB_NODELIST").empty()) {
+    settings.remote_shell = kShellInAllocation;
+  }
   if (const std::string path = environment_value("PINION_CONFIG"); !path.empty()) {
     PINION_RETURN_IF_ERROR(read_file(settings, path));
   }
@@ -272,18 +285,30 @@ Result<Settings> read_settings() {
   return settings;
 }
 
+std::vector<std::pair<std::string, std::string>> given_options(int argc, char* const* argv) {
+  std::vector<std::pair<std::string, std::string>> options;
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    const std::string_view argument = argv[i];
+    const std::size_t equals = argument.find('=');
+    if (argument.starts_with(kOptionPrefix) && equals != std::string_view::npos) {
+      options.emplace_back(argument.substr(kOptionPrefix.size(), equals - kOptionPrefix.size()),
+                           argument.substr(equals + 1));
+    }
+  }
+  return options;
+}
+
 Status take_options(Settings& settings, int& argc, char** argv) {
-  constexpr std::string_view kPrefix = "--pinion-";
   int kept = std::min(argc, 1);
   bool ended = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     ended = ended || argument == "--";
-    if (ended || !argument.starts_with(kPrefix)) {
+    if (ended || !argument.starts_with(kOptionPrefix)) {
       argv[kept++] = argv[i];
       continue;
     }
-    const std::string_view body = argument.substr(kPrefix.size());
+    const std::string_view body = argument.substr(kOptionPrefix.size());
     const std::size_t equals = body.find('=');
     if (equals == std::string_view::npos) {
       return Status(ErrorCode::kInvalidArgument,

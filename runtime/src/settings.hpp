@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <pinion/core/clock.hpp>
@@ -39,6 +40,8 @@ struct Settings {
 
   /// The command that starts an agent on another host; the host and the agent's command follow it.
   std::string remote_shell = "ssh -o BatchMode=yes";
+  /// How long what another launcher has started waits for the others of its job to be there.
+  Duration join_patience = std::chrono::seconds(60);
   std::string network = {};  ///< By which hosts reach each other, as 10.0.0.0/24; empty: the first.
   std::string grant_log = {};  ///< Where grants and acceptances are logged; empty: nowhere.
 
@@ -64,6 +67,10 @@ struct Settings {
 
 /// Takes the `--pinion-NAME=VALUE` arguments out of argv and applies them. Stops at "--".
 [[nodiscard]] Status take_options(Settings& settings, int& argc, char** argv);
+
+/// The settings that take_options() would take, by name.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> given_options(int argc,
+                                                                             char* const* argv);
 
 /// Makes the directory for the trace, if one is asked for, before any work is done for it.
 /// Errors: those of the file system; kPermissionDenied when it is there and cannot be written.

@@ -62,6 +62,9 @@ class JobTest : public testing::Test {
   [[nodiscard]] RunningCommand::Environment environment(
       RunningCommand::Environment additions = {}) const;
 
+  /// What tells the processes of this test's jobs: their PINION_TEST_TOKEN.
+  [[nodiscard]] const std::string& token() const { return token_; }
+
   /// Whether any process of this test's jobs is still there.
   [[nodiscard]] bool something_runs() const;
 

@@ -95,7 +95,7 @@ Result<std::vector<HostRanks>> named_hosts(const RunOptions& options) {
     Result<std::vector<HostRanks>> hosts = read_hostfile(options.hostfile);
     return hosts ? std::move(hosts) : std::move(hosts).error().with_context("--hostfile");
   }
-  return std::vector<HostRanks>();
+  return hosts_of_allocation();
 }
 
 // Which hosts have how many ranks, and how many these are together.

@@ -97,8 +97,8 @@ Status enter_working_directory(const std::string& directory, Settings& settings)
                                   "cannot enter the working directory " + directory + " (--wdir)");
 }
 
-// What a process is to be before it starts ranks.
-rlim_t become_agent() {
+// What a process is to be before it has ranks. Returns the limit of descriptors that ranks get.
+rlim_t prepare_process() {
   // Whoever read our words may have gone away.
   signal(SIGPIPE, SIG_IGN);
   // A limit on the size of files (ulimit -f) is an error, with words. It holds for shared memory as
@@ -131,6 +131,12 @@ Result<Agent::Parts> Agent::prepare(const LaunchSpec& spec, std::uint32_t host) 
     return std::move(placement).error();
   }
   parts.placement = *std::move(placement);
+  return complete(std::move(parts));
+}
+
+// Settings and placement are there; the rest follows from them.
+Result<Agent::Parts> Agent::complete(Parts parts) {
+  const LaunchSpec& spec = parts.spec;
   if (parts.share.rank_count > kLivingClientCountMax) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("a host can have {} ranks of a job, as many as there are rows of "
@@ -152,6 +158,33 @@ Result<Agent::Parts> Agent::prepare(const LaunchSpec& spec, std::uint32_t host) 
   return parts;
 }
 
+Status Agent::open_grant_log(Parts& parts) {
+  const Settings& settings = parts.settings;
+  Result<GrantLog> log = settings.grant_log.empty()
+                             ? GrantLog()
+                             : GrantLog::open(settings.grant_log, settings.test_stop_after);
+  if (!log) {
+    return std::move(log).error();
+  }
+  parts.log = *std::move(log);
+  return {};
+}
+
+Status Agent::begin_new_job(Parts& parts) {
+  parts.job = random_number();
+  return open_grant_log(parts);
+}
+
+Status Agent::become_agent(Parts& parts) {
+  Result<UniqueFd> signals = take_over_signals();
+  if (!signals) {
+    return std::move(signals).error();
+  }
+  parts.signals = *std::move(signals);
+  parts.open_file_limit = prepare_process();
+  return {};
+}
+
 Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launcher) {
   PINION_RETURN_IF_ERROR(check_hosts(spec));
   Result<Parts> parts = prepare(spec, 0);
@@ -163,28 +196,16 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
     return std::move(journal).error();
   }
   // Behind the lock of the journal: the log may be that of the job that holds it.
-  const Settings& settings = parts->settings;
-  Result<GrantLog> log = settings.grant_log.empty()
-                             ? GrantLog()
-                             : GrantLog::open(settings.grant_log, settings.test_stop_after);
-  if (!log) {
-    return std::move(log).error();
-  }
-  parts->log = *std::move(log);
+  PINION_RETURN_IF_ERROR(open_grant_log(*parts));
   const Result<std::string> started_in = current_directory();
   if (!started_in) {
     return started_in.error();
   }
   PINION_RETURN_IF_ERROR(enter_working_directory(parts->spec.working_directory, parts->settings));
-  Result<UniqueFd> signals = take_over_signals();
-  if (!signals) {
-    return std::move(signals).error();
-  }
-  parts->signals = *std::move(signals);
+  PINION_RETURN_IF_ERROR(become_agent(*parts));
   parts->launcher = launcher;
   parts->job = journal->job;
   parts->epoch = journal->epoch;
-  parts->open_file_limit = become_agent();
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
   PINION_RETURN_IF_ERROR(agent->take_up_journal(*std::move(journal)));
   if (agent->host_count() > 1) {
@@ -205,16 +226,11 @@ Result<std::unique_ptr<Agent>> Agent::create_on_host(const HostLaunch& launch, U
     return std::move(parts).error();
   }
   PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, parts->settings));
-  Result<UniqueFd> signals = take_over_signals();
-  if (!signals) {
-    return std::move(signals).error();
-  }
+  PINION_RETURN_IF_ERROR(become_agent(*parts));
   parts->settings.quiet = true;  // The head shows how far the job is.
-  parts->signals = *std::move(signals);
   parts->launcher = getppid();
   parts->job = launch.job;
   parts->epoch = launch.epoch;
-  parts->open_file_limit = become_agent();
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
   agent->lifeline_ = std::move(lifeline);
   PINION_RETURN_IF_ERROR(agent->open_link({.job = launch.job,
@@ -271,6 +287,7 @@ int Agent::run() {
     for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
       serve(rank);
     }
+    serve_launched();
     serve_link();  // After the ranks: others are told when the last of them is over.
     if (others_wait_ && ranks_[*spec_.debug_rank].joined) {
       end_unless(start_others());
@@ -307,6 +324,9 @@ void Agent::wait_for_events() {
   }
   if (remote_hosts_) {
     remote_hosts_->watch(watched);
+  }
+  if (launched_) {
+    launched_->watch(watched, begun_);
   }
   for (const Rank& rank : ranks_) {
     if (rank.process) {
@@ -347,7 +367,7 @@ void Agent::pass_output_on() {
 // The ranks are over; what they wrote waits for whoever reads it, unless we are told to end.
 void Agent::finish_output() {
   pass_output_on();
-  while (output_.has_waiting() && getppid() == launcher_) {
+  while (output_.has_waiting() && (launched_ || getppid() == launcher_)) {
     std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}};
     output_.watch(watched);
     poll(watched.data(), watched.size(), -1);
@@ -379,6 +399,9 @@ int Agent::milliseconds_to_wait() const {
   if (next_press_) {
     until = std::min(until, *next_press_);
   }
+  if (launched_ && launched_->any_expected()) {
+    until = std::min(until, launched_->deadline());
+  }
   if (spec_.timeout != Duration::zero() && !exit_status_) {
     until = std::min(until, started_ + spec_.timeout);
   }
@@ -387,6 +410,9 @@ int Agent::milliseconds_to_wait() const {
 }
 
 bool Agent::any_rank_runs() const {
+  if (launched_) {
+    return any_launched_rank_is_here();
+  }
   return std::any_of(ranks_.begin(), ranks_.end(),
                      [](const Rank& rank) { return rank.process.has_value(); });
 }

@@ -33,6 +33,9 @@
 #include "journal/journal.hpp"
 #include "journal/journal_folder.hpp"
 #include "journal/journal_start.hpp"
+#include "launch/launched_job.hpp"
+#include "launch/launched_placement.hpp"
+#include "launch/launched_ranks.hpp"
 #include "launch_spec.hpp"
 #include "progress.hpp"
 #include "settings.hpp"
@@ -58,6 +61,13 @@ class Agent {
   /// Errors: as create(), and those of entering the folder of the job.
   [[nodiscard]] static Result<std::unique_ptr<Agent>> create_on_host(const HostLaunch& launch,
                                                                      UniqueFd lifeline);
+
+  /// The agent of a host whose ranks another launcher has started. It is ready for them.
+  /// Errors: as create(); nobody is answered then.
+  [[nodiscard]] static Result<std::unique_ptr<Agent>> create_launched(const LaunchedHost& launch);
+
+  /// What those ranks, and agents of other hosts, need to know. Precondition: create_launched().
+  [[nodiscard]] AgentReport report() const;
 
   /// Runs the job to its end and returns the exit status of the whole.
   [[nodiscard]] int run();
@@ -98,6 +108,10 @@ class Agent {
   };
 
   [[nodiscard]] static Result<Parts> prepare(const LaunchSpec& spec, std::uint32_t host);
+  [[nodiscard]] static Result<Parts> complete(Parts parts);
+  [[nodiscard]] static Status open_grant_log(Parts& parts);
+  [[nodiscard]] static Status begin_new_job(Parts& parts);
+  [[nodiscard]] static Status become_agent(Parts& parts);
   explicit Agent(Parts parts);
   [[nodiscard]] CoordinatorDriver::Hooks coordinator_hooks();
   void make_coordinator();
@@ -124,6 +138,7 @@ class Agent {
   [[nodiscard]] bool reads_input(std::uint32_t rank) const;
   void ended(std::uint32_t rank);
   void decide_after_end(std::uint32_t rank, int wait_status, bool had_joined);
+  void forget_client(std::uint32_t rank);
   void signal_rank(const Rank& rank, int signal) const;
   void signal_all(int signal) const;
   void end_all_later(int exit_status, Duration patience);
@@ -132,6 +147,12 @@ class Agent {
   void press_on_with_ending();
   void act_on_signal(int signal);
   void rank_failed(int exit_status, bool others_go_on);
+
+  // Ranks that another launcher has started (agent_launched.cpp).
+  void serve_launched();
+  void launched_rank_ended(std::uint32_t rank);
+  [[nodiscard]] bool any_launched_rank_is_here() const;
+  void signal_launched(const Rank& rank, int signal) const;
 
   // What becomes of the ranks of this host, for the coordinator (agent_hosts.cpp).
   void tell_joined(std::uint32_t rank);
@@ -156,6 +177,8 @@ class Agent {
   void keep_descriptors_from_ranks() const;
 
   // The other hosts, of the head (agent_head.cpp).
+  [[nodiscard]] static std::string random_token();
+  [[nodiscard]] bool any_host_is_left() const;
   [[nodiscard]] Status start_hosts(const std::string& started_in);
   void serve_hosts();
   void handle_host(std::uint32_t host, const HostMessage& message);
@@ -233,7 +256,8 @@ class Agent {
   std::uint64_t job_;
   std::uint32_t epoch_;
   std::vector<Rank> ranks_;
-  std::vector<LoggedRank> clients_;  // By client number.
+  std::optional<LaunchedRanks> launched_;  // Where another launcher has started them.
+  std::vector<LoggedRank> clients_;        // By client number.
   SegmentTable segments_;
   std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.
   PageShare large_blob_pages_;  // Of all that were published, with --report-bindings.
@@ -264,6 +288,7 @@ class Agent {
   std::optional<Instant> shells_end_;        // When remote shells that still run are killed.
   std::vector<int> inherited_;               // Descriptors that ranks may have as well.
   UniqueFd lifeline_;                        // Of another host.
+  std::string token_;                        // That agents of a launch tell each other.
   bool waits_for_credit_ = false;            // Whether a message could not be sent yet.
   bool begun_ = false;                       // Whether ranks were started.
   bool told_over_ = false;          // Whether the head, or the hosts, know that they are over.

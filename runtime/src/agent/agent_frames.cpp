@@ -48,7 +48,7 @@ void Agent::serve(std::uint32_t rank) {
       disconnect(rank, flushed);
     }
   }
-  if (is_over) {
+  if (is_over || (launched_ && !it.connected)) {
     ended(rank);
   }
 }

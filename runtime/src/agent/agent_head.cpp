@@ -24,7 +24,15 @@ using namespace std::chrono_literals;
 constexpr Duration kPatienceForOutput = 2s;
 constexpr Duration kTimeToLeave = 10s;  // For the agent of a host that has nothing left to do.
 
-std::string random_token() {
+// A Pinion that cannot do what it is asked to says why by its exit status.
+int status_of_agent(int wait_status) {
+  const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
+  return status >= 64 && status < 80 ? status : error_info(ErrorCode::kUnavailable).exit_status;
+}
+
+}  // namespace
+
+std::string Agent::random_token() {
   std::random_device device;
   std::string token;
   for (int i = 0; i < 4; ++i) {
@@ -33,13 +41,10 @@ std::string random_token() {
   return token;
 }
 
-// A Pinion that cannot do what it is asked to says why by its exit status.
-int status_of_agent(int wait_status) {
-  const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
-  return status >= 64 && status < 80 ? status : error_info(ErrorCode::kUnavailable).exit_status;
+// Agents that remote shells have started are gone with these, others with their connection.
+bool Agent::any_host_is_left() const {
+  return launched_ ? remote_hosts_->any_is_left() : remote_hosts_->any_shell_runs();
 }
-
-}  // namespace
 
 Status Agent::start_hosts(const std::string& started_in) {
   std::error_code error;
@@ -170,6 +175,10 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }
   driver_->host_lost(host, remote_hosts_->name_of(host) + ": " + reason);
+  if (launched_ && !begun_ && !exit_status_) {
+    say(fmt::format("pinion: the job does not begin without {}", remote_hosts_->name_of(host)));
+    end_all_later(error_info(ErrorCode::kUnavailable).exit_status, Duration::zero());
+  }
 }
 
 void Agent::press_on_hosts() {
@@ -182,6 +191,9 @@ void Agent::press_on_hosts() {
   if (shells_end_ && clock_.now() >= *shells_end_) {
     shells_end_.reset();
     remote_hosts_->kill_shells();
+    if (launched_) {
+      remote_hosts_->lose_all();
+    }
   }
 }
 

@@ -76,8 +76,7 @@ Result<Blob> Agent::view_for_others(const BlobHandle& handle) {
 }
 
 bool Agent::goes_on() const {
-  return any_rank_runs() || (remote_hosts_ && remote_hosts_->any_shell_runs()) ||
-         (!is_head() && !leaves_);
+  return any_rank_runs() || (remote_hosts_ && any_host_is_left()) || (!is_head() && !leaves_);
 }
 
 void Agent::serve_link() {

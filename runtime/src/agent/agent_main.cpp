@@ -1,13 +1,11 @@
 // The body of the program pinion-agent.
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,22 +17,19 @@
 
 #include "agent/agent.hpp"
 #include "hosts/host_launch.hpp"
+#include "launch/launched_job.hpp"
+#include "launch/start_agent.hpp"
 #include "launch_spec.hpp"
 
 namespace pinion {
 namespace {
 
+constexpr std::string_view kLaunchedOption = "--launched=";
+
 Result<LaunchSpec> read_spec(int descriptor) {
   const UniqueFd file(descriptor);
-  struct stat facts {};
-  if (fstat(file.get(), &facts) != 0) {
-    return Status::from_errno(errno, "cannot read the launch description");
-  }
-  std::string text(static_cast<std::size_t>(facts.st_size), '\0');
-  if (pread(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    return Status(ErrorCode::kDataLoss, "the launch description is shorter than it should be");
-  }
-  return decode_launch_spec(text);
+  const Result<std::string> text = read_description(file.get());
+  return text ? decode_launch_spec(*text) : Result<LaunchSpec>(text.error());
 }
 
 // Pipes to ranks must not take the place of a standard descriptor that whoever started us has
@@ -88,6 +83,34 @@ int run_on_host() {
   return (*agent)->run();
 }
 
+// Started by the first of the ranks that another launcher has put on this host; what comes of it is
+// told to that rank, once.
+int run_launched(int description, int report) {
+  open_standard_descriptors();
+  UniqueFd report_pipe(report);
+  fcntl(report_pipe.get(), F_SETFD, FD_CLOEXEC);
+  const auto tell = [&report_pipe](const AgentReport& what) {
+    const std::string text = encode_agent_report(what);
+    const bool told =
+        write(report_pipe.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    report_pipe.reset();
+    return told;
+  };
+  const UniqueFd file(description);
+  const Result<std::string> text = read_description(file.get());
+  const Result<LaunchedHost> host =
+      text ? decode_launched_host(*text) : Result<LaunchedHost>(text.error());
+  Result<std::unique_ptr<Agent>> agent =
+      host ? Agent::create_launched(*host) : Result<std::unique_ptr<Agent>>(host.error());
+  if (!agent) {
+    static_cast<void>(tell({.outcome = agent.error()}));
+    return error_info(agent.error().code()).exit_status;
+  }
+  // Nobody waits for what the ranks do not know of.
+  return tell((*agent)->report()) ? (*agent)->run()
+                                  : error_info(ErrorCode::kUnavailable).exit_status;
+}
+
 }  // namespace
 
 int run_agent(int argc, char** argv) {
@@ -98,12 +121,19 @@ int run_agent(int argc, char** argv) {
   }
   if (argument == "--help") {
     std::puts(
-        "pinion-agent is started by `pinion run`, one for each host of a job; see\n"
-        "`pinion run --help`.");
+        "pinion-agent is started by `pinion run`, or by a program that mpirun or srun has\n"
+        "started, one for each host of a job; see `pinion run --help`.");
     return 0;
   }
   if (argument == "--host-of-job") {
     return run_on_host();
+  }
+  if (const std::size_t comma = argument.find(','); argument.starts_with(kLaunchedOption)) {
+    const int description = number_behind(kLaunchedOption, argument.substr(0, comma));
+    const int report = comma < argument.size() ? number_behind("", argument.substr(comma + 1)) : -1;
+    if (description >= 0 && report >= 0) {
+      return run_launched(description, report);
+    }
   }
   const int descriptor = number_behind("--spec-fd=", argument);
   const int launcher = argc == 3 ? number_behind("--launcher=", argv[2]) : getppid();

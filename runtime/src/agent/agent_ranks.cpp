@@ -29,6 +29,10 @@ bool is_of_terminal(int signal) {
 }  // namespace
 
 Status Agent::start_first() {
+  if (launched_) {
+    begun_ = true;  // They are there, and come by themselves.
+    return {};
+  }
   if (spec_.report_bindings) {
     say("pinion: " + describe_blob_pages());
   }
@@ -56,6 +60,9 @@ bool Agent::has_terminal(std::uint32_t rank) const {
 }
 
 bool Agent::reads_input(std::uint32_t rank) const {
+  if (launched_) {
+    return named(rank).rank == 0;  // What else a launcher gives it to has no need to read it.
+  }
   return spec_.input_reader == InputReader::kAll ||
          (spec_.input_reader == InputReader::kRank0 && has_terminal(rank));
 }
@@ -150,6 +157,10 @@ Status Agent::start(std::uint32_t rank) {
 }
 
 void Agent::ended(std::uint32_t rank) {
+  if (launched_) {
+    launched_rank_ended(rank);
+    return;
+  }
   Rank& it = ranks_[rank];
   int wait_status = 0;
   if (waitpid(it.process->pid, &wait_status, WNOHANG) != it.process->pid) {
@@ -179,18 +190,7 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     // The coordinator expects it until it is told that it will never come.
     tell_lost(rank, "it ended without joining the job", false);
   }
-  if (it.joined) {
-    for (const BlobHandle& blob : kept_until_death_) {
-      if (blob.segment / kSegmentsPerClient == it.client) {
-        segments_.release(blob);
-      }
-    }
-    segments_.client_gone(it.client);
-    if (copies_) {
-      copies_->table().client_gone(it.client);
-    }
-    rings_.client_gone(it.client);
-  }
+  forget_client(rank);
   if (others_wait_ && rank == spec_.debug_rank && !it.joined) {
     others_wait_ = false;
     say(fmt::format("pinion: rank {} ended before it joined the job; the others were not started",
@@ -217,6 +217,24 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
   }
 }
 
+// What it shared with others goes, but for what the job keeps.
+void Agent::forget_client(std::uint32_t rank) {
+  const Rank& it = ranks_[rank];
+  if (!it.joined) {
+    return;
+  }
+  for (const BlobHandle& blob : kept_until_death_) {
+    if (blob.segment / kSegmentsPerClient == it.client) {
+      segments_.release(blob);
+    }
+  }
+  segments_.client_gone(it.client);
+  if (copies_) {
+    copies_->table().client_gone(it.client);
+  }
+  rings_.client_gone(it.client);
+}
+
 void Agent::rank_failed(int exit_status, bool others_go_on) {
   first_failure_ = first_failure_.value_or(exit_status);
   if (!is_head()) {
@@ -228,7 +246,9 @@ void Agent::rank_failed(int exit_status, bool others_go_on) {
 }
 
 void Agent::signal_rank(const Rank& rank, int signal) const {
-  if (rank.process) {
+  if (launched_) {
+    signal_launched(rank, signal);
+  } else if (rank.process) {
     // The whole group, as a rank may be a script; the process alone where the group is not its own.
     const pid_t pid = rank.process->pid;
     kill(getpgid(pid) == pid ? -pid : pid, signal);
@@ -260,7 +280,7 @@ void Agent::end_all_now() {
 
 // Whether nobody is left to wait for us.
 bool Agent::end_without_launcher() {
-  if (getppid() == launcher_) {
+  if (launched_ || getppid() == launcher_) {
     return false;
   }
   end_all_later(128 + SIGKILL, Duration::zero());
@@ -274,6 +294,9 @@ void Agent::press_on_with_ending() {
     return;
   }
   signal_all(next_signal_);
+  if (launched_ && next_signal_ == SIGKILL) {
+    launched_->kill_expected();
+  }
   // A stopped process takes SIGTERM only once it goes on.
   signal_all(SIGCONT);
   next_signal_ = SIGKILL;

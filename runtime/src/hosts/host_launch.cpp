@@ -21,7 +21,8 @@ constexpr std::size_t kHeadBytes = kBegin.size() + kDigitCount;
 constexpr std::uint64_t kLaunchBytesMax = std::uint64_t{64} << 20;
 
 bool is_of_host(std::string_view entry) {
-  return entry.starts_with("SSH_") || entry.starts_with("HOSTNAME=");
+  return entry.starts_with("SSH_") || entry.starts_with("HOSTNAME=") ||
+         entry.starts_with("SLURMD_NODENAME=");
 }
 
 Status read_all(int descriptor, std::string& text) {

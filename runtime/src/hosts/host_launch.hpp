@@ -35,7 +35,7 @@ struct HostLaunch {
 [[nodiscard]] Result<HostLaunch> read_host_launch(int descriptor);
 
 /// Makes the environment of this process that of the job. What tells of the way to this host
-/// (SSH_...) and its name (HOSTNAME) stay its own.
+/// (SSH_...) and its name (HOSTNAME, SLURMD_NODENAME) stay its own.
 void take_environment(const std::vector<std::string>& environment);
 
 /// The environment of this process, for other hosts.

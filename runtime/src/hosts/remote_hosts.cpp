@@ -126,6 +126,17 @@ bool RemoteHosts::lose(std::uint32_t host) {
   return std::exchange(at(host).state, State::kLost) != State::kLost;
 }
 
+bool RemoteHosts::any_is_left() const {
+  return std::any_of(hosts_.begin(), hosts_.end(),
+                     [](const Host& host) { return host.state != State::kLost; });
+}
+
+void RemoteHosts::lose_all() {
+  for (Host& host : hosts_) {
+    host.state = State::kLost;
+  }
+}
+
 void RemoteHosts::rank_joined(LoggedRank who) {
   Host& host = at(host_of(who.rank));
   host.incarnations[who.rank - host.first_rank] = who.incarnation;

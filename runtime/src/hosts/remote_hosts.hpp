@@ -66,6 +66,9 @@ class RemoteHosts {
   [[nodiscard]] bool is_lost(std::uint32_t host) const { return at(host).state == State::kLost; }
 
   [[nodiscard]] const std::string& name_of(std::uint32_t host) const { return at(host).name; }
+  /// Whether the agent of any may still be there: it is, until its connection ends.
+  [[nodiscard]] bool any_is_left() const;
+  void lose_all();
   /// What went between that host and others, once its ranks are over.
   [[nodiscard]] const std::vector<HostTraffic>& traffic_of(std::uint32_t host) const {
     return at(host).traffic;

@@ -20,21 +20,25 @@ namespace pinion {
 ///         pinion::sum_vector<std::uint64_t>(1));
 ///     job->once([&] { std::printf("%lu\n", sum->values()[0]); }).ok();
 ///
-/// Started by `pinion run`, the program is one of several ranks, each of which runs all of main();
-/// started alone, it is a job of one rank and needs nothing running.
+/// Started by `pinion run`, by `mpirun` or by `srun --mpi=pmix`, the program is one of several
+/// ranks, each of which runs all of main(); started alone, it is a job of one rank and needs
+/// nothing running.
 ///
 /// Thread safety: as IJobContext. Steps are taken by one thread.
-/// Lifetime: the destructor waits for the workers and tells the agent that this rank is done.
+/// Lifetime: the destructor waits for the workers and tells the agent that this rank is done. The
+///   rank of mpirun or srun that has started the agent of its host waits for the end of it, which
+///   comes when the last rank there is done or dead.
 class Job final : public IJobContext {
  public:
   /// Joins the job that started this process, or makes one of its own. Takes the arguments of the
   /// form --pinion-NAME=VALUE out of `argc` and `argv`. Ignores SIGXFSZ, unless the program handles
   /// it, so that a limit on the size of files is an error.
-  /// Blocks: for the agent's answer.
+  /// Blocks: for the agent's answer, and under mpirun and srun until all ranks are there.
   /// Errors: kInvalidArgument for a setting that does not fit, or that is given to a rank of
   ///   `pinion run`; kFailedPrecondition when a rank makes a second Job; kUnavailable when the
-  ///   agent is gone; kResourceExhausted when the memory budget does not do for its workers; those
-  ///   of finding and binding the machine's CPUs.
+  ///   agent is gone; under mpirun and srun kDeadlineExceeded when other ranks do not come, and
+  ///   kUnimplemented when this build or this system has no PMIx; kResourceExhausted when the
+  ///   memory budget does not do for its workers; those of finding and binding the machine's CPUs.
   [[nodiscard]] static Result<Job> create(int& argc, char** argv);
   ~Job() override;
 

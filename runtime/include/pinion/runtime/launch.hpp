@@ -84,6 +84,11 @@ struct LaunchSpec {
 /// variables that are each rank's own.
 [[nodiscard]] Result<std::pair<std::string, std::string>> variable_to_export(std::string_view text);
 
+/// The hosts that Slurm has allocated to this process, with as many ranks as it counts tasks there;
+/// none outside of an allocation.
+/// Errors: kInvalidArgument when what Slurm says of them is not understood.
+[[nodiscard]] Result<std::vector<HostRanks>> hosts_of_allocation();
+
 /// What resumes the job whose journal is in `journal_directory`, as it was launched.
 /// Errors: kNotFound when there is none; kDataLoss when it is damaged; kFailedPrecondition when
 ///   another version of Pinion made it.

@@ -1,0 +1,120 @@
+// The same program by each launcher: what is the same, and what each makes of a rank's death.
+
+#include "launch/launched_job_test.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "mp/word_corpus.hpp"
+
+namespace pinion {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr const char* kAnswer = "the sum is 2016\n";
+
+class LaunchMatrix : public JobOfAnyLauncher, public testing::WithParamInterface<Launcher> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = prepare(launcher()); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+  }
+
+  [[nodiscard]] static Launcher launcher() { return GetParam(); }
+  [[nodiscard]] static std::size_t rank_count() { return launcher() == Launcher::kNone ? 1 : 2; }
+
+  [[nodiscard]] CommandResult run_it(const std::vector<std::string>& program,
+                                     const std::string& input = {}) const {
+    return run_by(launcher(), rank_count(), program, input);
+  }
+
+  // Ranks that are in a body of gated_program until the gate opens.
+  [[nodiscard]] RunningCommand start_gated(const std::vector<std::string>& options = {}) const {
+    return RunningCommand(folder_, by(launcher(), rank_count(), {GATED_PROGRAM, path("")}, options),
+                          launch_environment());
+  }
+  void open_gate() const { write_file(path("gate"), "open"); }
+};
+
+TEST_P(LaunchMatrix, HasTheSameAnswer) {
+  const WordCorpus corpus = WordCorpus::of_seed(1);
+  write_file(path("text"), corpus.text);
+  const CommandResult result = run_it({WORD_PROGRAM, "4000", path("out"), path("text")});
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(read_file(path("out")), corpus.counts);
+  EXPECT_THAT(fence_violations(grant_log()), IsEmpty());
+}
+
+TEST_P(LaunchMatrix, HasTheSameStandardOutput) {
+  open_gate();
+  const CommandResult result = run_it({GATED_PROGRAM, path("")});
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(result.output, kAnswer);
+}
+
+TEST_P(LaunchMatrix, GivesStandardInputToRank0) {
+  const WordCorpus corpus = WordCorpus::of_seed(2);
+  const CommandResult result = run_it({WORD_PROGRAM, "4000", path("out"), "-"}, corpus.text);
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(read_file(path("out")), corpus.counts);
+}
+
+TEST_P(LaunchMatrix, HasTheExitStatusOfAProgramThatFails) {
+  const CommandResult result = run_it({WORD_PROGRAM, "4000", path("out"), path("nothing")});
+  EXPECT_EQ(result.status, 66) << result.errors;
+  EXPECT_THAT(result.errors, HasSubstr("nothing"));
+}
+
+TEST_P(LaunchMatrix, EndsOnASignalAndLeavesNothing) {
+  RunningCommand running = start_gated();
+  ASSERT_TRUE(bodies_have_begun(rank_count())) << running.errors();
+  kill(running.pid(), SIGTERM);
+  const int own_status = launcher() == Launcher::kMpirun ? 1    // Whatever the ranks ended with.
+                         : launcher() == Launcher::kSrun ? 137  // It kills them.
+                                                         : 143;
+  EXPECT_EQ(running.wait_for(60s), own_status) << running.errors();
+  EXPECT_EQ(running.output(), "");
+  EXPECT_TRUE(eventually([&] { return !something_runs(); }));
+}
+
+// As docs/run.md has it.
+TEST_P(LaunchMatrix, MakesOfTheDeathOfARankWhatItsLauncherDoes) {
+  RunningCommand running = start_gated();
+  ASSERT_TRUE(bodies_have_begun(rank_count())) << running.errors();
+  const bool is_alone = launcher() == Launcher::kNone;
+  kill(is_alone ? running.pid() : pid_of(grant_log(), 1, 1), SIGKILL);
+  if (launcher() == Launcher::kPinion) {
+    ASSERT_TRUE(eventually([&] { return pid_of(grant_log(), 1, 2) != 0; })) << running.errors();
+    open_gate();
+  } else if (launcher() == Launcher::kSrun) {
+    ASSERT_TRUE(eventually([&] {
+      return running.errors().find("pinion: rank 1 has ended before the job") != std::string::npos;
+    })) << running.errors();
+    open_gate();
+  }
+  const bool is_answered = launcher() == Launcher::kPinion || launcher() == Launcher::kSrun;
+  EXPECT_EQ(running.wait_for(60s), launcher() == Launcher::kPinion ? 0 : 137) << running.errors();
+  EXPECT_EQ(running.output(), is_answered ? kAnswer : "");
+  EXPECT_TRUE(eventually([&] { return !something_runs(); }));
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, LaunchMatrix,
+                         testing::Values(Launcher::kNone, Launcher::kPinion, Launcher::kMpirun,
+                                         Launcher::kSrun),
+                         testing::PrintToStringParamName());
+
+}  // namespace
+}  // namespace pinion

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "launch/private_slurm.hpp"
+#include "mp/job_test.hpp"
+
+namespace pinion {
+
+/// Who starts the ranks of a job. kNone: nobody, the program is alone.
+enum class Launcher { kNone, kPinion, kMpirun, kSrun };
+
+inline void PrintTo(Launcher launcher, std::ostream* out) {
+  constexpr const char* kNames[] = {"none", "pinion", "mpirun", "srun"};
+  *out << kNames[static_cast<std::size_t>(launcher)];
+}
+
+/// A test that runs jobs by any launcher.
+class JobOfAnyLauncher : public JobTest {
+ protected:
+  void TearDown() override {
+    slurm_.reset();
+    JobTest::TearDown();
+  }
+
+  /// Makes what the launcher needs. Why it cannot be used here; empty where it can.
+  [[nodiscard]] std::string prepare(Launcher launcher);
+
+  /// The command that has the launcher start the program on this many ranks, one worker each.
+  [[nodiscard]] std::vector<std::string> by(Launcher launcher, std::size_t rank_count,
+                                            const std::vector<std::string>& program,
+                                            const std::vector<std::string>& options = {}) const;
+
+  /// What the command needs in its environment.
+  [[nodiscard]] RunningCommand::Environment launch_environment(
+      RunningCommand::Environment additions = {}) const;
+
+  [[nodiscard]] CommandResult run_by(Launcher launcher, std::size_t rank_count,
+                                     const std::vector<std::string>& program,
+                                     const std::string& input = {}) const {
+    return run_command(folder_, by(launcher, rank_count, program), launch_environment(), input);
+  }
+
+  /// The agents that ranks of this test's jobs have started and that still run.
+  [[nodiscard]] std::vector<pid_t> agents() const;
+
+  /// Waits until a body of each rank of gated_program has begun, in its first life.
+  [[nodiscard]] bool bodies_have_begun(std::size_t rank_count) const;
+
+ private:
+  std::unique_ptr<PrivateSlurm> slurm_;
+};
+
+}  // namespace pinion
