@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <span>
 #include <string>
 
 #include <pinion/core/assert.hpp>
@@ -45,7 +46,7 @@ Status check_buffers(const KernelCall& call, std::size_t argument_bytes,
   return {};
 }
 
-Status map_scale_f64(const KernelCall& call) {
+Status map_scale_f64_on_cpu(const KernelCall& call) {
   PINION_RETURN_IF_ERROR(check_buffers(call, sizeof(MapScaleF64), map_scale_f64_sizes));
   const auto scale = read<MapScaleF64>(call.arguments, 0);
   const std::span<const std::byte> input = call.buffers[0];
@@ -56,7 +57,7 @@ Status map_scale_f64(const KernelCall& call) {
   return {};
 }
 
-Status reduce_sum_f64(const KernelCall& call) {
+Status reduce_sum_f64_on_cpu(const KernelCall& call) {
   PINION_RETURN_IF_ERROR(check_buffers(call, 0, reduce_sum_f64_sizes));
   const std::span<const std::byte> input = call.buffers[0];
   double sum = 0.0;
@@ -67,7 +68,7 @@ Status reduce_sum_f64(const KernelCall& call) {
   return {};
 }
 
-Status histogram_u8(const KernelCall& call) {
+Status histogram_u8_on_cpu(const KernelCall& call) {
   PINION_RETURN_IF_ERROR(check_buffers(call, 0, histogram_u8_sizes));
   std::array<std::uint64_t, 256> counts = {};
   for (const std::byte value : call.buffers[0]) {
@@ -77,7 +78,7 @@ Status histogram_u8(const KernelCall& call) {
   return {};
 }
 
-Status keyed_sum_u32_f64(const KernelCall& call) {
+Status keyed_sum_u32_f64_on_cpu(const KernelCall& call) {
   PINION_RETURN_IF_ERROR(check_buffers(call, 0, keyed_sum_u32_f64_sizes));
   const std::span<const std::byte> input = call.buffers[0];
   std::map<std::uint32_t, double> sums;
@@ -94,14 +95,38 @@ Status keyed_sum_u32_f64(const KernelCall& call) {
   return {};
 }
 
+DeviceKernel kernel_of(std::string_view name, KernelSizes (*sizes)(std::uint64_t),
+                       std::uint64_t cut_bytes) {
+  return {.name = std::string(name), .sizes = sizes, .cut_bytes = cut_bytes};
+}
+
 }  // namespace
+
+DeviceKernel map_scale_f64(MapScaleF64 arguments) {
+  DeviceKernel kernel = kernel_of(kMapScaleF64, map_scale_f64_sizes, sizeof(double));
+  const auto bytes = std::as_bytes(std::span(&arguments, 1));
+  kernel.arguments.assign(bytes.begin(), bytes.end());
+  return kernel;
+}
+
+DeviceKernel reduce_sum_f64() {
+  return kernel_of(kReduceSumF64, reduce_sum_f64_sizes, sizeof(double));
+}
+
+DeviceKernel histogram_u8() {
+  return kernel_of(kHistogramU8, histogram_u8_sizes, 1);
+}
+
+DeviceKernel keyed_sum_u32_f64() {
+  return kernel_of(kKeyedSumU32F64, keyed_sum_u32_f64_sizes, sizeof(KeyedF64));
+}
 
 Status add_pinion_kernels(KernelRegistry& kernels) {
   const KernelCost cost = {.bytes_per_second = kBytesPerSecond};
-  PINION_RETURN_IF_ERROR(kernels.add(std::string(kMapScaleF64), {map_scale_f64, cost}));
-  PINION_RETURN_IF_ERROR(kernels.add(std::string(kReduceSumF64), {reduce_sum_f64, cost}));
-  PINION_RETURN_IF_ERROR(kernels.add(std::string(kHistogramU8), {histogram_u8, cost}));
-  return kernels.add(std::string(kKeyedSumU32F64), {keyed_sum_u32_f64, cost});
+  PINION_RETURN_IF_ERROR(kernels.add(std::string(kMapScaleF64), {map_scale_f64_on_cpu, cost}));
+  PINION_RETURN_IF_ERROR(kernels.add(std::string(kReduceSumF64), {reduce_sum_f64_on_cpu, cost}));
+  PINION_RETURN_IF_ERROR(kernels.add(std::string(kHistogramU8), {histogram_u8_on_cpu, cost}));
+  return kernels.add(std::string(kKeyedSumU32F64), {keyed_sum_u32_f64_on_cpu, cost});
 }
 
 }  // namespace pinion

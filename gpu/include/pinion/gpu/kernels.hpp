@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include <pinion/core/shard_devices.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/gpu/kernel_registry.hpp>
 
@@ -14,8 +15,9 @@ namespace pinion {
 //
 //  - Numbers are in the byte order of the machine. Buffers begin at multiples of 256 bytes.
 //  - Bytes of the input behind its last whole number or record are left out.
-//  - The output is written whole, whatever was in it before, and it is as large as the function
-//    beside the name says; the scratch memory is at least so large. They may lie anywhere else.
+//  - The output is written whole, whatever was in it before. It is as large as the kernel's
+//  function
+//    below says, and the scratch memory is at least so large.
 //  - Nothing is allocated, and no input is an error, also no bytes at all.
 //  - Sums of floating point are taken in any order, so their last bits may differ from run to run.
 
@@ -55,11 +57,7 @@ struct KeyedSumHead {
 };
 static_assert(sizeof(KeyedSumHead) == 16);
 
-/// The sizes of the buffers beside an input of `input_bytes`.
-struct KernelSizes {
-  std::uint64_t output_bytes = 0;
-  std::uint64_t scratch_bytes = 0;
-};
+// What each kernel writes and needs beside an input of `input_bytes`.
 
 [[nodiscard]] constexpr KernelSizes map_scale_f64_sizes(std::uint64_t input_bytes) noexcept {
   return {.output_bytes = input_bytes / sizeof(double) * sizeof(double)};
@@ -79,6 +77,12 @@ struct KernelSizes {
   return {.output_bytes = sizeof(KeyedSumHead) + records_bytes,
           .scratch_bytes = 2 * records_bytes + (std::uint64_t{4} << 20)};
 }
+
+/// The kernels as bodies of steps take them: on_gpu(body, histogram_u8(), finish).
+[[nodiscard]] DeviceKernel map_scale_f64(MapScaleF64 arguments);
+[[nodiscard]] DeviceKernel reduce_sum_f64();
+[[nodiscard]] DeviceKernel histogram_u8();
+[[nodiscard]] DeviceKernel keyed_sum_u32_f64();
 
 /// Adds the CPU twins of all of these. They need no scratch memory.
 /// Errors: kAlreadyExists when one of the names is taken.
