@@ -39,6 +39,10 @@ struct Settings {
 
   /// The command that starts an agent on another host; the host and the agent's command follow it.
   std::string remote_shell = "ssh -o BatchMode=yes";
+
+  /// Where shards with a kernel run beside the workers: "auto" on the GPUs that there are, "none",
+  /// or on emulated devices (parse_emulation_spec()), whose time is then that of the machine.
+  std::string devices = "auto";
   std::string network = {};  ///< By which hosts reach each other, as 10.0.0.0/24; empty: the first.
   std::string grant_log = {};  ///< Where grants and acceptances are logged; empty: nowhere.
 

@@ -57,6 +57,8 @@ const std::vector<Example>& examples() {
        [](const Settings& s) { return s.debugger == "a debugger"; }},
       {"remote-shell", "a shell", "'a shell'",
        [](const Settings& s) { return s.remote_shell == "a shell"; }},
+      {"devices", "emu:2,mem=1g", "'emu:2,mem=1g'",
+       [](const Settings& s) { return s.devices == "emu:2,mem=1g"; }},
       {"network", "10.0.0.0/24", "'10.0.0.0/24'",
        [](const Settings& s) { return s.network == "10.0.0.0/24"; }},
       {"trace", "/a/b", "'/a/b'", [](const Settings& s) { return s.trace_directory == "/a/b"; }},

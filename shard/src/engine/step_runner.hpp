@@ -50,12 +50,17 @@ class StepRunner {
   void carry_out(const protocol::StepFinished& effect);
 
   void start_workers();
+  void start_feeders();
+  template <class Loop>
+  void submit_loop(Executor& executor, Place place, Loop loop);
+  [[nodiscard]] Place place_near(const IDevice& device) const;
   [[nodiscard]] Result<StepOutcome> outcome() const;
   [[nodiscard]] std::string range_of_failed_shard() const;
 
   IJobContext& job_;
   const StepSpec& spec_;
   const std::uint64_t step_;
+  IShardDevices* const devices_;  // Null where workers do all of the step.
   SystemClock clock_;
   protocol::RankMachine machine_;
   protocol::RankEffects effects_;

@@ -108,6 +108,9 @@ class IShardDevices {
   /// Shards that keep a device busy when it has so many at once.
   [[nodiscard]] virtual std::size_t depth() const noexcept = 0;
 
+  /// The row of the trace that the worker which feeds the device writes.
+  [[nodiscard]] virtual std::size_t trace_row(std::size_t device) const noexcept = 0;
+
   /// For one step over shards of one kernel. Lifetime: borrows the devices.
   [[nodiscard]] virtual std::unique_ptr<IShardPolicy> make_policy() = 0;
 
@@ -115,8 +118,8 @@ class IShardDevices {
   /// Errors: those of the device's queue; on_done is then never called.
   [[nodiscard]] virtual Status submit(std::size_t device, DeviceTask task) = 0;
 
-  /// The device does nothing any more, as `error` says, which has ends_device(). Returns where this
-  /// process may go on without it; a rank that is started again for that ends here.
+  /// The device does nothing any more, as `error` says; the first one counts. Returns where this
+  /// process goes on without it; a rank that is to be started again ends here.
   virtual void lose(std::size_t device, const Status& error) = 0;
 };
 
