@@ -469,6 +469,9 @@ PagePool& Job::pages() noexcept {
 }
 Metrics& Job::metrics() noexcept {
   state_->memory_gauges->set(state_->memory->usage(), state_->page_pool->usage());
+  if (state_->devices != nullptr) {
+    set_gauges(*state_->metrics, state_->devices->accounts());
+  }
   return *state_->metrics;
 }
 KernelRegistry& Job::kernels() noexcept {

@@ -38,13 +38,15 @@ class DeviceLoss : public JobTest {
     EXPECT_THAT(fence_violations(log), testing::IsEmpty());
   }
 
+  // The device of the rank `watched` gets a shard before others go on.
   [[nodiscard]] CommandResult run_with(std::size_t rank_count, const std::string& devices,
-                                       std::vector<std::string> options = {}) const {
+                                       std::vector<std::string> options = {},
+                                       const std::string& watched = "0") const {
     for (const std::string& word : grant_log_option()) {
       options.push_back(word);
     }
     options.insert(options.end(), {"--set", "devices=" + devices, "--set", "batch-shards=1"});
-    return run(on_ranks(rank_count, {DEVICE_PROGRAM, path("letters")}, options));
+    return run(on_ranks(rank_count, {DEVICE_PROGRAM, path(""), watched}, options));
   }
 };
 
@@ -62,7 +64,7 @@ TEST_F(DeviceLoss, EndsTheRankInMidCopyAndStartsItAgain) {
   expect_answer(result);
   EXPECT_THAT(
       result.errors,
-      AllOf(HasSubstr("rank 0 ended with status 74, as device 0 (emulated device) failed: "),
+      AllOf(HasSubstr("rank 0 ended with exit status 74, as device 0 (emulated device) failed: "),
             HasSubstr("starting it again (1 of 3 for this device)"),
             Not(HasSubstr("device 1 (emulated device) failed"))));
 }
@@ -87,10 +89,10 @@ TEST_F(DeviceLoss, LetsARankGoOnThatIsNotStartedAgain) {
 
 TEST_F(DeviceLoss, IsOfOneRankWhereEachIsMappedToAGpu) {
   const CommandResult result =
-      run_with(2, "emu:2,mem=1m,fault=1:sticky@1", {"--map-by", "gpu", "--report-bindings"});
+      run_with(2, "emu:2,mem=1m,fault=1:sticky@1", {"--map-by", "gpu", "--report-bindings"}, "1");
   expect_answer(result);
   EXPECT_THAT(result.errors, AllOf(HasSubstr("near GPU 0"), HasSubstr("near GPU 1"),
-                                   HasSubstr("rank 1 ended with status 74, as device 1"),
+                                   HasSubstr("rank 1 ended with exit status 74, as device 1"),
                                    HasSubstr("rank 0, device 0 (emulated device): "),
                                    Not(HasSubstr("rank 0 ended"))));
 }

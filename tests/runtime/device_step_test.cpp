@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -13,6 +14,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <pinion/gpu/kernels.hpp>
 #include <pinion/shard/map_reduce.hpp>
@@ -200,6 +202,54 @@ TEST_F(DeviceStep, RunsShardsOnTheDeviceAndOnTheWorkerAndCountsThem) {
   EXPECT_GE(peak_bytes_, kShardBytes);
   EXPECT_LE(peak_bytes_, std::uint64_t{1} << 20);
   EXPECT_GT(busy_, Duration());
+}
+
+TEST_F(DeviceStep, SumsItsAccountsUpInGauges) {
+  Metrics metrics(1);
+  const std::vector<DeviceAccount> accounts = {
+      {.shard_count = 1, .input_bytes = 2, .output_bytes = 3, .peak_bytes = 4, .busy = Duration(5)},
+      {.shard_count = 10, .input_bytes = 20, .peak_bytes = 40, .busy = Duration(50)}};
+  set_gauges(metrics, accounts);
+  EXPECT_THAT(metrics.snapshot(),
+              testing::UnorderedElementsAre(
+                  MetricValue{"device shards", 11}, MetricValue{"device nanoseconds", 55},
+                  MetricValue{"device input bytes", 22}, MetricValue{"device output bytes", 3},
+                  MetricValue{"device memory peak bytes", 44}));
+}
+
+TEST_F(DeviceStep, ShowsItsStreamsInTheTrace) {
+  FakeJob job({.trace = true});
+  job.run([&](FakeRank& rank) {
+    const std::unique_ptr<RankDevices> devices = open(rank, "emu:1,mem=1m");
+    rank.use_devices(*devices);
+    ASSERT_TRUE(count(rank, true).has_value());
+    shard_count_ = devices->accounts()[0].shard_count;
+    rank.use_no_devices();
+    ASSERT_TRUE(rank.trace().write(folder_ / "trace.json", 0).ok());
+  });
+  std::ifstream file(folder_ / "trace.json");
+  const nlohmann::json events = nlohmann::json::parse(file).at("traceEvents");
+  std::map<std::string, std::vector<nlohmann::json>> spans;
+  std::map<std::string, std::string> rows;
+  for (const nlohmann::json& event : events) {
+    if (event.at("ph") == "X") {
+      spans[event.at("name")].push_back(event);
+    } else if (event.contains("tid")) {
+      rows[event.at("args").at("name")] = event.at("tid").dump();
+    }
+  }
+  EXPECT_TRUE(rows.contains("device 0, shards"));
+  ASSERT_GT(shard_count_, 0u);
+  double end_before = 0.0;
+  for (const char* const stage : {"copy in", "kernel", "copy out"}) {
+    SCOPED_TRACE(stage);
+    ASSERT_EQ(spans[stage].size(), shard_count_);
+    const nlohmann::json& first = spans[stage].front();
+    EXPECT_EQ(first.at("tid").dump(), rows.at("device 0, " + std::string(stage)));
+    EXPECT_EQ(first.at("args").at("place"), "device 0 of host 0");
+    EXPECT_GE(first.at("ts").get<double>(), end_before);
+    end_before = first.at("ts").get<double>();
+  }
 }
 
 TEST_F(DeviceStep, CutsShardsThatFitNoDeviceWhole) {

@@ -338,4 +338,20 @@ std::vector<DeviceAccount> RankDevices::accounts() const {
   return accounts;
 }
 
+void set_gauges(Metrics& metrics, std::span<const DeviceAccount> accounts) {
+  DeviceAccount sum;
+  for (const DeviceAccount& account : accounts) {
+    sum.shard_count += account.shard_count;
+    sum.input_bytes += account.input_bytes;
+    sum.output_bytes += account.output_bytes;
+    sum.peak_bytes += account.peak_bytes;
+    sum.busy += account.busy;
+  }
+  metrics.set(metrics.gauge("device shards"), sum.shard_count);
+  metrics.set(metrics.gauge("device nanoseconds"), static_cast<std::uint64_t>(sum.busy.count()));
+  metrics.set(metrics.gauge("device input bytes"), sum.input_bytes);
+  metrics.set(metrics.gauge("device output bytes"), sum.output_bytes);
+  metrics.set(metrics.gauge("device memory peak bytes"), sum.peak_bytes);
+}
+
 }  // namespace pinion

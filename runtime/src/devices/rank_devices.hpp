@@ -10,6 +10,7 @@
 
 #include <pinion/core/device.hpp>
 #include <pinion/core/executor.hpp>
+#include <pinion/core/metrics.hpp>
 #include <pinion/core/page_pool.hpp>
 #include <pinion/core/shard_devices.hpp>
 #include <pinion/core/status.hpp>
@@ -50,6 +51,10 @@ struct DeviceAccount {
   std::uint64_t peak_bytes = 0;  ///< Of its memory.
   Duration busy = {};            ///< While it had at least one shard.
 };
+
+/// Sets the gauges "device shards", "device nanoseconds", "device input bytes", "device output
+/// bytes" and "device memory peak bytes" to the sums of the accounts.
+void set_gauges(Metrics& metrics, std::span<const DeviceAccount> accounts);
 
 /// The devices of a rank, each with a pipeline and a thread that feeds it.
 class RankDevices final : public IShardDevices {

@@ -79,7 +79,9 @@ class Job final : public IJobContext {
   [[nodiscard]] MemoryLedger& memory() noexcept override;
   [[nodiscard]] PagePool& pages() noexcept override;
 
-  /// Its gauges of memory (MemoryGauges) are those of the moment of the call.
+  /// Its gauges of memory (MemoryGauges) are those of the moment of the call, and so are, once a
+  /// step has used devices, "device shards", "device nanoseconds" (while one had at least a shard),
+  /// "device input bytes", "device output bytes" and "device memory peak bytes".
   [[nodiscard]] Metrics& metrics() noexcept override;
 
   /// Those of the setting `devices`. What hinders them from being opened is said on standard error,
