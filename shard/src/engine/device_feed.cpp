@@ -32,7 +32,8 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
   lane.lease = lease;
   lane.shard = *shard;
   lane.begun = clock_.now();
-  lane.output.clear();
+  lane.output_bytes = 0;
+  lane.refusal = {};
   lane.pieces.clear();
   lane.over = false;
   Status refused = work_.devices.submit(
@@ -48,16 +49,39 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
 }
 
 void DeviceFeed::keep(Lane& lane, const DevicePiece& piece) {
+  const std::size_t begin = lane.output_bytes;
+  if (lane.refusal.ok()) {
+    lane.refusal = make_room(lane, begin + piece.output.size());
+  }
+  if (!lane.refusal.ok()) {
+    return;
+  }
+  std::copy(piece.output.begin(), piece.output.end(), lane.output.bytes().subspan(begin).begin());
+  lane.output_bytes += piece.output.size();
   lane.pieces.push_back({.offset = piece.offset,
                          .input_bytes = piece.input.size(),
-                         .output_begin = lane.output.size(),
+                         .output_begin = begin,
                          .output_bytes = piece.output.size()});
-  lane.output.insert(lane.output.end(), piece.output.begin(), piece.output.end());
+}
+
+Status DeviceFeed::make_room(Lane& lane, std::size_t output_bytes) const {
+  if (lane.output.bytes().size() >= output_bytes) {
+    return {};
+  }
+  if (!lane.output.bytes().empty()) {
+    return lane.output.grow(output_bytes);
+  }
+  Result<Pages> pages = work_.reader.pages.take(output_bytes);
+  if (!pages) {
+    return std::move(pages).error();
+  }
+  lane.output = *std::move(pages);
+  return {};
 }
 
 void DeviceFeed::end(Lane& lane, const Status& status) {
   const MutexLock lock(mutex_);
-  lane.status = status;
+  lane.status = status.ok() ? lane.refusal : status;
   lane.ended = clock_.now();
   lane.over = true;
   // Under the lock: whoever waits may end the feed as soon as it sees this.
@@ -93,7 +117,7 @@ LandedUnit DeviceFeed::land() {
       unit.pieces.push_back(
           {.offset = piece.offset,
            .input = unit.shard.bytes().subspan(piece.offset, piece.input_bytes),
-           .output = std::span(lane.output).subspan(piece.output_begin, piece.output_bytes)});
+           .output = lane.output.bytes().subspan(piece.output_begin, piece.output_bytes)});
     }
   }
   return unit;

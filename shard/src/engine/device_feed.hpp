@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <pinion/core/clock.hpp>
+#include <pinion/core/page_pool.hpp>
 #include <pinion/core/shard_devices.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
@@ -90,14 +91,17 @@ class DeviceFeed {
     Instant begun = {};
 
     // The device's until `over`, which is under the lock.
-    std::vector<std::byte> output = {};
+    Pages output = {};  // Kept for the next unit.
+    std::size_t output_bytes = 0;
     std::vector<Piece> pieces = {};
+    Status refusal = {};  // Of memory for the output.
     Status status = {};
     Instant ended = {};
     bool over = false;
   };
 
   void keep(Lane& lane, const DevicePiece& piece);
+  [[nodiscard]] Status make_room(Lane& lane, std::size_t output_bytes) const;
   void end(Lane& lane, const Status& status) PINION_EXCLUDES(mutex_);
   void wait_for(const Lane& lane) PINION_EXCLUDES(mutex_);
 

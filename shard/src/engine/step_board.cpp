@@ -60,11 +60,10 @@ void StepBoard::drop(protocol::Stage stage, std::span<const protocol::Lease> lea
       return is_dropped(unit.stage, unit.lease);
     });
     if (placement_ && stage == protocol::Stage::kMap) {
-      const auto is_gone = [this](const protocol::Lease& lease) PINION_REQUIRES(mutex_) {
+      std::erase_if(unplaced_, [this](const protocol::Lease& lease) PINION_REQUIRES(mutex_) {
         return is_dropped(protocol::Stage::kMap, lease);
-      };
-      std::erase_if(unplaced_, is_gone);
-      placement_->erase_if(is_gone);
+      });
+      placement_->erase(leases);
     }
   }
   changed_.notify_all();

@@ -63,6 +63,14 @@ void UnitPlacement::ended(const protocol::Lease& lease, Duration time) {
   policy_->ended(running.ticket, std::max(time / together, Duration(1)));
 }
 
+void UnitPlacement::erase(std::span<const protocol::Lease> leases) {
+  std::erase_if(waiting_, [leases](const auto& entry) {
+    return std::any_of(leases.begin(), leases.end(), [&](const protocol::Lease& lease) {
+      return lease.fence == entry.second.fence;
+    });
+  });
+}
+
 std::vector<protocol::Lease> UnitPlacement::retire(std::size_t runner) {
   std::vector<protocol::Lease> leases;
   for (const std::uint64_t ticket : policy_->retire(runner)) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include <pinion/core/clock.hpp>
@@ -40,11 +41,8 @@ class UnitPlacement {
   /// A unit that next() gave out has been done in so long, or not at all (zero).
   void ended(const protocol::Lease& lease, Duration time);
 
-  /// Takes waiting units out for which `is_gone(lease)`.
-  template <class Predicate>
-  void erase_if(Predicate is_gone) {
-    std::erase_if(waiting_, [&](const auto& entry) { return is_gone(entry.second); });
-  }
+  /// Takes those of the leases that wait out.
+  void erase(std::span<const protocol::Lease> leases);
 
   /// The runner takes no more: the units that waited for it.
   [[nodiscard]] std::vector<protocol::Lease> retire(std::size_t runner);
