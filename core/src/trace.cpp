@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,11 @@ namespace {
 
 // One line of the cache each, so that workers do not share one while they record.
 struct alignas(64) Ring {
+  explicit Ring(std::string row_name, std::size_t span_count_max) : name(std::move(row_name)) {
+    spans.reserve(span_count_max);  // record() never allocates.
+  }
+
+  const std::string name;
   std::vector<TraceSpan> spans = {};
   std::atomic<std::uint64_t> recorded = 0;  // Written by the ring's worker only.
 };
@@ -121,23 +127,27 @@ std::string to_event(const TraceSpan& span, const std::string& ids) {
 }  // namespace
 
 struct Trace::State {
-  State(std::size_t ring_count, std::size_t span_count)
-      : rings(ring_count), span_count_max(span_count) {
-    for (Ring& ring : rings) {
-      ring.spans.reserve(span_count_max);  // record() never allocates.
+  State(std::size_t worker_count, std::size_t span_count) : span_count_max(span_count) {
+    for (std::size_t worker = 0; worker < worker_count; ++worker) {
+      rings.emplace_back("worker " + std::to_string(worker), span_count_max);
     }
+    rings.emplace_back("program", span_count_max);
   }
 
-  std::vector<Ring> rings;
+  std::deque<Ring> rings;  // They cannot be moved.
   const std::size_t span_count_max;
 };
 
 Trace::Trace(const TraceOptions& options, std::size_t worker_count)
     : enabled_(options.enabled),
-      state_(std::make_unique<State>(worker_count + 1,
-                                     options.enabled ? options.span_count_max : 0)) {}
+      state_(std::make_unique<State>(worker_count, options.enabled ? options.span_count_max : 0)) {}
 
 Trace::~Trace() = default;
+
+std::size_t Trace::add_row(std::string name) {
+  state_->rings.emplace_back(std::move(name), state_->span_count_max);
+  return state_->rings.size() - 1;
+}
 
 void Trace::keep(std::size_t worker, const TraceSpan& span) noexcept {
   PINION_ASSERT(worker < state_->rings.size());
@@ -162,10 +172,8 @@ Status Trace::write(const std::string& path, std::uint32_t rank) const {
                      row_name("process_name", process, "rank " + std::to_string(rank));
   for (std::size_t worker = 0; worker < state_->rings.size(); ++worker) {
     const std::string ids = process + ",\"tid\":" + std::to_string(worker);
-    const bool is_program = worker + 1 == state_->rings.size();
-    text += ",\n" + row_name("thread_name", ids,
-                             is_program ? "program" : "worker " + std::to_string(worker));
     const Ring& ring = state_->rings[worker];
+    text += ",\n" + row_name("thread_name", ids, ring.name);
     // The oldest first: where the next one would go, once the ring is full.
     const std::size_t count = ring.spans.size();
     const std::size_t oldest =

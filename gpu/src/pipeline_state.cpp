@@ -318,11 +318,42 @@ Status Pipeline::State::put(Slot& slot, const Layout& layout, bool zero_copy) {
   const std::array<DeviceSpan, 3> buffers = {
       memory.part(0, work.input.size()), memory.part(layout.output_offset, work.output_bytes),
       memory.part(layout.scratch_offset, work.scratch_bytes)};
+  const auto since = options_.on_stage ? std::make_shared<Instant>(timer_.clock().now()) : nullptr;
   PINION_RETURN_IF_ERROR(in_->copy_in(buffers[0], source));
+  watch_stage(*in_, WorkStage::kCopyIn, work.id, since);
   PINION_RETURN_IF_ERROR(execute_->wait_for(*in_));
   PINION_RETURN_IF_ERROR(execute_->launch(work.kernel, work.arguments, buffers));
+  watch_stage(*execute_, WorkStage::kKernel, work.id, since);
   PINION_RETURN_IF_ERROR(out_->wait_for(*execute_));
-  return out_->copy_out(slot.output, buffers[1]);
+  PINION_RETURN_IF_ERROR(out_->copy_out(slot.output, buffers[1]));
+  watch_stage(*out_, WorkStage::kCopyOut, work.id, since);
+  return {};
+}
+
+// `since` is when the stage before this one of the same work ended.
+void Pipeline::State::watch_stage(IDeviceStream& stream, WorkStage stage, std::uint64_t id,
+                                  const std::shared_ptr<Instant>& since) {
+  if (since == nullptr) {
+    return;
+  }
+  {
+    const MutexLock lock(mutex_);
+    ++open_count_;  // The pipeline stays until this is over.
+  }
+  stream.reached().on_ready([self = shared_from_this(), stage, id, since](const Status& status) {
+    if (status.ok()) {
+      StageSpan span{.stage = stage, .id = id, .end = self->timer_.clock().now()};
+      {
+        const MutexLock lock(self->mutex_);
+        Instant& last = self->stage_ends_[static_cast<std::size_t>(stage)];
+        span.begin = std::max(*since, last);
+        last = span.end;
+      }
+      *since = span.end;
+      self->options_.on_stage(span);
+    }
+    self->close_one();
+  });
 }
 
 void Pipeline::State::put_back(DeviceWork work, std::size_t index) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -88,6 +89,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   [[nodiscard]] Found find_staging(Slot& slot, bool zero_copy) PINION_EXCLUDES(mutex_);
   [[nodiscard]] bool alone() const PINION_EXCLUDES(mutex_);
   void do_without_staging(std::size_t index, Found staging) PINION_EXCLUDES(mutex_);
+  void watch_stage(IDeviceStream& stream, WorkStage stage, std::uint64_t id,
+                   const std::shared_ptr<Instant>& since) PINION_EXCLUDES(mutex_);
   [[nodiscard]] Status put(Slot& slot, const Layout& layout, bool zero_copy)
       PINION_EXCLUDES(mutex_);
   void put_back(DeviceWork work, std::size_t index) PINION_REQUIRES(mutex_);
@@ -136,6 +139,10 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   double time_per_byte_ PINION_GUARDED_BY(mutex_) = 0.0;      ///< In nanoseconds; 0: unknown.
   std::optional<Instant> watched_ PINION_GUARDED_BY(mutex_);  ///< When the watchdog looks next.
   PipelineUsage usage_ PINION_GUARDED_BY(mutex_);
+
+  static constexpr std::size_t kStageCount = 3;
+  std::array<Instant, kStageCount> stage_ends_
+      PINION_GUARDED_BY(mutex_) = {};  ///< The last of each.
 };
 
 }  // namespace pinion

@@ -186,9 +186,18 @@ Homes homes_in_turn(const std::vector<Domain>& domains, std::size_t ranks, std::
   return homes;
 }
 
+std::vector<GpuNear> gpus_of(const Topology& topology, const PlacementRequest& request) {
+  std::vector<GpuNear> gpus = request.gpus;
+  if (gpus.empty()) {
+    for (const GpuInfo& gpu : topology.gpus()) {
+      gpus.push_back({.place = gpu.place, .near_node = gpu.near_node});
+    }
+  }
+  return gpus;
+}
+
 // Deals the ranks to the GPUs in turn: each belongs to the node of its GPU.
-Homes homes_near_gpus(const Topology& topology, const Share& nodes, std::size_t ranks) {
-  const std::span<const GpuInfo> gpus = topology.gpus();
+Homes homes_near_gpus(const std::vector<GpuNear>& gpus, const Share& nodes, std::size_t ranks) {
   std::vector<std::size_t> counts(nodes.size(), 0);
   Homes homes(ranks, nodes.size());
   for (std::size_t rank = 0; rank < ranks; ++rank) {
@@ -282,7 +291,8 @@ std::vector<Share> share_cpus(const Topology& topology, const Share& nodes,
   const std::size_t ranks = request.rank_count;
   const std::vector<Domain> domains = domains_of(topology, nodes, request.map_by);
   const bool by_gpu = request.map_by == MapBy::kGpu;
-  const Homes near_gpus = by_gpu ? homes_near_gpus(topology, nodes, ranks) : Homes();
+  const Homes near_gpus =
+      by_gpu ? homes_near_gpus(gpus_of(topology, request), nodes, ranks) : Homes();
   if (ranks > cpu_count(nodes)) {
     return by_gpu ? repeat_cpus_at(domains, near_gpus) : repeat_cpus(domains, ranks);
   }
@@ -367,7 +377,7 @@ Status check(const Topology& topology, const PlacementRequest& request) {
             "the number of workers per rank is " + std::to_string(request.workers_per_rank) +
                 "; it must be at most " + std::to_string(kWorkersPerRankMax)};
   }
-  if (request.map_by == MapBy::kGpu && topology.gpus().empty()) {
+  if (request.map_by == MapBy::kGpu && gpus_of(topology, request).empty()) {
     return {ErrorCode::kFailedPrecondition,
             "ranks are to be mapped by GPU, and the topology shows none; look at pinion topo, or "
             "map by numa"};
@@ -424,6 +434,7 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
   }
   const std::vector<Share> shares = share_cpus(topology, nodes, request, fits ? minimum : 1);
   const std::vector<std::size_t> limits = even_counts(std::max(limit, ranks), ranks);
+  const std::vector<GpuNear> gpus = gpus_of(topology, request);
   std::vector<RankPlacement> placements;
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     std::size_t workers = request.workers_per_rank;
@@ -442,7 +453,7 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
       group.shared_cpus = rank_cpus(topology, nodes, own, request.bind_to);
     }
     if (request.map_by == MapBy::kGpu) {
-      placement.gpu = topology.gpus()[rank % topology.gpus().size()].place;
+      placement.gpu = gpus[rank % gpus.size()].place;
       placement.gpu->host = request.host;
     }
   }

@@ -249,6 +249,12 @@ void AgentLink::give_back_slab(std::uint32_t segment) noexcept {
   static_cast<void>(sent.ok());  // Without the agent it is gone all the same.
 }
 
+bool AgentLink::ends_for(const DeviceLoss& loss) {
+  const Result<Frame> answered = request(FrameKind::kDeviceLost, encode_device_loss(loss));
+  return answered && answered->kind == number(FrameKind::kDone) &&
+         decode_status(answered->payload).ok();
+}
+
 void AgentLink::leave(std::uint32_t rank) noexcept {
   {
     MutexLock lock(mutex_);

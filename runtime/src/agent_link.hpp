@@ -83,6 +83,10 @@ class AgentLink final : public IControlLink {
     return blob_memory_;
   }
 
+  /// Whether this process is to end for a device that failed, to be started again.
+  /// Blocks: for the agent's answer.
+  [[nodiscard]] bool ends_for(const DeviceLoss& loss);
+
   /// Tells the agent that the program is done with the job; its end is in good order from here on.
   void leave(std::uint32_t rank) noexcept;
 

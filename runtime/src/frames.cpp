@@ -105,7 +105,12 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
                      {"spill_bytes_max", welcome.spill_bytes_max},
                      {"memory_wait_ns", welcome.memory_wait.count()},
                      {"trace_directory", welcome.trace_directory},
-                     {"binds_memory", welcome.binds_memory}},
+                     {"binds_memory", welcome.binds_memory},
+                     {"devices", welcome.devices},
+                     {"first_device", welcome.device_choice.first},
+                     {"device_stride", welcome.device_choice.stride},
+                     {"device_sharers", welcome.device_choice.sharer_count},
+                     {"devices_left_out", welcome.device_choice.left_out}},
                 encoded);
   return bytes_of(encoded);
 }
@@ -140,6 +145,11 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     welcome.memory_wait = Duration(value.at("memory_wait_ns").get<std::int64_t>());
     value.at("trace_directory").get_to(welcome.trace_directory);
     value.at("binds_memory").get_to(welcome.binds_memory);
+    value.at("devices").get_to(welcome.devices);
+    value.at("first_device").get_to(welcome.device_choice.first);
+    value.at("device_stride").get_to(welcome.device_choice.stride);
+    value.at("device_sharers").get_to(welcome.device_choice.sharer_count);
+    value.at("devices_left_out").get_to(welcome.device_choice.left_out);
     return welcome;
   });
 }
@@ -201,6 +211,31 @@ Result<std::uint64_t> decode_held(std::span<const std::byte> payload) {
   }
   std::memcpy(&bytes, payload.data(), sizeof(bytes));
   return bytes;
+}
+
+std::vector<std::byte> encode_device_loss(const DeviceLoss& loss) {
+  // Not as text: words of a driver need not be UTF-8.
+  std::string encoded;
+  json::to_cbor(json{{"uuid", loss.uuid},
+                     {"name", loss.name},
+                     {"number", loss.number},
+                     {"code", static_cast<int>(loss.error.code())},
+                     {"text", loss.error.message()}},
+                encoded);
+  return bytes_of(encoded);
+}
+
+Result<DeviceLoss> decode_device_loss(std::span<const std::byte> payload) {
+  return parse<DeviceLoss>("device loss", [payload] {
+    const json value = json::from_cbor(text_of(payload));
+    DeviceLoss loss;
+    value.at("uuid").get_to(loss.uuid);
+    value.at("name").get_to(loss.name);
+    value.at("number").get_to(loss.number);
+    const auto code = static_cast<ErrorCode>(value.at("code").get<int>());
+    loss.error = Status(error_info(code).code, value.at("text").get<std::string>());
+    return loss;
+  });
 }
 
 std::vector<std::byte> encode_status(const Status& status) {

@@ -12,6 +12,8 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shm/ring.hpp>
 
+#include "devices/device_choice.hpp"
+
 namespace pinion {
 
 /// What goes between a rank and its agent, over their one socket. The two are always of one build:
@@ -39,6 +41,8 @@ enum class FrameKind : std::uint16_t {
   kLetGo = 18,       ///< Rank: a BlobReference, which it published or fetched, and has no more. Not
                      ///< answered.
   kAskHeld = 19,     ///< Rank: wants to know what segments hold; answered by kPublished.
+  kDeviceLost = 20,  ///< Rank: a DeviceLoss, for which it would end; answered by kDone, with an
+                     ///< error when it is to go on without the device.
 };
 
 struct Hello {
@@ -58,7 +62,17 @@ struct Welcome {
   std::uint64_t spill_bytes_max = 0;
   Duration memory_wait = {};
   std::string trace_directory;
-  bool binds_memory = false;  ///< Whether the host has several NUMA nodes.
+  bool binds_memory = false;     ///< Whether the host has several NUMA nodes.
+  std::string devices = "none";  ///< The setting.
+  DeviceChoice device_choice = {};
+};
+
+/// A device that does nothing any more.
+struct DeviceLoss {
+  std::string uuid;
+  std::string name;
+  std::uint32_t number = 0;  ///< Among those of its host.
+  Status error;
 };
 
 struct BlobReference {
@@ -94,6 +108,8 @@ struct SlabReply {
 [[nodiscard]] Result<SlabReply> decode_slab_reply(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_held(std::uint64_t bytes);
 [[nodiscard]] Result<std::uint64_t> decode_held(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_device_loss(const DeviceLoss& loss);
+[[nodiscard]] Result<DeviceLoss> decode_device_loss(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_status(const Status& status);
 [[nodiscard]] Status decode_status(std::span<const std::byte> payload);
 

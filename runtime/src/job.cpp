@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -18,10 +19,12 @@
 #include <fmt/format.h>
 
 #include <pinion/core/assert.hpp>
+#include <pinion/core/bytes.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/core/executor.hpp>
 #include <pinion/core/memory_gauges.hpp>
 #include <pinion/core/trace.hpp>
+#include <pinion/gpu/kernels.hpp>
 #include <pinion/numa/binding.hpp>
 #include <pinion/numa/placement.hpp>
 #include <pinion/numa/topology.hpp>
@@ -32,6 +35,7 @@
 #include <pinion/shm/spill.hpp>
 
 #include "agent_link.hpp"
+#include "devices/rank_devices.hpp"
 #include "frames.hpp"
 #include "grant_log.hpp"
 #include "launch/join_launcher.hpp"
@@ -66,6 +70,10 @@ struct Job::State {
   std::unique_ptr<Executor> executor;
   std::uint64_t step_count = 0;
   bool waits_for_agent = false;  // Whether this process has started it, and is the last to leave.
+  KernelRegistry kernels;
+  DeviceChoice device_choice;
+  bool devices_are_open = false;
+  std::unique_ptr<RankDevices> devices;  // Null where this rank has none.
 
   Status become_rank(UniqueFd socket);
   Status become_job();
@@ -74,7 +82,10 @@ struct Job::State {
   SpillOptions spill_options();
   Status divide_memory(std::uint64_t budget_bytes, const std::vector<WorkerGroup>& groups);
   Status start_workers(const std::vector<WorkerGroup>& groups);
+  void open_devices();
+  void device_lost(const DeviceInfo& device, const Status& error);
   void say_what_was_spilled() const;
+  void say_what_devices_did() const;
   void finish() noexcept;
 };
 
@@ -154,6 +165,8 @@ Status Job::State::become_rank(UniqueFd socket) {
   settings.trace_directory = welcome.trace_directory;
   settings.spill_directory = welcome.spill_directory;
   settings.spill_bytes_max = welcome.spill_bytes_max;
+  settings.devices = welcome.devices;
+  device_choice = welcome.device_choice;
   if (welcome.binds_memory) {
     Result<Topology> found = Topology::of_this_machine(DeviceSearch::kNone);
     if (!found) {
@@ -295,7 +308,61 @@ Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
   metrics = std::make_unique<Metrics>(executor->worker_count());
   memory_gauges.emplace(*metrics);
   spilled_bytes = metrics->counter("spilled bytes");
-  return {};
+  return add_pinion_kernels(kernels);
+}
+
+void Job::State::open_devices() {
+  if (std::exchange(devices_are_open, true) || settings.devices == "none") {
+    return;
+  }
+  constexpr std::uint64_t kBudgetParts = 16;
+  Result<std::unique_ptr<RankDevices>> opened = RankDevices::open(
+      {.setting = settings.devices,
+       .choice = device_choice,
+       .host = info.host,
+       .staging_bytes = std::clamp(memory->budget_bytes() / kBudgetParts, std::uint64_t{1} << 20,
+                                   std::uint64_t{256} << 20),
+       .worker_place = executor->groups().front().place,
+       .pages = *page_pool,
+       .trace = *trace,
+       .kernels = kernels,
+       .on_lost = [this](const DeviceInfo& device, const Status& error) {
+         device_lost(device, error);
+       }});
+  if (opened) {
+    devices = *std::move(opened);
+  } else {
+    fmt::print(stderr, "pinion: rank {} works without devices: {}\n", info.rank,
+               opened.error().to_string());
+  }
+}
+
+// Under an agent the process ends, so that the next one has a device that works; whatever it holds
+// goes elsewhere.
+void Job::State::device_lost(const DeviceInfo& device, const Status& error) {
+  if (agent_link && agent_link->ends_for({.uuid = device.uuid,
+                                          .name = device.name,
+                                          .number = device.place.index,
+                                          .error = error})) {
+    std::_Exit(error_info(error.code()).exit_status);
+  }
+  fmt::print(stderr, "pinion: rank {} goes on without device {} ({}), which has failed: {}\n",
+             info.rank, device.place.index, device.name, error.to_string());
+}
+
+void Job::State::say_what_devices_did() const {
+  if (devices == nullptr || settings.quiet) {
+    return;
+  }
+  for (const DeviceAccount& account : devices->accounts()) {
+    fmt::print(
+        stderr,
+        "pinion: rank {}, device {} ({}): {} shards in {:.3f} s, {} to it, {} from it, {} of "
+        "its memory at most\n",
+        info.rank, account.info.place.index, account.info.name, account.shard_count,
+        std::chrono::duration<double>(account.busy).count(), format_bytes(account.input_bytes),
+        format_bytes(account.output_bytes), format_bytes(account.peak_bytes));
+  }
 }
 
 void Job::State::say_what_was_spilled() const {
@@ -322,6 +389,8 @@ void Job::State::say_what_was_spilled() const {
 }
 
 void Job::State::finish() noexcept {
+  say_what_devices_did();
+  devices.reset();
   executor.reset();
   if (trace && trace->enabled()) {
     const std::string path =
@@ -451,7 +520,17 @@ PagePool& Job::pages() noexcept {
 }
 Metrics& Job::metrics() noexcept {
   state_->memory_gauges->set(state_->memory->usage(), state_->page_pool->usage());
+  if (state_->devices != nullptr) {
+    set_gauges(*state_->metrics, state_->devices->accounts());
+  }
   return *state_->metrics;
+}
+KernelRegistry& Job::kernels() noexcept {
+  return state_->kernels;
+}
+IShardDevices* Job::devices() {
+  state_->open_devices();
+  return state_->devices.get();
 }
 std::uint64_t Job::begin_step() noexcept {
   return ++state_->step_count;

@@ -178,21 +178,31 @@ Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& setti
   if (!topology) {
     return std::move(topology).error();
   }
-  Result<std::vector<RankPlacement>> ranks =
-      place_ranks(*topology, {.rank_count = share_of(spec, host).rank_count,
-                              .workers_per_rank = settings.workers_per_rank,
-                              .map_by = map_by(spec.map_by),
-                              .bind_to = bind_to(spec.bind_to),
-                              .allow_oversubscription = spec.allow_oversubscription,
-                              .host = host,
-                              .cpus = spec.cpus});
+  HostPlacement placement{.node_count = topology->nodes().size()};
+  PlacementRequest request{.rank_count = share_of(spec, host).rank_count,
+                           .workers_per_rank = settings.workers_per_rank,
+                           .map_by = map_by(spec.map_by),
+                           .bind_to = bind_to(spec.bind_to),
+                           .allow_oversubscription = spec.allow_oversubscription,
+                           .host = host,
+                           .cpus = spec.cpus};
+  if (spec.map_by == RankMapping::kGpu) {
+    const std::optional<std::string> visible =
+        topology_file.empty() ? find_environment_value("CUDA_VISIBLE_DEVICES") : std::nullopt;
+    Result<std::vector<MappedGpu>> gpus = gpus_to_map(settings.devices, *topology, visible);
+    if (!gpus) {
+      return std::move(gpus).error();
+    }
+    for (const MappedGpu& gpu : *gpus) {
+      request.gpus.push_back(gpu.gpu);
+    }
+    placement.gpus = *std::move(gpus);
+  }
+  Result<std::vector<RankPlacement>> ranks = place_ranks(*topology, request);
   if (!ranks) {
     return std::move(ranks).error();
   }
-  HostPlacement placement{std::move(ranks).value(), topology->nodes().size(), {}};
-  for (const GpuInfo& gpu : topology->gpus()) {
-    placement.gpu_bus_ids.push_back(gpu.bus_id);
-  }
+  placement.ranks = *std::move(ranks);
   return placement;
 }
 

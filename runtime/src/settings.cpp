@@ -18,6 +18,8 @@
 
 #include <toml++/toml.h>
 
+#include <pinion/gpu/emulation_spec.hpp>
+
 namespace pinion {
 namespace {
 
@@ -68,6 +70,17 @@ bool set_flag(bool& target, std::string_view text) {
     return true;
   }
   return false;
+}
+
+// How many devices "emu:auto" is depends on the machine.
+bool set_devices(std::string& target, std::string_view text) {
+  constexpr std::string_view kOfTheMachine = "emu:auto";
+  const bool is_of_the_machine = text.starts_with(kOfTheMachine);
+  const std::string counted =
+      is_of_the_machine ? "emu:1" + std::string(text.substr(kOfTheMachine.size())) : "";
+  return (text == "auto" || text == "none" ||
+          parse_emulation_spec(is_of_the_machine ? counted : text).has_value()) &&
+         set_text(target, text);
 }
 
 struct Setting {
@@ -146,6 +159,9 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) { return set_seconds(s.join_patience, v); }},
     {"network", "a network, as 10.0.0.0/24", "by which hosts reach each other [the first of each]",
      [](Settings& s, std::string_view v) { return set_text(s.network, v); }},
+    {"devices", "auto, none, or an emulation as emu:2,mem=1g (docs/gpu.md)",
+     "what runs the kernels of shards beside the workers [auto]",
+     [](Settings& s, std::string_view v) { return set_devices(s.devices, v); }},
     {"trace", "a directory", "write a trace there, for Perfetto [none]",
      [](Settings& s, std::string_view v) { return set_text(s.trace_directory, v); }},
     {"grant-log", "a file", "log every grant and acceptance there, one JSON object a line [none]",

@@ -42,6 +42,10 @@ struct Settings {
   std::string remote_shell = "ssh -o BatchMode=yes";
   /// How long what another launcher has started waits for the others of its job to be there.
   Duration join_patience = std::chrono::seconds(60);
+
+  /// Where shards with a kernel run beside the workers: "auto" on the GPUs that there are, "none",
+  /// or on emulated devices (parse_emulation_spec()), whose time is then that of the machine.
+  std::string devices = "auto";
   std::string network = {};  ///< By which hosts reach each other, as 10.0.0.0/24; empty: the first.
   std::string grant_log = {};  ///< Where grants and acceptances are logged; empty: nowhere.
 

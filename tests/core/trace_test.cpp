@@ -85,6 +85,27 @@ TEST_F(TraceFile, HasOneProcessRowForTheRankAndOneThreadRowAWorker) {
   EXPECT_EQ(rows, (std::vector<std::string>{"rank 3", "worker 0", "worker 1", "program"}));
 }
 
+TEST_F(TraceFile, HasRowsThatWereAdded) {
+  Trace trace({.enabled = true, .span_count_max = 1}, 1);
+  const std::size_t row = trace.add_row("device 0, copy in");
+  EXPECT_EQ(row, 2u);
+  trace.record(row, span_of("copy in", 5us, 2us));
+  trace.record(0, span_of("shard", 6us, 2us));
+  const Json file = written(trace);
+  std::vector<std::string> rows;
+  for (const Json& event : file.at("traceEvents")) {
+    if (event.at("ph") == "M") {
+      rows.push_back(event.at("args").at("name"));
+    }
+  }
+  EXPECT_EQ(rows, (std::vector<std::string>{"rank 0", "worker 0", "program", "device 0, copy in"}));
+  const std::vector<Json> spans = spans_of(file);
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0].at("tid"), 0);
+  EXPECT_EQ(spans[1].at("name"), "copy in");
+  EXPECT_EQ(spans[1].at("tid"), 2);
+}
+
 TEST_F(TraceFile, ShowsASpanWithItsRowIdAndPlace) {
   Trace trace({.enabled = true}, 2);
   TraceSpan span = span_of("map", 5us, 2us, UINT64_MAX);

@@ -439,5 +439,28 @@ TEST(Pipeline, RefusesOptionsOutsideTheirRange) {
             ErrorCode::kDeadlineExceeded);
 }
 
+TEST(Pipeline, TellsWhenEachStageOfWorkBeganAndEnded) {
+  std::vector<StageSpan> spans;
+  PipelineBed bed(
+      kEven, {.pipeline = {.on_stage = [&](const StageSpan& span) { spans.push_back(span); }}});
+  Shards shards(2, 4096);
+  for (std::size_t shard = 0; shard < 2; ++shard) {
+    DeviceWork work = bed.work(shards, shard);
+    work.id = 10 + shard;
+    ASSERT_TRUE(bed.pipeline().submit(std::move(work)).ok());
+  }
+  bed.run();
+  PipelineBed::expect_done(shards);
+  ASSERT_EQ(spans.size(), 6u);
+  // A byte takes a nanosecond in each stage.
+  for (const StageSpan& span : spans) {
+    const auto step =
+        static_cast<std::int64_t>(span.stage) + static_cast<std::int64_t>(span.id - 10);
+    EXPECT_EQ(span.begin, Instant() + Duration(4096 * step));
+    EXPECT_EQ(span.end, Instant() + Duration(4096 * (step + 1)));
+  }
+  bed.expect_nothing_left();
+}
+
 }  // namespace
 }  // namespace pinion

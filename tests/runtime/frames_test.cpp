@@ -65,6 +65,9 @@ Welcome example_welcome() {
   welcome.memory_wait = std::chrono::milliseconds(1500);
   welcome.trace_directory = "a \"trace\"\n\xff";
   welcome.binds_memory = true;
+  welcome.devices = "emu:2";
+  welcome.device_choice = {
+      .first = 11, .stride = 12, .sharer_count = 13, .left_out = {"GPU-14", "GPU-15"}};
   return welcome;
 }
 
@@ -118,6 +121,8 @@ TEST(WelcomeFrame, ArrivesAsItWasSent) {
   EXPECT_EQ(welcome->memory_wait, sent.memory_wait);
   EXPECT_EQ(welcome->trace_directory, sent.trace_directory);
   EXPECT_EQ(welcome->binds_memory, sent.binds_memory);
+  EXPECT_EQ(welcome->devices, sent.devices);
+  EXPECT_EQ(welcome->device_choice, sent.device_choice);
   ASSERT_EQ(welcome->groups.size(), sent.groups.size());
   for (std::size_t i = 0; i < sent.groups.size(); ++i) {
     SCOPED_TRACE(i);

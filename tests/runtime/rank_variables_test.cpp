@@ -46,6 +46,13 @@ TEST(RankVariables, NameTheGpuOfARankThatHasOne) {
   EXPECT_EQ(variables_of({.gpu_bus_id = "0000:18:00.0"}).at("PINION_GPU_BUS_ID"), "0000:18:00.0");
 }
 
+TEST(RankVariables, ShowARankTheGpuThatItHasAndNoOther) {
+  const auto variables = variables_of({.visible_gpu = "GPU-7"});
+  EXPECT_EQ(variables.at("CUDA_VISIBLE_DEVICES"), "GPU-7");
+  EXPECT_EQ(variables.at("CUDA_DEVICE_ORDER"), "PCI_BUS_ID");
+  EXPECT_EQ(variables_of({}).count("CUDA_VISIBLE_DEVICES"), 0u);
+}
+
 TEST(RankVariables, TellOfNoServerOfAnotherLauncher) {
   const auto ours = variables_of({});
   for (const std::string& name : foreign_variables()) {

@@ -58,6 +58,8 @@ const std::vector<Example>& examples() {
       {"remote-shell", "a shell", "'a shell'",
        [](const Settings& s) { return s.remote_shell == "a shell"; }},
       {"join-seconds", "9", "9", [](const Settings& s) { return s.join_patience == 9s; }},
+      {"devices", "emu:2,mem=1g", "'emu:2,mem=1g'",
+       [](const Settings& s) { return s.devices == "emu:2,mem=1g"; }},
       {"network", "10.0.0.0/24", "'10.0.0.0/24'",
        [](const Settings& s) { return s.network == "10.0.0.0/24"; }},
       {"trace", "/a/b", "'/a/b'", [](const Settings& s) { return s.trace_directory == "/a/b"; }},

@@ -4,9 +4,11 @@
 
 #include <pinion/core/bytes.hpp>
 #include <pinion/dag/graph.hpp>
+#include <pinion/gpu/kernels.hpp>
 #include <pinion/runtime/job.hpp>
 #include <pinion/runtime/version.hpp>
 #include <pinion/shard/collect.hpp>
+#include <pinion/shard/device_body.hpp>
 #include <pinion/shard/distributed.hpp>
 #include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/fold_objects_by_key.hpp>

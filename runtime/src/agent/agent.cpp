@@ -248,7 +248,7 @@ Agent::Agent(Parts parts)
       share_(parts.share),
       started_(clock_.now()),
       binds_memory_(parts.placement.node_count > 1),
-      gpu_bus_ids_(std::move(parts.placement.gpu_bus_ids)),
+      gpus_(std::move(parts.placement.gpus)),
       open_file_limit_(parts.open_file_limit),
       log_(std::move(parts.log)),
       signals_(std::move(parts.signals)),

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -86,6 +87,7 @@ class Agent {
     bool joined = false;
     bool left = false;
     bool connected = false;
+    std::optional<DeviceLoss> lost_device = {};  // For which this life ends.
   };
 
   struct HeldMessage {
@@ -145,6 +147,7 @@ class Agent {
   void end_all_now();
   bool end_without_launcher();
   void press_on_with_ending();
+  void start_again(std::uint32_t rank, const std::string& words);
   void act_on_signal(int signal);
   void rank_failed(int exit_status, bool others_go_on);
 
@@ -153,6 +156,13 @@ class Agent {
   void launched_rank_ended(std::uint32_t rank);
   [[nodiscard]] bool any_launched_rank_is_here() const;
   void signal_launched(const Rank& rank, int signal) const;
+
+  // Devices of the ranks (agent_devices.cpp).
+  [[nodiscard]] DeviceChoice device_choice_of(std::uint32_t rank) const;
+  [[nodiscard]] MappedGpu gpu_of(std::uint32_t rank) const;
+  void say_who_shares_devices();
+  void handle_device_lost(std::uint32_t rank, const Frame& frame);
+  [[nodiscard]] std::string note_device_loss(const DeviceLoss& loss);
 
   // What becomes of the ranks of this host, for the coordinator (agent_hosts.cpp).
   void tell_joined(std::uint32_t rank);
@@ -249,7 +259,7 @@ class Agent {
   SystemClock clock_;
   Instant started_;
   bool binds_memory_;
-  std::vector<std::string> gpu_bus_ids_;
+  std::vector<MappedGpu> gpus_;
   rlim_t open_file_limit_;  // What ranks get; ours is as high as may be.
   GrantLog log_;
   UniqueFd signals_;
@@ -257,7 +267,9 @@ class Agent {
   std::uint32_t epoch_;
   std::vector<Rank> ranks_;
   std::optional<LaunchedRanks> launched_;  // Where another launcher has started them.
-  std::vector<LoggedRank> clients_;        // By client number.
+  std::map<std::string, std::uint32_t> device_loss_counts_;  // By UUID.
+  std::vector<std::string> drained_devices_;                 // Their UUIDs.
+  std::vector<LoggedRank> clients_;                          // By client number.
   SegmentTable segments_;
   std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.
   PageShare large_blob_pages_;  // Of all that were published, with --report-bindings.

@@ -83,6 +83,8 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     handle_let_go(rank, frame);
   } else if (kind == FrameKind::kAskHeld) {
     answer(rank, FrameKind::kPublished, frame.request, encode_held(segments_.usage().memory_bytes));
+  } else if (kind == FrameKind::kDeviceLost) {
+    handle_device_lost(rank, frame);
   } else if (kind == FrameKind::kGoodbye) {
     if (!it.left) {
       it.left = true;
@@ -178,6 +180,8 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.memory_wait = settings_.memory_wait;
   welcome.trace_directory = settings_.trace_directory;
   welcome.binds_memory = binds_memory_;
+  welcome.devices = settings_.devices;
+  welcome.device_choice = device_choice_of(rank);
   return welcome;
 }
 

@@ -33,6 +33,7 @@ Status Agent::start_first() {
     begun_ = true;  // They are there, and come by themselves.
     return {};
   }
+  say_who_shares_devices();
   if (spec_.report_bindings) {
     say("pinion: " + describe_blob_pages());
   }
@@ -121,14 +122,14 @@ Status Agent::start(std::uint32_t rank) {
                   .absent_variables = foreign_variables(),
                   .cpus = {},
                   .open_file_limit = open_file_limit_};
-  for (auto& variable :
-       rank_variables({.rank = named(rank).rank,
-       .rank_count = spec_.rank_count,
-       .host = share_.host,
-       .local_rank = rank,
-       .local_rank_count = share_.rank_count,
-       .incarnation = it.incarnation + 1,
-       .gpu_bus_id = it.placement.gpu ? gpu_bus_ids_[it.placement.gpu->index] : ""})) {
+  for (auto& variable : rank_variables({.rank = named(rank).rank,
+                        .rank_count = spec_.rank_count,
+                        .host = share_.host,
+                        .local_rank = rank,
+                        .local_rank_count = share_.rank_count,
+                        .incarnation = it.incarnation + 1,
+                        .gpu_bus_id = gpu_of(rank).bus_id,
+                        .visible_gpu = gpu_of(rank).visible_as})) {
     start.environment.push_back(std::move(variable));
   }
   for (const WorkerGroup& group : it.placement.groups) {
@@ -178,9 +179,11 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
   const bool killed = WIFSIGNALED(wait_status);
   const bool failed = killed || WEXITSTATUS(wait_status) != 0;
   const bool others_go_on = spec_.on_failure == OnFailure::kContinue && !exit_status_;
-  const bool returns = spec_.on_failure == OnFailure::kRespawn && killed &&
-                       !is_of_terminal(WTERMSIG(wait_status)) && had_joined && !exit_status_ &&
-                       rank != spec_.debug_rank && it.respawn_count < spec_.respawn_count_max;
+  const std::optional<DeviceLoss> lost_device = std::exchange(it.lost_device, std::nullopt);
+  const bool was_killed = killed && !is_of_terminal(WTERMSIG(wait_status)) &&
+                          it.respawn_count < spec_.respawn_count_max;
+  const bool returns = spec_.on_failure == OnFailure::kRespawn && failed && had_joined &&
+                       (was_killed || lost_device) && !exit_status_ && rank != spec_.debug_rank;
   const std::string what = describe_wait_status(wait_status);
   if (had_joined && !failed) {
     tell_left(rank);
@@ -208,9 +211,17 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     rank_failed(status, others_go_on);
     return;
   }
+  if (lost_device) {
+    start_again(rank, fmt::format("ended with {}, {}", what, note_device_loss(*lost_device)));
+    return;
+  }
   ++it.respawn_count;
-  say(fmt::format("pinion: rank {} was {}; starting it again ({} of {})", named(rank).rank, what,
-                  it.respawn_count, spec_.respawn_count_max));
+  start_again(rank, fmt::format("was {}; starting it again ({} of {})", what, it.respawn_count,
+                                spec_.respawn_count_max));
+}
+
+void Agent::start_again(std::uint32_t rank, const std::string& words) {
+  say(fmt::format("pinion: rank {} {}", named(rank).rank, words));
   if (Status started = start(rank); !started.ok()) {
     say("pinion: " + started.to_string());
     end_all_later(error_info(started.code()).exit_status, kPatienceAfterFailure);

@@ -16,6 +16,9 @@ struct RankIdentity {
   std::uint32_t local_rank_count = 1;
   std::uint32_t incarnation = 1;
   std::string gpu_bus_id = {};  ///< Of the GPU that it was put near to; empty: of none.
+
+  /// What CUDA calls the only GPU that the rank is to see; empty: it sees what this process does.
+  std::string visible_gpu = {};
 };
 
 /// The variables that tell a rank who it is: Pinion's, and the names that scripts written for other

@@ -16,8 +16,14 @@ void StepBoard::add_units(protocol::Stage stage, std::span<const protocol::Lease
                           std::uint64_t unit_count_left) {
   {
     MutexLock lock(mutex_);
+    const bool is_alone = was_restarted_ && leases.size() == 1 && unfinished() == 0;
+    const bool any_runner = placement_ && stage == protocol::Stage::kMap && !is_alone;
     for (const protocol::Lease& lease : leases) {
-      units_.push_back({stage, lease});
+      if (any_runner && lease.attempt == 1) {
+        unplaced_.push_back(lease);
+      } else {
+        units_.push_back({stage, lease});
+      }
     }
     unit_count_left_ = unit_count_left;
     if (stage_ != stage) {
@@ -31,6 +37,12 @@ void StepBoard::add_units(protocol::Stage stage, std::span<const protocol::Lease
 void StepBoard::use_plan(std::shared_ptr<const OpenedPlan> plan) {
   MutexLock lock(mutex_);
   plan_ = std::move(plan);
+}
+
+void StepBoard::use_devices(std::unique_ptr<UnitPlacement> placement, bool was_restarted) {
+  MutexLock lock(mutex_);
+  was_restarted_ = was_restarted;
+  placement_ = std::move(placement);
 }
 
 void StepBoard::use_partials(std::shared_ptr<const Partials> partials) {
@@ -47,6 +59,12 @@ void StepBoard::drop(protocol::Stage stage, std::span<const protocol::Lease> lea
     std::erase_if(units_, [this](const Unit& unit) PINION_REQUIRES(mutex_) {
       return is_dropped(unit.stage, unit.lease);
     });
+    if (placement_ && stage == protocol::Stage::kMap) {
+      std::erase_if(unplaced_, [this](const protocol::Lease& lease) PINION_REQUIRES(mutex_) {
+        return is_dropped(protocol::Stage::kMap, lease);
+      });
+      placement_->erase(leases);
+    }
   }
   changed_.notify_all();
 }
@@ -64,7 +82,12 @@ Duration StepBoard::unit_duration() {
 std::size_t StepBoard::unfinished_count(std::size_t least) {
   MutexLock lock(mutex_);
   least_count_ = least;
-  return units_.size() + running_count_;
+  return unfinished();
+}
+
+std::size_t StepBoard::unfinished() const {
+  return units_.size() + unplaced_.size() + (placement_ ? placement_->waiting_count() : 0) +
+         running_count_;
 }
 
 void StepBoard::loop_submitted() {
@@ -82,17 +105,11 @@ void StepBoard::end() {
 }
 
 Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadline,
-                     Duration last_unit) {
+                     Duration last_unit, std::size_t runner) {
   const Instant seal_at = std::min(batch_deadline, clock_.now() + kBatchPatience);
   MutexLock lock(mutex_);
   if (last_unit > Duration::zero()) {
-    --running_count_;
-    if (units_.size() + running_count_ == least_count_) {
-      control_.wake();
-    }
-    // Of the last eight or so.
-    unit_duration_ +=
-        unit_duration_ == Duration::zero() ? last_unit : (last_unit - unit_duration_) / 8;
+    end_unit(last_unit);
   }
   while (true) {
     if (ended_) {
@@ -104,11 +121,9 @@ Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadl
                     })) {
       return {.step = NextStep::kDropBatch};
     }
-    if (!units_.empty()) {
-      const Unit unit = units_.front();
-      units_.pop_front();
+    if (const std::optional<Unit> unit = take(runner)) {
       ++running_count_;
-      return {NextStep::kRunUnit, unit.stage, unit.lease, plan_, partials_};
+      return {NextStep::kRunUnit, unit->stage, unit->lease, plan_, partials_};
     }
     if (batch.empty()) {
       changed_.wait(mutex_);
@@ -119,6 +134,58 @@ Next StepBoard::next(std::span<const protocol::Lease> batch, Instant batch_deadl
     }
     changed_.wait_until(mutex_, seal_at);
   }
+}
+
+void StepBoard::end_unit(Duration time) {
+  --running_count_;
+  if (unfinished() == least_count_) {
+    control_.wake();
+  }
+  // Of the last eight or so.
+  unit_duration_ += unit_duration_ == Duration::zero() ? time : (time - unit_duration_) / 8;
+}
+
+std::optional<StepBoard::Unit> StepBoard::take(std::size_t runner) {
+  if (runner == kWorkers && !units_.empty()) {
+    const Unit unit = units_.front();
+    units_.pop_front();
+    return unit;
+  }
+  if (!placement_) {
+    return std::nullopt;
+  }
+  const Instant now = clock_.now();
+  const std::size_t number = runner == kWorkers ? placement_->host() : runner;
+  std::optional<protocol::Lease> lease = placement_->next(number, now);
+  while (!lease && !unplaced_.empty() && placement_->takes_more()) {
+    placement_->place(unplaced_.front(), **plan_, now);
+    unplaced_.pop_front();
+    changed_.notify_all();  // It may be another's.
+    lease = placement_->next(number, now);
+  }
+  return lease ? std::optional<Unit>({protocol::Stage::kMap, *lease}) : std::nullopt;
+}
+
+void StepBoard::measured(const protocol::Lease& lease, Duration time) {
+  MutexLock lock(mutex_);
+  if (placement_) {
+    placement_->ended(lease, time);
+    changed_.notify_all();  // Who waited may do better now.
+  }
+}
+
+void StepBoard::landed(const protocol::Lease& lease, Duration on_device, Duration busy) {
+  MutexLock lock(mutex_);
+  end_unit(on_device);
+  placement_->ended(lease, busy);
+  changed_.notify_all();
+}
+
+void StepBoard::retire(std::size_t device) {
+  MutexLock lock(mutex_);
+  const std::vector<protocol::Lease> leases = placement_->retire(device);
+  unplaced_.insert(unplaced_.begin(), leases.begin(), leases.end());
+  changed_.notify_all();
 }
 
 bool StepBoard::is_wanted(const protocol::Lease& lease) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <set>
 #include <shared_mutex>
 #include <span>
@@ -20,6 +21,7 @@
 #include <pinion/shard/protocol/messages.hpp>
 
 #include "engine/plan.hpp"
+#include "engine/unit_placement.hpp"
 
 namespace pinion::engine {
 
@@ -54,6 +56,9 @@ struct Next {
   std::shared_ptr<const Partials> partials = {};  ///< For a unit of the merge stage.
 };
 
+/// The runner that stands for the workers of the rank: see IShardPolicy.
+inline constexpr std::size_t kWorkers = static_cast<std::size_t>(-1);
+
 /// Where the program's thread, which talks to the coordinator, and the workers of one rank meet
 /// during one step: leases go one way, finished batches the other.
 ///
@@ -68,6 +73,12 @@ class StepBoard {
   void add_units(protocol::Stage stage, std::span<const protocol::Lease> leases,
                  std::uint64_t unit_count_left);
   void use_plan(std::shared_ptr<const OpenedPlan> plan);
+
+  /// Units of the map stage that come from here on are divided by it, but for those that have
+  /// failed before, which workers do. `was_restarted`: this rank was, maybe for a device, so
+  /// workers also do a unit that comes alone, as those do that are suspected of its death.
+  /// Precondition: a plan without an error is used.
+  void use_devices(std::unique_ptr<UnitPlacement> placement, bool was_restarted);
   void use_partials(std::shared_ptr<const Partials> partials);
   void drop(protocol::Stage stage, std::span<const protocol::Lease> leases);
   [[nodiscard]] std::vector<Finished> take_finished();
@@ -88,9 +99,19 @@ class StepBoard {
 
   /// Waits for a unit; with an open batch only for a while. `batch` lists the leases of the open
   /// batch, which is of the map stage. `last_unit` is what the unit that the worker has run since
-  /// the last call took, at least a nanosecond; zero for none.
+  /// the last call took, at least a nanosecond; zero for none. A `runner` other than the workers is
+  /// a device; its units are over when they have landed(), and not with the next call.
   [[nodiscard]] Next next(std::span<const protocol::Lease> batch, Instant batch_deadline,
-                          Duration last_unit = {});
+                          Duration last_unit = {}, std::size_t runner = kWorkers);
+
+  /// What a unit has kept a worker busy for; zero: it was not done.
+  void measured(const protocol::Lease& lease, Duration time);
+
+  /// A unit that a device had is over. It kept the device busy for so long; zero: it was not done.
+  void landed(const protocol::Lease& lease, Duration on_device, Duration busy);
+
+  /// The device takes no units any more. What waited for it goes elsewhere.
+  void retire(std::size_t device);
 
   /// Whether a lease of the map stage that a worker has in hand is worth going on with.
   [[nodiscard]] bool is_wanted(const protocol::Lease& lease);
@@ -115,6 +136,9 @@ class StepBoard {
     protocol::Lease lease;
   };
 
+  [[nodiscard]] std::optional<Unit> take(std::size_t runner) PINION_REQUIRES(mutex_);
+  void end_unit(Duration time) PINION_REQUIRES(mutex_);
+  [[nodiscard]] std::size_t unfinished() const PINION_REQUIRES(mutex_);
   [[nodiscard]] bool is_dropped(protocol::Stage stage, const protocol::Lease& lease) const
       PINION_REQUIRES(mutex_);
 
@@ -124,7 +148,11 @@ class StepBoard {
 
   Mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<Unit> units_ PINION_GUARDED_BY(mutex_);
+  std::deque<Unit> units_ PINION_GUARDED_BY(mutex_);  // For workers.
+  // Those that are not placed yet wait before those that are.
+  std::deque<protocol::Lease> unplaced_ PINION_GUARDED_BY(mutex_);
+  std::unique_ptr<UnitPlacement> placement_ PINION_GUARDED_BY(mutex_);
+  bool was_restarted_ PINION_GUARDED_BY(mutex_) = false;
   std::set<DroppedKey> dropped_ PINION_GUARDED_BY(mutex_);
   std::vector<Finished> finished_ PINION_GUARDED_BY(mutex_);
   std::shared_ptr<const OpenedPlan> plan_ PINION_GUARDED_BY(mutex_);

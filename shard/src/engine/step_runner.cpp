@@ -32,16 +32,31 @@ constexpr Duration kAhead = std::chrono::milliseconds(20);
 // Units that wait for each worker before it is known how long they take.
 constexpr std::uint32_t kFirstAhead = 1;
 
-// The leases of all batches that the workers fill.
-std::uint32_t open_lease_count(IJobContext& job, const StepSpec& spec) {
-  const std::uint32_t batch_lease_count =
-      spec.partitioning.is_ordered ? 1 : batch_shard_count(job.info());
-  return batch_lease_count * static_cast<std::uint32_t>(job.executor().worker_count());
+// The devices that do shards of the step, if any. What a kernel adds up has no order, and what it
+// gets are bytes.
+IShardDevices* devices_for(IJobContext& job, const StepSpec& spec) {
+  const bool has_kernel = spec.device && spec.input.kind == InputKind::kBytes &&
+                          !spec.input.are_partitions && !spec.partitioning.is_ordered;
+  return has_kernel ? job.devices() : nullptr;
 }
 
-std::uint32_t lease_count_max(IJobContext& job, const StepSpec& spec) {
+std::uint32_t worker_count(IJobContext& job, const IShardDevices* devices) {
+  const std::size_t feeders = devices != nullptr ? devices->devices().size() : 0;
+  return static_cast<std::uint32_t>(job.executor().worker_count() + feeders);
+}
+
+// The leases of all batches that the workers fill.
+std::uint32_t open_lease_count(IJobContext& job, const StepSpec& spec,
+                               const IShardDevices* devices) {
+  const std::uint32_t batch_lease_count =
+      spec.partitioning.is_ordered ? 1 : batch_shard_count(job.info());
+  return batch_lease_count * worker_count(job, devices);
+}
+
+std::uint32_t lease_count_max(IJobContext& job, const StepSpec& spec,
+                              const IShardDevices* devices) {
   const std::uint32_t ahead = job.info().rank_count > 1 ? kBatchesAheadMax : kLoneBatchesAhead;
-  return (1 + ahead) * open_lease_count(job, spec);
+  return (1 + ahead) * open_lease_count(job, spec, devices);
 }
 
 Result<StepPlan> open_plan(IBlobStore& store, const BlobHandle& handle) {
@@ -102,7 +117,8 @@ StepRunner::StepRunner(IJobContext& job, const StepSpec& spec)
     : job_(job),
       spec_(spec),
       step_(job.begin_step()),
-      machine_({.lease_count_max = lease_count_max(job, spec),
+      devices_(devices_for(job, spec)),
+      machine_({.lease_count_max = lease_count_max(job, spec, devices_),
                 .registration = registration_of(job, step_)},
                {.step = step_, .fingerprint = spec.fingerprint, .description = spec.description}),
       board_(job.control()) {}
@@ -147,8 +163,12 @@ void StepRunner::say_need() {
   if (job_.info().rank_count == 1) {
     return;
   }
-  const auto workers = static_cast<std::uint32_t>(job_.executor().worker_count());
-  const std::uint32_t most = kBatchesAheadMax * open_lease_count(job_, spec_);
+  // As many as can be under way at once.
+  auto workers = static_cast<std::uint32_t>(job_.executor().worker_count());
+  if (devices_ != nullptr) {
+    workers += static_cast<std::uint32_t>(devices_->devices().size() * devices_->depth());
+  }
+  const std::uint32_t most = kBatchesAheadMax * open_lease_count(job_, spec_, devices_);
   std::uint32_t ahead = std::min(most, kFirstAhead * workers);
   if (const Duration unit = board_.unit_duration(); unit > Duration::zero()) {
     ahead = static_cast<std::uint32_t>(
@@ -236,24 +256,62 @@ void StepRunner::carry_out(const protocol::UsePlan& effect) {
                .partition_count = effect.started.partition_count,
                .map_units = {.shard_count = effect.started.shard_count,
                              .ordered_batch_shard_count = effect.started.ordered_batch_shard_count},
-               .batch_shard_count = batch_shard_count(job_.info())});
+               .batch_shard_count = batch_shard_count(job_.info()),
+               .devices = plan_->has_value() ? devices_ : nullptr});
   start_workers();
+  if (work_->devices != nullptr && broken_.ok()) {
+    start_feeders();
+  }
+}
+
+void StepRunner::start_feeders() {
+  const std::span<IDevice* const> devices = devices_->devices();
+  board_.use_devices(
+      std::make_unique<UnitPlacement>(devices_->make_policy(), spec_.device->kernel, devices.size(),
+                                      job_.executor().worker_count()),
+      job_.info().incarnation > 1);
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (ends_device(devices[i]->fault())) {
+      board_.retire(i);
+      continue;
+    }
+    submit_loop(
+        devices_->feeders(), devices[i]->info().place,
+        [this, i, near = place_near(*devices[i])] { WorkerLoop(*work_, board_, near, i).run(); });
+  }
+}
+
+// Where a worker that feeds the device has its memory: as near as the workers of this rank are.
+Place StepRunner::place_near(const IDevice& device) const {
+  const std::vector<WorkerGroup> groups = job_.executor().groups();
+  const auto near = std::find_if(groups.begin(), groups.end(), [&](const WorkerGroup& group) {
+    return group.place == device.info().near_memory;
+  });
+  return near != groups.end() ? near->place : groups.front().place;
 }
 
 void StepRunner::start_workers() {
   for (const WorkerGroup& group : job_.executor().groups()) {
     for (std::size_t i = 0; i < group.worker_count; ++i) {
-      board_.loop_submitted();
-      Status status = job_.executor().submit(group.place, [this, place = group.place] {
-        { WorkerLoop(*work_, board_, place).run(); }
-        board_.loop_ended();
-      });
-      if (!status.ok()) {
-        board_.loop_ended();
-        broken_ = std::move(status);
-        return;
-      }
+      submit_loop(job_.executor(), group.place,
+                  [this, place = group.place] { WorkerLoop(*work_, board_, place).run(); });
     }
+  }
+}
+
+template <class Loop>
+void StepRunner::submit_loop(Executor& executor, Place place, Loop loop) {
+  if (!broken_.ok()) {
+    return;
+  }
+  board_.loop_submitted();
+  Status status = executor.submit(place, [this, loop] {
+    loop();  // Everything of it is gone before the board may be.
+    board_.loop_ended();
+  });
+  if (!status.ok()) {
+    board_.loop_ended();
+    broken_ = std::move(status);
   }
 }
 

@@ -51,6 +51,10 @@ class StepRunner {
   void carry_out(const protocol::StepFinished& effect);
 
   void start_workers();
+  void start_feeders();
+  template <class Loop>
+  void submit_loop(Executor& executor, Place place, Loop loop);
+  [[nodiscard]] Place place_near(const IDevice& device) const;
   [[nodiscard]] Result<StepOutcome> outcome() const;
   [[nodiscard]] Result<std::vector<Blob>> open_result() const;
   [[nodiscard]] Status why_not_opened(const BlobHandle& partition, Status error) const;
@@ -59,6 +63,7 @@ class StepRunner {
   IJobContext& job_;
   const StepSpec& spec_;
   const std::uint64_t step_;
+  IShardDevices* const devices_;  // Null where workers do all of the step.
   SystemClock clock_;
   protocol::RankMachine machine_;
   protocol::RankEffects effects_;

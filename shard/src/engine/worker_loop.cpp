@@ -45,12 +45,18 @@ Failure to_failure(const Status& status) {
   return {status.code(), std::string(status.message())};
 }
 
-// Half of the budget is for input: a worker holds one shard. The budget of all ranks together is
+// Half of the budget is for input: a worker holds one shard, one that feeds a device several. The
+// budget of all ranks together is
 // half of the memory that may be used, and a larger input than that memory does not stay in the
 // page cache whatever we do.
-ShardReaderOptions reader_options(IJobContext& job, Place place) {
+ShardReaderOptions reader_options(const StepWork& work, Place place) {
+  IJobContext& job = work.job;
   const std::uint64_t budget_bytes = job.memory().budget_bytes();
-  return {.shard_bytes_max = budget_bytes / 2 / job.executor().worker_count(),
+  std::size_t shard_count = job.executor().worker_count();
+  if (work.devices != nullptr) {
+    shard_count += work.devices->devices().size() * work.devices->depth();
+  }
+  return {.shard_bytes_max = budget_bytes / 2 / shard_count,
           .page_cache_bytes_max = budget_bytes * 2 * job.info().rank_count,
           .pages = {.pool = &job.pages(), .use = MemoryUse::kInput, .place = place}};
 }
@@ -86,24 +92,34 @@ WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
       worker_(work.job.executor().current_worker()),
       state_pages_({.pool = &work.job.pages(), .use = MemoryUse::kState, .place = place}),
       batch_bytes_(batch_bytes_of(work.job)),
-      reader_(reader_options(work.job, place)) {}
+      reader_(reader_options(work, place)) {}
+
+WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place, std::size_t device)
+    : WorkerLoop(work, board, place) {
+  worker_ = work.devices->trace_row(device);
+  feed_.emplace(FeedWork{.devices = *work.devices,
+                         .device = device,
+                         .kernel = work.spec.device->kernel,
+                         .job_seed = work.job.info().seed,
+                         .reader = reader_options(work, place)});
+}
 
 void WorkerLoop::run() {
-  while (true) {
-    Next next = board_.next(batch_.leases, batch_.deadline, std::exchange(last_unit_, {}));
-    const Instant begin = clock_.now();
+  while (!feed_ || !feed_->is_lost()) {
+    // With units on the device there is always something to do: what comes back from it.
+    const Instant deadline = has_units_on_device() ? clock_.now() : batch_.deadline;
+    const Next next = board_.next(batch_.leases, deadline, std::exchange(last_unit_, {}),
+                                  feed_ ? feed_->device() : kWorkers);
     switch (next.step) {
       case NextStep::kRunUnit:
-        if (next.stage == Stage::kMap) {
-          plan_ = std::move(next.plan);
-          map(next.lease);
-        } else {
-          merge(next.lease, *next.partials);
-        }
-        last_unit_ = std::max(clock_.now() - begin, Duration(1));
+        run_unit(next);
         break;
       case NextStep::kSealBatch:
-        seal_batch();
+        if (has_units_on_device()) {
+          static_cast<void>(land());
+        } else {
+          seal_batch();
+        }
         break;
       case NextStep::kDropBatch:
         drop_batch();
@@ -111,6 +127,20 @@ void WorkerLoop::run() {
       case NextStep::kEnd:
         return;
     }
+  }
+  leave_device();
+}
+
+void WorkerLoop::run_unit(const Next& next) {
+  const Instant begin = clock_.now();
+  if (next.stage == Stage::kMap) {
+    plan_ = next.plan;
+    feed_ ? put_on_device(next.lease) : map(next.lease);
+  } else {
+    merge(next.lease, *next.partials);
+  }
+  if (!feed_) {
+    last_unit_ = std::max(clock_.now() - begin, Duration(1));
   }
 }
 
@@ -128,7 +158,12 @@ void WorkerLoop::map(const Lease& lease) {
       drop_batch();
       return;
     }
+    const Instant begin = clock_.now();
     Failure failure = run_body(shard, lease.attempt);
+    if (work_.devices != nullptr) {
+      const bool done = failure.code == ErrorCode::kOk;
+      board_.measured(lease, done ? std::max(clock_.now() - begin, Duration(1)) : Duration());
+    }
     if (failure.code == ErrorCode::kOk && shard + 1 < shards.end) {
       failure = check_room(shard);
     }
@@ -158,7 +193,11 @@ Failure WorkerLoop::check_room(std::uint64_t last_shard) const {
 }
 
 Failure WorkerLoop::run_body(std::uint64_t shard, std::uint32_t attempt) {
-  Failure failure = guarded(state_pages_, [&] { return load_and_run(shard, attempt); });
+  return named(guarded(state_pages_, [&] { return load_and_run(shard, attempt); }), shard);
+}
+
+// With the words for what failed; success stays success.
+Failure WorkerLoop::named(Failure failure, std::uint64_t shard) const {
   if (failure.code != ErrorCode::kOk) {
     const std::string name =
         *plan_ ? describe_shard(**plan_, shard) : "shard " + std::to_string(shard);
@@ -173,11 +212,7 @@ Failure WorkerLoop::load_and_run(std::uint64_t id, std::uint32_t attempt) {
   }
   const StepPlan& plan = **plan_;
   const Instant begin = clock_.now();
-  if (batch_.state == nullptr) {
-    const IAggregator* prototype = work_.spec.prototype;
-    batch_.state = prototype != nullptr ? prototype->fresh() : std::make_unique<NoState>();
-    batch_.deadline = begin + work_.job.info().batch_duration;
-  }
+  open_batch();
   const Result<Shard> shard = reader_.load(plan, id, attempt, work_.job.info().seed);
   if (!shard) {
     return to_failure(shard.error());
@@ -188,6 +223,14 @@ Failure WorkerLoop::load_and_run(std::uint64_t id, std::uint32_t attempt) {
   }
   trace("shard", id, begin);
   return {};
+}
+
+void WorkerLoop::open_batch() {
+  if (batch_.state == nullptr) {
+    const IAggregator* prototype = work_.spec.prototype;
+    batch_.state = prototype != nullptr ? prototype->fresh() : std::make_unique<NoState>();
+    batch_.deadline = clock_.now() + work_.job.info().batch_duration;
+  }
 }
 
 bool WorkerLoop::is_full() const {
@@ -215,9 +258,91 @@ void WorkerLoop::seal_batch() {
 }
 
 void WorkerLoop::drop_batch() {
+  discard_device_units();
   const Batch batch = std::exchange(batch_, {});
   board_.finish(protocol::GiveBack{
       .step = work_.step, .stage = Stage::kMap, .leases = board_.still_ours(batch.leases)});
+}
+
+void WorkerLoop::put_on_device(const Lease& lease) {
+  if (feed_->is_full()) {
+    static_cast<void>(land());  // A batch that fails with that unit is gone, and a new one begins.
+  }
+  batch_.leases.push_back(lease);
+  const Failure failure = named(guarded(state_pages_,
+                                        [&] {
+                                          open_batch();
+                                          return to_failure(feed_->start(lease, plan_));
+                                        }),
+                                lease.unit);
+  if (failure.code != ErrorCode::kOk) {
+    board_.landed(lease, Duration(1), Duration());
+    discard_device_units();
+    fail(Stage::kMap, lease.unit, failure, std::exchange(batch_, {}).leases);
+    return;
+  }
+  if (is_full() && land_all()) {
+    seal_batch();
+  }
+}
+
+bool WorkerLoop::land_all() {
+  while (!feed_->is_empty()) {
+    if (!land()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool WorkerLoop::land() {
+  const LandedUnit unit = feed_->land();
+  plan_ = unit.plan;
+  const Failure failure =
+      named(guarded(state_pages_, [&] { return finish(unit); }), unit.lease.unit);
+  const bool done = failure.code == ErrorCode::kOk && unit.status.ok();
+  board_.landed(unit.lease, unit.on_device, done ? unit.busy : Duration());
+  if (failure.code != ErrorCode::kOk) {
+    discard_device_units();
+    fail(Stage::kMap, unit.lease.unit, failure, std::exchange(batch_, {}).leases);
+    return false;
+  }
+  batch_.input_bytes += unit.shard.end() - unit.shard.begin();
+  trace("shard", unit.lease.unit, unit.begun);
+  return true;
+}
+
+// What the device has not done is done here, as its bytes are at hand.
+Failure WorkerLoop::finish(const LandedUnit& unit) {
+  if (!unit.status.ok()) {
+    if (feed_->is_lost()) {
+      work_.devices->lose(feed_->device(), unit.status);
+    }
+    work_.spec.body(unit.shard, *batch_.state);
+    return {};
+  }
+  for (const DevicePiece& piece : unit.pieces) {
+    work_.spec.device->finish(unit.shard, piece, *batch_.state);
+  }
+  return {};
+}
+
+void WorkerLoop::discard_device_units() {
+  while (has_units_on_device()) {
+    const LandedUnit unit = feed_->land();
+    board_.landed(unit.lease, unit.on_device, Duration());
+  }
+}
+
+// The device is lost: what was on it ends here, and this worker's part in the step.
+void WorkerLoop::leave_device() {
+  const Result<DeviceBuffer> refused = work_.devices->devices()[feed_->device()]->allocate(1);
+  PINION_ASSERT(!refused);
+  work_.devices->lose(feed_->device(), refused.error());
+  board_.retire(feed_->device());
+  if (land_all() && !batch_.leases.empty()) {
+    seal_batch();
+  }
 }
 
 void WorkerLoop::merge(const Lease& lease, const Partials& partials) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@
 #include <pinion/shard/protocol/messages.hpp>
 #include <pinion/shard/step.hpp>
 
+#include "engine/device_feed.hpp"
 #include "engine/shard_reader.hpp"
 #include "engine/step_board.hpp"
 
@@ -29,6 +31,7 @@ struct StepWork {
   std::uint32_t partition_count = 0;
   protocol::MapUnits map_units = {};
   std::uint32_t batch_shard_count = 1;  ///< Most shards in a batch, unless the step is ordered.
+  IShardDevices* devices = nullptr;     ///< Null where workers do all of the step.
 };
 
 /// One worker's part in one step: takes leases from the board, collects shards in batches, seals
@@ -39,6 +42,9 @@ class WorkerLoop {
  public:
   /// Borrows both.
   WorkerLoop(const StepWork& work, StepBoard& board, Place place);
+
+  /// Of a worker that feeds a device. `place` is where its memory is.
+  WorkerLoop(const StepWork& work, StepBoard& board, Place place, std::size_t device);
 
   /// Blocks: until the board ends the step.
   void run();
@@ -54,6 +60,18 @@ class WorkerLoop {
   void map(const protocol::Lease& lease);
   [[nodiscard]] protocol::Failure run_body(std::uint64_t shard, std::uint32_t attempt);
   [[nodiscard]] protocol::Failure load_and_run(std::uint64_t id, std::uint32_t attempt);
+  [[nodiscard]] protocol::Failure named(protocol::Failure failure, std::uint64_t shard) const;
+  void open_batch();
+  void run_unit(const Next& next);
+
+  // Of a worker that feeds a device. Each is false when the batch has failed with a unit.
+  void put_on_device(const protocol::Lease& lease);
+  [[nodiscard]] bool land();
+  [[nodiscard]] bool land_all();
+  [[nodiscard]] protocol::Failure finish(const LandedUnit& unit);
+  void discard_device_units();
+  void leave_device();
+  [[nodiscard]] bool has_units_on_device() const { return feed_ && !feed_->is_empty(); }
   [[nodiscard]] protocol::Failure check_room(std::uint64_t last_shard) const;
   [[nodiscard]] bool is_full() const;
   void seal_batch();
@@ -81,6 +99,7 @@ class WorkerLoop {
   std::uint64_t batch_bytes_;  // Memory of a state at which its batch is sealed.
   SystemClock clock_;
   ShardReader reader_;
+  std::optional<DeviceFeed> feed_ = {};          // Of a worker that feeds a device.
   std::shared_ptr<const OpenedPlan> plan_ = {};  // Of the unit that runs.
   Batch batch_;
   Duration last_unit_ = {};  // What the last one took, until the board knows.

@@ -64,6 +64,7 @@ class WatchedRank final : public IJobContext, public IBlobStore {
   [[nodiscard]] MemoryLedger& memory() noexcept override { return rank_.memory(); }
   [[nodiscard]] PagePool& pages() noexcept override { return rank_.pages(); }
   [[nodiscard]] Metrics& metrics() noexcept override { return rank_.metrics(); }
+  [[nodiscard]] IShardDevices* devices() override { return nullptr; }
   [[nodiscard]] std::uint64_t begin_step() noexcept override { return rank_.begin_step(); }
 
   [[nodiscard]] Result<BlobWriter> create(std::uint64_t size_bytes, Place place) override {

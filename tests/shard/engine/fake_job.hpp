@@ -126,6 +126,11 @@ class FakeRank final : public IJobContext {
   [[nodiscard]] MemoryLedger& memory() noexcept override { return memory_; }
   [[nodiscard]] PagePool& pages() noexcept override { return pages_; }
   [[nodiscard]] Metrics& metrics() noexcept override { return metrics_; }
+  [[nodiscard]] IShardDevices* devices() override { return devices_; }
+
+  /// For the steps from here on. Borrowed.
+  void use_devices(IShardDevices& devices) { devices_ = &devices; }
+  void use_no_devices() { devices_ = nullptr; }
   [[nodiscard]] std::uint64_t begin_step() noexcept override { return ++step_; }
 
  private:
@@ -146,6 +151,7 @@ class FakeRank final : public IJobContext {
   MemoryLedger memory_;
   PagePool pages_;
   Metrics metrics_;
+  IShardDevices* devices_ = nullptr;
   std::uint64_t step_ = 0;
 };
 

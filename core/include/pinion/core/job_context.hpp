@@ -12,6 +12,7 @@
 #include <pinion/core/memory_ledger.hpp>
 #include <pinion/core/metrics.hpp>
 #include <pinion/core/page_pool.hpp>
+#include <pinion/core/shard_devices.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/trace.hpp>
 
@@ -56,7 +57,8 @@ class IControlLink {
 /// A job as the engine sees it: who we are, where to run, where bytes live, and the way to the
 /// coordinator. Job (pinion/runtime/job.hpp) is the one that users get.
 ///
-/// Thread safety: begin_step() from the thread that runs the program's steps, the rest from any.
+/// Thread safety: begin_step() and devices() from the thread that runs the program's steps, the
+///   rest from any.
 /// Lifetime: what it returns lives as long as the context.
 class IJobContext {
  public:
@@ -72,6 +74,10 @@ class IJobContext {
   [[nodiscard]] virtual MemoryLedger& memory() noexcept = 0;
   [[nodiscard]] virtual PagePool& pages() noexcept = 0;
   [[nodiscard]] virtual Metrics& metrics() noexcept = 0;
+
+  /// The devices of this rank for shards; null where it has none. The first call opens them.
+  /// Blocks: for the driver. From the thread that runs the program's steps, while none runs.
+  [[nodiscard]] virtual IShardDevices* devices() = 0;
 
   /// The number of the next collective operation in program order, from 1. Each call takes one.
   [[nodiscard]] virtual std::uint64_t begin_step() noexcept = 0;

@@ -39,14 +39,20 @@ class Trace {
 
   [[nodiscard]] bool enabled() const noexcept { return enabled_; }
 
-  /// Precondition: worker <= worker_count; the last number is the program's own thread.
+  /// One more row, for what no worker does: the number under which record() takes its spans.
+  /// Precondition: nobody records.
+  [[nodiscard]] std::size_t add_row(std::string name);
+
+  /// Precondition: worker <= worker_count, the last number being the program's own thread, or one
+  ///   of add_row().
   void record(std::size_t worker, const TraceSpan& span) noexcept {
     if (enabled_) [[unlikely]] {
       keep(worker, span);
     }
   }
 
-  /// Writes the Chrome trace event format, one process row for `rank`, one thread row a worker.
+  /// Writes the Chrome trace event format, one process row for `rank`, one thread row a worker
+  /// and each that was added.
   /// The file appears whole or not at all.
   /// Errors: those of the file system.
   [[nodiscard]] Status write(const std::string& path, std::uint32_t rank) const;

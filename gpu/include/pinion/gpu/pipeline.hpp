@@ -35,6 +35,7 @@ struct WorkOutcome {
 /// A kernel over some input: what a device does for a shard. The kernel is launched with three
 /// buffers: the input, the output and the scratch memory, in this order.
 struct DeviceWork {
+  std::uint64_t id = 0;  ///< For on_stage.
   std::string kernel = {};
   std::vector<std::byte> arguments = {};
   std::span<const std::byte> input = {};  ///< Lifetime: until on_done or split is called.
@@ -48,6 +49,18 @@ struct DeviceWork {
   /// Called when the work does not fit the device: gives work that is done instead of this, whose
   /// on_done is then never called. Fewer than two pieces, or an empty function: it cannot be split.
   std::function<std::vector<DeviceWork>()> split = {};
+};
+
+/// The three things that happen to work on a device, each in a stream of its own.
+enum class WorkStage : std::uint8_t { kCopyIn, kKernel, kCopyOut };
+
+/// When one of them happened, as it was seen from the host: it began when the work before it in
+/// the stream and the stage before it of its own work had ended.
+struct StageSpan {
+  WorkStage stage = WorkStage::kCopyIn;
+  std::uint64_t id = 0;  ///< Of the work.
+  Instant begin = {};
+  Instant end = {};
 };
 
 struct PipelineOptions {
@@ -69,6 +82,10 @@ struct PipelineOptions {
   /// Runs a CPU twin, later and elsewhere; empty: it runs on the thread that finds the need for it,
   /// which may be the one that the device waits for.
   std::function<void(std::function<void()>)> run_on_host = {};
+
+  /// Told of each stage when it has ended well, those of a stream one after the other; empty: not
+  /// looked at. It must be quick and must not throw.
+  std::function<void(const StageSpan&)> on_stage = {};
 };
 
 /// What a pipeline has done. A snapshot.

@@ -28,6 +28,12 @@ enum class BindTo : std::uint8_t {
   kShare,    ///< Together, what their node has of the rank's share, which no other rank has.
 };
 
+/// A GPU, and the node that is nearest to it; none where that is not known.
+struct GpuNear {
+  Place place = {};
+  std::optional<Place> near_node = {};
+};
+
 struct PlacementRequest {
   std::uint32_t rank_count = 1;      ///< Ranks on this host: 1 to 65536.
   std::size_t workers_per_rank = 0;  ///< At most 65536; 0: the ranks share the usable CPUs.
@@ -38,6 +44,9 @@ struct PlacementRequest {
 
   /// Operating-system numbers of the only CPUs to use; empty: all that may be used.
   std::vector<unsigned> cpus = {};
+
+  /// The GPUs to map by; empty: those of the topology.
+  std::vector<GpuNear> gpus = {};
 };
 
 /// The workers of one rank: at least one group, no place twice.

@@ -8,6 +8,7 @@
 
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/gpu/kernel_registry.hpp>
 #include <pinion/shard/map_reduce.hpp>
 
 namespace pinion {
@@ -65,6 +66,12 @@ class Job final : public IJobContext {
   /// Errors: kUnavailable when the agent is gone.
   [[nodiscard]] Status drain(std::string reason);
 
+  /// The kernels of the program: add the CPU twins of its own before the first step that has one.
+  /// Those of Pinion (pinion/gpu/kernels.hpp) are there. Emulated devices run these; GPUs run what
+  /// the program has registered under the same names.
+  /// Thread safety: from the thread that takes steps.
+  [[nodiscard]] KernelRegistry& kernels() noexcept;
+
   /// Where each worker of this rank runs, in words.
   [[nodiscard]] std::string placement();
 
@@ -76,8 +83,14 @@ class Job final : public IJobContext {
   [[nodiscard]] MemoryLedger& memory() noexcept override;
   [[nodiscard]] PagePool& pages() noexcept override;
 
-  /// Its gauges of memory (MemoryGauges) are those of the moment of the call.
+  /// Its gauges of memory (MemoryGauges) are those of the moment of the call, and so are, once a
+  /// step has used devices, "device shards", "device nanoseconds" (while one had at least a shard),
+  /// "device input bytes", "device output bytes" and "device memory peak bytes".
   [[nodiscard]] Metrics& metrics() noexcept override;
+
+  /// Those of the setting `devices`. What hinders them from being opened is said on standard error,
+  /// and the rank does without.
+  [[nodiscard]] IShardDevices* devices() override;
   [[nodiscard]] std::uint64_t begin_step() noexcept override;
 
  private:

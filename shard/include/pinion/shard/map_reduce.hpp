@@ -11,6 +11,7 @@
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/aggregator.hpp>
+#include <pinion/shard/device_body.hpp>
 #include <pinion/shard/input.hpp>
 #include <pinion/shard/key_hash.hpp>
 #include <pinion/shard/planner.hpp>
@@ -79,6 +80,19 @@ template <class Body, class A>
     body(shard, emit);
     emit.flush();
   };
+  if constexpr (kIsDeviceBody<Body>) {
+    static_assert(
+        std::invocable<const decltype(body.finish)&, const DevicePiece&, typename A::Emitter&>,
+        "the second function of on_gpu() must be callable as finish(const "
+        "pinion::DevicePiece&, auto& emit); it must not be mutable");
+    spec.device = {
+        .kernel = body.kernel,
+        .finish = [&body](const Shard& shard, const DevicePiece& piece, IAggregator& state) {
+          typename A::Emitter emit(state, shard);
+          body.finish(piece, emit);
+          emit.flush();
+        }};
+  }
   return run_step(job, spec);
 }
 

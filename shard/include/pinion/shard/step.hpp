@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include <pinion/core/blob.hpp>
 #include <pinion/core/job_context.hpp>
+#include <pinion/core/shard_devices.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/aggregator.hpp>
 #include <pinion/shard/input.hpp>
@@ -41,6 +43,14 @@ struct CallSite {
 /// The name of a type as people write it, where the compiler tells.
 [[nodiscard]] std::string type_name(const std::type_info& type);
 
+/// What devices do with the shards of a step in place of its body.
+struct StepKernel {
+  DeviceKernel kernel = {};
+
+  /// Called for each piece that a device has done, as the body is.
+  std::function<void(const Shard&, const DevicePiece&, IAggregator&)> finish = {};
+};
+
 struct StepSpec {
   Input input = {};
   Partitioning partitioning = {};
@@ -51,6 +61,9 @@ struct StepSpec {
   /// Called once a shard, from several threads at once, each with the state of its batch; may
   /// throw.
   std::function<void(const Shard&, IAggregator&)> body = {};
+
+  /// Empty: the body does all shards.
+  std::optional<StepKernel> device = {};
 
   /// Makes the states. Borrowed for the step; null when partition_count is 0, and the state that
   /// the body then gets takes nothing.

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <pinion/core/device.hpp>
+#include <pinion/core/executor.hpp>
+#include <pinion/core/metrics.hpp>
+#include <pinion/core/page_pool.hpp>
+#include <pinion/core/shard_devices.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/thread_annotations.hpp>
+#include <pinion/core/timer.hpp>
+#include <pinion/core/trace.hpp>
+#include <pinion/gpu/emulated_devices.hpp>
+#include <pinion/gpu/kernel_registry.hpp>
+#include <pinion/gpu/pipeline.hpp>
+
+#include "devices/device_choice.hpp"
+
+namespace pinion {
+
+struct RankDevicesOptions {
+  std::string setting = {};  ///< "auto", or the text of an emulation.
+  DeviceChoice choice = {};
+  std::uint32_t host = 0;
+  std::uint64_t staging_bytes = 0;  ///< Of each device.
+  PipelineOptions pipeline = {};    ///< Of each device.
+  Place worker_place = {};          ///< Of the host's workers, where a device's own is unknown.
+
+  // Borrowed.
+  PagePool& pages;
+  Trace& trace;
+  const KernelRegistry& kernels;
+
+  /// Told once of a device that does nothing any more.
+  std::function<void(const DeviceInfo&, const Status&)> on_lost = {};
+};
+
+/// What a device has done for a rank. A snapshot.
+struct DeviceAccount {
+  DeviceInfo info = {};
+  std::uint64_t shard_count = 0;
+  std::uint64_t input_bytes = 0;
+  std::uint64_t output_bytes = 0;
+  std::uint64_t peak_bytes = 0;  ///< Of its memory.
+  Duration busy = {};            ///< While it had at least one shard.
+};
+
+/// Sets the gauges "device shards", "device nanoseconds", "device input bytes", "device output
+/// bytes" and "device memory peak bytes" to the sums of the accounts.
+void set_gauges(Metrics& metrics, std::span<const DeviceAccount> accounts);
+
+/// The devices of a rank, each with a pipeline and a thread that feeds it.
+class RankDevices final : public IShardDevices {
+ public:
+  /// Null when there is no device for this rank.
+  /// Errors: kInvalidArgument for a setting that is none; those of opening devices and of taking
+  ///   memory for their staging.
+  [[nodiscard]] static Result<std::unique_ptr<RankDevices>> open(RankDevicesOptions options);
+  ~RankDevices() override;
+  RankDevices(const RankDevices&) = delete;
+  RankDevices& operator=(const RankDevices&) = delete;
+
+  [[nodiscard]] std::span<IDevice* const> devices() const noexcept override { return devices_; }
+  [[nodiscard]] Executor& feeders() noexcept override { return *feeders_; }
+  [[nodiscard]] std::size_t depth() const noexcept override;
+  [[nodiscard]] std::size_t trace_row(std::size_t device) const noexcept override;
+  [[nodiscard]] std::unique_ptr<IShardPolicy> make_policy() override;
+  [[nodiscard]] Status submit(std::size_t device, DeviceTask task) override;
+  void lose(std::size_t device, const Status& error) override;
+
+  [[nodiscard]] std::vector<DeviceAccount> accounts() const;
+
+ private:
+  struct Unit;
+  struct Flight;
+
+  explicit RankDevices(RankDevicesOptions options);
+  [[nodiscard]] Status open_all();
+  [[nodiscard]] Status open_emulation();
+  [[nodiscard]] Status open_unit(IDevice& device);
+  void add_trace_rows(Unit& unit);
+  void note_stage(const Unit& unit, const StageSpan& span);
+  [[nodiscard]] Status start_feeders();
+  [[nodiscard]] static DeviceWork work_of(const std::shared_ptr<Flight>& flight,
+                                          std::uint64_t offset, std::uint64_t size_bytes);
+
+  const RankDevicesOptions options_;
+
+  // What the pipelines of devices are given, so that they run no CPU twin: the engine does what a
+  // device cannot, by the body of the step.
+  const KernelRegistry no_kernels_;
+
+  // Members are destroyed from the last to the first: pipelines before their devices.
+  std::unique_ptr<EmulatedDevices> emulation_;
+  std::vector<std::unique_ptr<IDevice>> owned_;
+  std::unique_ptr<ITimer> timer_;
+  std::vector<IDevice*> devices_;
+  std::vector<std::unique_ptr<Unit>> units_;
+  std::unique_ptr<Executor> feeders_;
+};
+
+}  // namespace pinion

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <pinion/core/clock.hpp>
+#include <pinion/core/page_pool.hpp>
+#include <pinion/core/shard_devices.hpp>
+#include <pinion/core/status.hpp>
+#include <pinion/core/thread_annotations.hpp>
+#include <pinion/shard/protocol/messages.hpp>
+#include <pinion/shard/shard.hpp>
+
+#include "engine/shard_reader.hpp"
+#include "engine/step_board.hpp"
+
+namespace pinion::engine {
+
+/// What a feed reads and where it goes. Constant while it lives.
+struct FeedWork {
+  IShardDevices& devices;
+  std::size_t device = 0;
+  const DeviceKernel& kernel;
+  std::uint64_t job_seed = 0;
+  ShardReaderOptions reader = {};
+};
+
+/// A unit that has come back from a device.
+struct LandedUnit {
+  protocol::Lease lease = {};
+  Shard shard;
+  Status status = {};                    ///< An error: the device has not done it.
+  std::vector<DevicePiece> pieces = {};  ///< Ascending. Empty after an error.
+  Instant begun = {};
+  Duration on_device = {};  ///< From its begin to its end.
+  Duration busy = {};       ///< Of that, since the unit before it had ended.
+  std::shared_ptr<const OpenedPlan> plan = {};
+};
+
+/// The units that one worker has on a device: some are computed while the next is read.
+///
+/// Thread safety: none; each worker has its own. Borrows what the work names.
+class DeviceFeed {
+ public:
+  explicit DeviceFeed(const FeedWork& work);
+
+  /// Waits for what is on the device.
+  ~DeviceFeed();
+  DeviceFeed(const DeviceFeed&) = delete;
+  DeviceFeed& operator=(const DeviceFeed&) = delete;
+
+  [[nodiscard]] bool is_full() const noexcept { return flying_.size() == lanes_.size(); }
+  [[nodiscard]] bool is_empty() const noexcept { return flying_.empty(); }
+  [[nodiscard]] std::size_t device() const noexcept { return work_.device; }
+
+  /// Reads the unit's shard and gives it to the device. Blocks: for the file system.
+  /// Precondition: not full; a plan without an error.
+  /// Errors: those of reading; nothing has begun.
+  [[nodiscard]] Status start(const protocol::Lease& lease, std::shared_ptr<const OpenedPlan> plan);
+
+  /// The unit that was started first. Blocks: until the device has done with it.
+  /// Lifetime: its bytes are valid until the next call of start() or land().
+  /// Precondition: not empty.
+  [[nodiscard]] LandedUnit land();
+
+  /// Whether the device does nothing any more.
+  [[nodiscard]] bool is_lost() const;
+
+ private:
+  struct Piece {
+    std::uint64_t offset = 0;
+    std::size_t input_bytes = 0;
+    std::size_t output_begin = 0;
+    std::size_t output_bytes = 0;
+  };
+
+  /// One of the units that may be on the device at once.
+  struct Lane {
+    explicit Lane(const ShardReaderOptions& options) : reader(options) {}
+
+    ShardReader reader;
+    std::shared_ptr<const OpenedPlan> plan = {};
+    protocol::Lease lease = {};
+    std::optional<Shard> shard = {};
+    Instant begun = {};
+
+    // The device's until `over`, which is under the lock.
+    Pages output = {};  // Kept for the next unit.
+    std::size_t output_bytes = 0;
+    std::vector<Piece> pieces = {};
+    Status refusal = {};  // Of memory for the output.
+    Status status = {};
+    Instant ended = {};
+    bool over = false;
+  };
+
+  void keep(Lane& lane, const DevicePiece& piece);
+  [[nodiscard]] Status make_room(Lane& lane, std::size_t output_bytes) const;
+  void end(Lane& lane, const Status& status) PINION_EXCLUDES(mutex_);
+  void wait_for(const Lane& lane) PINION_EXCLUDES(mutex_);
+
+  const FeedWork work_;
+  SystemClock clock_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::deque<Lane*> free_;
+  std::deque<Lane*> flying_;
+  Instant last_end_ = {};
+
+  Mutex mutex_;
+  std::condition_variable_any landed_;
+};
+
+}  // namespace pinion::engine

@@ -1,0 +1,116 @@
+// Counts the bytes of DIR/letters that are 'a', shards of 1024 bytes, by a kernel of its own where
+// the rank has devices. In the first life of a rank its workers wait until the device has run one,
+// or has failed. All other ranks wait until that has come to pass on the rank WATCHED, or until
+// that was started again.
+//
+//   device_program DIR WATCHED
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <span>
+#include <string>
+
+#include <pinion/pinion.hpp>
+
+namespace {
+
+std::uint64_t count_letters(std::span<const std::byte> bytes) {
+  return static_cast<std::uint64_t>(std::count(bytes.begin(), bytes.end(), std::byte{'a'}));
+}
+
+class Watch {
+ public:
+  Watch(pinion::Job& job, std::string directory, const std::string& watched)
+      : job_(job),
+        path_(std::move(directory) + "/tried"),
+        is_watched_(std::to_string(job.rank()) == watched),
+        is_first_life_(job.info().incarnation == 1 && job.devices() != nullptr) {
+    if (!is_first_life_) {
+      tell();
+    }
+  }
+
+  void kernel_runs() {
+    tried_ = true;
+    tell();
+    wait_for_others();
+  }
+
+  void body_runs() {
+    while (is_first_life_ && !tried_) {
+      poll(nullptr, 0, 1);
+      tried_ = tried_ || job_.devices()->devices()[0]->fault() != pinion::DeviceFault::kNone;
+    }
+    tell();
+    wait_for_others();
+  }
+
+ private:
+  void tell() const {
+    if (is_watched_) {
+      std::ofstream(path_).put('.');
+    }
+  }
+  void wait_for_others() const {
+    while (!is_watched_ && access(path_.c_str(), F_OK) != 0) {
+      poll(nullptr, 0, 1);
+    }
+  }
+
+  pinion::Job& job_;
+  const std::string path_;
+  const bool is_watched_;
+  const bool is_first_life_;
+  std::atomic<bool> tried_ = false;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto job = pinion::Job::create(argc, argv);
+  if (!job) {
+    return pinion::report(job.error());
+  }
+  if (argc != 3) {
+    std::fputs("usage: device_program DIR WATCHED\n", stderr);
+    return 64;
+  }
+  Watch watch(*job, argv[1], argv[2]);
+  const pinion::Status added =
+      job->kernels().add("letters", {.body = [&watch](const pinion::KernelCall& call) {
+                           watch.kernel_runs();
+                           const std::uint64_t count = count_letters(call.buffers[0]);
+                           std::memcpy(call.buffers[1].data(), &count, sizeof(count));
+                           return pinion::Status();
+                         }});
+  if (!added.ok()) {
+    return pinion::report(added);
+  }
+  const auto sum = pinion::map_reduce(
+      job, pinion::files({argv[1] + std::string("/letters")}), pinion::by_bytes(1024),
+      pinion::on_gpu(
+          [&watch](const pinion::Shard& shard, auto& emit) {
+            watch.body_runs();
+            emit(0, count_letters(shard.bytes()));
+          },
+          {.name = "letters",
+           .sizes = [](std::uint64_t) { return pinion::KernelSizes{.output_bytes = 8}; }},
+          [](const pinion::DevicePiece& piece, auto& emit) {
+            std::uint64_t count = 0;
+            std::memcpy(&count, piece.output.data(), sizeof(count));
+            emit(0, count);
+          }),
+      pinion::sum_vector<std::uint64_t>(1));
+  if (!sum) {
+    return pinion::report(sum.error());
+  }
+  return pinion::report(job->once([&] { std::printf("%lu letters\n", sum->values()[0]); }));
+}
