@@ -21,6 +21,11 @@ pinion_third_party(TBB::tbb PACKAGE TBB PKG_CONFIG tbb)
 # By its plain name: with --static, hwloc.pc asks for what only a static hwloc needs, and
 # distributions do not install that with it.
 pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc LIBRARY -lhwloc)
+# No .pc file comes with a toolkit, and its folder is in no linker's path.
+pinion_third_party(
+  CUDA::cudart_static PACKAGE CUDAToolkit
+  LIBRARY "-L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl")
+pinion_third_party(dl LIBRARY -ldl)
 pinion_third_party(hwy::hwy PACKAGE hwy PKG_CONFIG libhwy)
 pinion_third_party(hwy::hwy_contrib PACKAGE hwy PKG_CONFIG libhwy-contrib)
 pinion_third_party(ZLIB::ZLIB PACKAGE ZLIB PKG_CONFIG zlib)
@@ -31,11 +36,6 @@ pinion_third_party(tomlplusplus::tomlplusplus PACKAGE tomlplusplus PKG_CONFIG to
 # By their plain names: ucx.pc asks for the layers below as well.
 pinion_third_party(ucx::ucp PACKAGE ucx LIBRARY -lucp)
 pinion_third_party(ucx::ucs PACKAGE ucx LIBRARY -lucs)
-# No .pc file comes with a toolkit, and its folder is in no linker's path.
-pinion_third_party(
-  CUDA::cudart_static PACKAGE CUDAToolkit
-  LIBRARY "-L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl")
-pinion_third_party(dl LIBRARY -ldl)
 pinion_third_party(flatbuffers::flatbuffers)
 pinion_third_party(nlohmann_json::nlohmann_json)
 pinion_third_party(CLI11::CLI11)

@@ -54,6 +54,11 @@ void CUDART_CB run_host_copy(void* argument) {
 // Each call makes its device the current one, which costs nothing when it is.
 class CudaRuntime final : public ICudaRuntime {
  public:
+  CudaRuntime() = default;
+  ~CudaRuntime() override;
+  CudaRuntime(const CudaRuntime&) = delete;
+  CudaRuntime& operator=(const CudaRuntime&) = delete;
+
   std::string error_text(int error) const override {
     const auto code = static_cast<cudaError_t>(error);
     return std::string(cudaGetErrorName(code)) + ", " + cudaGetErrorString(code);
@@ -158,6 +163,8 @@ class CudaRuntime final : public ICudaRuntime {
   int launch(int device, CudaStream stream, const CudaCall& call) override {
     const std::string name(call.name);
     const nvtx3::scoped_range_in<NvtxDomain> range(nvtx3::message{name});
+    // What the thread has from somebody else's call is not this launch's.
+    static_cast<void>(cudaGetLastError());
     return on(device, [&] {
       return static_cast<cudaError_t>(call.launch(native(stream), call.arguments, call.buffers));
     });
@@ -182,6 +189,20 @@ class CudaRuntime final : public ICudaRuntime {
   std::map<int, DeviceMemory> memories_;
 };
 
+// At the end of the program the driver may have ended first; it then says so and nothing is lost.
+CudaRuntime::~CudaRuntime() {
+  for (const auto& [device, memory] : memories_) {
+    if (memory.pool == nullptr) {
+      continue;
+    }
+    static_cast<void>(on(device, [&memory = memory] {
+      static_cast<void>(cudaStreamSynchronize(memory.stream));
+      static_cast<void>(cudaMemPoolDestroy(memory.pool));
+      return cudaStreamDestroy(memory.stream);
+    }));
+  }
+}
+
 int CudaRuntime::describe(int device, CudaProperties& properties) {
   cudaDeviceProp told = {};
   if (const cudaError_t error = cudaGetDeviceProperties(&told, device); error != cudaSuccess) {
@@ -200,11 +221,13 @@ int CudaRuntime::describe(int device, CudaProperties& properties) {
     return settle(error);
   }
   properties.pci_bus_id = bus_id.data();
+#if CUDART_VERSION >= 12020
   // Drivers that do not know the attribute leave the number as it is.
   if (settle(cudaDeviceGetAttribute(&properties.host_numa_id, cudaDevAttrHostNumaId, device)) !=
       cudaSuccess) {
     properties.host_numa_id = -1;
   }
+#endif
   return cudaSuccess;
 }
 
