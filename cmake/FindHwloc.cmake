@@ -1,4 +1,4 @@
-# Finds hwloc 2.x through pkg-config and defines the imported target Hwloc::Hwloc.
+# Finds hwloc 2.x, by pkg-config where that is, and defines the imported target Hwloc::Hwloc.
 #
 #   find_package(Hwloc 2.4 REQUIRED)
 #
@@ -19,6 +19,16 @@ find_library(
   HINTS ${Hwloc_PKG_LIBRARY_DIRS})
 mark_as_advanced(Hwloc_INCLUDE_DIR Hwloc_LIBRARY)
 set(Hwloc_VERSION "${Hwloc_PKG_VERSION}")
+# Where there is no pkg-config.
+find_file(
+  Hwloc_CONFIG_HEADER
+  NAMES hwloc/autogen/config.h
+  HINTS "${Hwloc_INCLUDE_DIR}" "${Hwloc_INCLUDE_DIR}/${CMAKE_LIBRARY_ARCHITECTURE}")
+mark_as_advanced(Hwloc_CONFIG_HEADER)
+if(NOT Hwloc_VERSION AND Hwloc_CONFIG_HEADER)
+  file(STRINGS "${Hwloc_CONFIG_HEADER}" Hwloc_VERSION REGEX "^#define HWLOC_VERSION \"")
+  string(REGEX REPLACE ".*\"([^\"]*)\".*" "\\1" Hwloc_VERSION "${Hwloc_VERSION}")
+endif()
 
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(

@@ -21,6 +21,11 @@ pinion_third_party(TBB::tbb PACKAGE TBB PKG_CONFIG tbb)
 # By its plain name: with --static, hwloc.pc asks for what only a static hwloc needs, and
 # distributions do not install that with it.
 pinion_third_party(Hwloc::Hwloc PACKAGE Hwloc LIBRARY -lhwloc)
+# No .pc file comes with a toolkit, and its folder is in no linker's path.
+pinion_third_party(
+  CUDA::cudart_static PACKAGE CUDAToolkit
+  LIBRARY "-L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl")
+pinion_third_party(dl LIBRARY -ldl)
 pinion_third_party(hwy::hwy PACKAGE hwy PKG_CONFIG libhwy)
 pinion_third_party(hwy::hwy_contrib PACKAGE hwy PKG_CONFIG libhwy-contrib)
 pinion_third_party(ZLIB::ZLIB PACKAGE ZLIB PKG_CONFIG zlib)

@@ -208,4 +208,81 @@ VisibleDevices visible_devices(std::optional<std::string_view> setting,
   return visible;
 }
 
+namespace {
+
+// The words between commas, without white space around them.
+std::vector<std::string_view> words_of(std::string_view list) {
+  std::vector<std::string_view> words;
+  while (!trim(list).empty()) {
+    const std::size_t comma = list.find(',');
+    words.push_back(trim(list.substr(0, comma)));
+    list = comma == std::string_view::npos ? std::string_view() : list.substr(comma + 1);
+  }
+  return words;
+}
+
+VisibleDevices devices_of_slurm(const std::string& setting, std::span<const DriverDevice> found) {
+  const VisibleDevices all = visible_devices({}, found);
+  const auto whole_count = static_cast<std::size_t>(
+      std::count_if(found.begin(), found.end(),
+                    [](const DriverDevice& device) { return device.mig_parent_uuid.empty(); }));
+  const Result<std::vector<unsigned>> numbers = parse_cpu_list(setting);
+  if (!numbers) {
+    VisibleDevices visible = all;
+    visible.messages.push_back("SLURM_JOB_GPUS is '" + setting +
+                               "', which is no list of numbers; all GPUs are taken for usable");
+    return visible;
+  }
+  if (whole_count <= numbers->size()) {
+    return all;
+  }
+  VisibleDevices visible;
+  for (const unsigned number : *numbers) {
+    const std::optional<std::size_t> whole = device_by_number(std::to_string(number), found);
+    if (!whole) {
+      visible.messages.push_back("SLURM_JOB_GPUS: there is no GPU " + std::to_string(number));
+      continue;
+    }
+    for (std::size_t index = 0; index < found.size(); ++index) {
+      if (index == *whole || (!found[index].mig_parent_uuid.empty() &&
+                              found[index].mig_parent_uuid == found[*whole].uuid)) {
+        visible.devices.push_back(index);
+      }
+    }
+  }
+  return visible;
+}
+
+VisibleDevices devices_of_container(const std::string& setting,
+                                    std::span<const DriverDevice> found) {
+  if (setting == "none") {
+    return {};
+  }
+  VisibleDevices visible;
+  for (const std::string_view word : words_of(setting)) {
+    for (std::size_t index = 0; index < found.size(); ++index) {
+      if (found[index].uuid == word || (!word.empty() && found[index].mig_parent_uuid == word)) {
+        visible.devices.push_back(index);
+      }
+    }
+  }
+  return visible.devices.empty() ? visible_devices({}, found) : visible;
+}
+
+}  // namespace
+
+VisibleDevices usable_devices(const DeviceVariables& variables,
+                              std::span<const DriverDevice> found) {
+  if (variables.cuda_visible_devices) {
+    return visible_devices(*variables.cuda_visible_devices, found);
+  }
+  if (variables.slurm_job_gpus && !trim(*variables.slurm_job_gpus).empty()) {
+    return devices_of_slurm(*variables.slurm_job_gpus, found);
+  }
+  if (variables.nvidia_visible_devices) {
+    return devices_of_container(*variables.nvidia_visible_devices, found);
+  }
+  return visible_devices({}, found);
+}
+
 }  // namespace pinion

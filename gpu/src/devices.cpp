@@ -1,6 +1,13 @@
 #include <pinion/gpu/devices.hpp>
 
 #include <string>
+#include <utility>
+
+#include <pinion/gpu/driver_report.hpp>
+#include <pinion/numa/topology.hpp>
+
+#include "cuda/cuda_devices.hpp"
+#include "cuda/cuda_runtime.hpp"
 
 namespace pinion {
 
@@ -12,8 +19,19 @@ Result<std::vector<std::unique_ptr<IDevice>>> open_devices(const DeviceOptions& 
                                                    std::to_string(options.memory_share) +
                                                    "; it must be above 0 and at most 1");
   }
-  return Status(ErrorCode::kUnimplemented,
-                "this build of Pinion carries no GPU back-end; give the shards a CPU body");
+  Result<std::unique_ptr<ICudaRuntime>> runtime = load_cuda_runtime();
+  if (!runtime) {
+    return std::move(runtime).error();
+  }
+  Result<Topology> topology = Topology::of_this_machine();
+  if (!topology) {
+    return std::move(topology).error();
+  }
+  // Without it slices have no names of their parents, and nothing else lacks.
+  const Result<DriverReport> report = report_of_driver();
+  const std::span<const DriverDevice> managed =
+      report ? std::span<const DriverDevice>(report->devices) : std::span<const DriverDevice>();
+  return open_cuda_devices(*std::move(runtime), managed, *topology, options);
 }
 
 }  // namespace pinion

@@ -34,8 +34,11 @@ enum class DeviceTrial : std::uint8_t {
 /// kernel "twice_plus" that makes each byte b of its first buffer 2 b + a, a being its argument:
 ///
 ///   struct Host {
-///     static std::unique_ptr<Host> make(DeviceTrial trial);  // Null when it cannot fail like
-///     that. IDevice& device(); IDevice& other_device();            // Another one, healthy.
+///     // Null when it cannot fail like that, or kHealthy where there is no such device; then
+///     // static std::string why_not() says why, and everything is skipped.
+///     static std::unique_ptr<Host> make(DeviceTrial trial);
+///     IDevice& device();
+///     IDevice& other_device();            // Another one, healthy.
 ///     ITimer& timer();                    // In the time of the device.
 ///     void wait(const Completion&);       // Lets that time pass.
 ///     static constexpr std::uint64_t kBudgetBytes;         // At least 1 MiB.
@@ -47,6 +50,14 @@ class DeviceConformance : public ::testing::Test {
  protected:
   using Bytes = std::vector<std::byte>;
   static constexpr DeviceFault kNone = DeviceFault::kNone;
+
+  void SetUp() override {
+    if constexpr (requires { Host::why_not(); }) {
+      if (host_ == nullptr) {
+        GTEST_SKIP() << Host::why_not();
+      }
+    }
+  }
 
   static Bytes pattern(std::size_t size_bytes, unsigned seed) {
     Bytes bytes(size_bytes);

@@ -257,5 +257,62 @@ TEST_F(VisibleDevicesOf, AMessageSaysWhatIsWrong) {
   EXPECT_THAT(visible_devices("1,1", found_).messages, ElementsAre(HasSubstr("is there twice")));
 }
 
+// A whole device, one with two slices, two whole ones.
+class UsableDevicesOf : public ::testing::Test {
+ protected:
+  std::vector<std::size_t> usable(const DeviceVariables& variables) {
+    const VisibleDevices devices = usable_devices(variables, found_);
+    messages_ = devices.messages;
+    return devices.devices;
+  }
+
+  const std::vector<DriverDevice> found_ = {{.uuid = "GPU-0"},
+                                            {.uuid = "GPU-1"},
+                                            {.uuid = "MIG-2", .mig_parent_uuid = "GPU-1"},
+                                            {.uuid = "MIG-3", .mig_parent_uuid = "GPU-1"},
+                                            {.uuid = "GPU-4"},
+                                            {.uuid = "GPU-5"}};
+  std::vector<std::string> messages_;
+};
+
+TEST_F(UsableDevicesOf, NoVariableAreAll) {
+  EXPECT_THAT(usable({}), ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(usable({.slurm_job_gpus = ""}), SizeIs(6));
+}
+
+TEST_F(UsableDevicesOf, CudasVariableCountsBeforeAllOthers) {
+  EXPECT_THAT(
+      usable(
+          {.cuda_visible_devices = "2", .slurm_job_gpus = "0", .nvidia_visible_devices = "none"}),
+      ElementsAre(4));
+  EXPECT_THAT(usable({.cuda_visible_devices = "", .slurm_job_gpus = "0"}), IsEmpty());
+}
+
+TEST_F(UsableDevicesOf, SlurmsVariableNamesWholeDevicesWithTheirSlices) {
+  EXPECT_THAT(usable({.slurm_job_gpus = "1,3"}), ElementsAre(1, 2, 3, 5));
+  EXPECT_THAT(usable({.slurm_job_gpus = "0-2"}), ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_THAT(usable({.slurm_job_gpus = "3", .nvidia_visible_devices = "none"}), ElementsAre(5));
+  EXPECT_THAT(messages_, IsEmpty());
+  EXPECT_THAT(usable({.slurm_job_gpus = "0,9"}), ElementsAre(0));
+  EXPECT_THAT(messages_, ElementsAre("SLURM_JOB_GPUS: there is no GPU 9"));
+  EXPECT_THAT(usable({.slurm_job_gpus = "h200"}), SizeIs(6));
+  EXPECT_THAT(messages_, ElementsAre(HasSubstr("is no list of numbers")));
+}
+
+// Numbers of the host, in a job that sees only its own.
+TEST_F(UsableDevicesOf, SlurmsVariableAreAllThatAControlGroupLeft) {
+  EXPECT_THAT(usable({.slurm_job_gpus = "4-7"}), SizeIs(6));
+  EXPECT_THAT(messages_, IsEmpty());
+}
+
+TEST_F(UsableDevicesOf, AContainersVariableHidesWhatItDoesNotName) {
+  EXPECT_THAT(usable({.nvidia_visible_devices = "none"}), IsEmpty());
+  EXPECT_THAT(usable({.nvidia_visible_devices = "GPU-4, MIG-2"}), ElementsAre(4, 2));
+  EXPECT_THAT(usable({.nvidia_visible_devices = "GPU-1"}), ElementsAre(1, 2, 3));
+  for (const char* const other : {"all", "void", "", "0,1", "GPU-of-another-host"}) {
+    EXPECT_THAT(usable({.nvidia_visible_devices = other}), SizeIs(6)) << other;
+  }
+}
+
 }  // namespace
 }  // namespace pinion

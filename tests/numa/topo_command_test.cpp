@@ -1,6 +1,7 @@
 #include "topo_command.hpp"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -14,6 +15,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 struct Outcome {
@@ -22,10 +24,10 @@ struct Outcome {
   std::string errors;
 };
 
-Outcome run(std::vector<std::string> arguments) {
+Outcome run(std::vector<std::string> arguments, TopoSources sources = {}) {
   Outcome outcome;
   CLI::App app("pinion");
-  add_topo_command(app, outcome.exit_status);
+  add_topo_command(app, outcome.exit_status, std::move(sources));
   // CLI11 takes them from the back.
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   ::testing::internal::CaptureStdout();
@@ -41,6 +43,35 @@ TEST(TopoCommand, ShowsThisMachine) {
   EXPECT_EQ(outcome.exit_status, 0);
   EXPECT_THAT(outcome.output, AllOf(StartsWith("this machine\n"), HasSubstr("memory: at most ")));
   EXPECT_EQ(outcome.errors, "");
+}
+
+// The driver of the test shows three GPUs with two slices, and one of them is somebody else's.
+TEST(TopoCommand, ShowsTheGpusOfTheDriver) {
+  const TopoSources all = {.nvml_library = PINION_FAKE_NVML};
+  const Outcome tree = run({"topo"}, all);
+  EXPECT_EQ(tree.exit_status, 0);
+  EXPECT_THAT(tree.output, AllOf(HasSubstr("GPUs that the driver shows to this process\n"),
+                                 HasSubstr("0000:3b:00.0  NVIDIA H200 "), HasSubstr("MIG-3d"),
+                                 HasSubstr("GPU 2 of the driver: this process may not use it")));
+  const Outcome table = run({"topo", "--table"}, all);
+  EXPECT_THAT(table.output, AllOf(HasSubstr("MIG-2c"), HasSubstr("139.7 GiB")));
+  const Outcome json = run({"topo", "--json"}, all);
+  EXPECT_THAT(json.output,
+              AllOf(HasSubstr("\"uuid\": \"GPU-0a\""), HasSubstr("\"part_of_uuid\": \"GPU-1b\""),
+                    HasSubstr("\"memory_bytes\": 150000000000")));
+}
+
+TEST(TopoCommand, ShowsTheGpusThatTheVariablesLeave) {
+  const Outcome outcome = run({"topo", "--json"}, {.variables = {.cuda_visible_devices = "MIG-3d"},
+                                                   .nvml_library = PINION_FAKE_NVML});
+  EXPECT_THAT(outcome.output, HasSubstr("\"uuid\": \"MIG-3d\""));
+  EXPECT_THAT(outcome.output, Not(HasSubstr("\"uuid\": \"GPU-0a\"")));
+}
+
+TEST(TopoCommand, SaysWhatIsWrongWithTheDriver) {
+  const Outcome outcome = run({"topo"}, {.nvml_library = PINION_FAKE_NVML_UNLOADED});
+  EXPECT_EQ(outcome.exit_status, 0);
+  EXPECT_THAT(outcome.output, HasSubstr("no NVIDIA driver loaded"));
 }
 
 TEST(TopoCommand, ShowsARecordedMachineAsATree) {

@@ -19,7 +19,7 @@ endforeach()
 
 # A public header is one that a module lists; a header set never holds those of src/.
 file(GLOB_RECURSE headers RELATIVE "${STAGE}/include" "${STAGE}/include/*")
-list(FILTER headers EXCLUDE REGEX "^pinion/(pinion|[a-z]+/[a-z_/]+)\\.hpp$")
+list(FILTER headers EXCLUDE REGEX "^pinion/((pinion|[a-z]+/[a-z_/]+)\\.hpp|gpu/[a-z_]+\\.cuh)$")
 if(headers)
   message(FATAL_ERROR "installed under include/, but no public header of a module: ${headers}")
 endif()

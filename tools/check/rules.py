@@ -36,7 +36,8 @@ PROTOCOL = r"shard/(src|include/pinion/shard)/protocol/"
 
 CODE_WORDS = [
     Word("thread", r"\bstd::j?thread\b|\bpthread_create\b",
-         "threads are made by the executor and by runtime", r"(core/src|runtime/src|tests|bench)/"),
+         "threads are made by the executor, by runtime, and where CUDA waits for events",
+         r"(core/src|runtime/src|gpu/src/cuda|tests|bench)/"),
     Word("clock", r"\b(steady|system|high_resolution)_clock::now\b|\bsystem_clock\b|"
          r"\bclock_gettime\b|\bgettimeofday\b|\btime\s*\(\s*(nullptr|NULL|0)\s*\)",
          "take the time from an IClock", r"(core/src/clock\.cpp|tests/core/clock_test\.cpp)$"),
@@ -72,7 +73,7 @@ INCLUDE_WORDS = [
     Word("third-party",
          r"[<\"](tbb|oneapi|hwloc|boost|flatbuffers|fmt|spdlog|CLI|nlohmann|toml\+\+|hwy|xxhash|"
          r"zstd|zlib|ucp|ucs|uct|cuda\w*|nvml)[./]",
-         "third-party types stay out of public headers", only=r"[a-z]+/include/pinion/"),
+         "third-party types stay out of public headers", only=r"[a-z]+/include/pinion/.*\.hpp$"),
     Word("include", r"\"pinion/|\"\.\./", "public headers are included as <pinion/module/x.hpp>, "
          "private ones by their name"),
 ]

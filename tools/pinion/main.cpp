@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include <pinion/core/status.hpp>
+#include <pinion/runtime/launch.hpp>
 #include <pinion/runtime/version.hpp>
 
 #include "run_command.hpp"
@@ -29,6 +31,11 @@ std::string exit_status_table() {
   return text;
 }
 
+std::optional<std::string> variable(const char* name) {
+  auto found = pinion::variable_to_export(name);
+  return found ? std::optional(std::move(found->second)) : std::nullopt;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -39,7 +46,11 @@ int main(int argc, char** argv) {
   pinion::add_run_command(app, program, exit_status);
   pinion::add_shm_command(app, exit_status);
   pinion::add_sim_command(app, exit_status);
-  pinion::add_topo_command(app, exit_status);
+  pinion::add_topo_command(
+      app, exit_status,
+      {.variables = {.cuda_visible_devices = variable("CUDA_VISIBLE_DEVICES"),
+                     .slurm_job_gpus = variable("SLURM_JOB_GPUS"),
+                     .nvidia_visible_devices = variable("NVIDIA_VISIBLE_DEVICES")}});
   const std::string version = "pinion " + std::string(pinion::version());
   app.set_version_flag("--version", version);
   for (CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; })) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <pinion/core/status.hpp>
+#include <pinion/gpu/driver_report.hpp>
 #include <pinion/numa/memory_limits.hpp>
 #include <pinion/numa/topology.hpp>
 
@@ -31,7 +32,28 @@ std::string text_of(const TopologyView& view, const TopoOptions& options) {
                          : draw_tree(view);
 }
 
-Status show_topology(const TopoOptions& options) {
+// Nothing where there is no driver: most machines have none.
+std::optional<DeviceDiscovery> find_devices(const TopoSources& sources, const Topology& topology) {
+  const Result<DriverReport> report = report_of_driver(sources.nvml_library);
+  if (!report) {
+    if (report.error().code() == ErrorCode::kNotFound) {
+      return std::nullopt;
+    }
+    return DeviceDiscovery{.messages = {report.error().to_string()}};
+  }
+  const VisibleDevices usable = usable_devices(sources.variables, report->devices);
+  std::vector<DriverDevice> devices;
+  for (const std::size_t index : usable.devices) {
+    devices.push_back(report->devices[index]);
+  }
+  DeviceDiscovery discovery = join_devices(devices, topology, 0);
+  for (const auto* const messages : {&report->messages, &usable.messages}) {
+    discovery.messages.insert(discovery.messages.end(), messages->begin(), messages->end());
+  }
+  return discovery;
+}
+
+Status show_topology(const TopoOptions& options, const TopoSources& sources) {
   const Result<Topology> topology =
       options.file ? Topology::from_xml(*options.file) : Topology::of_this_machine();
   if (!topology) {
@@ -44,6 +66,7 @@ Status show_topology(const TopoOptions& options) {
       return std::move(memory).error();
     }
     view.memory = std::move(memory).value();
+    view.devices = find_devices(sources, *topology);
   }
   const std::string text = text_of(view, options);
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
@@ -54,7 +77,7 @@ Status show_topology(const TopoOptions& options) {
 
 }  // namespace
 
-void add_topo_command(CLI::App& app, int& exit_status) {
+void add_topo_command(CLI::App& app, int& exit_status, TopoSources sources) {
   auto options = std::make_shared<TopoOptions>();
   CLI::App* command = app.add_subcommand("topo",
                                          "Show the NUMA nodes, CPUs, GPUs and network adapters of "
@@ -74,8 +97,8 @@ void add_topo_command(CLI::App& app, int& exit_status) {
       }
     }
   }
-  command->callback([options, &exit_status] {
-    const Status status = show_topology(*options);
+  command->callback([options, sources = std::move(sources), &exit_status] {
+    const Status status = show_topology(*options, sources);
     exit_status = error_info(status.code()).exit_status;
     if (!status.ok()) {
       std::fprintf(stderr, "pinion: %s\n", status.to_string().c_str());

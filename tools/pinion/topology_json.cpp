@@ -49,6 +49,20 @@ Json json_of(const GpuInfo& gpu) {
   return json;
 }
 
+Json json_of(const DeviceInfo& device) {
+  Json json;
+  json["device"] = device.place.index;
+  json["uuid"] = device.uuid;
+  json["part_of_uuid"] = device.mig_parent_uuid;
+  json["bus_id"] = device.pci_bus_id;
+  json["name"] = device.name;
+  json["architecture"] = device.architecture;
+  json["memory_bytes"] = device.memory_bytes;
+  json["near_node"] = device.near_memory.index;
+  json["near_cpus"] = format_cpu_list(device.near_cpus);
+  return json;
+}
+
 Json json_of(const NicInfo& nic) {
   Json json;
   json["interfaces"] = nic.interfaces;
@@ -104,6 +118,10 @@ std::string write_json(const TopologyView& view) {
   json["gpus"] = json_of_all(topology.gpus());
   json["nics"] = json_of_all(topology.nics());
   json["distances"] = json_of_distances(topology);
+  if (view.devices) {
+    json["devices"] = json_of_all(std::span<const DeviceInfo>(view.devices->devices));
+    json["device_messages"] = view.devices->messages;
+  }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -6,6 +6,7 @@
 #include <pinion/numa/cpu_list.hpp>
 
 #include "text_columns.hpp"
+#include "topology_devices.hpp"
 #include "topology_view.hpp"
 #include "topology_words.hpp"
 
@@ -108,6 +109,9 @@ std::string draw_table(const TopologyView& view) {
   append(kind_rows(topology), text);
   if (!topology.gpus().empty() || !topology.nics().empty()) {
     append(device_rows(topology), text);
+  }
+  if (const std::string devices = draw_devices(view, ""); !devices.empty()) {
+    text += "\n" + devices;
   }
   if (has_distances(topology)) {
     append(distance_rows(topology), text);

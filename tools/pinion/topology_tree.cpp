@@ -8,6 +8,7 @@
 #include <pinion/numa/cpu_list.hpp>
 
 #include "text_columns.hpp"
+#include "topology_devices.hpp"
 #include "topology_view.hpp"
 #include "topology_words.hpp"
 
@@ -143,6 +144,9 @@ std::string draw_tree(const TopologyView& view) {
   draw_nodes(topology, std::nullopt, lines, text);
   draw_other_devices(topology, text);
   draw_kinds(topology, text);
+  if (const std::string devices = draw_devices(view, "    "); !devices.empty()) {
+    text += "\nGPUs that the driver shows to this process\n" + devices;
+  }
   draw_distances(topology, text);
   return text;
 }

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include <pinion/gpu/device_discovery.hpp>
 #include <pinion/numa/memory_limits.hpp>
 #include <pinion/numa/topology.hpp>
 
@@ -12,6 +13,9 @@ namespace pinion {
 struct TopologyView {
   const Topology& topology;
   std::optional<MemoryLimits> memory = {};  ///< Of this machine.
+
+  /// What a driver of this machine shows to this process, joined with the topology.
+  std::optional<DeviceDiscovery> devices = {};
 };
 
 /// For people: an indented tree, lines end with '\n'.

@@ -16,6 +16,10 @@ constexpr std::uint64_t first_address(std::uint16_t index) {
   return (std::uint64_t{index} + 1) << 47;
 }
 
+std::uint64_t address_of(const std::byte* memory) {
+  return reinterpret_cast<std::uintptr_t>(memory);
+}
+
 }  // namespace
 
 DeviceMemory::DeviceMemory(const EmulatedDeviceSpec& spec, EmulatedEffects effects)
@@ -105,40 +109,29 @@ Result<HostRegistration> DeviceMemory::register_host(std::span<std::byte> memory
   }
   const std::byte* const begin = memory.data();
   const MutexLock lock(mutex_);
-  const auto after = registrations_.lower_bound(begin);
-  const bool meets_next = after != registrations_.end() && after->first < begin + memory.size();
-  const bool meets_last =
-      after != registrations_.begin() && std::prev(after)->first + std::prev(after)->second > begin;
-  if (meets_next || meets_last) {
+  if (registrations_.overlaps(address_of(begin), memory.size())) {
     return Status(ErrorCode::kAlreadyExists, "some of the memory is registered already");
   }
-  if (memory.size() > registered_bytes_max_ - registered_bytes_) {
+  const std::uint64_t used_bytes = registrations_.bytes();
+  if (memory.size() > registered_bytes_max_ - used_bytes) {
     return Status(ErrorCode::kResourceExhausted,
                   std::to_string(memory.size()) + " bytes of the host were to be registered; " +
-                      std::to_string(registered_bytes_) + " of " +
-                      std::to_string(registered_bytes_max_) + " are");
+                      std::to_string(used_bytes) + " of " + std::to_string(registered_bytes_max_) +
+                      " are");
   }
-  registrations_.emplace(begin, memory.size());
-  registered_bytes_ += memory.size();
+  registrations_.add(address_of(begin), memory.size());
   return HostRegistration(std::shared_ptr<void>(
       this, [begin](void* owner) { static_cast<DeviceMemory*>(owner)->unregister(begin); }));
 }
 
 void DeviceMemory::unregister(const std::byte* begin) {
   const MutexLock lock(mutex_);
-  const auto found = registrations_.find(begin);
-  registered_bytes_ -= found->second;
-  registrations_.erase(found);
+  registrations_.remove(address_of(begin));
 }
 
 bool DeviceMemory::is_registered(std::span<const std::byte> memory) const {
   const MutexLock lock(mutex_);
-  const auto after = registrations_.upper_bound(memory.data());
-  if (after == registrations_.begin()) {
-    return false;
-  }
-  const auto& [begin, size_bytes] = *std::prev(after);
-  return memory.data() + memory.size() <= begin + size_bytes;
+  return registrations_.contains(address_of(memory.data()), memory.size());
 }
 
 DeviceUsage DeviceMemory::usage() const {
@@ -146,7 +139,7 @@ DeviceUsage DeviceMemory::usage() const {
   return {.budget_bytes = budget_bytes_,
           .allocated_bytes = allocated_bytes_,
           .registered_budget_bytes = registered_bytes_max_,
-          .registered_bytes = registered_bytes_};
+          .registered_bytes = registrations_.bytes()};
 }
 
 }  // namespace pinion

@@ -12,6 +12,8 @@
 
 #include <pinion/gpu/emulation_spec.hpp>
 
+#include "range_table.hpp"
+
 namespace pinion {
 
 /// The memory of an emulated device and the host memory that is registered with it, each within a
@@ -40,7 +42,6 @@ class DeviceMemory {
     std::shared_ptr<std::byte[]> memory = {};
   };
   using Allocations = std::map<std::uint64_t, Allocation>;
-  using Registrations = std::map<const std::byte*, std::size_t, std::less<>>;
 
   [[nodiscard]] Status check_allocation(std::uint64_t size_bytes) PINION_REQUIRES(mutex_);
   [[nodiscard]] Allocations::const_iterator allocation_of(DeviceSpan span) const
@@ -55,11 +56,10 @@ class DeviceMemory {
 
   mutable Mutex mutex_;
   Allocations allocations_ PINION_GUARDED_BY(mutex_);
-  Registrations registrations_ PINION_GUARDED_BY(mutex_);
+  RangeTable registrations_ PINION_GUARDED_BY(mutex_);
   std::uint64_t next_address_ PINION_GUARDED_BY(mutex_);
   std::uint64_t allocation_count_ PINION_GUARDED_BY(mutex_) = 0;
   std::uint64_t allocated_bytes_ PINION_GUARDED_BY(mutex_) = 0;
-  std::uint64_t registered_bytes_ PINION_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace pinion

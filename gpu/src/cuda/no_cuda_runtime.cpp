@@ -1,0 +1,10 @@
+#include "cuda/cuda_runtime.hpp"
+
+namespace pinion {
+
+Result<std::unique_ptr<ICudaRuntime>> load_cuda_runtime() {
+  return Status(ErrorCode::kUnimplemented,
+                "this build of Pinion carries no GPU back-end; give the shards a CPU body");
+}
+
+}  // namespace pinion

@@ -1,0 +1,149 @@
+#include "cuda/cuda_devices.hpp"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fake_cuda.hpp"
+
+namespace pinion {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using testing::FakeCuda;
+using testing::FakeCudaFaults;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+using Opened = Result<std::vector<std::unique_ptr<IDevice>>>;
+
+Opened open(std::vector<CudaProperties> devices, FakeCudaFaults faults, DeviceOptions options = {},
+            std::span<const DriverDevice> managed = {}) {
+  const Topology topology =
+      Topology::from_xml(std::string(PINION_TEST_DATA) + "/topologies/nvidia-dgx2-16xV100.xml")
+          .value();
+  return open_cuda_devices(std::make_unique<FakeCuda>(std::move(devices), faults), managed,
+                           topology, options);
+}
+
+Status refusal(FakeCudaFaults faults) {
+  const Opened opened = open(testing::two_fake_devices(), faults);
+  return opened ? Status() : opened.error();
+}
+
+TEST(CudaDevices, AreAsCudaAndTheTopologyTell) {
+  std::vector<std::string> messages;
+  const Opened opened =
+      open(testing::two_fake_devices(), {},
+           {.host = 7,
+            .memory_share = 0.5,
+            .registered_bytes_max = 12'345,
+            .on_message = [&](const std::string& message) { messages.push_back(message); }});
+  ASSERT_TRUE(opened.has_value());
+  ASSERT_EQ(opened->size(), 2u);
+  const DeviceInfo& info = (*opened)[1]->info();
+  EXPECT_EQ(info.place, (Place{PlaceKind::kDevice, 1, 7}));
+  EXPECT_EQ(info.name, "NVIDIA Fake 2");
+  EXPECT_EQ(info.uuid, "GPU-22111111-0000-0000-0000-000000000000");
+  EXPECT_EQ(info.pci_bus_id, "0000:5e:00.0");
+  EXPECT_EQ(info.architecture, "sm_90");
+  EXPECT_EQ(info.copy_engine_count, 3u);
+  EXPECT_EQ(info.near_memory, (Place{PlaceKind::kNuma, 0, 7}));
+  EXPECT_FALSE(info.near_cpus.empty());
+  const DeviceUsage usage = (*opened)[1]->usage();
+  EXPECT_EQ(usage.budget_bytes, std::uint64_t{1} << 29);
+  EXPECT_EQ(usage.registered_budget_bytes, 12'345u);
+  EXPECT_THAT(messages, IsEmpty());
+}
+
+// What the PCI bus tells is wrong where device and host share memory.
+TEST(CudaDevices, AreNearWhereTheDriverSaysThatTheyAre) {
+  std::vector<CudaProperties> properties = testing::two_fake_devices();
+  properties[0].host_numa_id = 1;
+  const Opened opened = open(properties, {});
+  ASSERT_TRUE(opened.has_value());
+  EXPECT_EQ((*opened)[0]->info().near_memory.index, 1u);
+  EXPECT_EQ((*opened)[1]->info().near_memory.index, 0u);
+}
+
+TEST(CudaDevices, AreNotThereWithoutADriver) {
+  const Status status = refusal({.driver_version = 0, .count_error = 35});
+  EXPECT_EQ(status.code(), ErrorCode::kNotFound);
+  EXPECT_THAT(status.to_string(), AllOf(HasSubstr("no NVIDIA driver"), HasSubstr("on CPUs")));
+  // CUDA knows no version of the driver then, either.
+  EXPECT_THAT(refusal({.driver_version = 0, .count_error = 34}).to_string(),
+              HasSubstr("only serves to link programs"));
+}
+
+TEST(CudaDevices, AreNotThereWithAWordOnEachReason) {
+  for (const auto& [native, words] : {std::pair(34, "only serves to link programs"),
+                                      {35, "older than this program needs"},
+                                      {100, "fake error 100"},
+                                      {803, "must be mended"}}) {
+    const Status status = refusal({.count_error = native});
+    EXPECT_EQ(status.code(), ErrorCode::kNotFound) << native;
+    EXPECT_THAT(status.to_string(), HasSubstr(words));
+  }
+  const Opened hidden = open({}, {});
+  ASSERT_FALSE(hidden.has_value());
+  EXPECT_EQ(hidden.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(hidden.error().to_string(), HasSubstr("CUDA_VISIBLE_DEVICES"));
+}
+
+TEST(CudaDevices, OfAnotherProcessAreLeftOut) {
+  for (const FakeCudaFaults& faults :
+       {FakeCudaFaults{.memory_error = 46}, FakeCudaFaults{.describe_error = 101}}) {
+    std::vector<std::string> messages;
+    const Opened opened =
+        open(testing::two_fake_devices(), faults,
+             {.on_message = [&](const std::string& message) { messages.push_back(message); }});
+    ASSERT_TRUE(opened.has_value());
+    ASSERT_EQ(opened->size(), 1u);
+    EXPECT_EQ((*opened)[0]->info().name, "NVIDIA Fake 2");
+    EXPECT_EQ((*opened)[0]->info().place.index, 1u);
+    EXPECT_THAT(messages, ElementsAre(HasSubstr("left out: ")));
+    EXPECT_THAT(messages, ElementsAre(HasSubstr("CUDA device 0")));
+  }
+}
+
+// The first would answer 46 when its context is made.
+TEST(CudaDevices, ThatAreNotWantedAreNotTouched) {
+  const Opened opened =
+      open(testing::two_fake_devices(), {.memory_error = 46},
+           {.is_wanted = [](const DeviceInfo& info) { return info.name == "NVIDIA Fake 2"; },
+            .on_message = [](const std::string& message) { ADD_FAILURE() << message; }});
+  ASSERT_TRUE(opened.has_value());
+  ASSERT_EQ(opened->size(), 1u);
+  EXPECT_EQ((*opened)[0]->info().place.index, 1u);
+  const Opened none =
+      open(testing::two_fake_devices(), {}, {.is_wanted = [](const DeviceInfo&) { return false; }});
+  ASSERT_TRUE(none.has_value());
+  EXPECT_THAT(*none, IsEmpty());
+}
+
+TEST(CudaDevices, AreNotThereWhenAnotherProcessHasThemAll) {
+  const Opened opened = open({testing::two_fake_devices()[0]}, {.memory_error = 46});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(opened.error().to_string(), HasSubstr("another process has the device"));
+}
+
+TEST(CudaDevices, OfASliceHaveTheNameThatTheManagementLibraryGives) {
+  const std::vector<DriverDevice> managed = {
+      {.uuid = "GPU-aaaa"},
+      {.uuid = "MIG-22111111-0000-0000-0000-000000000000", .mig_parent_uuid = "GPU-aaaa"}};
+  const Opened opened = open(testing::two_fake_devices(), {}, {}, managed);
+  ASSERT_TRUE(opened.has_value());
+  EXPECT_EQ((*opened)[0]->info().uuid, "GPU-11111111-0000-0000-0000-000000000000");
+  EXPECT_EQ((*opened)[0]->info().mig_parent_uuid, "");
+  EXPECT_EQ((*opened)[1]->info().uuid, "MIG-22111111-0000-0000-0000-000000000000");
+  EXPECT_EQ((*opened)[1]->info().mig_parent_uuid, "GPU-aaaa");
+}
+
+}  // namespace
+}  // namespace pinion
