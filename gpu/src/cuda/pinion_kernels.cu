@@ -91,7 +91,7 @@ __global__ void scale(const double* input, double* output, std::uint64_t count,
   }
 }
 
-cudaError_t map_scale_f64(cudaStream_t stream, Arguments arguments, Buffers buffers) {
+cudaError_t launch_map_scale_f64(cudaStream_t stream, Arguments arguments, Buffers buffers) {
   if (!are_buffers(buffers, map_scale_f64_sizes) || arguments.size() != sizeof(MapScaleF64)) {
     return cudaErrorInvalidValue;
   }
@@ -102,7 +102,7 @@ cudaError_t map_scale_f64(cudaStream_t stream, Arguments arguments, Buffers buff
   return cudaGetLastError();
 }
 
-cudaError_t reduce_sum_f64(cudaStream_t stream, Arguments, Buffers buffers) {
+cudaError_t launch_reduce_sum_f64(cudaStream_t stream, Arguments, Buffers buffers) {
   if (!are_buffers(buffers, reduce_sum_f64_sizes)) {
     return cudaErrorInvalidValue;
   }
@@ -122,7 +122,7 @@ __global__ void add_wide(const std::uint32_t* counts, std::uint64_t* output) {
 }
 
 // Counts of 32 bits are quicker, so more bytes than those can count are counted in parts.
-cudaError_t histogram_u8(cudaStream_t stream, Arguments, Buffers buffers) {
+cudaError_t launch_histogram_u8(cudaStream_t stream, Arguments, Buffers buffers) {
   constexpr unsigned kBins = 256;
   constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 31;
   if (!are_buffers(buffers, histogram_u8_sizes)) {
@@ -173,7 +173,7 @@ __global__ void to_records(const std::uint32_t* keys, const double* values,
 }
 
 // By columns, sorted by key, then summed over equal keys.
-cudaError_t keyed_sum_u32_f64(cudaStream_t stream, Arguments, Buffers buffers) {
+cudaError_t launch_keyed_sum_u32_f64(cudaStream_t stream, Arguments, Buffers buffers) {
   if (!are_buffers(buffers, keyed_sum_u32_f64_sizes)) {
     return cudaErrorInvalidValue;
   }
@@ -215,10 +215,10 @@ cudaError_t keyed_sum_u32_f64(cudaStream_t stream, Arguments, Buffers buffers) {
 }  // namespace
 
 CudaLaunch find_pinion_kernel(std::string_view name) noexcept {
-  return name == kMapScaleF64      ? cuda_launch<map_scale_f64>
-         : name == kReduceSumF64   ? cuda_launch<reduce_sum_f64>
-         : name == kHistogramU8    ? cuda_launch<histogram_u8>
-         : name == kKeyedSumU32F64 ? cuda_launch<keyed_sum_u32_f64>
+  return name == kMapScaleF64      ? cuda_launch<launch_map_scale_f64>
+         : name == kReduceSumF64   ? cuda_launch<launch_reduce_sum_f64>
+         : name == kHistogramU8    ? cuda_launch<launch_histogram_u8>
+         : name == kKeyedSumU32F64 ? cuda_launch<launch_keyed_sum_u32_f64>
                                    : nullptr;
 }
 
