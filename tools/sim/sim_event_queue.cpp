@@ -1,34 +1,16 @@
 #include "sim/sim_event_queue.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
-
-#include <pinion/core/assert.hpp>
 
 namespace pinion::sim {
 namespace {
-
-std::uint64_t nanoseconds(Instant when) {
-  return static_cast<std::uint64_t>(when.time_since_epoch().count());
-}
 
 bool later(const SimEvent& a, const SimEvent& b) {
   return a.when != b.when ? a.when > b.when : a.order > b.order;
 }
 
 }  // namespace
-
-void EventQueue::at(Instant when, SimEvent event) {
-  event.order = ++count_;
-  again(when, event);
-}
-
-void EventQueue::again(Instant when, SimEvent event) {
-  event.when = std::max(when, now_);
-  ++size_;
-  place(event);
-}
 
 bool EventQueue::take(SimEvent& event) {
   if (size_ == 0) {
@@ -50,22 +32,9 @@ bool EventQueue::take(SimEvent& event) {
   return true;
 }
 
-/// The highest bit in which a time differs from that of the open bucket says in which wheel it
-/// belongs: all before it are equal, so that wheel has not turned past it yet.
-void EventQueue::place(const SimEvent& event) {
-  const std::uint64_t when = nanoseconds(event.when);
-  const std::uint64_t ahead = (when ^ opened_) >> kBucketBits;
-  if (ahead == 0) {
-    late_.push_back(event);
-    std::push_heap(late_.begin(), late_.end(), later);
-    return;
-  }
-  const unsigned level = (static_cast<unsigned>(std::bit_width(ahead)) - 1) / kWheelBits;
-  PINION_ASSERT(level < kWheelCount);
-  const std::size_t bucket = (when >> (kBucketBits + level * kWheelBits)) % kWheelSize;
-  Wheel& wheel = wheels_[level];
-  wheel.buckets[bucket].push_back(event);
-  wheel.filled[bucket / 64] |= std::uint64_t{1} << (bucket % 64);
+void EventQueue::place_in_open(const SimEvent& event) {
+  late_.push_back(event);
+  std::push_heap(late_.begin(), late_.end(), later);
 }
 
 void EventQueue::advance() {

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include <pinion/core/assert.hpp>
 #include <pinion/core/clock.hpp>
 
 namespace pinion::sim {
@@ -41,7 +44,7 @@ static_assert(sizeof(SimEvent) == 32);
 
 /// Virtual time: what is to happen, earliest first, ties in the order in which they were added.
 ///
-/// A wheel of wheels: buckets of 4 us, 512 of which fill one of the next wheel, and so on. Adding
+/// A wheel of wheels: buckets of 33 us, 512 of which fill one of the next wheel, and so on. Adding
 /// costs a bucket's end, taking costs the sorting of a bucket that holds few.
 class EventQueue {
  public:
@@ -49,15 +52,27 @@ class EventQueue {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
   /// Adds `event` at `when`, or now when that has passed.
-  void at(Instant when, SimEvent event);
+  void at(Instant when, SimEvent event) {
+    event.order = ++count_;
+    again(when, event);
+  }
   /// Adds an event that was taken again, in its old place among the others of its new time.
-  void again(Instant when, SimEvent event);
+  void again(Instant when, SimEvent event) {
+    event.when = std::max(when, now_);
+    ++size_;
+    place(event);
+  }
 
   /// Goes on to the next event. False when nothing is left to happen.
   bool take(SimEvent& event);
 
+  /// What is likely to be taken after `ahead` others, or nothing. Only to make memory ready for it.
+  [[nodiscard]] const SimEvent* likely(std::size_t ahead) const noexcept {
+    return ahead < open_.size() ? &open_[open_.size() - 1 - ahead] : nullptr;
+  }
+
  private:
-  static constexpr unsigned kBucketBits = 12;
+  static constexpr unsigned kBucketBits = 15;
   static constexpr unsigned kWheelBits = 9;
   static constexpr std::size_t kWheelSize = std::size_t{1} << kWheelBits;
   static constexpr std::size_t kWheelCount = 5;
@@ -67,7 +82,23 @@ class EventQueue {
     std::array<std::uint64_t, kWheelSize / 64> filled = {};  ///< A bit for each bucket.
   };
 
-  void place(const SimEvent& event);
+  /// The highest bit in which a time differs from that of the open bucket says in which wheel it
+  /// belongs: all before it are equal, so that wheel has not turned past it yet.
+  void place(const SimEvent& event) {
+    const auto when = static_cast<std::uint64_t>(event.when.time_since_epoch().count());
+    const std::uint64_t ahead = (when ^ opened_) >> kBucketBits;
+    if (ahead == 0) {
+      place_in_open(event);
+      return;
+    }
+    const unsigned level = (static_cast<unsigned>(std::bit_width(ahead)) - 1) / kWheelBits;
+    PINION_ASSERT(level < kWheelCount);
+    const std::size_t bucket = (when >> (kBucketBits + level * kWheelBits)) % kWheelSize;
+    Wheel& wheel = wheels_[level];
+    wheel.buckets[bucket].push_back(event);
+    wheel.filled[bucket / 64] |= std::uint64_t{1} << (bucket % 64);
+  }
+  void place_in_open(const SimEvent& event);
   /// Opens the next bucket that holds something. Precondition: there is one.
   void advance();
 

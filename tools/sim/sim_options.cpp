@@ -122,6 +122,9 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
 }
 
 std::uint64_t StepShape::left_out_count() const {
+  if (!only_shard && !(skip_bad && poison)) {
+    return 0;
+  }
   std::uint64_t count = 0;
   for (std::uint64_t shard = 0; shard < shard_bytes.size(); ++shard) {
     count += is_left_out(shard) ? 1 : 0;

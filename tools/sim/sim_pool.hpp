@@ -14,21 +14,32 @@ template <class T>
 class Pool {
  public:
   std::uint32_t put(T value) {
+    const std::uint32_t number = open();
+    (*this)[number] = std::move(value);
+    return number;
+  }
+
+  /// The number of a value that is to be written where it lies; it is what another has left.
+  std::uint32_t open() {
     if (free_.empty()) {
       grow();
     }
     const std::uint32_t number = free_.back();
     free_.pop_back();
-    (*this)[number] = std::move(value);
     return number;
   }
+  /// Gives the number back without the value.
+  void close(std::uint32_t number) { free_.push_back(number); }
 
   [[nodiscard]] T& operator[](std::uint32_t number) {
     return (*chunks_[number / kChunkSize])[number % kChunkSize];
   }
+  [[nodiscard]] const T& operator[](std::uint32_t number) const {
+    return (*chunks_[number / kChunkSize])[number % kChunkSize];
+  }
 
   T take(std::uint32_t number) {
-    free_.push_back(number);
+    close(number);
     return std::exchange((*this)[number], T{});
   }
 

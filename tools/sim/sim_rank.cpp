@@ -27,12 +27,15 @@ std::uint64_t digest_of(const std::vector<Lease>& batch) {
 
 }  // namespace
 
-SimRank::SimRank(World& world, std::uint32_t rank, std::uint32_t life, std::uint32_t incarnation)
+SimRank::SimRank(World& world, const SimProcess& process, std::span<SimWorker> workers)
     : world_(world),
-      rank_(rank),
-      life_(life),
-      incarnation_(incarnation),
-      workers_(world.options().worker_count) {}
+      workers_(workers),
+      slowness_(process.slowness),
+      rank_(process.rank),
+      life_(process.life),
+      incarnation_(process.incarnation) {
+  drop_all_work();
+}
 
 void SimRank::receive(const protocol::Message& message) {
   if (machine_ == nullptr) {
@@ -85,6 +88,11 @@ void SimRank::carry_out_effects() {
     return;
   }
   for (std::size_t i = 0; i < effects_.size(); ++i) {
+    // A message is moved once, to where it waits for its arrival; sending it adds no effect.
+    if (auto* const send = std::get_if<protocol::SendMessage>(&effects_[i])) {
+      carry_out(*send);
+      continue;
+    }
     protocol::RankEffect effect = std::move(effects_[i]);
     std::visit([this](auto& what) { carry_out(what); }, effect);
   }
@@ -99,9 +107,8 @@ void SimRank::say_need() {
   if (machine_ == nullptr || wanted == 0) {
     return;
   }
-  const auto running = std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) {
-    return worker.running.has_value();
-  });
+  const auto running = std::count_if(workers_.begin(), workers_.end(),
+                                     [](const SimWorker& worker) { return worker.running; });
   const std::size_t unfinished =
       waiting_.size() - waiting_begin_ + static_cast<std::size_t>(running);
   machine_->need(static_cast<std::uint32_t>(unfinished),
@@ -196,13 +203,13 @@ void SimRank::carry_out(const protocol::DropLeases& drop) {
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(waiting_begin_));
   waiting_begin_ = 0;
   std::erase_if(waiting_, dropped);
-  for (Worker& worker : workers_) {
+  for (SimWorker& worker : workers_) {
     if (std::any_of(worker.batch.begin(), worker.batch.end(), dropped)) {
       std::erase_if(worker.batch, dropped);
       machine_->give_back(drop.stage, std::exchange(worker.batch, {}), now(), effects_);
     }
-    if (worker.running && dropped(*worker.running)) {
-      worker.running.reset();
+    if (worker.running && dropped(worker.lease)) {
+      worker.running = false;
       ++worker.run;
     }
   }
@@ -250,37 +257,40 @@ void SimRank::carry_out(const protocol::StepFinished& finished) {
 void SimRank::drop_all_work() {
   waiting_.clear();
   waiting_begin_ = 0;
-  for (Worker& worker : workers_) {
-    worker.running.reset();
+  for (SimWorker& worker : workers_) {
+    worker.running = false;
     ++worker.run;
     worker.batch.clear();
   }
 }
 
+/// Afterwards no worker has nothing to run while leases wait.
 void SimRank::put_to_work() {
-  for (Worker& worker : workers_) {
+  for (SimWorker& worker : workers_) {
     if (worker.running) {
       continue;
     }
     if (waiting_begin_ < waiting_.size()) {
-      worker.running = waiting_[waiting_begin_++];
-      run_on(worker);
+      run_next(worker);
     } else if (!worker.batch.empty() && unit_count_left_ == 0) {
       seal(stage_, std::exchange(worker.batch, {}));
     }
   }
 }
 
-void SimRank::run_on(Worker& worker) {
+/// Precondition: a lease waits, and the worker runs none.
+void SimRank::run_next(SimWorker& worker) {
+  worker.lease = waiting_[waiting_begin_++];
+  worker.running = true;
   Random& random = world_.random();
   const SimOptions& options = world_.options();
   Duration duration = random.between(options.body_max / 100, options.body_max) *
-                      static_cast<Duration::rep>(world_.slowness(rank_));
+                      static_cast<Duration::rep>(slowness_);
   if (random.chance(options.faults[Fault::kBodyStalls])) {
     world_.count(Fault::kBodyStalls);
     duration += options.lease_duration * 2;
   }
-  if (hangs(*worker.running)) {
+  if (hangs(worker.lease)) {
     world_.count(Fault::kBodyHangs);
     ++worker.run;
     return;
@@ -298,46 +308,51 @@ bool SimRank::hangs(const Lease& lease) const {
 }
 
 void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
-  Worker& worker = workers_[worker_index];
+  SimWorker& worker = workers_[worker_index];
   if (worker.run != run || !worker.running) {
     return;
   }
-  const Lease lease = *std::exchange(worker.running, {});
+  worker.running = false;
   const SimOptions& options = world_.options();
+  if (worker.batch.empty()) {
+    worker.batch.reserve(options.batch_shard_max);
+  }
+  worker.batch.push_back(worker.lease);
   if (stage_ == Stage::kMap && !has_plan_) {
-    fail_batch(worker, lease, ErrorCode::kUnavailable);
-  } else if (poisoned(lease)) {
-    fail_batch(worker, lease, ErrorCode::kUnknown);
-  } else if (lease.attempt < 3 && world_.random().chance(options.faults[Fault::kBodyFails])) {
+    fail_batch(worker, ErrorCode::kUnavailable);
+  } else if (poisoned(worker.lease)) {
+    fail_batch(worker, ErrorCode::kUnknown);
+  } else if (worker.lease.attempt < 3 &&
+             world_.random().chance(options.faults[Fault::kBodyFails])) {
     world_.count(Fault::kBodyFails);
-    fail_batch(worker, lease, ErrorCode::kUnknown);
+    fail_batch(worker, ErrorCode::kUnknown);
   } else if (world_.random().chance(options.faults[Fault::kDiscard])) {
     world_.count(Fault::kDiscard);
-    worker.batch.push_back(lease);
     give_back_batch(worker);
-  } else {
-    worker.batch.push_back(lease);
-    if (stage_ == Stage::kMerge || shape_->map_units().ordered() ||
-        worker.batch.size() >= options.batch_shard_max) {
-      seal(stage_, std::exchange(worker.batch, {}));
-    }
+  } else if (stage_ == Stage::kMerge || shape_->map_units().ordered() ||
+             worker.batch.size() >= options.batch_shard_max) {
+    seal(stage_, std::exchange(worker.batch, {}));
   }
-  put_to_work();
+  if (waiting_begin_ == waiting_.size()) {
+    put_to_work();
+  } else if (!worker.running) {
+    run_next(worker);
+  }
   say_need();
 }
 
-void SimRank::fail_batch(Worker& worker, const Lease& bad, ErrorCode code) {
+/// The lease that was run last is the bad one.
+void SimRank::fail_batch(SimWorker& worker, ErrorCode code) {
   world_.reached("a batch failed");
-  worker.batch.push_back(bad);
   machine_->batch_failed({.stage = stage_,
-                          .bad_unit = bad.unit,
+                          .bad_unit = worker.batch.back().unit,
                           .failure = {.code = code, .text = "the body failed"},
                           .batch = std::exchange(worker.batch, {})},
                          now(), effects_);
   carry_out_effects();
 }
 
-void SimRank::give_back_batch(Worker& worker) {
+void SimRank::give_back_batch(SimWorker& worker) {
   world_.reached("a batch was given back");
   machine_->give_back(stage_, std::exchange(worker.batch, {}), now(), effects_);
   carry_out_effects();
@@ -420,18 +435,10 @@ const BlobContent* SimRank::find_partial(const BlobHandle& blob) {
 
 std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
   std::uint64_t sum = 0;
-  std::vector<bool> counted(shape_->shard_bytes.size());
-  std::uint64_t count = 0;
-  bool whole = true;
   for (const BlobHandle& blob : partials_) {
     const BlobContent* const partial = find_partial(blob);
     if (partial == nullptr) {
       return std::nullopt;
-    }
-    for (const std::uint64_t shard : partial->shards) {
-      whole = whole && !counted[shard];
-      counted[shard] = true;
-      ++count;
     }
     std::uint64_t of_batch = StepShape::in_partition(partial->sum, partition);
     if (shape_->map_units().ordered()) {
@@ -442,11 +449,13 @@ std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
     }
     sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
   }
+  const std::uint64_t shard_count = shape_->shard_bytes.size();
+  const std::uint64_t wanted = shard_count - shape_->left_out_count();
   return BlobContent{.kind = BlobKind::kResult,
                      .step = step_,
                      .sum = sum,
                      .partition = partition,
-                     .whole = whole && count + shape_->left_out_count() == counted.size()};
+                     .whole = world_.store().count_shards(partials_, shard_count) == wanted};
 }
 
 std::uint32_t SimRank::host() const {

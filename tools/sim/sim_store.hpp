@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -122,6 +123,29 @@ class Store {
     return lost(blob) ? nullptr : find_kept(blob);
   }
 
+  /// How many shards these partials have of a step's, or nothing when two have the same one. All
+  /// partitions of a step are merged from the same, so the last answer is remembered.
+  [[nodiscard]] std::optional<std::uint64_t> count_shards(const std::vector<BlobHandle>& partials,
+                                                          std::uint64_t shard_count) {
+    if (partials == counted_partials_) {
+      return counted_;
+    }
+    counted_partials_ = partials;
+    counted_ = 0;
+    std::vector<bool> found(shard_count);
+    for (const BlobHandle& partial : partials) {
+      for (const std::uint64_t shard : content_of(partial).shards) {
+        if (found[shard]) {
+          counted_.reset();
+          return counted_;
+        }
+        found[shard] = true;
+        ++*counted_;
+      }
+    }
+    return counted_;
+  }
+
   [[nodiscard]] std::vector<const BlobContent*> kept_of(std::uint64_t step, BlobKind kind) const {
     return kept_where([step, kind](const Entry& blob) {
       return blob.content.step == step && blob.content.kind == kind;
@@ -161,6 +185,8 @@ class Store {
   }
 
   std::vector<Entry> blobs_;  ///< By generation.
+  std::vector<BlobHandle> counted_partials_;
+  std::optional<std::uint64_t> counted_ = 0;
 };
 
 }  // namespace pinion::sim

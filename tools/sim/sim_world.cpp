@@ -52,6 +52,7 @@ World::World(const SimOptions& options, const IClock* stopwatch)
       random_(mix(~options.seed)),
       coordinator_(coordinator_options()),
       ranks_(options.rank_count),
+      workers_(options.rank_count * options.worker_count),
       shapes_(options.step_count),
       host_is_down_(options.host_count),
       disk_faults_(options.faults),
@@ -74,6 +75,7 @@ std::string World::run(const std::function<void()>& often) {
       break;
     }
     ++figures_.events;
+    make_ready();
     add_to_hash(static_cast<std::uint64_t>(event.when.time_since_epoch().count()) ^
                 (std::uint64_t{event.rank} << 20U) ^
                 (static_cast<std::uint64_t>(event.kind) << 56U));
@@ -127,6 +129,34 @@ const StepShape& World::shape(std::uint64_t step) {
   return *shape;
 }
 
+/// Asks for the memory that events need which come soon: that of many ranks fits into no cache.
+void World::make_ready() const {
+  constexpr std::size_t kFar = 5;
+  constexpr std::size_t kNear = 2;
+  constexpr std::size_t kLineBytes = 64;
+  constexpr std::size_t kLineCount = 4;
+  const auto ask_for = [](const auto& what, std::size_t line_count) {
+    const auto* const bytes = reinterpret_cast<const std::byte*>(&what);
+    for (std::size_t line = 0; line < line_count; ++line) {
+      __builtin_prefetch(bytes + line * kLineBytes, 1);
+    }
+  };
+  if (const SimEvent* const far = events_.likely(kFar)) {
+    ask_for(ranks_[far->rank], kLineCount);
+    if (far->kind == EventKind::kBodyEnds) {
+      ask_for(workers_[far->rank * options_.worker_count + far->worker], 1);
+    } else if (far->kind == EventKind::kAtRank) {
+      ask_for(to_ranks_[far->payload], 2);
+    } else if (far->kind == EventKind::kAtCoordinator) {
+      ask_for(to_coordinator_[far->payload], 3);
+    }
+  }
+  const SimEvent* const near = events_.likely(kNear);
+  if (near != nullptr && near->kind == EventKind::kBodyEnds && ranks_[near->rank].process) {
+    ranks_[near->rank].process->make_ready(near->worker);
+  }
+}
+
 void World::happen(const SimEvent& event) {
   switch (event.kind) {
     case EventKind::kStartProcess:
@@ -141,10 +171,10 @@ void World::happen(const SimEvent& event) {
       arrive_at_coordinator(event);
       return;
     case EventKind::kLossIsKnown:
-      if (const protocol::Event lost = to_coordinator_.take(event.payload);
-          event.life > ranks_[event.rank].lives_of_epochs) {
-        feed(lost);
+      if (event.life > ranks_[event.rank].lives_of_epochs) {
+        feed(to_coordinator_[event.payload]);
       }
+      to_coordinator_.close(event.payload);
       return;
     case EventKind::kHostLossIsKnown:
       if (event.life == epoch_ && head_is_up_) {
@@ -177,12 +207,11 @@ void World::happen(const SimEvent& event) {
 void World::happen_to_rank(const SimEvent& event) {
   RankState& state = ranks_[event.rank];
   const bool message = event.kind == EventKind::kAtRank;
-  if (state.process == nullptr || state.life != event.life ||
-      (message && event.life <= state.life_cut)) {
+  if (!state.process || state.life != event.life || (message && event.life <= state.life_cut)) {
     if (message) {
-      to_ranks_.take(event.payload);
+      to_ranks_.close(event.payload);
     } else if (event.kind == EventKind::kBatchIsSealed) {
-      reports_.take(event.payload);
+      reports_.close(event.payload);
     }
     return;
   }
@@ -195,7 +224,8 @@ void World::happen_to_rank(const SimEvent& event) {
   SimRank& process = *state.process;
   switch (event.kind) {
     case EventKind::kAtRank:
-      process.receive(to_ranks_.take(event.payload));
+      process.receive(to_ranks_[event.payload]);
+      to_ranks_.close(event.payload);
       break;
     case EventKind::kPlanIsMade:
       process.plan(event.payload);
@@ -224,7 +254,7 @@ void World::arrive_at_coordinator(const SimEvent& event) {
       !std::holds_alternative<protocol::MessageReceived>(to_coordinator_[event.payload]);
   if (event.life <= state.life_cut || !head_is_up_ || (other_epoch && for_its_host)) {
     reached("messages were lost with their connection");
-    to_coordinator_.take(event.payload);
+    to_coordinator_.close(event.payload);
     return;
   }
   if (now() < state.to_coordinator.blocked_until) {
@@ -234,7 +264,8 @@ void World::arrive_at_coordinator(const SimEvent& event) {
   }
   reached("a message of a dead life arrived", event.life != state.life);
   reached("a message of another epoch arrived", other_epoch);
-  feed(to_coordinator_.take(event.payload));
+  feed(to_coordinator_[event.payload]);
+  to_coordinator_.close(event.payload);
 }
 
 void World::start_process(std::uint32_t rank) {
@@ -252,16 +283,21 @@ void World::start_process(std::uint32_t rank) {
   state.clock = RankClock(now(), Instant(random_.between(Duration(0s), Duration(3600s))), drift);
   const bool slow = random_.chance(options_.faults[Fault::kSlow]);
   faults_.of[static_cast<std::size_t>(Fault::kSlow)] += slow ? 1 : 0;
-  state.slowness = slow ? 8 : 1;
   const std::uint32_t incarnation = state.life - state.lives_of_epochs;
-  state.process = std::make_unique<SimRank>(*this, rank, state.life, incarnation);
+  state.process.emplace(
+      *this,
+      SimProcess{.rank = rank,
+                 .life = state.life,
+                 .incarnation = incarnation,
+                 .slowness = slow ? std::uint64_t{8} : 1},
+      std::span(workers_).subspan(rank * options_.worker_count, options_.worker_count));
   send_event(rank, state.life, protocol::RankJoined{.rank = rank, .incarnation = incarnation});
   state.process->enter_next_step();
 }
 
 void World::end_process(std::uint32_t rank, std::uint32_t life) {
   RankState& state = ranks_[rank];
-  if (state.life != life || state.process == nullptr) {
+  if (state.life != life || !state.process) {
     return;
   }
   state.process.reset();
@@ -275,12 +311,6 @@ void World::end_process(std::uint32_t rank, std::uint32_t life) {
 void World::start_soon(std::uint32_t rank, Duration least, Duration most) {
   events_.at(now() + random_.between(least, most),
              {.rank = rank, .payload = epoch_, .kind = EventKind::kStartProcess});
-}
-
-void World::post(const SimRank& rank, Duration delay, SimEvent event) {
-  event.rank = rank.rank();
-  event.life = rank.life();
-  events_.at(now() + delay, event);
 }
 
 void World::post_report(const SimRank& rank, Duration delay, protocol::Report report) {
@@ -301,17 +331,28 @@ bool World::over_the_wire(const protocol::Envelope& envelope, protocol::Message&
   return true;
 }
 
-void World::send_to_coordinator(const SimRank& rank, protocol::Message message) {
+void World::send_to_coordinator(const SimRank& rank, protocol::Message&& message) {
   const protocol::Envelope envelope{
       .job = kJob, .epoch = epoch_, .rank = rank.rank(), .incarnation = rank.incarnation()};
   expect(over_the_wire(envelope, message), "the wire changed a message");
   if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDuplicate])) {
     count(Fault::kDuplicate);
-    send_event(rank.rank(), rank.life(),
-               protocol::MessageReceived{.envelope = envelope, .message = message});
+    send_message(rank, envelope, protocol::Message(message));
   }
-  send_event(rank.rank(), rank.life(),
-             protocol::MessageReceived{.envelope = envelope, .message = std::move(message)});
+  send_message(rank, envelope, std::move(message));
+}
+
+void World::send_message(const SimRank& rank, const protocol::Envelope& envelope,
+                         protocol::Message&& message) {
+  const std::uint32_t payload = to_coordinator_.open();
+  protocol::Event& event = to_coordinator_[payload];
+  auto* received = std::get_if<protocol::MessageReceived>(&event);
+  if (received == nullptr) {
+    received = &event.emplace<protocol::MessageReceived>();
+  }
+  received->envelope = envelope;
+  received->message = std::move(message);
+  post_to_coordinator(rank.rank(), rank.life(), payload);
 }
 
 void World::leave(const SimRank& rank) {
@@ -336,25 +377,28 @@ Instant World::arrival(Link& link) {
 }
 
 void World::send_event(std::uint32_t rank, std::uint32_t life, protocol::Event event) {
+  post_to_coordinator(rank, life, to_coordinator_.put(std::move(event)));
+}
+
+void World::post_to_coordinator(std::uint32_t rank, std::uint32_t life, std::uint32_t payload) {
   events_.at(arrival(ranks_[rank].to_coordinator),
-             {.rank = rank,
-              .life = life,
-              .payload = to_coordinator_.put(std::move(event)),
-              .kind = EventKind::kAtCoordinator});
+             {.rank = rank, .life = life, .payload = payload, .kind = EventKind::kAtCoordinator});
   if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDrop])) {
     drop_connection(rank);
   }
 }
 
-void World::send_to_rank(std::uint32_t rank, protocol::Message message) {
+void World::send_to_rank(std::uint32_t rank, protocol::Message&& message) {
   RankState& state = ranks_[rank];
   const std::uint32_t incarnation = state.incarnation_known;
   expect(over_the_wire({.job = kJob, .epoch = epoch_, .rank = rank, .incarnation = incarnation},
                        message),
          "the wire changed a message");
+  const std::uint32_t payload = to_ranks_.open();
+  to_ranks_[payload] = std::move(message);
   events_.at(arrival(state.to_rank), {.rank = rank,
                                       .life = state.lives_of_epochs + incarnation,
-                                      .payload = to_ranks_.put(std::move(message)),
+                                      .payload = payload,
                                       .kind = EventKind::kAtRank});
 }
 

@@ -75,9 +75,13 @@ class World {
   [[nodiscard]] Figures& figures() noexcept { return figures_; }
 
   /// Lets `event` happen to this life of the rank; after its pause if it is paused.
-  void post(const SimRank& rank, Duration delay, SimEvent event);
+  void post(const SimRank& rank, Duration delay, SimEvent event) {
+    event.rank = rank.rank();
+    event.life = rank.life();
+    events_.at(now() + delay, event);
+  }
   void post_report(const SimRank& rank, Duration delay, protocol::Report report);
-  void send_to_coordinator(const SimRank& rank, protocol::Message message);
+  void send_to_coordinator(const SimRank& rank, protocol::Message&& message);
   void leave(const SimRank& rank);
   void check_result(std::uint64_t step, const protocol::StepDone& done) {
     observer_.check_result(step, done);
@@ -88,7 +92,6 @@ class World {
   [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const { return options_.host_of(rank); }
   [[nodiscard]] bool any_host_is_lost() const noexcept { return any_host_is_lost_; }
   [[nodiscard]] RankClock& clock(std::uint32_t rank) { return ranks_[rank].clock; }
-  [[nodiscard]] std::uint64_t slowness(std::uint32_t rank) const { return ranks_[rank].slowness; }
 
   void expect(bool condition, std::string_view violation) {
     if (!condition) {
@@ -112,30 +115,34 @@ class World {
     Instant blocked_until = {};
   };
 
-  struct RankState {
-    Presence presence = Presence::kStarting;
-    std::uint32_t life = 0;               ///< Which process of the rank it is, through all epochs.
-    std::uint32_t life_cut = 0;           ///< The connections of this life and before are broken.
-    std::uint32_t lives_of_epochs = 0;    ///< How many lives were of epochs that are over.
-    std::uint32_t incarnation_known = 0;  ///< By the coordinator's host.
-    std::uint64_t slowness = 1;
+  /// What most of what happens to a rank needs lies in its first lines.
+  struct alignas(64) RankState {
     Instant paused_until = {};
-    Instant trouble_since = {};
-    Link to_coordinator = {};
+    std::uint32_t life = 0;      ///< Which process of the rank it is, through all epochs.
+    std::uint32_t life_cut = 0;  ///< The connections of this life and before are broken.
     Link to_rank = {};
+    Link to_coordinator = {};
+    Presence presence = Presence::kStarting;
+    std::uint32_t lives_of_epochs = 0;  ///< How many lives were of epochs that are over.
+    std::optional<SimRank> process = {};
     RankClock clock = {};
-    std::unique_ptr<SimRank> process = {};
+    Instant trouble_since = {};
+    std::uint32_t incarnation_known = 0;  ///< By the coordinator's host.
   };
 
   // The coordinator, its host and the network (sim_world.cpp).
   void happen(const SimEvent& event);
+  void make_ready() const;
   void happen_to_rank(const SimEvent& event);
   void arrive_at_coordinator(const SimEvent& event);
   void start_process(std::uint32_t rank);
   void end_process(std::uint32_t rank, std::uint32_t life);
   void start_soon(std::uint32_t rank, Duration least, Duration most);
   void send_event(std::uint32_t rank, std::uint32_t life, protocol::Event event);
-  void send_to_rank(std::uint32_t rank, protocol::Message message);
+  void send_message(const SimRank& rank, const protocol::Envelope& envelope,
+                    protocol::Message&& message);
+  void post_to_coordinator(std::uint32_t rank, std::uint32_t life, std::uint32_t payload);
+  void send_to_rank(std::uint32_t rank, protocol::Message&& message);
   [[nodiscard]] Instant arrival(Link& link);
   [[nodiscard]] bool over_the_wire(const protocol::Envelope& envelope, protocol::Message& message);
   void feed(const protocol::Event& event);
@@ -178,6 +185,7 @@ class World {
   std::uint32_t epoch_ = 3;
   protocol::Coordinator coordinator_;
   std::vector<RankState> ranks_;
+  std::vector<SimWorker> workers_;                  ///< Of the ranks, one after another.
   std::vector<std::unique_ptr<StepShape>> shapes_;  ///< By step, from 1.
   Pool<protocol::Event> to_coordinator_;
   Pool<protocol::Message> to_ranks_;

@@ -1,6 +1,7 @@
 #include <pinion/shard/protocol/rank_machine.hpp>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
@@ -37,6 +38,12 @@ struct RankMachine::State {
   template <class Body>
   void on(const Body&) {}
 
+  /// The message is made where the engine finds it: moving it there would cost more than the rest.
+  template <class Body>
+  void send(Body&& body) {
+    auto& send = std::get<SendMessage>(effects->emplace_back(std::in_place_type<SendMessage>));
+    send.message.template emplace<std::remove_cvref_t<Body>>(std::forward<Body>(body));
+  }
   void finish(StepFinished finished);
   void drop_overdue();
   void claim();
@@ -84,9 +91,9 @@ RankMachine::~RankMachine() = default;
 void RankMachine::start(Instant now, RankEffects& effects) {
   static_cast<void>(state_->begin(now, effects));
   if (state_->options.registration) {
-    effects.push_back(SendMessage{*state_->options.registration});
+    state_->send(*state_->options.registration);
   }
-  effects.push_back(SendMessage{state_->enter});
+  state_->send(state_->enter);
 }
 
 void RankMachine::receive(const Message& message, Instant now, RankEffects& effects) {
@@ -121,14 +128,14 @@ void RankMachine::plan_ready(PlanReady plan, Instant now, RankEffects& effects) 
     return;
   }
   plan.step = state_->enter.step;
-  effects.push_back(SendMessage{std::move(plan)});
+  state_->send(std::move(plan));
 }
 
 void RankMachine::plan_failed(const Failure& failure, Instant now, RankEffects& effects) {
   if (!state_->begin(now, effects) || !std::exchange(state_->planning, false)) {
     return;
   }
-  effects.push_back(SendMessage{PlanFailed{.step = state_->enter.step, .failure = failure}});
+  state_->send(PlanFailed{.step = state_->enter.step, .failure = failure});
 }
 
 void RankMachine::batch_sealed(Report report, Instant now, RankEffects& effects) {
@@ -141,7 +148,7 @@ void RankMachine::batch_sealed(Report report, Instant now, RankEffects& effects)
   if (state_->held(report.stage).remove_if_all_held(report.batch)) {
     state_->unit_count_done += report.batch.size();
     state_->input_bytes += report.input_bytes;
-    effects.push_back(SendMessage{std::move(report)});
+    state_->send(std::move(report));
   } else {
     const Stage stage = report.stage;
     const std::uint64_t number = report.report;
@@ -168,7 +175,7 @@ void RankMachine::batch_failed(BatchFailed failed, Instant now, RankEffects& eff
                   [&failed](const Lease& lease) { return lease.unit == failed.bad_unit; });
   if (bad_is_ours) {
     held.remove(failed.batch);
-    effects.push_back(SendMessage{std::move(failed)});
+    state_->send(std::move(failed));
   } else {
     state_->give_back_held(failed.stage, std::move(failed.batch));
   }
@@ -212,7 +219,7 @@ void RankMachine::drain(std::string reason, Instant now, RankEffects& effects) {
   if (!state_->begin(now, effects) || std::exchange(state_->draining, true)) {
     return;
   }
-  effects.push_back(SendMessage{Drain{.reason = std::move(reason)}});
+  state_->send(Drain{.reason = std::move(reason)});
 }
 
 void RankMachine::observe(std::string text) {
@@ -276,9 +283,10 @@ void RankMachine::State::on(const Grant& grant) {
   // until they are reported.
   const bool more_may_come = claim_open || (needed ? held_count() < options.lease_count_max
                                                    : held_count() * 2 < options.lease_count_max);
-  effects->push_back(RunLeases{.stage = grant.stage,
-                               .leases = grant.leases,
-                               .unit_count_left = more_may_come ? grant.unit_count_left : 0});
+  auto& run = std::get<RunLeases>(effects->emplace_back(std::in_place_type<RunLeases>));
+  run.stage = grant.stage;
+  run.leases = grant.leases;
+  run.unit_count_left = more_may_come ? grant.unit_count_left : 0;
 }
 
 void RankMachine::State::on(const MergeInputs& inputs) {
@@ -354,7 +362,7 @@ void RankMachine::State::claim() {
   const std::uint32_t missing = started && !draining && !claim_open ? missing_count() : 0;
   if (missing > 0) {
     claim_open = true;
-    effects->push_back(SendMessage{Claim{.step = enter.step, .unit_count = missing}});
+    send(Claim{.step = enter.step, .unit_count = missing});
   }
 }
 
@@ -389,7 +397,7 @@ void RankMachine::State::beat() {
                       .observations = std::exchange(observations, {})};
   shards.list(heartbeat.held);
   partitions.list(heartbeat.held);
-  effects->push_back(SendMessage{std::move(heartbeat)});
+  send(std::move(heartbeat));
 }
 
 void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> leases) {
@@ -398,8 +406,7 @@ void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> leases) 
     return;
   }
   held(stage).remove(leases);
-  effects->push_back(
-      SendMessage{GiveBack{.step = enter.step, .stage = stage, .leases = std::move(leases)}});
+  send(GiveBack{.step = enter.step, .stage = stage, .leases = std::move(leases)});
 }
 
 }  // namespace pinion::protocol
