@@ -94,6 +94,7 @@ namespace {
 void remember_that_job_is_joined() {
   // What this program starts is no rank; what it makes a second time is an error, see create().
   setenv("PINION_JOINED_BY", std::to_string(getpid()).c_str(), 1);
+  setenv("PINION_JOINED_LAUNCH", environment_value("PMIX_NAMESPACE").c_str(), 1);
 }
 
 // The socket that an agent has left open for us, if one has.

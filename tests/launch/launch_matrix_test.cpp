@@ -90,6 +90,14 @@ TEST_P(LaunchMatrix, EndsOnASignalAndLeavesNothing) {
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 
+TEST_P(LaunchMatrix, HasTheExitStatusOfOneRankThatFails) {
+  open_gate();
+  const CommandResult result = run_it(
+      {"sh", "-c", "\"$@\"; test \"${OMPI_COMM_WORLD_RANK:-${SLURM_PROCID:-1}}\" = 0 || exit 3",
+       "sh", GATED_PROGRAM, path("")});
+  EXPECT_EQ(result.status, 3) << result.errors;
+}
+
 // As docs/run.md has it.
 TEST_P(LaunchMatrix, MakesOfTheDeathOfARankWhatItsLauncherDoes) {
   RunningCommand running = start_gated();

@@ -49,7 +49,7 @@ TEST(LaunchedProcess, ArrivesAsItWasSent) {
   EXPECT_FALSE(decode_launched_process("words").has_value());
 }
 
-TEST(LaunchedProcess, IsKnownByWhatPmixSetsAndByNoParentInAJob) {
+TEST(LaunchedProcess, IsKnownByWhatPmixSetsAndByNoParentInItsJob) {
   EnvironmentGuard environment;
   ASSERT_EQ(getenv("PMIX_RANK"), nullptr);
   EXPECT_FALSE(is_launched_by_other());
@@ -57,8 +57,10 @@ TEST(LaunchedProcess, IsKnownByWhatPmixSetsAndByNoParentInAJob) {
   EXPECT_FALSE(is_launched_by_other());
   environment.set("PMIX_RANK", "0");
   EXPECT_TRUE(is_launched_by_other());
-  environment.set("PINION_JOINED_BY", "1");
+  environment.set("PINION_JOINED_LAUNCH", "job");
   EXPECT_FALSE(is_launched_by_other());
+  environment.set("PINION_JOINED_LAUNCH", "that of a rank that has started this launch");
+  EXPECT_TRUE(is_launched_by_other());
   unsetenv("PMIX_NAMESPACE");
   unsetenv("PMIX_RANK");
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <system_error>
 
 #include <nlohmann/json.hpp>
@@ -76,9 +77,10 @@ pid_t find_launcher() {
 }  // namespace
 
 bool is_launched_by_other() {
-  // Whose parent has joined a job is no process of its launcher.
-  return find_environment_value(kNamespace) && find_environment_value("PMIX_RANK") &&
-         !find_environment_value("PINION_JOINED_BY");
+  const std::optional<std::string> launch = find_environment_value(kNamespace);
+  // What a rank of the same launch has started is none itself.
+  return launch && find_environment_value("PMIX_RANK") &&
+         environment_value("PINION_JOINED_LAUNCH") != *launch;
 }
 
 std::string warning_of_lone_processes() {

@@ -23,7 +23,8 @@ struct LaunchedProcess {
   friend bool operator==(const LaunchedProcess&, const LaunchedProcess&) = default;
 };
 
-/// Whether a launcher that speaks PMIx has started this process, or what started it.
+/// Whether a launcher that speaks PMIx has started this process, or what started it, and that was
+/// no rank of a job of the same launch.
 [[nodiscard]] bool is_launched_by_other();
 
 /// What to tell a user whose launcher has started several processes, and speaks no PMIx, so that
