@@ -47,7 +47,9 @@ struct Settings {
   /// or on emulated devices (parse_emulation_spec()), whose time is then that of the machine.
   std::string devices = "auto";
   std::string network = {};  ///< By which hosts reach each other, as 10.0.0.0/24; empty: the first.
-  std::string grant_log = {};  ///< Where grants and acceptances are logged; empty: nowhere.
+  std::string transports = {};       ///< Of UCX between hosts, as rc,self; empty: TCP.
+  std::string network_devices = {};  ///< For them, as mlx5_0:1; empty: that of the network.
+  std::string grant_log = {};        ///< Where grants and acceptances are logged; empty: nowhere.
 
   // Each breaks one promise, so that tests can show that the promise is kept by the mechanism.
   bool test_no_fast_forward = false;

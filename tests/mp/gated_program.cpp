@@ -1,8 +1,9 @@
 // Adds up 0 to 63, one shard each, and lets a test watch and hold it: the file
 // DIR/body.<rank>.<incarnation> appears when a body of that life of a rank begins; no body ends
 // before the file DIR/gate exists, or a minute has passed. SIGUSR1 makes the file DIR/usr1.<rank>.
+// The answer is the first of LENGTH numbers, of which the others are 0.
 //
-//   gated_program DIR
+//   gated_program DIR [LENGTH]
 
 #include <fcntl.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -34,10 +36,11 @@ void handle_signal(int) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fputs("usage: gated_program DIR\n", stderr);
+    std::fputs("usage: gated_program DIR [LENGTH]\n", stderr);
     return 64;
   }
   const std::string folder = argv[1];
+  const std::size_t length = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   auto job = pinion::Job::create(argc, argv);
   const pinion::JobInfo info = job->info();
   std::snprintf(signal_file.data(), signal_file.size(), "%s/usr1.%u", folder.c_str(), info.rank);
@@ -54,7 +57,7 @@ int main(int argc, char** argv) {
         }
         emit(0, shard.begin());
       },
-      pinion::sum_vector<std::uint64_t>(1));
+      pinion::sum_vector<std::uint64_t>(length));
   const auto answer = static_cast<unsigned long long>(sum->values()[0]);
   const pinion::Status printed = job->once([answer] {
     std::printf("the sum is %llu\n", answer);

@@ -97,6 +97,15 @@ class JobInNamespaces : public JobOnHosts {
     EXPECT_EQ(ip({"-n", name(-1), "link", "set", port(host), state}), "");
   }
 
+  // What leaves by that device queues so from now on, in the words of `tc`. Whether it can be told.
+  [[nodiscard]] bool queue(const std::string& space, const std::string& device,
+                           const std::vector<std::string>& words) const {
+    std::vector<std::string> command = {"tc",      "-n",  space,  "qdisc",
+                                        "replace", "dev", device, "root"};
+    command.insert(command.end(), words.begin(), words.end());
+    return run_command(folder_, command).status == 0;
+  }
+
   [[nodiscard]] std::vector<std::string> in_namespaces(
       const std::vector<int>& rank_counts, const std::vector<std::string>& program,
       const std::vector<std::string>& options = {}) {
@@ -163,6 +172,57 @@ TEST_F(JobInNamespaces, GoesOnWithoutAHostWhoseLinkStaysDown) {
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(running.output(), kAnswer);
   EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+}
+
+// Every host must notice by itself: what one still hears says nothing of what it says.
+class JobInNamespacesOneWay : public JobInNamespaces {
+ protected:
+  void go_on_without(int host, const std::string& space, const std::string& device) {
+    RunningCommand running(folder_,
+                           in_namespaces({1, 1, 1}, {GATED_PROGRAM, path("")}, grant_log_option()),
+                           environment());
+    ASSERT_TRUE(bodies_have_begun()) << running.errors();
+    if (!queue(space, device, {"pfifo", "limit", "0"})) {
+      GTEST_SKIP() << "tc cannot drop what leaves a device here (package iproute2)";
+    }
+    const std::string lost = "host " + std::to_string(host) + " is lost: ";
+    ASSERT_TRUE(eventually([&] { return running.errors().find(lost) != std::string::npos; }))
+        << running.errors();
+    write_file(path("gate"), "open");
+    EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
+    EXPECT_EQ(running.output(), kAnswer);
+    EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+  }
+};
+
+TEST_F(JobInNamespacesOneWay, GoesOnWithoutAHostThatNothingReaches) {
+  go_on_without(1, name(-1), port(1));
+}
+
+TEST_F(JobInNamespacesOneWay, GoesOnWithoutAHostThatNothingComesFrom) {
+  go_on_without(1, name(1), "eth0");
+}
+
+// The kernel says that these links carry 10 Gb/s. Partials and the answer have 16 MB each.
+TEST_F(JobInNamespaces, SaysThatAWayIsSlow) {
+  const std::vector<std::string> slow = {"tbf",  "rate",    "20mbit", "burst",
+                                         "64kb", "latency", "50ms"};
+  if (!queue(name(-1), port(1), slow) || !queue(name(1), "eth0", slow)) {
+    GTEST_SKIP() << "tc cannot slow down a device here (package iproute2, and tbf in the kernel)";
+  }
+  RunningCommand running(
+      folder_, in_namespaces({1, 1}, {GATED_PROGRAM, path(""), "2000000"}, grant_log_option()),
+      environment());
+  ASSERT_TRUE(bodies_have_begun()) << running.errors();
+  write_file(path("gate"), "open");
+  EXPECT_EQ(running.wait_for(120s), 0) << running.errors();
+  EXPECT_EQ(running.output(), kAnswer);
+  // At once, by whoever notices; and in the end.
+  EXPECT_THAT(running.errors(),
+              testing::ContainsRegex("pinion: warning: from (localhost to b|b to localhost): "
+                                     "blobs come at [0-9.]+ [KM]iB/s, and tcp over eth0 should"));
+  EXPECT_THAT(running.errors(),
+              testing::ContainsRegex("pinion: warning: localhost and b: blobs come at"));
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ inline std::vector<HostMessage> some_host_messages() {
                         .host = 5,
                         .segment = 6,
                         .index = 7};
+  using namespace std::chrono_literals;
   const std::vector<std::byte> bytes = {std::byte{0}, std::byte{255}, std::byte{7}};
   return {
       HostHello{.version = "1.2.3",
@@ -35,7 +36,7 @@ inline std::vector<HostMessage> some_host_messages() {
       HostBroken{.code = ErrorCode::kDataLoss, .text = "gone"},
       HostRanksOver{},
       HostRanksOver{.traffic = {{.host = 1, .path = "tcp", .pulled_count = 2, .pulled_bytes = 3},
-                                {.host = 0}}},
+                                {.host = 0, .slow = "why", .bulk_bytes = 4, .bulk_time = 5s}}},
       BeginJob{.addresses = {"a", "", "c"}},
       ToRank{.rank = 1, .incarnation = 2, .message = bytes},
       ToRank{},

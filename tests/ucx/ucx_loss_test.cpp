@@ -115,6 +115,22 @@ TEST_F(UcxLoss, AHostThatStaysStoppedIsGoneInItsTime) {
   EXPECT_TRUE(one_.request(2, {})->wait().has_value());
 }
 
+TEST_F(UcxLoss, AHostThatStopsReadingIsSentNoMoreThanItsWindow) {
+  connect(std::chrono::seconds(60));
+  two_.stop();
+  const testing_transport::Bytes message = testing_transport::pattern(100'000, 1);
+  Status status;
+  for (std::size_t accepted = 0; status.ok(); ++accepted) {
+    ASSERT_LE(accepted * message.size(), 5u << 20);
+    status = one_.transport->send(2, message);
+  }
+  EXPECT_EQ(status.code(), ErrorCode::kResourceExhausted);
+  EXPECT_EQ(one_.request(2, message)->wait().error().code(), ErrorCode::kResourceExhausted);
+  two_.kill(SIGCONT);
+  one_.send(2, message);
+  EXPECT_TRUE(one_.request(2, {})->wait().has_value());
+}
+
 TEST_F(UcxLoss, EndsWhileAPeerIsStopped) {
   connect(std::chrono::seconds(60));
   const auto pulled = one_.pull({.length_bytes = 64 << 20, .host = 2});

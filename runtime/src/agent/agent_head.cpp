@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <random>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -23,6 +24,17 @@ using namespace std::chrono_literals;
 
 constexpr Duration kPatienceForOutput = 2s;
 constexpr Duration kTimeToLeave = 10s;  // For the agent of a host that has nothing left to do.
+
+// How much was pulled, and how quickly, where that can be told.
+std::string pulled_words(const HostTraffic& traffic) {
+  const double seconds = std::chrono::duration<double>(traffic.bulk_time).count();
+  if (traffic.bulk_bytes == 0 || seconds <= 0) {
+    return format_bytes(traffic.pulled_bytes);
+  }
+  const double rate = static_cast<double>(traffic.bulk_bytes) / seconds;
+  return format_bytes(traffic.pulled_bytes) + " (at " +
+         format_bytes(static_cast<std::uint64_t>(rate)) + "/s)";
+}
 
 // A Pinion that cannot do what it is asked to says why by its exit status.
 int status_of_agent(int wait_status) {
@@ -218,9 +230,16 @@ void Agent::print_traffic() {
       const HostTraffic here = between(host, other);
       const HostTraffic there = between(other, host);
       const std::string& path = here.path.empty() ? there.path : here.path;
-      say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs pulled", spec_.hosts[host].name,
-                      spec_.hosts[other].name, path.empty() ? "a way that is gone" : path,
-                      format_bytes(here.pulled_bytes), format_bytes(there.pulled_bytes)));
+      const std::string& name = spec_.hosts[host].name;
+      const std::string& other_name = spec_.hosts[other].name;
+      say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs pulled", name, other_name,
+                      path.empty() ? "a way that is gone" : path, pulled_words(here),
+                      pulled_words(there)));
+      for (const std::string& slow : std::set{here.slow, there.slow}) {
+        if (!slow.empty()) {
+          say(fmt::format("pinion: warning: {} and {}: {}", name, other_name, slow));
+        }
+      }
     }
   }
 }

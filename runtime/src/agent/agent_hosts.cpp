@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -28,6 +29,16 @@ std::vector<int> open_descriptors() {
   return descriptors;
 }
 
+// "rc,self" as two words.
+std::vector<std::string> words_of(const std::string& list) {
+  std::vector<std::string> words;
+  std::istringstream stream(list);
+  for (std::string word; std::getline(stream, word, ',');) {
+    words.push_back(word);
+  }
+  return words;
+}
+
 }  // namespace
 
 // A transport's descriptors may be such that exec leaves them open.
@@ -48,8 +59,11 @@ Status Agent::open_link(const HostIdentity& identity) {
   Result<std::unique_ptr<HostLink>> link = HostLink::create(
       identity,
       [&](TransportHandlers handlers) {
-        return create_ucx_transport(
-            {.host = identity.host, .listen_address = *address, .handlers = std::move(handlers)});
+        return create_ucx_transport({.host = identity.host,
+                                     .listen_address = *address,
+                                     .transports = words_of(settings_.transports),
+                                     .devices = words_of(settings_.network_devices),
+                                     .handlers = std::move(handlers)});
       },
       [this](const BlobHandle& handle) { return view_for_others(handle); });
   if (!link) {
@@ -100,6 +114,9 @@ void Agent::handle_link(const HostEvent& event) {
     copies_->pulled(*pulled);
   } else if (const auto* stranger = std::get_if<StrangerRefused>(&event)) {
     say("pinion: " + stranger->reason.to_string());
+  } else if (const auto* slow = std::get_if<HostSlow>(&event)) {
+    say("pinion: warning: from " + spec_.hosts[share_.host].name + " to " +
+        spec_.hosts[slow->host].name + ": " + slow->reason);
   } else if (const auto* said = std::get_if<HostSaid>(&event)) {
     if (is_head()) {
       handle_host_later(*said);
@@ -232,6 +249,9 @@ std::vector<HostTraffic> Agent::traffic() const {
     HostTraffic traffic = found == copies_->traffic().end() ? HostTraffic() : found->second;
     traffic.host = peer.host;
     traffic.path = peer.path;
+    traffic.slow = peer.slow;
+    traffic.bulk_bytes = peer.bulk_bytes;
+    traffic.bulk_time = peer.bulk_time;
     all.push_back(std::move(traffic));
   }
   return all;

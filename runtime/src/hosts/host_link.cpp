@@ -105,6 +105,10 @@ class HostLink::Inbox {
         },
         .on_peer = [self](std::uint32_t host,
                           const Status& reason) { self->changed(host, reason); },
+        .on_slow =
+            [self](std::uint32_t host, const std::string& reason) {
+              self->add(HostSlow{host, reason});
+            },
         .on_refusal = [self](const Status& reason) { self->add(StrangerRefused{reason}); }};
   }
 

@@ -55,12 +55,18 @@ struct BlobPulled {
   Status outcome;
 };
 
+/// The way to that host is slower than it should be, and why.
+struct HostSlow {
+  std::uint32_t host = 0;
+  std::string reason;
+};
+
 /// Somebody was refused.
 struct StrangerRefused {
   Status reason;
 };
 
-using HostEvent = std::variant<HostCame, HostGone, HostSaid, BlobPulled, StrangerRefused>;
+using HostEvent = std::variant<HostCame, HostGone, HostSaid, BlobPulled, HostSlow, StrangerRefused>;
 
 /// One agent's connections with the other agents of its job. What arrives is collected for the
 /// thread that owns this, which is woken through descriptor(); nobody is heard before he has said a

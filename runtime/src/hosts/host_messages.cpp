@@ -186,6 +186,11 @@ void pass(Pass& field, HostTraffic& traffic) {
   field(traffic.path);
   field(traffic.pulled_count);
   field(traffic.pulled_bytes);
+  field(traffic.slow);
+  field(traffic.bulk_bytes);
+  std::int64_t nanoseconds = traffic.bulk_time.count();
+  field(nanoseconds);
+  traffic.bulk_time = Duration(nanoseconds);
 }
 
 template <class Pass>

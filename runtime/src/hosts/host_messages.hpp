@@ -90,6 +90,11 @@ struct HostTraffic {
   std::uint64_t pulled_count = 0;
   std::uint64_t pulled_bytes = 0;
 
+  // As Peer has them.
+  std::string slow = {};
+  std::uint64_t bulk_bytes = 0;
+  Duration bulk_time = {};
+
   friend bool operator==(const HostTraffic&, const HostTraffic&) = default;
 };
 
