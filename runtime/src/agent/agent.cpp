@@ -187,7 +187,7 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
   parts->open_file_limit = become_agent();
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
   PINION_RETURN_IF_ERROR(agent->take_up_journal(*std::move(journal)));
-  if (agent->host_count() > 1) {
+  if (agent->host_count() > 1 && !agent->ended_before_) {
     PINION_RETURN_IF_ERROR(agent->start_hosts(*started_in));
   }
   return agent;
@@ -370,8 +370,8 @@ int Agent::milliseconds_to_wait() const {
   if (shells_end_) {
     until = std::min(until, *shells_end_);
   }
-  if (!held_messages_.empty()) {
-    until = std::min(until, held_messages_.front().until);
+  for (const HeldMessage& held : held_messages_) {
+    until = held.missing_count == 0 ? std::min(until, held.until) : until;
   }
   if (link_ && waits_for_credit_) {
     until = std::min(until, now + kWaitForCredit);

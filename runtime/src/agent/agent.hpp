@@ -65,7 +65,8 @@ class Agent {
  private:
   // How many blobs one life of a rank may make; 65 536 lives fit into the numbers of segments.
   static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
-  static constexpr std::uint32_t kRingCapacity = 256;  // 33 KB a pair of ranks.
+  static constexpr std::uint32_t kRingCapacity = 256;   // 33 KB a pair of ranks.
+  static constexpr std::uint32_t kJournalClient = ~0u;  // Of copies; no rank has the number.
 
   struct Rank {
     RankPlacement placement = {};
@@ -78,9 +79,14 @@ class Agent {
     bool connected = false;
   };
 
+  // What another host says, until it may count.
   struct HeldMessage {
     HostSaid said;
-    Instant until;
+    Instant until;  // At most so long for what was printed before it.
+    std::uint64_t number = 0;
+    std::size_t missing_count = 0;        // Copies for the journal that are on their way,
+    std::vector<BlobHandle> copies = {};  // those that are here,
+    Status failure = {};                  // and why one will not come.
   };
 
   // What an agent is made of, once that is known to be possible.
@@ -109,6 +115,9 @@ class Agent {
   [[nodiscard]] Status take_up_journal(JournalStart start);
   [[nodiscard]] Status load_blob(const BlobHandle& handle, Place home,
                                  std::span<const std::byte> bytes);
+  void copy_for_journal(HeldMessage& held);
+  void copy_for_journal_is_here(std::uint64_t number, const BlobHandle& handle,
+                                const Status& outcome);
   [[nodiscard]] Result<std::uint64_t> persist(protocol::Record record);
   void serve_journal();
   void end_journal();
@@ -138,6 +147,7 @@ class Agent {
   void tell_lost(std::uint32_t rank, const std::string& reason, bool returns);
   void tell_left(std::uint32_t rank);
   [[nodiscard]] Status pass_on(std::uint32_t rank, std::span<const std::byte> message);
+  [[nodiscard]] static std::vector<BlobHandle> blobs_named_by(const protocol::Message& message);
   void keep_what_is_named(const protocol::Message& message);
   void tell_end(int exit_status, Duration patience);
 
@@ -160,7 +170,9 @@ class Agent {
   void serve_hosts();
   void handle_host(std::uint32_t host, const HostMessage& message);
   void handle_host_later(const HostSaid& said);
+  [[nodiscard]] bool must_wait(const HeldMessage& held) const;
   void handle_held_messages();
+  void handle_held(const HeldMessage& held);
   void host_came(const HostCame& event);
   void host_lost(std::uint32_t host, const std::string& reason);
   void shell_ended(std::uint32_t host, int wait_status);
@@ -181,7 +193,8 @@ class Agent {
   void handle_publish(std::uint32_t rank, Frame frame);
   void handle_fetch(std::uint32_t rank, const Frame& frame);
   void handle_ring(std::uint32_t rank, const Frame& frame);
-  [[nodiscard]] Status check_may_fetch() const;
+  [[nodiscard]] std::optional<BlobHandle> wanted_blob(std::uint32_t rank, const Frame& frame);
+  void log_passed(std::uint32_t rank, const BlobHandle& handle);
   void handle_make_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_row(std::uint32_t rank, const Frame& frame);
@@ -216,6 +229,9 @@ class Agent {
     return named_rank - share_.first_rank < share_.rank_count;
   }
   [[nodiscard]] bool is_head() const noexcept { return share_.host == 0; }
+  [[nodiscard]] bool is_with_us(const BlobHandle& blob) const noexcept {
+    return host_with(blob, epoch_) == share_.host;
+  }
   [[nodiscard]] std::uint32_t host_count() const noexcept {
     return spec_.hosts.empty() ? 1 : static_cast<std::uint32_t>(spec_.hosts.size());
   }
@@ -259,7 +275,8 @@ class Agent {
   Mutex turn_;
   std::optional<BlobCopies> copies_;         // Where there are other hosts.
   std::optional<RemoteHosts> remote_hosts_;  // Of the head.
-  std::deque<HeldMessage> held_messages_;    // For what was printed before them.
+  std::deque<HeldMessage> held_messages_;    // For what was printed before them, and for copies.
+  std::uint64_t held_count_ = 0;             // Of messages that were ever held.
   std::vector<HostTraffic> head_traffic_;    // Once the ranks are over.
   std::optional<Instant> shells_end_;        // When remote shells that still run are killed.
   std::vector<int> inherited_;               // Descriptors that ranks may have as well.

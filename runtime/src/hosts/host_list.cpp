@@ -146,9 +146,6 @@ Status check_hosts(const LaunchSpec& spec) {
   if (spec.hosts.size() < 2) {
     return {};
   }
-  if (!spec.journal_directory.empty()) {
-    return unimplemented("--journal");
-  }
   if (spec.input_reader == InputReader::kAll) {
     return unimplemented("--stdin all");
   }
