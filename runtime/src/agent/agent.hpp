@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -125,6 +126,7 @@ class Agent {
   // Processes.
   Status start_first();
   Status start_others();
+  void place_only();
   Status start(std::uint32_t rank);
   [[nodiscard]] Status connect_standard(std::uint32_t rank, RankStart& start,
                                         OutputRelay::Ends& ends, UniqueFd& input);
@@ -173,6 +175,7 @@ class Agent {
   [[nodiscard]] bool must_wait(const HeldMessage& held) const;
   void handle_held_messages();
   void handle_held(const HeldMessage& held);
+  void pass_input_on();
   void host_came(const HostCame& event);
   void host_lost(std::uint32_t host, const std::string& reason);
   void shell_ended(std::uint32_t host, int wait_status);
@@ -220,6 +223,8 @@ class Agent {
   void finish_output();
   void say(const std::string& line);
   void print_summary();
+  void print_placements();
+  [[nodiscard]] std::string describe(std::uint32_t rank) const;
 
   // `rank` counts the ranks of this host everywhere but in names and in what others are told.
   [[nodiscard]] LoggedRank named(std::uint32_t rank) const {
@@ -278,14 +283,15 @@ class Agent {
   std::deque<HeldMessage> held_messages_;    // For what was printed before them, and for copies.
   std::uint64_t held_count_ = 0;             // Of messages that were ever held.
   std::vector<HostTraffic> head_traffic_;    // Once the ranks are over.
-  std::optional<Instant> shells_end_;        // When remote shells that still run are killed.
-  std::vector<int> inherited_;               // Descriptors that ranks may have as well.
-  UniqueFd lifeline_;                        // Of another host.
-  bool waits_for_credit_ = false;            // Whether a message could not be sent yet.
-  bool begun_ = false;                       // Whether ranks were started.
-  bool told_over_ = false;          // Whether the head, or the hosts, know that they are over.
-  bool leaves_ = false;             // Whether nobody needs this host any more.
-  std::unique_ptr<HostLink> link_;  // Ends first: it calls for blobs.
+  std::map<std::uint32_t, std::vector<std::string>> placements_;  // By host, of a dry run.
+  std::optional<Instant> shells_end_;  // When remote shells that still run are killed.
+  std::vector<int> inherited_;         // Descriptors that ranks may have as well.
+  UniqueFd lifeline_;                  // Of another host.
+  bool waits_for_credit_ = false;      // Whether a message could not be sent yet.
+  bool begun_ = false;                 // Whether ranks were started.
+  bool told_over_ = false;             // Whether the head, or the hosts, know that they are over.
+  bool leaves_ = false;                // Whether nobody needs this host any more.
+  std::unique_ptr<HostLink> link_;     // Ends first: it calls for blobs.
 };
 
 }  // namespace pinion

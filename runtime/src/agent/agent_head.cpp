@@ -81,7 +81,6 @@ void Agent::host_came(const HostCame& event) {
   if (exit_status_) {
     link_->send(event.host, EndRanks{*exit_status_, Duration::zero()});
   } else if (!begun_ && remote_hosts_->all_came()) {
-    link_->send_to_all(BeginJob{remote_hosts_->addresses(link_->address())});
     if (const Status started = start_first(); !started.ok()) {
       say("pinion: " + started.to_string());
       end_all_later(error_info(started.code()).exit_status, Duration::zero());
@@ -177,6 +176,10 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
     driver_->fail({broken->code, remote_hosts_->name_of(host) + ": " + broken->text});
   } else if (const auto* over = std::get_if<HostRanksOver>(&message)) {
     remote_hosts_->ranks_over(host, over->traffic);
+  } else if (std::holds_alternative<HostTookInput>(message)) {
+    input_.host_took(host);
+  } else if (const auto* placed = std::get_if<HostPlaced>(&message)) {
+    placements_[host] = placed->lines;
   }
 }
 
@@ -195,6 +198,7 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason) {
     return;
   }
   remote_hosts_->kill_shell(host);
+  input_.host_gone(host);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }

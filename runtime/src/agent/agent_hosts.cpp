@@ -120,6 +120,16 @@ void Agent::handle_link(const HostEvent& event) {
   }
 }
 
+void Agent::pass_input_on() {
+  if (remote_hosts_) {
+    if (const std::optional<std::span<const std::byte>> block = input_.take_block()) {
+      link_->send_to_all(JobInput{{block->begin(), block->end()}});
+    }
+  } else if (link_ && input_.take_readiness()) {
+    link_->send(0, HostTookInput{});
+  }
+}
+
 void Agent::tell_joined(std::uint32_t rank) {
   const LoggedRank who = named(rank);
   const pid_t pid = ranks_[rank].process->pid;
