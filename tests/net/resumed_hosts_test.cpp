@@ -140,6 +140,8 @@ TEST_F(ResumedJobOnHosts, HasTheAnswerWhenAllWereKilledAtOnce) {
       kill(other, SIGKILL);
     }
     EXPECT_EQ(running.wait_for(60s), kKilled);
+    // Nobody has waited for the head: it may have the lock of the journal for a moment yet.
+    ASSERT_TRUE(eventually([&] { return !something_runs(); }));
     const CommandResult resumed = run_until(0, "--resume", words());
     EXPECT_EQ(resumed.status, 0) << resumed.errors;
     EXPECT_THAT(resumed.errors, HasSubstr("goes on, in epoch 2"));
