@@ -36,6 +36,7 @@ std::string encode_launch_spec(const LaunchSpec& spec) {
              {"allow_oversubscription", spec.allow_oversubscription},
              {"cpus", spec.cpus},
              {"report_bindings", spec.report_bindings},
+             {"dry_run", spec.dry_run},
              {"on_failure", static_cast<int>(spec.on_failure)},
              {"respawn_count_max", spec.respawn_count_max},
              {"environment", spec.environment},
@@ -71,6 +72,7 @@ Result<LaunchSpec> decode_launch_spec(std::string_view text) {
     value.at("allow_oversubscription").get_to(spec.allow_oversubscription);
     value.at("cpus").get_to(spec.cpus);
     value.at("report_bindings").get_to(spec.report_bindings);
+    value.at("dry_run").get_to(spec.dry_run);
     value.at("respawn_count_max").get_to(spec.respawn_count_max);
     value.at("environment").get_to(spec.environment);
     value.at("working_directory").get_to(spec.working_directory);
@@ -237,9 +239,8 @@ std::string describe_rank(std::uint32_t rank, const RankPlacement& placement) {
 
 Result<std::string> describe_placement(const LaunchSpec& spec, const std::string& topology_file) {
   if (spec.hosts.size() > 1) {
-    return Status(ErrorCode::kUnimplemented,
-                  "--dry-run knows this machine only; with --host, use --report-bindings, by which "
-                  "each host says where its ranks run");
+    return Status(ErrorCode::kInvalidArgument,
+                  "--topology describes one machine; with --host, --dry-run asks each host itself");
   }
   Result<Settings> settings = settings_of(spec);
   if (!settings) {

@@ -7,13 +7,13 @@
 #include "blob_name.hpp"
 #include "segment.hpp"
 #include "segment_file.hpp"
+#include "slab_layout.hpp"
 #include "spill_file.hpp"
 
 namespace pinion {
 namespace {
 
 constexpr std::uint64_t kSpareBytes = std::uint64_t{32} << 20;  // What the system is left with.
-constexpr std::uint64_t kBlobMemoryBytesMin = std::uint64_t{256} << 10;
 
 struct Copy {
   BlobHandle handle;
@@ -110,7 +110,7 @@ Result<BlobCopy> CopyTable::make(const BlobHandle& handle, Place home, const Blo
       {.length_bytes = handle.length_bytes,
        .home = home,
        .spill_directory = fits ? "" : directory,
-       .blob_memory = handle.length_bytes >= kBlobMemoryBytesMin ? memory : nullptr});
+       .blob_memory = handle.length_bytes >= kSlabBlobBytesMax ? memory : nullptr});
   if (!made) {
     return std::move(made).error();
   }
@@ -160,6 +160,16 @@ Result<std::pair<int, Place>> CopyTable::fetch(std::uint32_t client, const BlobH
   }
   ++copy->references[client];
   return std::pair(copy->segment.get(), copy->home);
+}
+
+Result<BlobFilePart> CopyTable::file_part_of(const BlobHandle& handle) const {
+  PINION_RETURN_IF_ERROR(check(handle));
+  const Copy* const copy = state_->find(handle);
+  if (copy == nullptr) {
+    return no_such_blob(handle);
+  }
+  PINION_RETURN_IF_ERROR(check_length(handle, copy->handle));
+  return payload_of(copy->segment.get(), copy->home);
 }
 
 void CopyTable::let_go(std::uint32_t client, const BlobHandle& handle) {

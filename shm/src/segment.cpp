@@ -211,11 +211,12 @@ Status check_copy_handle(const BlobStoreIdentity& identity, std::uint32_t host_c
   if (handle.job != identity.job) {
     return wrong_identity("job", identity.job, handle.job);
   }
-  if (handle.epoch != identity.epoch) {
+  if (handle.epoch > identity.epoch) {
     return wrong_identity("epoch", identity.epoch, handle.epoch);
   }
-  if (handle.host == identity.host || handle.host >= host_count) {
-    return wrong_identity("host", identity.host, handle.host);
+  const std::uint32_t host = host_with(handle, identity.epoch);
+  if (host == identity.host || host >= host_count) {
+    return wrong_identity("host", identity.host, host);
   }
   return check_size(handle.length_bytes);
 }
@@ -228,6 +229,14 @@ Status check_length(const BlobHandle& handle, const BlobHandle& known) {
                                                  std::to_string(handle.length_bytes) +
                                                  " bytes, the blob has " +
                                                  std::to_string(known.length_bytes));
+}
+
+Result<BlobFilePart> payload_of(int descriptor, Place home) {
+  UniqueFd copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) {
+    return Status::from_errno(errno, "duplicating the descriptor of a blob");
+  }
+  return BlobFilePart{.descriptor = std::move(copy), .offset = sizeof(SegmentHeader), .home = home};
 }
 
 Status check_home(const BlobStoreIdentity& identity, Place home) {

@@ -9,6 +9,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
+#include <pinion/shm/segment_table.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
 namespace pinion {
@@ -88,8 +89,8 @@ Status check_identity(const BlobStoreIdentity& identity, const BlobHandle& handl
 Status check_handle(const BlobStoreIdentity& identity, const BlobHandle& handle);
 
 /// Whether a handle can name a blob of another one of the job's hosts.
-/// Errors: kFailedPrecondition for another job or epoch, for this host and for one that the job
-///   does not have; kResourceExhausted for more bytes than can be mapped.
+/// Errors: kFailedPrecondition for another job or a later epoch, for what this host itself has and
+///   for a host that the job does not have; kResourceExhausted for more bytes than can be mapped.
 Status check_copy_handle(const BlobStoreIdentity& identity, std::uint32_t host_count,
                          const BlobHandle& handle);
 
@@ -101,6 +102,9 @@ Status check_home(const BlobStoreIdentity& identity, Place home);
 
 /// Errors: kResourceExhausted for more bytes than any process can map.
 Status check_size(std::uint64_t size_bytes);
+
+/// Where the bytes of a segment lie, by a descriptor of its own.
+[[nodiscard]] Result<BlobFilePart> payload_of(int descriptor, Place home);
 
 [[nodiscard]] Status no_such_blob(const BlobHandle& handle);
 

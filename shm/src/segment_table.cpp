@@ -1,6 +1,5 @@
 #include <pinion/shm/segment_table.hpp>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,14 +18,6 @@
 
 namespace pinion {
 namespace {
-
-Result<UniqueFd> duplicate(int descriptor) {
-  UniqueFd copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
-  if (!copy.valid()) {
-    return Status::from_errno(errno, "duplicating the descriptor of a blob");
-  }
-  return copy;
-}
 
 Status write_payload(int descriptor, std::span<const std::byte> bytes) {
   std::size_t written = 0;
@@ -260,12 +251,7 @@ Result<BlobFilePart> SegmentTable::file_part_of(const BlobHandle& handle) const 
   if (!found) {
     return found.error();
   }
-  Result<UniqueFd> descriptor = duplicate(found->first);
-  if (!descriptor) {
-    return std::move(descriptor).error();
-  }
-  return BlobFilePart{
-      .descriptor = *std::move(descriptor), .offset = sizeof(SegmentHeader), .home = found->second};
+  return payload_of(found->first, found->second);
 }
 
 Result<Blob> SegmentTable::view(const BlobHandle& handle) const {

@@ -212,11 +212,11 @@ class SharedBlobStore final : public IBlobStore {
   }
 
   Result<Blob> open(const BlobHandle& handle) override {
-    if (handle.host != shared_->options.identity.host) {
-      return open_copy(handle);
-    }
     if (handle.epoch < shared_->options.identity.epoch) {
       return open_restored(handle);
+    }
+    if (handle.host != shared_->options.identity.host) {
+      return open_copy(handle);
     }
     if (handle.index != kOnlyIndex && shared_->slab_reader) {
       return open_in_slab(handle);

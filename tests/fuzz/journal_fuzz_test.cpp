@@ -31,7 +31,7 @@ std::vector<Record> some_records() {
                        .streams = {blob}}},
           UnitsAccepted{.step = 1, .output = blob, .input_bytes = 1, .units = {0, 2}},
           UnitsAccepted{.step = 1, .output = far_blob, .input_bytes = 1, .units = {1}},
-          BlobsLost{.step = 1, .host = 1},
+          BlobsLost{.step = 1, .host = 1, .epoch = 1},
           UnitsAccepted{.step = 1, .output = blob, .input_bytes = 1, .units = {1}},
           UnitsAccepted{.step = 1, .stage = Stage::kMerge, .output = blob, .units = {1}},
           StepOpened{.step = 2},

@@ -121,6 +121,12 @@ bool JobTest::something_runs() const {
   return !processes_with("PINION_TEST_TOKEN=" + token_).empty();
 }
 
+bool JobTest::rank_runs(int rank) const {
+  const std::vector<pid_t> ours = processes_with("PINION_TEST_TOKEN=" + token_);
+  const std::vector<pid_t> of_rank = processes_with("PINION_RANK=" + std::to_string(rank));
+  return std::find_first_of(ours.begin(), ours.end(), of_rank.begin(), of_rank.end()) != ours.end();
+}
+
 pid_t JobTest::stopped_agent(RunningCommand& running) const {
   pid_t agent = 0;
   static_cast<void>(eventually([&] {

@@ -67,6 +67,8 @@ class JobTest : public testing::Test {
 
   /// Whether any process of this test's jobs is still there.
   [[nodiscard]] bool something_runs() const;
+  /// Whether a process of that rank is there.
+  [[nodiscard]] bool rank_runs(int rank) const;
 
   [[nodiscard]] CommandResult run(const std::vector<std::string>& command,
                                   const std::string& input = {}) const {

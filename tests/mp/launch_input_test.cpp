@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <string>
@@ -161,14 +160,6 @@ TEST_F(RankProcesses, AreNotStartedInAFolderThatIsNotThere) {
 
 class DebuggedRank : public RankInput {
  protected:
-  // Whether a process of this rank of this test's job is there.
-  [[nodiscard]] bool runs(int rank) const {
-    const std::vector<pid_t> ours = processes_with("PINION_TEST_TOKEN=" + path("token"));
-    const std::vector<pid_t> of_rank = processes_with("PINION_RANK=" + std::to_string(rank));
-    return std::find_first_of(ours.begin(), ours.end(), of_rank.begin(), of_rank.end()) !=
-           ours.end();
-  }
-
   // Stands for a debugger: waits for the gate before the program begins.
   [[nodiscard]] std::vector<std::string> gated_debugger() const {
     write_file(path("debugger"), "#!/bin/sh\necho > " + path("debugging") + "\nuntil [ -e " +
@@ -186,9 +177,9 @@ TEST_F(DebuggedRank, IsWaitedForByTheOthers) {
       folder_, on_ranks(3, {WORD_PROGRAM, "64", path("out"), path("text")}, gated_debugger()),
       environment());
   ASSERT_TRUE(eventually([&] { return fs::exists(path("debugging")); })) << running.errors();
-  EXPECT_FALSE(runs(0));
-  EXPECT_TRUE(runs(1));
-  EXPECT_FALSE(runs(2));
+  EXPECT_FALSE(rank_runs(0));
+  EXPECT_TRUE(rank_runs(1));
+  EXPECT_FALSE(rank_runs(2));
   write_file(path("go"), "");
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(read_file(path("out")), "two 1\nwords 1\n");

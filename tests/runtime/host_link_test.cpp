@@ -161,7 +161,7 @@ TEST_F(TwoHosts, LearnThatTheOtherIsGone) {
   const auto gone = first_.next_as<HostGone>();
   EXPECT_EQ(gone.host, 2u);
   EXPECT_FALSE(gone.reason.ok());
-  first_.link().pull(handle_of(2, 1, 8), BlobWriter({}, {}));
+  first_.link().pull(2, handle_of(2, 1, 8), BlobWriter({}, {}));
   EXPECT_EQ(first_.next_as<BlobPulled>().outcome.code(), ErrorCode::kUnavailable);
 }
 

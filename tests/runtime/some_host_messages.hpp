@@ -44,7 +44,11 @@ inline std::vector<HostMessage> some_host_messages() {
       ReleaseBlob{blob},
       EndRanks{.exit_status = 3, .patience = std::chrono::milliseconds(300)},
       SignalRanks{.signal = 15},
-      LeaveJob{}};
+      LeaveJob{},
+      HostTookInput{},
+      HostPlaced{.lines = {"rank 1: 1 worker", ""}},
+      JobInput{.bytes = bytes},
+      JobInput{}};
 }
 
 }  // namespace pinion

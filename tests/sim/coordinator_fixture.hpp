@@ -42,7 +42,7 @@ class CoordinatorTest : public testing::Test {
   }
   void receive(std::uint32_t rank, const Message& message) {
     step(MessageReceived{
-        .envelope = {.job = 1, .epoch = 1, .rank = rank, .incarnation = incarnations_[rank]},
+        .envelope = {.job = 1, .epoch = epoch_, .rank = rank, .incarnation = incarnations_[rank]},
         .message = message});
   }
   void pass(Duration time) {
@@ -180,6 +180,7 @@ class CoordinatorTest : public testing::Test {
   }
 
   Duration retry_delay_max_ = Duration::zero();
+  std::uint32_t epoch_ = 1;
   std::uint32_t rank_count_ = 0;
   std::uint32_t ordered_batch_shard_count_ = 0;
   Duration shard_deadline_ = {};

@@ -54,7 +54,8 @@ std::vector<Record> every_kind() {
                     .shard_count = 3,
                     .input_bytes = 9},
           JobEnded{},
-          BlobsLost{.step = 7, .host = 5}};
+          BlobsLost{.step = 7, .host = 5},
+          BlobsLost{.step = 7, .host = 5, .epoch = 6}};
 }
 
 /// A log of three frames, and where each ends.

@@ -36,7 +36,7 @@ class LostHostTest : public CoordinatorTest {
     step(HostLost{.host = host, .reason = "its power failed"});
   }
   static BlobHandle on(std::uint32_t host, std::uint64_t generation) {
-    return {.job = 1, .generation = generation, .host = host};
+    return {.job = 1, .generation = generation, .epoch = 1, .host = host};
   }
   /// With an output that lies where the rank lives.
   ErrorCode report_here(std::uint32_t rank, std::uint64_t number, const std::vector<Lease>& batch,
@@ -328,10 +328,40 @@ TEST_F(LostHostTest, IsRememberedForALaterEpoch) {
   lose_host(1);
   const auto lost = std::find_if(effects_.begin(), effects_.end(), [](const Effect& effect) {
     const auto* persist = std::get_if<Persist>(&effect);
-    return persist != nullptr && persist->record == Record(BlobsLost{.step = 1, .host = 1});
+    return persist != nullptr &&
+           persist->record == Record(BlobsLost{.step = 1, .host = 1, .epoch = 1});
   });
   ASSERT_NE(lost, effects_.end());
   EXPECT_THAT(units(claim(0, 9)), ElementsAre(1));
+}
+
+TEST_F(LostHostTest, LeavesWhatIsOfAnEarlierEpoch) {
+  make_hosts(2);
+  epoch_ = 2;
+  coordinator_.emplace(Coordinator::restore(
+      {.job = 1, .epoch = 2, .rank_count = 2, .rank_hosts = {0, 1}, .journaled = true},
+      std::vector<Record>{
+          StepOpened{.step = 1, .fingerprint = 5, .description = "word count"},
+          StepPlanned{{.step = 1, .plan = on(1, 50), .shards = {{}, {}, {}}}},
+          UnitsAccepted{.step = 1, .output = on(1, 1), .input_bytes = 10, .units = {1}}}));
+  for (const std::uint32_t rank : {0U, 1U}) {
+    join(rank);
+    enter(rank);
+  }
+  const std::vector<Lease> of_1 = claim(1, 1);
+  BlobHandle of_this_epoch = on(1, 2);
+  of_this_epoch.epoch = 2;
+  receive(1, Report{.step = 1, .report = 1, .output = of_this_epoch, .batch = of_1});
+  EXPECT_EQ(coordinator_->progress().shard_accepted_count, 2U);
+  lose_host(1);
+  EXPECT_EQ(coordinator_->progress().shard_accepted_count, 1U);
+  const std::vector<Lease> rest = claim(0, 9);
+  EXPECT_THAT(units(rest), UnorderedElementsAre(0, 2));
+  EXPECT_EQ(report_here(0, 3, rest), ErrorCode::kOk);
+  const std::vector<Lease> merge = claim(0, 1);
+  EXPECT_THAT(sent<MergeInputs>(0).at(0).partials, ElementsAre(on(0, 3), on(1, 1)));
+  EXPECT_EQ(report_here(0, 4, merge, Stage::kMerge), ErrorCode::kOk);
+  EXPECT_THAT(blobs<Release>(), UnorderedElementsAre(50, 1, 3)) << "the head has them";
 }
 
 }  // namespace

@@ -39,6 +39,23 @@ Result<LaunchSpec> spec_of_journal(const CLI::App& app, const RunOptions& option
   return spec;
 }
 
+int run_dry(LaunchSpec spec, const std::string& topology) {
+  if (spec.hosts.size() > 1 && topology.empty()) {
+    spec.dry_run = true;
+    spec.input_reader = InputReader::kNone;
+    spec.journal_directory.clear();
+    spec.resumes = false;
+    const Result<int> status = launch(spec);
+    return status ? *status : fail(status.error());
+  }
+  const Result<std::string> placement = describe_placement(spec, topology);
+  if (!placement) {
+    return fail(placement.error());
+  }
+  fmt::print("{}", *placement);
+  return 0;
+}
+
 int run(const CLI::App& app, const RunOptions& options, std::vector<std::string> command) {
   const bool as_before = command.empty() && !options.resume.empty();
   const Result<LaunchSpec> spec =
@@ -47,12 +64,7 @@ int run(const CLI::App& app, const RunOptions& options, std::vector<std::string>
     return fail(spec.error());
   }
   if (options.dry_run) {
-    const Result<std::string> placement = describe_placement(*spec, options.topology);
-    if (!placement) {
-      return fail(placement.error());
-    }
-    fmt::print("{}", *placement);
-    return 0;
+    return run_dry(*spec, options.topology);
   }
   const Result<int> status = launch(*spec);
   return status ? *status : fail(status.error());

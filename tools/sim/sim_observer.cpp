@@ -134,7 +134,8 @@ void Observer::check_nothing_of_a_lost_host(const protocol::Effect& effect) {
   } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
     blob = release->blob;
   }
-  world_.expect(!lost_hosts_.contains(blob.host), "a blob of a lost host is kept or released");
+  world_.expect(!lost_hosts_.contains(host_with(blob, world_.epoch())),
+                "a blob of a lost host is kept or released");
 }
 
 /// What was accepted with blobs that lay there is open again, and nobody of that host is heard.

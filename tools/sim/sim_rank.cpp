@@ -134,7 +134,8 @@ void SimRank::plan(std::uint64_t step) {
   const SimOptions& options = world_.options();
   if (options.every_rank_plans || options.steadfast_rank == rank_) {
     protocol::PlanReady plan;
-    plan.plan = world_.store().create({.kind = BlobKind::kPlan, .step = step}, host());
+    plan.plan =
+        world_.store().create({.kind = BlobKind::kPlan, .step = step}, host(), world_.epoch());
     plan.partition_count = shape_->partition_count;
     plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
     plan.shard_deadline = shape_->shard_deadline;
@@ -420,10 +421,10 @@ BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
         content.sum += shape_->value_of(shard);
       }
     }
-    return world_.store().create(std::move(content), host());
+    return world_.store().create(std::move(content), host(), world_.epoch());
   }
   std::optional<BlobContent> result = merge(batch.front().unit);
-  return result ? world_.store().create(std::move(*result), host()) : BlobHandle{};
+  return result ? world_.store().create(std::move(*result), host(), world_.epoch()) : BlobHandle{};
 }
 
 const BlobContent* SimRank::find_partial(const BlobHandle& blob) {

@@ -29,9 +29,10 @@ struct BlobContent {
 /// The sink, seen from outside the coordinator: which blobs the job holds and what is in them.
 class Store {
  public:
-  BlobHandle create(BlobContent content, std::uint32_t host) {
+  BlobHandle create(BlobContent content, std::uint32_t host, std::uint32_t epoch) {
     blobs_.push_back({.content = std::move(content), .host = host});
-    return {.job = 1, .generation = blobs_.size(), .length_bytes = 64, .host = host};
+    return {
+        .job = 1, .generation = blobs_.size(), .length_bytes = 64, .epoch = epoch, .host = host};
   }
 
   /// The following two answer with what is wrong, or with nothing.
@@ -76,7 +77,7 @@ class Store {
   }
 
   /// What the journal keeps after its host has died: nothing but these, of which one may not be
-  /// what it was.
+  /// what it was. They are on the host of the coordinator then.
   void survive(std::span<const BlobHandle> kept) {
     std::vector<bool> survives(blobs_.size() + 1);
     for (const BlobHandle& blob : kept) {
@@ -85,6 +86,7 @@ class Store {
     for (std::size_t i = 0; i < blobs_.size(); ++i) {
       blobs_[i].state = survives[i + 1] ? State::kKept : State::kReleased;
       blobs_[i].lost = !survives[i + 1];
+      blobs_[i].host = 0;
     }
   }
   /// Damages a partial that the job holds, if it holds any.

@@ -159,14 +159,14 @@ void TransportEngine::request(std::uint32_t host, std::span<const std::byte> req
   }
 }
 
-void TransportEngine::pull(const BlobHandle& handle, BlobWriter&& into, Pulls::Done done) {
+void TransportEngine::pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter&& into,
+                                Pulls::Done done) {
   PINION_ASSERT(into.bytes().size() == handle.length_bytes);
-  Connection* const connection = find_host(handle.host);
+  Connection* const connection = find_host(host);
   if (stopping_) {
     done(Status(ErrorCode::kCancelled, "the transport is ending"));
   } else if (connection == nullptr || connection->doomed) {
-    done(Status(ErrorCode::kUnavailable,
-                "host " + std::to_string(handle.host) + " is not reachable"));
+    done(Status(ErrorCode::kUnavailable, "host " + std::to_string(host) + " is not reachable"));
   } else {
     const std::uint64_t id = next_id_++;
     append(*connection, {.kind = FrameKind::kPull, .id = id}, std::as_bytes(std::span(&handle, 1)));

@@ -44,7 +44,10 @@ class TransportEngine final : public ILinkEvents {
 
   void request(std::uint32_t host, std::span<const std::byte> request, Duration timeout,
                ReplyDone done);
-  void pull(const BlobHandle& handle, BlobWriter&& into, Pulls::Done done);
+  void pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter&& into, Pulls::Done done);
+  void pull(const BlobHandle& handle, BlobWriter&& into, Pulls::Done done) {
+    pull_from(handle.host, handle, std::move(into), std::move(done));
+  }
 
   /// Ends what is late, and what broke the protocol.
   void advance(Instant now);

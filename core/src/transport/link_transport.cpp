@@ -110,10 +110,10 @@ class LinkTransport final : public ITransport {
     });
   }
 
-  void pull(const BlobHandle& handle, BlobWriter into,
-            std::function<void(Result<Blob>)> done) override {
-    call([this, handle, into = std::move(into), done = std::move(done)]() mutable {
-      engine_.pull(handle, std::move(into), std::move(done));
+  void pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter into,
+                 std::function<void(Result<Blob>)> done) override {
+    call([this, host, handle, into = std::move(into), done = std::move(done)]() mutable {
+      engine_.pull_from(host, handle, std::move(into), std::move(done));
     });
   }
 

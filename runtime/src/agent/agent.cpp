@@ -126,6 +126,10 @@ Result<Agent::Parts> Agent::prepare(const LaunchSpec& spec, std::uint32_t host) 
     return std::move(settings).error();
   }
   parts.settings = *std::move(settings);
+  if (spec.dry_run) {
+    parts.settings.grant_log.clear();
+    parts.settings.trace_directory.clear();
+  }
   Result<HostPlacement> placement = placement_of(spec, parts.settings, {}, host);
   if (!placement) {
     return std::move(placement).error();
@@ -208,7 +212,7 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
   parts->epoch = journal->epoch;
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
   PINION_RETURN_IF_ERROR(agent->take_up_journal(*std::move(journal)));
-  if (agent->host_count() > 1) {
+  if (agent->host_count() > 1 && !agent->ended_before_) {
     PINION_RETURN_IF_ERROR(agent->start_hosts(*started_in));
   }
   return agent;
@@ -217,8 +221,9 @@ Result<std::unique_ptr<Agent>> Agent::create(const LaunchSpec& spec, pid_t launc
 Result<std::unique_ptr<Agent>> Agent::create_on_host(const HostLaunch& launch, UniqueFd lifeline) {
   PINION_RETURN_IF_ERROR(enter(launch.start_directory, "the folder in which the job was started"));
   LaunchSpec spec = launch.spec;
-  // What is the head's alone.
-  spec.input_reader = InputReader::kNone;
+  // What is the head's alone. What all ranks read comes from there.
+  const bool all_read = spec.input_reader == InputReader::kAll;
+  spec.input_reader = all_read ? InputReader::kAll : InputReader::kNone;
   spec.debug_rank.reset();
   spec.timeout = Duration::zero();
   Result<Parts> parts = prepare(spec, launch.host);
@@ -259,7 +264,7 @@ Agent::Agent(Parts parts)
       rings_(job_, kRingCapacity),
       display_(ProgressDisplay::for_standard_error(settings_.quiet), started_),
       output_(spec_.tag_output),
-      input_(STDIN_FILENO),
+      input_(is_head() ? STDIN_FILENO : -1),
       launcher_(parts.launcher) {
   for (RankPlacement& rank_placement : parts.placement.ranks) {
     ranks_.push_back({.placement = std::move(rank_placement)});
@@ -289,6 +294,7 @@ int Agent::run() {
     }
     serve_launched();
     serve_link();  // After the ranks: others are told when the last of them is over.
+    pass_input_on();
     if (others_wait_ && ranks_[*spec_.debug_rank].joined) {
       end_unless(start_others());
     }
@@ -308,6 +314,7 @@ int Agent::run() {
   end_child_processes();  // Whatever the ranks have started and left running ends with the job.
   output_.read_rest();
   end_journal();
+  print_placements();
   print_summary();
   finish_output();
   return exit_status_.value_or(first_failure_.value_or(0));
@@ -390,8 +397,8 @@ int Agent::milliseconds_to_wait() const {
   if (shells_end_) {
     until = std::min(until, *shells_end_);
   }
-  if (!held_messages_.empty()) {
-    until = std::min(until, held_messages_.front().until);
+  for (const HeldMessage& held : held_messages_) {
+    until = held.missing_count == 0 ? std::min(until, held.until) : until;
   }
   if (link_ && waits_for_credit_) {
     until = std::min(until, now + kWaitForCredit);
@@ -420,6 +427,14 @@ bool Agent::any_rank_runs() const {
 void Agent::say(const std::string& line) {
   output_.say(line);
   pass_output_on();
+}
+
+void Agent::print_placements() {
+  for (const auto& [host, lines] : placements_) {
+    for (const std::string& line : lines) {
+      output_.print(line);
+    }
+  }
 }
 
 void Agent::print_summary() {

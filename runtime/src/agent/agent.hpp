@@ -76,7 +76,8 @@ class Agent {
  private:
   // How many blobs one life of a rank may make; 65 536 lives fit into the numbers of segments.
   static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
-  static constexpr std::uint32_t kRingCapacity = 256;  // 33 KB a pair of ranks.
+  static constexpr std::uint32_t kRingCapacity = 256;   // 33 KB a pair of ranks.
+  static constexpr std::uint32_t kJournalClient = ~0u;  // Of copies; no rank has the number.
 
   struct Rank {
     RankPlacement placement = {};
@@ -90,9 +91,14 @@ class Agent {
     std::optional<DeviceLoss> lost_device = {};  // For which this life ends.
   };
 
+  // What another host says, until it may count.
   struct HeldMessage {
     HostSaid said;
-    Instant until;
+    Instant until;  // At most so long for what was printed before it.
+    std::uint64_t number = 0;
+    std::size_t missing_count = 0;        // Copies for the journal that are on their way,
+    std::vector<BlobHandle> copies = {};  // those that are here,
+    Status failure = {};                  // and why one will not come.
   };
 
   // What an agent is made of, once that is known to be possible.
@@ -125,6 +131,9 @@ class Agent {
   [[nodiscard]] Status take_up_journal(JournalStart start);
   [[nodiscard]] Status load_blob(const BlobHandle& handle, Place home,
                                  std::span<const std::byte> bytes);
+  void copy_for_journal(HeldMessage& held);
+  void copy_for_journal_is_here(std::uint64_t number, const BlobHandle& handle,
+                                const Status& outcome);
   [[nodiscard]] Result<std::uint64_t> persist(protocol::Record record);
   void serve_journal();
   void end_journal();
@@ -132,6 +141,7 @@ class Agent {
   // Processes.
   Status start_first();
   Status start_others();
+  void place_only();
   Status start(std::uint32_t rank);
   [[nodiscard]] Status connect_standard(std::uint32_t rank, RankStart& start,
                                         OutputRelay::Ends& ends, UniqueFd& input);
@@ -169,6 +179,7 @@ class Agent {
   void tell_lost(std::uint32_t rank, const std::string& reason, bool returns);
   void tell_left(std::uint32_t rank);
   [[nodiscard]] Status pass_on(std::uint32_t rank, std::span<const std::byte> message);
+  [[nodiscard]] static std::vector<BlobHandle> blobs_named_by(const protocol::Message& message);
   void keep_what_is_named(const protocol::Message& message);
   void tell_end(int exit_status, Duration patience);
 
@@ -193,7 +204,10 @@ class Agent {
   void serve_hosts();
   void handle_host(std::uint32_t host, const HostMessage& message);
   void handle_host_later(const HostSaid& said);
+  [[nodiscard]] bool must_wait(const HeldMessage& held) const;
   void handle_held_messages();
+  void handle_held(const HeldMessage& held);
+  void pass_input_on();
   void host_came(const HostCame& event);
   void host_lost(std::uint32_t host, const std::string& reason);
   void shell_ended(std::uint32_t host, int wait_status);
@@ -214,7 +228,8 @@ class Agent {
   void handle_publish(std::uint32_t rank, Frame frame);
   void handle_fetch(std::uint32_t rank, const Frame& frame);
   void handle_ring(std::uint32_t rank, const Frame& frame);
-  [[nodiscard]] Status check_may_fetch() const;
+  [[nodiscard]] std::optional<BlobHandle> wanted_blob(std::uint32_t rank, const Frame& frame);
+  void log_passed(std::uint32_t rank, const BlobHandle& handle);
   void handle_make_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_row(std::uint32_t rank, const Frame& frame);
@@ -240,6 +255,8 @@ class Agent {
   void finish_output();
   void say(const std::string& line);
   void print_summary();
+  void print_placements();
+  [[nodiscard]] std::string describe(std::uint32_t rank) const;
 
   // `rank` counts the ranks of this host everywhere but in names and in what others are told.
   [[nodiscard]] LoggedRank named(std::uint32_t rank) const {
@@ -249,6 +266,9 @@ class Agent {
     return named_rank - share_.first_rank < share_.rank_count;
   }
   [[nodiscard]] bool is_head() const noexcept { return share_.host == 0; }
+  [[nodiscard]] bool is_with_us(const BlobHandle& blob) const noexcept {
+    return host_with(blob, epoch_) == share_.host;
+  }
   [[nodiscard]] std::uint32_t host_count() const noexcept {
     return spec_.hosts.empty() ? 1 : static_cast<std::uint32_t>(spec_.hosts.size());
   }
@@ -295,17 +315,19 @@ class Agent {
   Mutex turn_;
   std::optional<BlobCopies> copies_;         // Where there are other hosts.
   std::optional<RemoteHosts> remote_hosts_;  // Of the head.
-  std::deque<HeldMessage> held_messages_;    // For what was printed before them.
+  std::deque<HeldMessage> held_messages_;    // For what was printed before them, and for copies.
+  std::uint64_t held_count_ = 0;             // Of messages that were ever held.
   std::vector<HostTraffic> head_traffic_;    // Once the ranks are over.
-  std::optional<Instant> shells_end_;        // When remote shells that still run are killed.
-  std::vector<int> inherited_;               // Descriptors that ranks may have as well.
-  UniqueFd lifeline_;                        // Of another host.
-  std::string token_;                        // That agents of a launch tell each other.
-  bool waits_for_credit_ = false;            // Whether a message could not be sent yet.
-  bool begun_ = false;                       // Whether ranks were started.
-  bool told_over_ = false;          // Whether the head, or the hosts, know that they are over.
-  bool leaves_ = false;             // Whether nobody needs this host any more.
-  std::unique_ptr<HostLink> link_;  // Ends first: it calls for blobs.
+  std::map<std::uint32_t, std::vector<std::string>> placements_;  // By host, of a dry run.
+  std::optional<Instant> shells_end_;  // When remote shells that still run are killed.
+  std::vector<int> inherited_;         // Descriptors that ranks may have as well.
+  UniqueFd lifeline_;                  // Of another host.
+  std::string token_;                  // That agents of a launch tell each other.
+  bool waits_for_credit_ = false;      // Whether a message could not be sent yet.
+  bool begun_ = false;                 // Whether ranks were started.
+  bool told_over_ = false;             // Whether the head, or the hosts, know that they are over.
+  bool leaves_ = false;                // Whether nobody needs this host any more.
+  std::unique_ptr<HostLink> link_;     // Ends first: it calls for blobs.
 };
 
 }  // namespace pinion

@@ -67,8 +67,9 @@ void Agent::send_to_rank(std::uint32_t rank, const std::vector<std::byte>& messa
 }
 
 Status Agent::keep(const BlobHandle& blob) {
-  if (remote_hosts_ && blob.host > 0 && blob.host < host_count()) {
-    link_->send(blob.host, KeepBlob{blob});
+  const std::uint32_t host = host_with(blob, epoch_);
+  if (remote_hosts_ && host > 0 && host < host_count()) {
+    link_->send(host, KeepBlob{blob});
     return {};  // Where it is not there, its host says so.
   }
   if (settings_.test_no_acceptance) {

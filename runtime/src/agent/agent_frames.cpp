@@ -215,38 +215,42 @@ void Agent::count_pages(const BlobHandle& handle) {
 }
 
 void Agent::handle_fetch(std::uint32_t rank, const Frame& frame) {
-  const Result<BlobReference> reference = decode_reference(frame.payload);
-  if (!reference) {
-    answer(rank, frame.request, reference.error());
+  const std::optional<BlobHandle> handle = wanted_blob(rank, frame);
+  if (!handle) {
     return;
   }
-  if (const Status may = check_may_fetch(); !may.ok()) {
-    answer(rank, frame.request, may);
+  if (!is_with_us(*handle) && copies_) {
+    fetch_copy(rank, *handle, frame.request);
     return;
   }
-  if (reference->handle.host != share_.host && copies_) {
-    fetch_copy(rank, reference->handle, frame.request);
-    return;
-  }
-  const Result<std::pair<int, Place>> found =
-      segments_.fetch(ranks_[rank].client, reference->handle);
+  const Result<std::pair<int, Place>> found = segments_.fetch(ranks_[rank].client, *handle);
   if (!found) {
     answer(rank, frame.request, found.error());
     return;
   }
-  const auto& [descriptor, home] = *found;
-  if (reference->handle.epoch == epoch_) {  // Who made an earlier one is gone.
-    const std::uint32_t client = reference->handle.segment / kSegmentsPerClient;
-    log_.descriptor_passed(named(rank), clients_[client], reference->handle);
-  }
-  answer(rank, FrameKind::kDescriptor, frame.request, encode_reference({reference->handle, home}),
-         {&descriptor, 1});
+  log_passed(rank, *handle);
+  answer(rank, FrameKind::kDescriptor, frame.request, encode_reference({*handle, found->second}),
+         {&found->first, 1});
 }
 
-Status Agent::check_may_fetch() const {
-  return settings_.test_no_descriptors
-             ? Status(ErrorCode::kUnavailable, "passing descriptors is switched off")
-             : Status();
+// What the rank wants to map. It is answered where it says nothing that it may.
+std::optional<BlobHandle> Agent::wanted_blob(std::uint32_t rank, const Frame& frame) {
+  const Result<BlobReference> reference = decode_reference(frame.payload);
+  Status refusal = reference ? Status() : reference.error();
+  if (refusal.ok() && settings_.test_no_descriptors) {
+    refusal = Status(ErrorCode::kUnavailable, "passing descriptors is switched off");
+  }
+  if (!refusal.ok()) {
+    answer(rank, frame.request, refusal);
+    return std::nullopt;
+  }
+  return reference->handle;
+}
+
+void Agent::log_passed(std::uint32_t rank, const BlobHandle& handle) {
+  if (handle.epoch == epoch_) {  // Who made an earlier one is gone.
+    log_.descriptor_passed(named(rank), clients_[handle.segment / kSegmentsPerClient], handle);
+  }
 }
 
 void Agent::handle_make_slab(std::uint32_t rank, const Frame& frame) {
@@ -261,19 +265,13 @@ void Agent::handle_make_slab(std::uint32_t rank, const Frame& frame) {
 }
 
 void Agent::handle_fetch_slab(std::uint32_t rank, const Frame& frame) {
-  const Result<BlobReference> reference = decode_reference(frame.payload);
-  if (!reference) {
-    answer(rank, frame.request, reference.error());
+  const std::optional<BlobHandle> handle = wanted_blob(rank, frame);
+  if (!handle) {
     return;
   }
-  if (const Status may = check_may_fetch(); !may.ok()) {
-    answer(rank, frame.request, may);
-    return;
-  }
-  const Result<SlabView> slab = segments_.find_slab(ranks_[rank].client, reference->handle);
+  const Result<SlabView> slab = segments_.find_slab(ranks_[rank].client, *handle);
   if (slab) {
-    const std::uint32_t client = reference->handle.segment / kSegmentsPerClient;
-    log_.descriptor_passed(named(rank), clients_[client], reference->handle);
+    log_passed(rank, *handle);
   }
   answer_slab(rank, frame.request, slab);
 }
@@ -309,7 +307,7 @@ void Agent::handle_give_back_slab(std::uint32_t rank, const Frame& frame) {
 
 void Agent::handle_let_go(std::uint32_t rank, const Frame& frame) {
   if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
-    if (reference->handle.host != share_.host && copies_) {
+    if (!is_with_us(reference->handle) && copies_) {
       copies_->table().let_go(ranks_[rank].client, reference->handle);
     } else {
       segments_.let_go(ranks_[rank].client, reference->handle);

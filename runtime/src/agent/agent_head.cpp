@@ -98,7 +98,6 @@ void Agent::host_came(const HostCame& event) {
   if (exit_status_) {
     link_->send(event.host, EndRanks{*exit_status_, Duration::zero()});
   } else if (!begun_ && remote_hosts_->all_came()) {
-    link_->send_to_all(BeginJob{remote_hosts_->addresses(link_->address())});
     if (const Status started = start_first(); !started.ok()) {
       say("pinion: " + started.to_string());
       end_all_later(error_info(started.code()).exit_status, Duration::zero());
@@ -106,29 +105,58 @@ void Agent::host_came(const HostCame& event) {
   }
 }
 
-// What a rank has printed comes on another way than what it says, and before it.
+// What a rank has printed comes on another way than what it says, and before it. What the journal
+// is to have of what it says comes after it.
 void Agent::handle_host_later(const HostSaid& said) {
-  held_messages_.push_back({said, clock_.now() + kPatienceForOutput});
+  held_messages_.push_back(
+      {.said = said, .until = clock_.now() + kPatienceForOutput, .number = ++held_count_});
+  if (journal_) {
+    copy_for_journal(held_messages_.back());
+  }
   handle_held_messages();
+}
+
+bool Agent::must_wait(const HeldMessage& held) const {
+  const std::uint32_t host = held.said.host;
+  if (remote_hosts_->is_lost(host)) {
+    return false;
+  }
+  const auto* const from = std::get_if<FromRank>(&held.said.message);
+  const bool is_before_output = from != nullptr && !output_.output_is_full() &&
+                                output_.bytes_of_host(host) < from->output_bytes &&
+                                clock_.now() < held.until;
+  return held.missing_count > 0 || is_before_output;
 }
 
 void Agent::handle_held_messages() {
   std::vector<std::uint32_t> waiting;
   for (auto held = held_messages_.begin(); held != held_messages_.end();) {
     const std::uint32_t host = held->said.host;
-    const auto* const from = std::get_if<FromRank>(&held->said.message);
-    const bool is_early = from != nullptr && !output_.output_is_full() &&
-                          output_.bytes_of_host(host) < from->output_bytes &&
-                          clock_.now() < held->until;
     const bool is_behind = std::find(waiting.begin(), waiting.end(), host) != waiting.end();
-    if (is_early || is_behind) {
+    if (is_behind || must_wait(*held)) {
       waiting.push_back(host);
       ++held;
       continue;
     }
-    const HostSaid next = std::move(held->said);
+    const HeldMessage next = std::move(*held);
     held = held_messages_.erase(held);
-    handle_host(next.host, next.message);
+    handle_held(next);
+  }
+}
+
+void Agent::handle_held(const HeldMessage& held) {
+  const std::uint32_t host = held.said.host;
+  if (held.failure.code() == ErrorCode::kUnavailable) {
+    host_lost(host, held.failure.to_string());
+  } else if (!held.failure.ok()) {
+    driver_->fail({held.failure.code(), "what a rank of " + remote_hosts_->name_of(host) +
+                                            " has reported cannot be copied for the journal: " +
+                                            std::string(held.failure.message())});
+  } else {
+    handle_host(host, held.said.message);
+  }
+  for (const BlobHandle& blob : held.copies) {
+    copies_->table().let_go(kJournalClient, blob);
   }
 }
 
@@ -165,6 +193,10 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
     driver_->fail({broken->code, remote_hosts_->name_of(host) + ": " + broken->text});
   } else if (const auto* over = std::get_if<HostRanksOver>(&message)) {
     remote_hosts_->ranks_over(host, over->traffic);
+  } else if (std::holds_alternative<HostTookInput>(message)) {
+    input_.host_took(host);
+  } else if (const auto* placed = std::get_if<HostPlaced>(&message)) {
+    placements_[host] = placed->lines;
   }
 }
 
@@ -183,6 +215,7 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason) {
     return;
   }
   remote_hosts_->kill_shell(host);
+  input_.host_gone(host);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }

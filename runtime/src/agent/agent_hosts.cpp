@@ -136,6 +136,16 @@ void Agent::handle_link(const HostEvent& event) {
   }
 }
 
+void Agent::pass_input_on() {
+  if (remote_hosts_) {
+    if (const std::optional<std::span<const std::byte>> block = input_.take_block()) {
+      link_->send_to_all(JobInput{{block->begin(), block->end()}});
+    }
+  } else if (link_ && input_.take_readiness()) {
+    link_->send(0, HostTookInput{});
+  }
+}
+
 void Agent::tell_joined(std::uint32_t rank) {
   const LoggedRank who = named(rank);
   const pid_t pid = ranks_[rank].process->pid;
@@ -181,18 +191,24 @@ Status Agent::pass_on(std::uint32_t rank, std::span<const std::byte> message) {
   return {};
 }
 
+// Those that the job is to keep.
+std::vector<BlobHandle> Agent::blobs_named_by(const protocol::Message& message) {
+  std::vector<BlobHandle> blobs;
+  if (const auto* report = std::get_if<protocol::Report>(&message)) {
+    blobs.push_back(report->output);
+  } else if (const auto* planned = std::get_if<protocol::PlanReady>(&message)) {
+    blobs = planned->streams;
+    blobs.push_back(planned->plan);
+  }
+  std::erase(blobs, BlobHandle{});
+  return blobs;
+}
+
 // What a rank has reported must not go with it while the report is on its way to the head, who then
 // says what the job keeps.
 void Agent::keep_what_is_named(const protocol::Message& message) {
-  std::vector<BlobHandle> named_blobs;
-  if (const auto* report = std::get_if<protocol::Report>(&message)) {
-    named_blobs.push_back(report->output);
-  } else if (const auto* planned = std::get_if<protocol::PlanReady>(&message)) {
-    named_blobs = planned->streams;
-    named_blobs.push_back(planned->plan);
-  }
-  for (const BlobHandle& blob : named_blobs) {
-    if (blob.job == job_ && blob.host == share_.host) {
+  for (const BlobHandle& blob : blobs_named_by(message)) {
+    if (blob.job == job_ && is_with_us(blob)) {
       // One that is not there is missed by the head, when the job is to keep it.
       static_cast<void>(segments_.keep(blob).ok());
     }
@@ -215,6 +231,10 @@ void Agent::fetch_copy(std::uint32_t rank, const BlobHandle& handle, std::uint64
 
 void Agent::answer_copy(const BlobCopies::Asker& asker, const BlobHandle& handle,
                         const Result<std::pair<int, Place>>& copy) {
+  if (asker.client == kJournalClient) {
+    copy_for_journal_is_here(asker.request, handle, copy ? Status() : copy.error());
+    return;
+  }
   const Rank& rank = ranks_[asker.rank];
   if (!rank.connected || rank.client != asker.client) {
     copies_->table().let_go(asker.client, handle);
@@ -235,7 +255,7 @@ Place Agent::home_of_copies(std::uint32_t rank) const {
 }
 
 void Agent::release_here(const BlobHandle& blob) {
-  if (blob.host == share_.host) {
+  if (is_with_us(blob)) {
     segments_.release(blob);
   } else if (copies_) {
     copies_->table().release(blob);

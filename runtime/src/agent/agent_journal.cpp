@@ -3,10 +3,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
 #include <fmt/format.h>
+
+#include <pinion/shard/protocol/wire.hpp>
 
 #include "agent/agent.hpp"
 #include "journal/resume.hpp"
@@ -85,12 +88,50 @@ Status Agent::load_blob(const BlobHandle& handle, Place home, std::span<const st
   return segments_.restore(handle, home, bytes, fits ? "" : settings_.spill_directory);
 }
 
+// A report of another host counts once its output is here, so that a record of it can be safe.
+void Agent::copy_for_journal(HeldMessage& held) {
+  const auto* const from = std::get_if<FromRank>(&held.said.message);
+  if (from == nullptr) {
+    return;
+  }
+  const Result<protocol::Decoded> decoded = protocol::decode(from->message);
+  if (!decoded) {
+    return;  // It is refused when it is handled.
+  }
+  const Result<BlobMemory>& memory = blob_memory();
+  for (const BlobHandle& blob : blobs_named_by(decoded->message)) {
+    if (!is_with_us(blob)) {
+      ++held.missing_count;
+      copies_->fetch({.client = kJournalClient, .request = held.number}, blob, home_of_copies(0),
+                     memory ? &*memory : nullptr);
+    }
+  }
+}
+
+void Agent::copy_for_journal_is_here(std::uint64_t number, const BlobHandle& handle,
+                                     const Status& outcome) {
+  const auto held =
+      std::find_if(held_messages_.begin(), held_messages_.end(),
+                   [number](const HeldMessage& message) { return message.number == number; });
+  if (held == held_messages_.end()) {
+    copies_->table().let_go(kJournalClient, handle);  // Its host is lost, and the message with it.
+    return;
+  }
+  --held->missing_count;
+  if (outcome.ok()) {
+    held->copies.push_back(handle);
+  } else {
+    held->failure = outcome;
+  }
+}
+
 Result<std::uint64_t> Agent::persist(protocol::Record record) {
   JournalEntry entry;
   // What has ended names what was accepted before.
   if (!std::holds_alternative<protocol::StepEnded>(record)) {
     for (const BlobHandle& blob : protocol::blobs_of(record)) {
-      Result<BlobFilePart> part = segments_.file_part_of(blob);
+      Result<BlobFilePart> part =
+          is_with_us(blob) ? segments_.file_part_of(blob) : copies_->table().file_part_of(blob);
       if (!part) {
         return std::move(part).error();
       }

@@ -32,6 +32,8 @@ void Agent::handle_head(const HostMessage& message) {
     end_all_later(end->exit_status, end->patience);
   } else if (const auto* begin = std::get_if<BeginJob>(&message)) {
     begin_job(*begin);
+  } else if (const auto* input = std::get_if<JobInput>(&message)) {
+    input_.feed(input->bytes);
   } else if (std::holds_alternative<LeaveJob>(message)) {
     leaves_ = true;
   }

@@ -34,13 +34,18 @@ Status Agent::start_first() {
     return {};
   }
   say_who_shares_devices();
+  if (remote_hosts_ && spec_.input_reader == InputReader::kAll) {
+    for (std::uint32_t host = 1; host < host_count(); ++host) {
+      input_.add_host(host);
+    }
+  }
   if (spec_.report_bindings) {
     say("pinion: " + describe_blob_pages());
   }
   if (!spec_.debug_rank) {
     return start_others();
   }
-  others_wait_ = ranks_.size() > 1;
+  others_wait_ = spec_.rank_count > 1;
   begun_ = true;
   return start(*spec_.debug_rank);
 }
@@ -48,12 +53,36 @@ Status Agent::start_first() {
 Status Agent::start_others() {
   others_wait_ = false;
   begun_ = true;
+  if (remote_hosts_) {
+    link_->send_to_all(BeginJob{remote_hosts_->addresses(link_->address())});
+  }
+  if (spec_.dry_run) {
+    place_only();
+    return {};
+  }
   for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
     if (rank != spec_.debug_rank) {
       PINION_RETURN_IF_ERROR(start(rank));
     }
   }
   return {};
+}
+
+void Agent::place_only() {
+  std::vector<std::string> lines;
+  for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
+    lines.push_back(describe(rank));
+  }
+  if (is_head()) {
+    placements_[0] = std::move(lines);
+  } else {
+    link_->send(0, HostPlaced{std::move(lines)});
+  }
+}
+
+std::string Agent::describe(std::uint32_t rank) const {
+  const std::string where = spec_.hosts.size() > 1 ? spec_.hosts[share_.host].name + ", " : "";
+  return where + describe_rank(named(rank).rank, ranks_[rank].placement);
 }
 
 bool Agent::has_terminal(std::uint32_t rank) const {
@@ -114,8 +143,7 @@ Status Agent::connect_standard(std::uint32_t rank, RankStart& start, OutputRelay
 Status Agent::start(std::uint32_t rank) {
   Rank& it = ranks_[rank];
   if (spec_.report_bindings && it.incarnation == 0) {
-    const std::string where = spec_.hosts.size() > 1 ? spec_.hosts[share_.host].name + ", " : "";
-    say("pinion: " + where + describe_rank(named(rank).rank, it.placement));
+    say("pinion: " + describe(rank));
   }
   RankStart start{.command = command_of(rank),
                   .environment = spec_.environment,
@@ -198,6 +226,9 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
     others_wait_ = false;
     say(fmt::format("pinion: rank {} ended before it joined the job; the others were not started",
                     named(rank).rank));
+    if (remote_hosts_ && !failed) {
+      end_all_later(0, Duration::zero());
+    }
   }
   if (!failed || exit_status_) {
     return;

@@ -28,17 +28,39 @@ Result<UniqueFd> InputRelay::add_rank() {
   return reader;
 }
 
+std::optional<std::span<const std::byte>> InputRelay::take_block() {
+  return std::exchange(is_news_, false) ? std::optional<std::span<const std::byte>>(block_)
+                                        : std::nullopt;
+}
+
+void InputRelay::host_took(std::uint32_t host) {
+  if (const auto found = hosts_.find(host); found != hosts_.end()) {
+    found->second = true;
+  }
+}
+
+void InputRelay::feed(std::span<const std::byte> block) {
+  block_.assign(block.begin(), block.end());
+  begin_block();
+  write_block();
+}
+
+bool InputRelay::take_readiness() {
+  return is_news_ && block_is_taken() && std::exchange(is_news_, false);
+}
+
 bool InputRelay::block_is_taken() const {
   return std::all_of(readers_.begin(), readers_.end(),
-                     [this](const Reader& reader) { return reader.taken == block_.size(); });
+                     [this](const Reader& reader) { return reader.taken == block_.size(); }) &&
+         std::all_of(hosts_.begin(), hosts_.end(), [](const auto& host) { return host.second; });
 }
 
 void InputRelay::watch(std::vector<pollfd>& watched) const {
-  if (is_over_ || readers_.empty()) {
+  if (is_over_ || (readers_.empty() && hosts_.empty())) {
     return;
   }
   if (block_is_taken()) {
-    watched.push_back({source_, POLLIN, 0});
+    watched.push_back({source_, POLLIN, 0});  // Not looked at where it is none.
     return;
   }
   for (const Reader& reader : readers_) {
@@ -53,18 +75,34 @@ void InputRelay::serve(std::span<const pollfd> watched) {
     return;
   }
   if (block_is_taken()) {
-    block_.resize(kBlockBytes);
-    const ssize_t count = read(source_, block_.data(), block_.size());
-    if (count < 0 && (errno == EINTR || errno == EAGAIN)) {
-      block_.clear();
-    } else {
-      block_.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
-      is_over_ = count <= 0;
-    }
-    for (Reader& reader : readers_) {
-      reader.taken = 0;
-    }
+    read_block();
   }
+  write_block();
+}
+
+void InputRelay::read_block() {
+  block_.resize(kBlockBytes);
+  const ssize_t count = read(source_, block_.data(), block_.size());
+  if (count < 0 && (errno == EINTR || errno == EAGAIN)) {
+    block_.clear();
+    return;
+  }
+  block_.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+  begin_block();
+}
+
+void InputRelay::begin_block() {
+  is_over_ = block_.empty();
+  is_news_ = true;
+  for (Reader& reader : readers_) {
+    reader.taken = 0;
+  }
+  for (auto& [host, has_taken] : hosts_) {
+    has_taken = false;
+  }
+}
+
+void InputRelay::write_block() {
   for (Reader& reader : readers_) {
     write_to(reader);
   }

@@ -75,6 +75,10 @@ void OutputRelay::say(std::string_view line) {
   targets_[errors_target_].queue.put(std::string(line) + "\n");
 }
 
+void OutputRelay::print(std::string_view line) {
+  targets_[0].queue.put(std::string(line) + "\n");
+}
+
 std::uint64_t OutputRelay::bytes_of_host(std::uint32_t host) const noexcept {
   const bool goes_on = std::any_of(streams_.begin(), streams_.end(), [host](const Stream& stream) {
     return stream.source == Source{.is_host = true, .number = host} && !stream.errors;

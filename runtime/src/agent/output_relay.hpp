@@ -56,6 +56,9 @@ class OutputRelay {
   /// Adds a line to standard error.
   void say(std::string_view line);
 
+  /// Adds a line to standard output.
+  void print(std::string_view line);
+
   /// Adds what has to be waited for, for read().
   void watch(std::vector<pollfd>& watched) const;
 

@@ -6,7 +6,10 @@
 namespace pinion {
 
 BlobCopies::BlobCopies(CopyTableOptions options, HostLink& link, Answer answer)
-    : table_(std::move(options)), link_(link), answer_(std::move(answer)) {}
+    : epoch_(options.identity.epoch),
+      table_(std::move(options)),
+      link_(link),
+      answer_(std::move(answer)) {}
 
 std::vector<BlobCopies::Pull>::iterator BlobCopies::find(const BlobHandle& handle) {
   return std::find_if(pulls_.begin(), pulls_.end(),
@@ -29,7 +32,7 @@ void BlobCopies::fetch(const Asker& asker, const BlobHandle& handle, Place home,
     return;
   }
   pulls_.push_back({.handle = handle, .home = home, .segment = copy->segment, .askers = {asker}});
-  link_.pull(handle, std::move(copy->writer));
+  link_.pull(host_with(handle, epoch_), handle, std::move(copy->writer));
 }
 
 void BlobCopies::pulled(const BlobPulled& event) {
@@ -39,19 +42,20 @@ void BlobCopies::pulled(const BlobPulled& event) {
   }
   const Pull pull = std::move(*found);
   pulls_.erase(found);
+  const std::uint32_t host = host_with(pull.handle, epoch_);
   Status outcome = event.outcome;
   if (outcome.ok()) {
     outcome = table_.add(pull.handle, pull.home, std::move(*pull.segment));
   }
   if (outcome.ok()) {
-    HostTraffic& traffic = traffic_[pull.handle.host];
-    traffic.host = pull.handle.host;
+    HostTraffic& traffic = traffic_[host];
+    traffic.host = host;
     ++traffic.pulled_count;
     traffic.pulled_bytes += pull.handle.length_bytes;
   } else {
-    outcome = std::move(outcome).with_context(
-        "pulling a blob of " + std::to_string(pull.handle.length_bytes) + " bytes from host " +
-        std::to_string(pull.handle.host));
+    outcome = std::move(outcome).with_context("pulling a blob of " +
+                                              std::to_string(pull.handle.length_bytes) +
+                                              " bytes from host " + std::to_string(host));
   }
   for (const Asker& asker : pull.askers) {
     answer_(asker, pull.handle,

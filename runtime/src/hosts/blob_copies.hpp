@@ -62,6 +62,7 @@ class BlobCopies {
 
   [[nodiscard]] std::vector<Pull>::iterator find(const BlobHandle& handle);
 
+  const std::uint32_t epoch_;
   CopyTable table_;
   HostLink& link_;
   Answer answer_;

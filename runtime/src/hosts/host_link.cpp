@@ -253,25 +253,25 @@ bool HostLink::flush() {
   return some_wait;
 }
 
-void HostLink::pull(const BlobHandle& handle, BlobWriter into) {
-  Pull pull{handle, std::move(into)};
-  const auto other = hosts_.find(handle.host);
+void HostLink::pull(std::uint32_t host, const BlobHandle& handle, BlobWriter into) {
+  Pull pull{host, handle, std::move(into)};
+  const auto other = hosts_.find(host);
   if (other != hosts_.end() && other->second.state == State::kThere) {
     begin(std::move(pull));
   } else if (other != hosts_.end() && other->second.state == State::kExpected) {
     other->second.pulls.push_back(std::move(pull));
   } else {
     inbox_->add(BlobPulled{
-        handle, Status(ErrorCode::kUnavailable, "host " + std::to_string(handle.host) +
-                                                    ", on which the blob lies, is gone")});
+        handle, Status(ErrorCode::kUnavailable,
+                       "host " + std::to_string(host) + ", on which the blob lies, is gone")});
   }
 }
 
 void HostLink::begin(Pull pull) {
-  transport_->pull(pull.handle, std::move(pull.into),
-                   [inbox = inbox_, handle = pull.handle](Result<Blob> blob) {
-                     inbox->add(BlobPulled{handle, blob ? Status() : std::move(blob).error()});
-                   });
+  transport_->pull_from(pull.host, pull.handle, std::move(pull.into),
+                        [inbox = inbox_, handle = pull.handle](Result<Blob> blob) {
+                          inbox->add(BlobPulled{handle, blob ? Status() : std::move(blob).error()});
+                        });
 }
 
 int HostLink::descriptor() const noexcept {

@@ -99,9 +99,9 @@ class HostLink {
   /// Sends it to every host that is there.
   void send_to_all(const HostMessage& message);
 
-  /// Fills `into` with the blob; waits, where its host is still to come. What comes of it is an
-  /// event.
-  void pull(const BlobHandle& handle, BlobWriter into);
+  /// Fills `into` with the blob, which that host has; waits, where the host is still to come. What
+  /// comes of it is an event.
+  void pull(std::uint32_t host, const BlobHandle& handle, BlobWriter into);
 
   /// Tries again to send what is kept. Whether some of it still is: then call this soon.
   bool flush();
@@ -118,6 +118,7 @@ class HostLink {
   class Inbox;
   enum class State : std::uint8_t { kExpected, kThere, kGone };
   struct Pull {
+    std::uint32_t host;
     BlobHandle handle;
     BlobWriter into;
   };

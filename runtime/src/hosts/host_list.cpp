@@ -81,10 +81,6 @@ std::string_view first_label(std::string_view name) {
   return name.substr(0, name.find('.'));
 }
 
-Status unimplemented(const std::string& what) {
-  return {ErrorCode::kUnimplemented, what + " does not work over several hosts yet"};
-}
-
 // A remote shell is given it as an argument, and must not take it for an option or for two words.
 bool can_be_name(const std::string& name) {
   for (const char c : name) {
@@ -143,17 +139,12 @@ Status check_hosts(const LaunchSpec& spec) {
             "the first host is " + spec.hosts.front().name + ", and this machine is " + own_name() +
                 ": a job is started on its first host. Start it there, or name localhost first"};
   }
-  if (spec.hosts.size() < 2) {
-    return {};
-  }
-  if (!spec.journal_directory.empty()) {
-    return unimplemented("--journal");
-  }
-  if (spec.input_reader == InputReader::kAll) {
-    return unimplemented("--stdin all");
-  }
-  if (spec.debug_rank) {
-    return unimplemented("--debug-rank");
+  if (spec.hosts.size() > 1 && spec.debug_rank && *spec.debug_rank >= spec.hosts[0].rank_count) {
+    return {ErrorCode::kUnimplemented,
+            "--debug-rank " + std::to_string(*spec.debug_rank) +
+                " does not run on the first host, where the terminal of its debugger is; give one "
+                "below " +
+                std::to_string(spec.hosts[0].rank_count)};
   }
   return {};
 }

@@ -18,7 +18,7 @@ namespace pinion {
 /// Whether a launch over several hosts can be done; says what cannot be. A launch on one is left
 /// alone.
 /// Errors: kInvalidArgument for what cannot be the name of a host, and when the first one is not
-///   this machine; kUnimplemented for options that do not work over several hosts.
+///   this machine; kUnimplemented for a debugger on another host than that.
 [[nodiscard]] Status check_hosts(const LaunchSpec& spec);
 
 }  // namespace pinion

@@ -236,6 +236,19 @@ void pass(Pass& field, SignalRanks& message) {
 template <class Pass>
 void pass(Pass& /*field*/, LeaveJob& /*message*/) {}
 
+template <class Pass>
+void pass(Pass& /*field*/, HostTookInput& /*message*/) {}
+
+template <class Pass>
+void pass(Pass& field, HostPlaced& message) {
+  field.list(message.lines, [&field](std::string& line) { field(line); });
+}
+
+template <class Pass>
+void pass(Pass& field, JobInput& message) {
+  field(message.bytes);
+}
+
 template <std::size_t Index = 0>
 void read_body(std::size_t kind, Reader& reader, HostMessage& message) {
   if constexpr (Index == std::variant_size_v<HostMessage>) {

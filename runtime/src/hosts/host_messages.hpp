@@ -105,6 +105,18 @@ struct HostRanksOver {
   friend bool operator==(const HostRanksOver&, const HostRanksOver&) = default;
 };
 
+/// The ranks of the host have taken what came last of standard input.
+struct HostTookInput {
+  friend bool operator==(const HostTookInput&, const HostTookInput&) = default;
+};
+
+/// Where the ranks of the host would run, for a launch that is to say only that.
+struct HostPlaced {
+  std::vector<std::string> lines = {};
+
+  friend bool operator==(const HostPlaced&, const HostPlaced&) = default;
+};
+
 // From the head.
 
 /// All hosts are there: start the ranks.
@@ -152,14 +164,23 @@ struct SignalRanks {
   friend bool operator==(const SignalRanks&, const SignalRanks&) = default;
 };
 
+/// What follows of the job's standard input, for each rank of the host; nothing is the end. More
+/// comes once the host has taken it.
+struct JobInput {
+  std::vector<std::byte> bytes = {};
+
+  friend bool operator==(const JobInput&, const JobInput&) = default;
+};
+
 /// All ranks of all hosts are over: the agent ends.
 struct LeaveJob {
   friend bool operator==(const LeaveJob&, const LeaveJob&) = default;
 };
 
-using HostMessage = std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank,
-                                 HostRankFailed, HostBroken, HostRanksOver, BeginJob, ToRank,
-                                 KeepBlob, ReleaseBlob, EndRanks, SignalRanks, LeaveJob>;
+using HostMessage =
+    std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank, HostRankFailed,
+                 HostBroken, HostRanksOver, BeginJob, ToRank, KeepBlob, ReleaseBlob, EndRanks,
+                 SignalRanks, LeaveJob, HostTookInput, HostPlaced, JobInput>;
 
 /// A host message on the wire: a magic word, the version of this form, the kind, and then its
 /// fields, little-endian.

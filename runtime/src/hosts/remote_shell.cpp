@@ -1,11 +1,8 @@
 #include "hosts/remote_shell.hpp"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,40 +12,10 @@
 #include <sstream>
 #include <utility>
 
+#include "agent/child_process.hpp"
+
 namespace pinion {
 namespace {
-
-struct ChildPlan {
-  pid_t parent;
-  int input;
-  int output;
-  int errors;
-  int error_pipe;
-  char** arguments;
-};
-
-[[noreturn]] void run_child(const ChildPlan& plan) {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (getppid() != plan.parent) {
-    _exit(127);
-  }
-  // A signal from the terminal is for the agents, who hear of it from the head.
-  setpgid(0, 0);
-  signal(SIGPIPE, SIG_DFL);
-  signal(SIGXFSZ, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  dup2(plan.input, STDIN_FILENO);
-  dup2(plan.output, STDOUT_FILENO);
-  dup2(plan.errors, STDERR_FILENO);
-  // Not the descriptors of a transport, by which others would take us for the head when it is gone.
-  syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-  execvp(plan.arguments[0], plan.arguments);
-  const int error = errno;
-  const ssize_t told = write(plan.error_pipe, &error, sizeof(error));
-  _exit(told == sizeof(error) ? 127 : 126);
-}
 
 bool is_plain(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
@@ -104,52 +71,28 @@ RemoteShell::~RemoteShell() {
 
 Result<RemoteShell> RemoteShell::start(const std::vector<std::string>& command, std::string input,
                                        int output, int errors) {
-  int input_ends[2];
-  int error_ends[2];
-  if (pipe2(input_ends, O_CLOEXEC) != 0) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
     return Status::from_errno(errno, "cannot make a pipe");
   }
-  const UniqueFd input_reader(input_ends[0]);
-  UniqueFd input_writer(input_ends[1]);
-  if (pipe2(error_ends, O_CLOEXEC) != 0) {
-    return Status::from_errno(errno, "cannot make a pipe");
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  fcntl(writer.get(), F_SETFL, O_NONBLOCK);  // Of this end only.
+  // In a group of its own, as a signal from the terminal is for the agents, who hear of it from the
+  // head; and without the descriptors of a transport, by which others would take it for the head
+  // when that is gone.
+  Result<ChildProcess> child = start_child({.command = command,
+                                            .environment = own_environment(),
+                                            .name = "the remote shell " + command.front(),
+                                            .death_signal = SIGTERM,
+                                            .input = reader.get(),
+                                            .output = output,
+                                            .errors = errors,
+                                            .closes_others = true});
+  if (!child) {
+    return std::move(child).error();
   }
-  const UniqueFd error_reader(error_ends[0]);
-  UniqueFd error_writer(error_ends[1]);
-  fcntl(input_writer.get(), F_SETFL, O_NONBLOCK);  // Of this end only.
-  std::vector<std::string> words = command;
-  std::vector<char*> arguments;
-  for (std::string& word : words) {
-    arguments.push_back(word.data());
-  }
-  arguments.push_back(nullptr);
-  const ChildPlan plan{.parent = getpid(),
-                       .input = input_reader.get(),
-                       .output = output,
-                       .errors = errors,
-                       .error_pipe = error_writer.get(),
-                       .arguments = arguments.data()};
-  const pid_t pid = fork();
-  if (pid < 0) {
-    return Status::from_errno(errno, "cannot start a process");
-  }
-  if (pid == 0) {
-    run_child(plan);
-  }
-  error_writer = UniqueFd();
-  int error = 0;
-  if (read(error_reader.get(), &error, sizeof(error)) == sizeof(error)) {
-    waitpid(pid, nullptr, 0);
-    return Status::from_errno(error, "cannot start the remote shell " + command.front());
-  }
-  UniqueFd watch(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!watch.valid()) {
-    const int cause = errno;
-    ::kill(pid, SIGKILL);
-    waitpid(pid, nullptr, 0);
-    return Status::from_errno(cause, "cannot watch a process");
-  }
-  return RemoteShell(pid, std::move(watch), std::move(input_writer), std::move(input));
+  return RemoteShell(child->pid, std::move(child->watch), std::move(writer), std::move(input));
 }
 
 void RemoteShell::write_input() {

@@ -12,10 +12,11 @@ namespace {
 
 using protocol::Record;
 
-using HandleKey = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint64_t>;
+using HandleKey =
+    std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint64_t>;
 
 HandleKey key_of(const BlobHandle& handle) {
-  return {handle.epoch, handle.segment, handle.index, handle.generation};
+  return {handle.epoch, handle.host, handle.segment, handle.index, handle.generation};
 }
 
 class BlobLoader {

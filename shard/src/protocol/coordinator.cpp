@@ -284,7 +284,7 @@ void Coordinator::State::keep(const BlobHandle& blob) {
 }
 
 void Coordinator::State::release(const BlobHandle& blob) {
-  if (blob != BlobHandle{} && !is_lost(blob.host)) {
+  if (blob != BlobHandle{} && !is_lost(host_with(blob, options.epoch))) {
     effects->push_back(Release{.blob = blob});
   }
 }

@@ -8,10 +8,6 @@
 namespace pinion::protocol {
 namespace {
 
-bool lies_on(const BlobHandle& blob, std::uint32_t host) {
-  return blob != BlobHandle{} && blob.host == host;
-}
-
 std::string in_words(const HostLost& lost) {
   return "host " + std::to_string(lost.host) + " is lost" +
          (lost.reason.empty() ? "" : ": " + lost.reason);
@@ -55,7 +51,9 @@ void Coordinator::State::lose_ranks_of(const HostLost& lost) {
 /// Precondition: the step has a plan and is open.
 void Coordinator::State::lose_work_of(StepRecord& step, const HostLost& lost) {
   step.misses.reset();
-  const auto lies_there = [&lost](const BlobHandle& blob) { return lies_on(blob, lost.host); };
+  const auto lies_there = [this, &lost](const BlobHandle& blob) {
+    return lies_on(blob, lost.host, options.epoch);
+  };
   if (std::any_of(step.streams.begin(), step.streams.end(), lies_there)) {
     fail_step(step, {.code = ErrorCode::kDataLoss,
                      .text = "step " + std::to_string(step.number) +
@@ -74,15 +72,18 @@ void Coordinator::State::lose_work_of(StepRecord& step, const HostLost& lost) {
       participant.declined_to_plan = false;
     }
   }
-  const bool partials_are_lost = reopen_lost_units(step, lost.host);
+  const bool partials_are_lost = reopen_lost_units(step, lost.host, options.epoch);
   if (partials_are_lost && step.phase == Phase::kMerge) {
     return_to_map(step);
   }
 }
 
-/// Whether there were partials among what was lost.
-bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host) {
-  const auto lies_there = [host](const auto& partial) { return lies_on(partial.blob, host); };
+/// Whether there were partials among what was lost in that epoch.
+bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host,
+                                           std::uint32_t epoch) {
+  const auto lies_there = [host, epoch](const auto& partial) {
+    return lies_on(partial.blob, host, epoch);
+  };
   const bool partials_are_lost =
       !options.mutations.keep_partials_of_lost_host &&
       std::any_of(step.far_partials.begin(), step.far_partials.end(), lies_there);
@@ -103,14 +104,15 @@ bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host)
   }
   bool results_are_lost = false;
   for (std::uint32_t partition = 0; partition < step.results.size(); ++partition) {
-    if (lies_on(step.results[partition], host)) {
+    if (lies_on(step.results[partition], host, epoch)) {
       step.results[partition] = {};
       step.partitions.reopen(partition);
       results_are_lost = true;
     }
   }
   if (partials_are_lost || results_are_lost) {
-    persist<BlobsLost>([&] { return BlobsLost{.step = step.number, .host = host}; });
+    persist<BlobsLost>(
+        [&] { return BlobsLost{.step = step.number, .host = host, .epoch = epoch}; });
   }
   return partials_are_lost;
 }
@@ -138,10 +140,11 @@ void Coordinator::State::return_to_map(StepRecord& step) {
 /// Ranks that were told of a result have it, or see for themselves that they do not.
 void Coordinator::State::note_lost_results(const HostLost& lost) {
   for (auto& [number, step] : steps) {
-    const bool is_lost =
-        step.phase == Phase::kDone &&
-        std::any_of(step.results.begin(), step.results.end(),
-                    [&lost](const BlobHandle& result) { return lies_on(result, lost.host); });
+    const bool is_lost = step.phase == Phase::kDone &&
+                         std::any_of(step.results.begin(), step.results.end(),
+                                     [this, &lost](const BlobHandle& result) {
+                                       return lies_on(result, lost.host, options.epoch);
+                                     });
     if (!is_lost) {
       continue;
     }
@@ -203,7 +206,8 @@ bool Coordinator::State::misses_a_host(StepRecord& step, Holder from, ErrorCode 
     return false;
   }
   const auto is_far = [&](const BlobHandle& blob) {
-    return blob != BlobHandle{} && blob.host != 0 && blob.host != host_of(from.rank);
+    return blob != BlobHandle{} && !lies_on(blob, 0, options.epoch) &&
+           !lies_on(blob, host_of(from.rank), options.epoch);
   };
   const bool plan_is_new =
       step.plan_again_since && now - *step.plan_again_since <= options.host_patience;

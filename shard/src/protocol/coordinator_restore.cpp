@@ -122,7 +122,7 @@ void Coordinator::State::replay(const StepEnded& ended) {
 void Coordinator::State::replay(const BlobsLost& lost) {
   const auto found = steps.find(lost.step);
   if (found != steps.end() && found->second.granting()) {
-    static_cast<void>(reopen_lost_units(found->second, lost.host));
+    static_cast<void>(reopen_lost_units(found->second, lost.host, lost.epoch));
   }
 }
 

@@ -196,7 +196,7 @@ struct Coordinator::State {
   void on(const HostLost& lost);
   void lose_ranks_of(const HostLost& lost);
   void lose_work_of(StepRecord& step, const HostLost& lost);
-  bool reopen_lost_units(StepRecord& step, std::uint32_t host);
+  bool reopen_lost_units(StepRecord& step, std::uint32_t host, std::uint32_t epoch);
   void return_to_map(StepRecord& step);
   void note_lost_results(const HostLost& lost);
   [[nodiscard]] Failure result_is_lost(const StepRecord& step, std::uint32_t rank) const;
@@ -204,6 +204,10 @@ struct Coordinator::State {
   [[nodiscard]] bool misses_a_host(StepRecord& step, Holder from, ErrorCode code);
   [[nodiscard]] std::uint32_t host_of(std::uint32_t rank) const {
     return options.rank_hosts.empty() ? 0 : options.rank_hosts[rank];
+  }
+  [[nodiscard]] static bool lies_on(const BlobHandle& blob, std::uint32_t host,
+                                    std::uint32_t epoch) {
+    return blob != BlobHandle{} && host_with(blob, epoch) == host;
   }
   [[nodiscard]] bool is_lost(std::uint32_t host) const {
     return !lost_hosts.empty() && lost_hosts.contains(host);

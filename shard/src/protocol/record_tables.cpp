@@ -53,7 +53,7 @@ auto write(FlatBufferBuilder& to, const JobEnded&) {
 }
 
 auto write(FlatBufferBuilder& to, const BlobsLost& from) {
-  return schema::CreateBlobsLost(to, from.step, from.host);
+  return schema::CreateBlobsLost(to, from.step, from.host, from.epoch);
 }
 
 template <class Table>
@@ -107,7 +107,7 @@ Record read(SchemaReader& to, const schema::UnitSkipped& from) {
 }
 
 Record read(SchemaReader&, const schema::BlobsLost& from) {
-  return BlobsLost{.step = from.step(), .host = from.host()};
+  return BlobsLost{.step = from.step(), .host = from.host(), .epoch = from.epoch()};
 }
 
 Record read_body(SchemaReader& to, const schema::Record& from) {

@@ -10,10 +10,11 @@ bool failed(const std::optional<StepEnded>& ended) {
   return ended && ended->failure.code != ErrorCode::kOk;
 }
 
-/// Whether it is an acceptance whose output lay on the host.
-bool lay_on(const Record& record, std::uint32_t host) {
+/// Whether it is an acceptance whose output went with the host.
+bool is_lost(const Record& record, const BlobsLost& lost) {
   const auto* const accepted = std::get_if<UnitsAccepted>(&record);
-  return accepted != nullptr && accepted->output != BlobHandle{} && accepted->output.host == host;
+  return accepted != nullptr && accepted->output != BlobHandle{} &&
+         host_with(accepted->output, lost.epoch) == lost.host;
 }
 
 }  // namespace
@@ -39,8 +40,7 @@ std::optional<std::uint64_t> RecordHistory::add(Record record) {
     }
   } else if (const auto* lost = std::get_if<BlobsLost>(&record)) {
     if (const auto step = steps_.find(lost->step); step != steps_.end()) {
-      std::erase_if(step->second.work,
-                    [lost](const Record& work) { return lay_on(work, lost->host); });
+      std::erase_if(step->second.work, [lost](const Record& work) { return is_lost(work, *lost); });
     }
   } else {
     job_ended_ = true;

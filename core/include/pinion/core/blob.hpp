@@ -30,6 +30,13 @@ struct BlobHandle {
 };
 static_assert(sizeof(BlobHandle) == 40 && std::is_trivially_copyable_v<BlobHandle>);
 
+/// The host that has the blob in this epoch of its job: that of the handle, but for what an earlier
+/// epoch has left, which is with the coordinator, on host 0.
+[[nodiscard]] constexpr std::uint32_t host_with(const BlobHandle& blob,
+                                                std::uint32_t epoch) noexcept {
+  return blob.epoch < epoch ? 0 : blob.host;
+}
+
 /// A sealed, immutable run of bytes. Copying it copies a reference, never bytes.
 ///
 /// Thread safety: distinct objects are independent; the bytes may be read from any thread.

@@ -54,6 +54,7 @@ struct LaunchSpec {
   bool allow_oversubscription = false;
   std::vector<unsigned> cpus = {};  ///< The only CPUs to use; empty: all that may be used.
   bool report_bindings = false;     ///< Say on standard error where each rank runs.
+  bool dry_run = false;             ///< Print where each rank would run, and start none.
   OnFailure on_failure = OnFailure::kRespawn;
   std::uint32_t respawn_count_max = 3;  ///< For each rank, of OnFailure::kRespawn.
 
@@ -108,9 +109,10 @@ struct LaunchSpec {
 [[nodiscard]] int run_agent(int argc, char** argv);
 
 /// The ranks, workers and CPUs that launch(spec) would use, one line a rank: on this machine, or on
-/// one that `lstopo FILE.xml` has recorded in `topology_file`.
+/// one that `lstopo FILE.xml` has recorded in `topology_file`. Several hosts are asked by launch(),
+/// with `dry_run`.
 /// Errors: kResourceExhausted when they do not fit; those of finding the machine's CPUs, and of
-/// reading the file.
+/// reading the file; kInvalidArgument for several hosts.
 [[nodiscard]] Result<std::string> describe_placement(const LaunchSpec& spec,
                                                      const std::string& topology_file = {});
 

@@ -13,6 +13,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shm/blob_memory.hpp>
 #include <pinion/shm/blob_store_identity.hpp>
+#include <pinion/shm/segment_table.hpp>
 #include <pinion/shm/unique_fd.hpp>
 
 namespace pinion {
@@ -53,9 +54,10 @@ class CopyTable {
   explicit CopyTable(CopyTableOptions options);
   ~CopyTable();
 
-  /// Whether the handle can name a blob of another host of the job.
-  /// Errors: kFailedPrecondition for another job or epoch, for this host, and for one that the job
-  ///   does not have; kResourceExhausted for more bytes than can be mapped.
+  /// Whether the handle can name a blob that another host of the job has (host_with()).
+  /// Errors: kFailedPrecondition for another job or a later epoch, for what this host itself has,
+  ///   and for a host that the job does not have; kResourceExhausted for more bytes than can be
+  ///   mapped.
   [[nodiscard]] Status check(const BlobHandle& handle) const;
 
   /// Room for a copy of that blob. `memory` may be null.
@@ -75,6 +77,10 @@ class CopyTable {
   /// Errors: those of check(); kNotFound when no copy is here; kInvalidArgument when the length
   ///   differs.
   [[nodiscard]] Result<std::pair<int, Place>> fetch(std::uint32_t client, const BlobHandle& handle);
+
+  /// The bytes of a copy that is here. They stay as they are while the descriptor is open.
+  /// Errors: those of fetch().
+  [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
 
   /// `client` ends one reference, of a fetch(). What it does not have is ignored.
   void let_go(std::uint32_t client, const BlobHandle& handle);

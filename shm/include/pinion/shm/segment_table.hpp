@@ -155,9 +155,10 @@ class SegmentTable {
   /// blocks. Of nothing for what is spilled, small or not known.
   [[nodiscard]] PageShare pages_of(const BlobHandle& handle) const;
 
-  /// Takes a blob that the job kept in an earlier epoch: found, and released, by the handle that it
-  /// had then. Its bytes are copied, to a file in `spill_directory` unless that is empty.
-  /// Errors: kFailedPrecondition for a handle of another job or host, or of this epoch or a later;
+  /// Takes a blob that the job kept in an earlier epoch, on whichever host: found, and released, by
+  /// the handle that it had then. Its bytes are copied, to a file in `spill_directory` unless that
+  /// is empty.
+  /// Errors: kFailedPrecondition for a handle of another job, or of this epoch or a later;
   ///   kAlreadyExists for one that is there; those of making a segment.
   Status restore(const BlobHandle& handle, Place home, std::span<const std::byte> bytes,
                  const std::string& spill_directory = {});
@@ -211,10 +212,11 @@ class SegmentTable {
   BlobStoreIdentity identity_;
   std::uint32_t segments_per_client_;
   std::unordered_map<std::uint32_t, Segment> segments_;
-  /// By epoch, segment, index and generation.
-  using EarlierHandle = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint64_t>;
+  /// By epoch, host, segment, index and generation.
+  using EarlierHandle =
+      std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint64_t>;
   [[nodiscard]] static EarlierHandle key_of(const BlobHandle& handle) noexcept {
-    return {handle.epoch, handle.segment, handle.index, handle.generation};
+    return {handle.epoch, handle.host, handle.segment, handle.index, handle.generation};
   }
   std::map<EarlierHandle, Segment> restored_;
   std::unordered_map<std::uint32_t, Client> clients_;

@@ -104,10 +104,10 @@ struct RankLeft {
   std::uint32_t incarnation = 1;
 };
 
-/// A host is lost for good, with its ranks and every blob whose handle names it: what was accepted
-/// with these blobs is open again. They are neither named in an effect from here on, nor released.
-/// A result of a finished step that a rank has yet to come to cannot be made again, and ends the
-/// job with kDataLoss. Host 0, where the coordinator is, cannot be lost to it.
+/// A host is lost for good, with its ranks and every blob that it had (host_with()): what was
+/// accepted with these blobs is open again. They are neither named in an effect from here on, nor
+/// released. A result of a finished step that a rank has yet to come to cannot be made again, and
+/// ends the job with kDataLoss. Host 0, where the coordinator is, cannot be lost to it.
 struct HostLost {
   std::uint32_t host = 0;
   std::string reason = {};

@@ -72,10 +72,12 @@ struct StepEnded {
   friend bool operator==(const StepEnded&, const StepEnded&) = default;
 };
 
-/// The host is gone with what it held. Units of the step whose outputs lay there are open again.
+/// The host is gone with what it held in this epoch. Units of the step whose outputs lay there are
+/// open again.
 struct BlobsLost {
   std::uint64_t step = 0;
   std::uint32_t host = 0;
+  std::uint32_t epoch = 0;
 
   friend bool operator==(const BlobsLost&, const BlobsLost&) = default;
 };
