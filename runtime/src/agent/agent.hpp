@@ -141,6 +141,7 @@ class Agent {
   // Processes.
   Status start_first();
   Status start_others();
+  void begin_other_hosts();
   void place_only();
   Status start(std::uint32_t rank);
   [[nodiscard]] Status connect_standard(std::uint32_t rank, RankStart& start,

@@ -31,6 +31,7 @@ bool is_of_terminal(int signal) {
 Status Agent::start_first() {
   if (launched_) {
     begun_ = true;  // They are there, and come by themselves.
+    begin_other_hosts();
     return {};
   }
   say_who_shares_devices();
@@ -53,9 +54,7 @@ Status Agent::start_first() {
 Status Agent::start_others() {
   others_wait_ = false;
   begun_ = true;
-  if (remote_hosts_) {
-    link_->send_to_all(BeginJob{remote_hosts_->addresses(link_->address())});
-  }
+  begin_other_hosts();
   if (spec_.dry_run) {
     place_only();
     return {};
@@ -66,6 +65,12 @@ Status Agent::start_others() {
     }
   }
   return {};
+}
+
+void Agent::begin_other_hosts() {
+  if (remote_hosts_) {
+    link_->send_to_all(BeginJob{remote_hosts_->addresses(link_->address())});
+  }
 }
 
 void Agent::place_only() {
