@@ -131,6 +131,7 @@ class Agent {
   bool end_without_launcher();
   void press_on_with_ending();
   void act_on_signal(int signal);
+  void drain(std::uint32_t named_rank);
   void rank_failed(int exit_status, bool others_go_on);
 
   // What becomes of the ranks of this host, for the coordinator (agent_hosts.cpp).
