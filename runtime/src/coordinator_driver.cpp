@@ -64,6 +64,24 @@ Status CoordinatorDriver::message_arrived(LoggedRank who, std::span<const std::b
   return {};
 }
 
+Status CoordinatorDriver::drain(std::uint32_t rank, const std::string& reason) {
+  if (rank >= incarnations_.size()) {
+    return Status(ErrorCode::kInvalidArgument, "there is no rank " + std::to_string(rank) +
+                                                   "; the job has ranks 0 to " +
+                                                   std::to_string(incarnations_.size() - 1));
+  }
+  if (incarnations_[rank] == 0) {
+    return Status(ErrorCode::kFailedPrecondition,
+                  "rank " + std::to_string(rank) + " has not joined the job yet; ask again later");
+  }
+  step(protocol::MessageReceived{{.job = options_.job,
+                                  .epoch = options_.epoch,
+                                  .rank = rank,
+                                  .incarnation = incarnations_[rank]},
+                                 protocol::Drain{.reason = reason}});
+  return {};
+}
+
 void CoordinatorDriver::fail(const protocol::Failure& failure) {
   if (!ended_) {
     end_job(failure);

@@ -73,6 +73,11 @@ class CoordinatorDriver {
   ///   claim to come from somebody else; nothing has changed then.
   [[nodiscard]] Status message_arrived(LoggedRank who, std::span<const std::byte> bytes);
 
+  /// As if the rank had asked for it.
+  /// Errors: kInvalidArgument when the job has no such rank; kFailedPrecondition before it has
+  /// joined.
+  [[nodiscard]] Status drain(std::uint32_t rank, const std::string& reason);
+
   /// Ends the job for a reason that the coordinator does not know of. Nothing after the first time.
   void fail(const protocol::Failure& failure);
 

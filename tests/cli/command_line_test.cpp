@@ -96,8 +96,9 @@ TEST_F(CommandLine, TakesTwoDashesBeforeTheProgram) {
 }
 
 TEST_F(CommandLine, RefusesToDoNothing) {
-  expect_refused(pinion({}), 64,
-                 HasSubstr("a command, run, shm, sim or topo, is required; try pinion --help"));
+  expect_refused(
+      pinion({}), 64,
+      HasSubstr("a command, drain, run, shm, sim or topo, is required; try pinion --help"));
   expect_refused(pinion({"run"}), 64, HasSubstr("no program is named; try: pinion run -n 2"));
   expect_refused(pinion({"walk"}), 64, HasSubstr("walk"));
 }

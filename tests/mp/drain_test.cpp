@@ -1,6 +1,9 @@
 // A rank that ends its work in good order while the job goes on.
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -15,6 +18,7 @@ namespace {
 using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
+using namespace std::chrono_literals;
 
 class DrainTest : public JobTest {};
 
@@ -36,6 +40,40 @@ TEST_F(DrainTest, GivesNothingMoreToARankThatHasAllAnswersAllTheSame) {
   EXPECT_TRUE(std::none_of(drained, log.end(), is_of_rank_1("accepted")));
   EXPECT_EQ(accepted_shards(log, 1), each_once(64));
   EXPECT_EQ(accepted_shards(log, 2), each_once(64));
+}
+
+TEST_F(DrainTest, IsAskedForFromOutside) {
+  RunningCommand running(folder_, on_ranks(2, {GATED_PROGRAM, path("")}, grant_log_option()),
+                         environment());
+  ASSERT_TRUE(bodies_have_begun()) << running.errors();
+  const std::string process = std::to_string(running.pid());
+  const CommandResult asked = run_pinion(folder_, {"drain", process, "1", "2"}, environment());
+  EXPECT_EQ(asked.status, 0) << asked.errors;
+  EXPECT_TRUE(eventually([&running] {
+    return running.errors().find("there is no rank 2; the job has ranks 0 to 1") !=
+           std::string::npos;
+  })) << running.errors();
+  EXPECT_THAT(running.errors(), HasSubstr("pinion: rank 1 drains"));
+  write_file(path("gate"), "open");
+  EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
+  EXPECT_EQ(running.output(), "the sum is 2016\n");
+  const std::vector<json> log = grant_log();
+  const auto is_of_rank_1 = [](const char* event) {
+    return [event](const json& line) { return line.at("event") == event && line.at("rank") == 1; };
+  };
+  const auto drained = std::find_if(log.begin(), log.end(), is_of_rank_1("drained"));
+  ASSERT_NE(drained, log.end());
+  EXPECT_TRUE(std::none_of(drained, log.end(), is_of_rank_1("grant")));
+  EXPECT_EQ(accepted_shards(log, 1), each_once(64));
+}
+
+TEST_F(DrainTest, IsRefusedWhereThereIsNoJob) {
+  const CommandResult other =
+      run_pinion(folder_, {"drain", std::to_string(getpid()), "0"}, environment());
+  EXPECT_EQ(other.status, 66);
+  EXPECT_THAT(other.errors, HasSubstr("neither a running pinion run nor its agent"));
+  EXPECT_EQ(run_pinion(folder_, {"drain"}, environment()).status, 64);
+  EXPECT_EQ(run_pinion(folder_, {"drain", "1", "-1"}, environment()).status, 64);
 }
 
 }  // namespace

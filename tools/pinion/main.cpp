@@ -11,6 +11,7 @@
 #include <pinion/runtime/launch.hpp>
 #include <pinion/runtime/version.hpp>
 
+#include "drain_command.hpp"
 #include "run_command.hpp"
 #include "shm_command.hpp"
 #include "sim_command.hpp"
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
   CLI::App app("pinion: batch jobs on all cores of a machine", "pinion");
   app.footer(exit_status_table());
   std::vector<std::string> program;
+  pinion::add_drain_command(app, exit_status);
   pinion::add_run_command(app, program, exit_status);
   pinion::add_shm_command(app, exit_status);
   pinion::add_sim_command(app, exit_status);
@@ -62,7 +64,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(std::move(arguments));
     if (app.get_subcommands().empty()) {
-      throw CLI::RequiredError("a command, run, shm, sim or topo,");
+      throw CLI::RequiredError("a command, drain, run, shm, sim or topo,");
     }
   } catch (const CLI::Success& success) {
     return app.exit(success);

@@ -21,6 +21,7 @@
 #include <pinion/core/bytes.hpp>
 
 #include "agent/strays.hpp"
+#include "drain_request.hpp"
 #include "hosts/host_list.hpp"
 #include "launch_spec.hpp"
 #include "memory_budget.hpp"
@@ -36,7 +37,7 @@ constexpr Duration kLeaseOfDebuggedRank = std::chrono::hours(24 * 7);
 Result<UniqueFd> take_over_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT, drain_signal()}) {
     sigaddset(&signals, signal);
   }
   sigprocmask(SIG_BLOCK, &signals, nullptr);

@@ -160,6 +160,7 @@ class Agent {
   void press_on_with_ending();
   void start_again(std::uint32_t rank, const std::string& words);
   void act_on_signal(int signal);
+  void drain(std::uint32_t named_rank);
   void rank_failed(int exit_status, bool others_go_on);
 
   // Ranks that another launcher has started (agent_launched.cpp).

@@ -57,6 +57,19 @@ CoordinatorDriver::Hooks Agent::coordinator_hooks() {
           .persist = [this](protocol::Record record) { return persist(std::move(record)); }};
 }
 
+// As somebody has asked from outside.
+void Agent::drain(std::uint32_t named_rank) {
+  if (!driver_) {
+    say("pinion: to drain a rank, ask on the first host of the job");
+    return;
+  }
+  const Status asked = driver_->drain(named_rank, "an operator asked for it");
+  say(asked.ok() ? fmt::format("pinion: rank {} drains: it finishes what it holds, and is given "
+                               "nothing more",
+                               named_rank)
+                 : "pinion: no rank is drained: " + asked.to_string());
+}
+
 void Agent::send_to_rank(std::uint32_t rank, const std::vector<std::byte>& message) {
   if (!is_here(rank)) {
     link_->send(remote_hosts_->host_of(rank),

@@ -12,6 +12,7 @@
 
 #include "agent/agent.hpp"
 #include "agent/rank_variables.hpp"
+#include "drain_request.hpp"
 
 namespace pinion {
 namespace {
@@ -367,10 +368,11 @@ void Agent::take_signals() {
     if (end_without_launcher()) {
       return;
     }
-    if (signal == SIGCONT) {
-      continue;
+    if (signal == drain_signal()) {
+      drain(static_cast<std::uint32_t>(info.ssi_int));
+    } else if (signal != SIGCONT) {
+      act_on_signal(signal);
     }
-    act_on_signal(signal);
   }
 }
 

@@ -103,6 +103,12 @@ struct LaunchSpec {
 /// those of starting it.
 [[nodiscard]] Result<int> launch(const LaunchSpec& spec);
 
+/// Asks that a rank of a running job, on any of its hosts, ends its work in good order, as with
+/// Job::drain(). `agent` is the process of the job's first agent. What comes of it the job says on
+/// its standard error. Errors: kFailedPrecondition when the process takes no such requests; those
+/// of sending a signal.
+[[nodiscard]] Status ask_to_drain(std::int64_t agent, std::uint32_t rank);
+
 /// The agent's main function: reads what to do from the descriptor that `argv` names, or, on
 /// another host than the first, from standard input, and runs the job. For the program
 /// `pinion-agent` only.
