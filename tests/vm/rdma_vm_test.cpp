@@ -1,8 +1,11 @@
 // Runs as root inside the virtual machine "rdma" of tests/vm/boot.sh: what goes between hosts goes
 // over RDMA there, by an adapter in software. All hosts are that machine.
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,6 +18,7 @@
 #include <pinion/ucx/ucx_transport.hpp>
 
 #include "conformance/transport_conformance.hpp"
+#include "mp/job_runner.hpp"
 #include "ucx_link.hpp"
 
 namespace pinion {
@@ -24,6 +28,7 @@ using testing::HasSubstr;
 using testing_transport::Side;
 
 constexpr const char* kAddress = "10.77.0.1";
+constexpr std::chrono::seconds kPatience{120};
 
 UcxTransportOptions over_rdma(Duration keepalive) {
   return {.listen_address = kAddress,
@@ -88,6 +93,34 @@ TEST(RdmaPath, ThatIsNotTakenIsMissed) {
       way_between({.listen_address = kAddress, .keepalive = std::chrono::seconds(60)});
   EXPECT_THAT(peer.path, HasSubstr("tcp over veth0"));
   EXPECT_THAT(peer.slow, HasSubstr("although this host has RDMA (rxe0:1"));
+}
+
+TEST(JobOverRdma, CountsWordsAsOneRankDoes) {
+  const TemporaryFolder folder;
+  std::map<std::string, int> counts;
+  std::string text;
+  for (int i = 0; i < 150'000; ++i) {
+    const std::string word = "word" + std::to_string(i * 7919 % 100'000);
+    ++counts[word];
+    text += word + (i % 10 == 9 ? "\n" : " ");
+  }
+  std::string expected;
+  for (const auto& [word, count] : counts) {
+    expected += word + " " + std::to_string(count) + "\n";
+  }
+  write_file(folder / "text", text);
+  write_file(folder / "shell", "#!/bin/sh\nshift\nexec \"$@\"\n");
+  ASSERT_EQ(::chmod((folder / "shell").c_str(), 0700), 0);
+  RunningCommand job(
+      folder, {"/test/pinion", "run", "--host", "localhost:1,b:1", "--bind-to", "none", "--set",
+               "remote-shell=" + (folder / "shell"), "--set", "network=10.77.0.0/24", "--set",
+               "transports=rc_verbs,self", "--set", "network-devices=rxe0:1", "/test/word_program",
+               "100000", folder / "out", folder / "text"});
+  EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
+  EXPECT_EQ(read_file(folder / "out"), expected);
+  EXPECT_THAT(job.errors(), HasSubstr("pinion: localhost and b, by rc_verbs over rxe0:1"));
+  EXPECT_THAT(job.errors(), HasSubstr("MiB"));
+  EXPECT_EQ(count_of("warning", job.errors()), 0u);
 }
 
 }  // namespace
