@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Boots a real kernel with several NUMA nodes in QEMU and runs one program in it. Its file system is
-# in memory: busybox and the given programs with the libraries that they load.
+# Boots a real kernel, with several NUMA nodes or with RDMA, in QEMU and runs one program in it. Its
+# file system is in memory: busybox and the given programs with the libraries that they load.
 set -euo pipefail
 
 if [[ ${1:-} == --help || $# -lt 3 ]]; then
@@ -10,7 +10,9 @@ Usage: tests/vm/boot.sh MACHINE KERNEL PROGRAM [FILE...]
 MACHINE   two: two nodes of 2 CPUs and 512 MiB; control groups of version 2
           four: two nodes as above, one with 512 MiB and no CPU, one with 2 CPUs and no memory; a
           network adapter at node 1; control groups of version 1
-KERNEL    a Linux kernel image
+          rdma: one node of 2 CPUs and 1536 MiB; rxe0, RDMA in software over the network
+          10.77.0.0/24 of veth0, where the machine is 10.77.0.1
+KERNEL    a Linux kernel image; for rdma the folder "modules" beside it has the modules
 PROGRAM   runs as root of the machine with PINION_VM_MACHINE=MACHINE; it and every FILE lie in /test
 
 Prints what the program prints. Exit status: the program's; 77, with the reason, where there is no
@@ -75,8 +77,15 @@ case $machine in
     with -device "pcie-root-port,id=slot1,bus=bridge,chassis=1"
     with -device "e1000e,bus=slot1,romfile="
     ;;
+  rdma)
+    with -m 1536 -smp 2
+    [[ -d $(dirname "$kernel")/modules ]] || skip "there are no modules beside $kernel"
+    for command in ip rdma tc; do
+      command -v "$command" >/dev/null || skip "$command is not installed"
+    done
+    ;;
   *)
-    echo "unknown machine '$machine'; it must be two or four" >&2
+    echo "unknown machine '$machine'; it must be two, four or rdma" >&2
     exit 64
     ;;
 esac
@@ -84,13 +93,32 @@ esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tree=$work/tree
-mkdir -p "$tree"/{bin,dev,proc,sys,tmp,test}
+mkdir -p "$tree"/{dev,proc,sys,tmp,test} "$tree"/usr/{bin,lib,lib64,sbin}
+for folder in bin lib lib64 sbin; do  # Libraries are found by either name.
+  ln -s "usr/$folder" "$tree/$folder"
+done
 cp "$(command -v busybox)" "$tree/bin/busybox"
 cp "$(dirname "${BASH_SOURCE[0]}")/init.sh" "$tree/init"
 cp "$@" "$tree/test/"
-printf '%s\n' "$machine" "/test/$(basename "$1")" >"$tree/test/plan"
+printf '%s\n' "$machine" "/test/$(basename "$1")" "$(command -v ip)" >"$tree/test/plan"
+# What is looked for at run time lies in the machine where it lies here.
+in_place=()
+if [[ $machine == rdma ]]; then
+  libraries=$(ldconfig -p | awk '/libucp\.so\.0 / { print $NF; exit }')
+  [[ -n $libraries ]] || skip "UCX is not installed"
+  libraries=$(dirname "$libraries")
+  in_place=("$libraries/libucp.so.0" "$libraries"/ucx/libuct_{ib,rdmacm}.so{,.0}
+    "$libraries"/libibverbs/librxe-*.so /etc/libibverbs.d/rxe.driver
+    "$(command -v ip)" "$(command -v rdma)" "$(command -v tc)")
+  for file in "${in_place[@]}"; do
+    [[ -e $file ]] || skip "there is no $file"
+    mkdir -p "$tree$(dirname "$file")"
+    cp --dereference "$file" "$tree$file"
+  done
+  cp --recursive "$(dirname "$kernel")/modules/lib/modules" "$tree/lib/modules"
+fi
 # The libraries where the programs look for them, the loader included; none for scripts and texts.
-for file in "$@"; do
+for file in "$@" "${in_place[@]}"; do
   ldd "$file" 2>/dev/null | grep --only-matching '/[^ ]*' || true
 done | sort --unique | while read -r library; do
   mkdir -p "$tree$(dirname "$library")"

@@ -3,7 +3,7 @@
 # The first process of the virtual machine: mounts, runs the program that /test/plan names, and
 # switches off.
 /bin/busybox --install -s /bin
-export PATH=/bin TMPDIR=/tmp HOME=/tmp LC_ALL=C
+export PATH=/bin:/usr/sbin:/usr/bin:/sbin TMPDIR=/tmp HOME=/tmp LC_ALL=C
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -14,9 +14,21 @@ ip link set lo up
 {
   read -r PINION_VM_MACHINE
   read -r program
+  read -r ip  # The one of busybox, which has the short name here, knows less.
 } </test/plan
 export PINION_VM_MACHINE
-if [ "$PINION_VM_MACHINE" = two ]; then
+if [ "$PINION_VM_MACHINE" = rdma ]; then
+  for module in veth crc32_generic rdma_rxe rdma_ucm sch_netem; do
+    modprobe "$module"
+  done
+  "$ip" link add veth0 type veth peer name veth1
+  "$ip" addr add 10.77.0.1/24 dev veth0
+  "$ip" link set veth0 up
+  "$ip" link set veth1 up
+  rdma link add rxe0 type rxe netdev veth0
+  # Of the addresses of rxe0 that by IPv4: UCX chooses by what real adapters say of theirs.
+  export UCX_IB_GID_INDEX=1
+elif [ "$PINION_VM_MACHINE" = two ]; then
   mount -t cgroup2 cgroup /sys/fs/cgroup
 else
   mount -t tmpfs cgroup /sys/fs/cgroup

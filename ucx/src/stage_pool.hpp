@@ -14,11 +14,12 @@
 
 namespace pinion {
 
-/// Memory of this host that others may read, and what they need to do so.
+/// Memory that the adapter reads and writes, and what others need to read it.
 ///
-/// Blobs are copied into it: UCX 1.13 registers memory for writing, too, which the kernel refuses
-/// for what is mapped to be read only, as sealed blobs are. In return it is registered once, and
-/// nobody can read what lies beside, or read on when a blob is gone.
+/// What goes over RDMA is copied into it at one end and out of it at the other. Memory of blobs
+/// cannot be registered itself: for as long as an adapter has it the kernel refuses to seal it, and
+/// UCX keeps registrations. In return this is registered once, and nobody can read what lies
+/// beside, or read on when a blob is gone.
 class Stage {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Stage>> create(ucp_context_h context,

@@ -164,6 +164,9 @@ void UcxWorkerLink::finish_send(Operation& operation, ucs_status_t status) {
 
 void UcxWorkerLink::finish(Operation& operation) {
   --ends_.at(operation.connection).operations;
+  if (operation.stage != nullptr) {
+    stages_.give_back(std::move(operation.stage));
+  }
   operations_.erase(operation.self);
 }
 
@@ -233,7 +236,7 @@ void UcxWorkerLink::receive(End& end, const ChunkHeader& header, void* data, boo
   }
   Operation& operation = begin(end.id, What::kChunk);
   operation.header = header;
-  operation.target = std::move(target.keep_alive);
+  operation.target = target;
   ucp_request_param_t param = {};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
@@ -259,8 +262,12 @@ void UcxWorkerLink::finish_receive(Operation& operation, ucs_status_t status) {
   if (status != UCS_OK) {
     fail(end, ucx_error(status, "receive a blob"));
   } else {
+    if (operation.stage != nullptr) {
+      std::memcpy(operation.target.bytes.data(), operation.stage->bytes().data(),
+                  operation.target.bytes.size());
+    }
     notes_.push_back({operation.connection, ChunkArrived{operation.header}});
-    if (operation.key != nullptr && !end.failed && !end.closed) {
+    if (operation.stage != nullptr && !end.failed && !end.closed) {
       say_taken(end, operation.header);
     }
   }
@@ -304,18 +311,25 @@ void UcxWorkerLink::get(End& end, const ChunkHeader& header, std::uint64_t addre
     fail(end, ucx_error(status, "take the key of a piece of a blob"));
     return;
   }
+  UcpRemoteKey owned_key(unpacked);
+  Result<std::unique_ptr<Stage>> stage = stages_.take(context_.get(), header.length);
+  if (!stage) {
+    fail(end, stage.error());
+    return;
+  }
   Operation& operation = begin(end.id, What::kChunk);
   operation.header = header;
-  operation.target = std::move(target.keep_alive);
-  operation.key.reset(unpacked);
+  operation.target = std::move(target);
+  operation.key = std::move(owned_key);
+  operation.stage = *std::move(stage);
   ucp_request_param_t param = {};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
   param.cb.send = on_got;
   param.user_data = &operation;
   param.memory_type = UCS_MEMORY_TYPE_HOST;
-  const ucs_status_ptr_t request = ucx().ucp_get_nbx(
-      end.endpoint, target.bytes.data(), target.bytes.size(), address, unpacked, &param);
+  const ucs_status_ptr_t request = ucx().ucp_get_nbx(end.endpoint, operation.stage->bytes().data(),
+                                                     header.length, address, unpacked, &param);
   if (!UCS_PTR_IS_PTR(request)) {
     finish_receive(operation, UCS_PTR_STATUS(request));
   }

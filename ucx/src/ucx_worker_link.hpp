@@ -90,8 +90,9 @@ class UcxWorkerLink final : public detail::ILink {
     std::vector<std::byte> batch = {};
     detail::ChunkHeader header = {};
     Blob blob = {};
-    std::shared_ptr<void> target = {};
+    detail::ChunkTarget target = {};
     UcpRemoteKey key = {};
+    std::unique_ptr<Stage> stage = {};  // Where a read goes.
     std::list<Operation>::iterator self = {};
   };
 

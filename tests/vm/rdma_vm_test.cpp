@@ -1,0 +1,127 @@
+// Runs as root inside the virtual machine "rdma" of tests/vm/boot.sh: what goes between hosts goes
+// over RDMA there, by an adapter in software. All hosts are that machine.
+
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pinion/core/detail/link_transport.hpp>
+#include <pinion/ucx/ucx_transport.hpp>
+
+#include "conformance/transport_conformance.hpp"
+#include "mp/job_runner.hpp"
+#include "ucx_link.hpp"
+
+namespace pinion {
+namespace {
+
+using testing::HasSubstr;
+using testing_transport::Side;
+
+constexpr const char* kAddress = "10.77.0.1";
+constexpr std::chrono::seconds kPatience{120};
+
+UcxTransportOptions over_rdma(Duration keepalive) {
+  return {.listen_address = kAddress,
+          .transports = {"rc_verbs", "self"},
+          .devices = {"rxe0:1"},
+          .keepalive = keepalive};
+}
+
+struct RdmaHost {
+  Result<std::unique_ptr<ITransport>> make(std::uint32_t host, TransportHandlers handlers,
+                                           const testing_transport::Limits& limits) {
+    Result<std::unique_ptr<detail::ILink>> link = make_ucx_link(over_rdma(limits.keepalive));
+    if (!link) {
+      return link.error();
+    }
+    return detail::make_link_transport(*std::move(link),
+                                       {.host = host,
+                                        .keepalive = limits.keepalive,
+                                        .connect_timeout = limits.connect_timeout,
+                                        .pull_timeout = limits.pull_timeout,
+                                        .window_bytes = limits.window_bytes,
+                                        .handlers = std::move(handlers),
+                                        .damage = [this](std::span<std::byte> bytes) {
+                                          if (damaging && !bytes.empty()) {
+                                            bytes[bytes.size() / 2] ^= std::byte{1};
+                                          }
+                                        }});
+  }
+
+  void damage_pulls() { damaging = true; }
+  void leave_pulls_whole() { damaging = false; }
+
+  std::atomic<bool> damaging = false;
+};
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Rdma, TransportConformance, RdmaHost);
+
+// How host 1 sees the way to host 2, when both are made with `options`.
+Peer way_between(UcxTransportOptions options) {
+  Side one(1);
+  Side two(2);
+  for (Side* const side : {&one, &two}) {
+    options.host = side->host;
+    options.handlers = side->handlers();
+    Result<std::unique_ptr<ITransport>> made = create_ucx_transport(options);
+    EXPECT_TRUE(made.has_value()) << made.error().to_string();
+    side->transport = *std::move(made);
+  }
+  EXPECT_TRUE(one.transport->connect(2, two.transport->address()).ok());
+  EXPECT_TRUE(one.wait_for_peer(2, 1).ok());
+  return one.transport->peers().at(0);
+}
+
+TEST(RdmaPath, IsNamedWithItsDeviceAndIsNotSlow) {
+  const Peer peer = way_between(over_rdma(std::chrono::seconds(60)));
+  EXPECT_THAT(peer.path, HasSubstr("rc_verbs over rxe0:1"));
+  EXPECT_EQ(peer.slow, "");
+}
+
+TEST(RdmaPath, ThatIsNotTakenIsMissed) {
+  const Peer peer =
+      way_between({.listen_address = kAddress, .keepalive = std::chrono::seconds(60)});
+  EXPECT_THAT(peer.path, HasSubstr("tcp over veth0"));
+  EXPECT_THAT(peer.slow, HasSubstr("although this host has RDMA (rxe0:1"));
+}
+
+TEST(JobOverRdma, CountsWordsAsOneRankDoes) {
+  const TemporaryFolder folder;
+  std::map<std::string, int> counts;
+  std::string text;
+  for (int i = 0; i < 150'000; ++i) {
+    const std::string word = "word" + std::to_string(i * 7919 % 100'000);
+    ++counts[word];
+    text += word + (i % 10 == 9 ? "\n" : " ");
+  }
+  std::string expected;
+  for (const auto& [word, count] : counts) {
+    expected += word + " " + std::to_string(count) + "\n";
+  }
+  write_file(folder / "text", text);
+  write_file(folder / "shell", "#!/bin/sh\nshift\nexec \"$@\"\n");
+  ASSERT_EQ(::chmod((folder / "shell").c_str(), 0700), 0);
+  RunningCommand job(
+      folder, {"/test/pinion", "run", "--host", "localhost:1,b:1", "--bind-to", "none", "--set",
+               "remote-shell=" + (folder / "shell"), "--set", "network=10.77.0.0/24", "--set",
+               "transports=rc_verbs,self", "--set", "network-devices=rxe0:1", "/test/word_program",
+               "100000", folder / "out", folder / "text"});
+  EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
+  EXPECT_EQ(read_file(folder / "out"), expected);
+  EXPECT_THAT(job.errors(), HasSubstr("pinion: localhost and b, by rc_verbs over rxe0:1"));
+  EXPECT_THAT(job.errors(), HasSubstr("MiB"));
+  EXPECT_EQ(count_of("warning", job.errors()), 0u);
+}
+
+}  // namespace
+}  // namespace pinion
