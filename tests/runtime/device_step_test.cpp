@@ -341,42 +341,6 @@ TEST_F(DeviceStep, RunsOrderedStepsAndIndicesByTheBodyAlone) {
   EXPECT_EQ(kernel_calls_, 0);
 }
 
-TEST_F(DeviceStep, EndsWithAnErrorWhileTheDeviceWorks) {
-  Gate body_failed;
-  KernelRegistry kernels;
-  ASSERT_TRUE(kernels
-                  .add("count", {.body =
-                                     [this, &body_failed](const KernelCall& call) {
-                                       ++kernel_calls_;
-                                       kernel_ran_.open();
-                                       body_failed.wait();
-                                       std::ranges::fill(call.buffers[1], std::byte{0});
-                                       return Status();
-                                     }})
-                  .ok());
-  kernels_ = kernels;
-  FakeJob job({});
-  job.run([&](FakeRank& rank) {
-    const std::unique_ptr<RankDevices> devices = open(rank, "emu:1,mem=1m");
-    rank.use_devices(*devices);
-    const auto answer = map_reduce(rank, files({path_}), by_bytes(kShardBytes),
-                                   on_gpu(
-                                       [&](const Shard& shard, auto&) {
-                                         kernel_ran_.wait();
-                                         if (shard.attempt() == 4) {
-                                           body_failed.open();
-                                         }
-                                         throw std::runtime_error("no such column");
-                                       },
-                                       kernel_, [](const DevicePiece&, auto&) {}),
-                                   sum_vector<std::uint64_t>(1));
-    ASSERT_FALSE(answer.has_value());
-    EXPECT_THAT(std::string(answer.error().message()), HasSubstr("no such column"));
-    rank.use_no_devices();
-  });
-  EXPECT_GT(kernel_calls_, 0);
-}
-
 TEST_F(DeviceStep, FailsAsItsBodyDoes) {
   FakeJob job({});
   job.run([&](FakeRank& rank) {
