@@ -169,7 +169,8 @@ TYPED_TEST_P(DeviceConformance, CopiesPartsToWhereTheyBelong) {
   const auto stream = this->stream();
   const DeviceBuffer buffer = this->buffer(1000);
   auto expected = this->pattern(1000, 1);
-  ASSERT_TRUE(stream->copy_in(buffer.span(), expected).ok());
+  const auto source = expected;
+  ASSERT_TRUE(stream->copy_in(buffer.span(), source).ok());
   const auto part = this->pattern(100, 77);
   ASSERT_TRUE(stream->copy_in(buffer.span().part(900, 100), part).ok());
   ASSERT_TRUE(stream->copy_in(buffer.span().part(1, 100), part).ok());

@@ -10,13 +10,13 @@
 
 #include <pinion/gpu/cuda_kernel.hpp>
 
-#include "fake_cuda_host.hpp"
+#include "fake_cuda_bed.hpp"
 
 namespace pinion {
 namespace {
 
+using testing::FakeCudaBed;
 using testing::FakeCudaFaults;
-using testing::FakeCudaHost;
 using ::testing::HasSubstr;
 
 // As a program has it in its own .cu file.
@@ -35,7 +35,7 @@ std::unique_ptr<IDeviceStream> stream_of(IDevice& device) {
 }
 
 TEST(CudaDevice, GivesBackAllThatItTook) {
-  FakeCudaHost host((FakeCudaFaults()));
+  FakeCudaBed host((FakeCudaFaults()));
   {
     const auto stream = stream_of(host.device());
     const auto other = stream_of(host.device());
@@ -71,7 +71,7 @@ TEST(CudaDevice, CopiesUnregisteredMemoryByPiecesThatAreRegistered) {
 }
 
 TEST(CudaDevice, CopiesRegisteredMemoryWithoutAPieceBetween) {
-  FakeCudaHost host((FakeCudaFaults()));
+  FakeCudaBed host((FakeCudaFaults()));
   const auto stream = stream_of(host.device());
   const DeviceBuffer buffer = host.device().allocate(1000).value();
   auto memory = pattern(1000);
@@ -85,7 +85,7 @@ TEST(CudaDevice, CopiesRegisteredMemoryWithoutAPieceBetween) {
 }
 
 TEST(CudaDevice, SharesRegistrationsOfTheSameMemoryWithOtherDevices) {
-  FakeCudaHost host((FakeCudaFaults()));
+  FakeCudaBed host((FakeCudaFaults()));
   auto memory = pattern(8192);
   const std::span<std::byte> all = memory;
   {
@@ -107,7 +107,7 @@ TEST(CudaDevice, SharesRegistrationsOfTheSameMemoryWithOtherDevices) {
 
 TEST(CudaDevice, WorksOnWhenAKernelIsNotBuiltForIt) {
   for (const int native : {98, 200, 209, 222}) {
-    FakeCudaHost host({.launch_error = native});
+    FakeCudaBed host({.launch_error = native});
     const auto stream = stream_of(host.device());
     const DeviceBuffer buffer = host.device().allocate(100).value();
     const DeviceSpan span = buffer.span();
@@ -122,7 +122,7 @@ TEST(CudaDevice, WorksOnWhenAKernelIsNotBuiltForIt) {
 }
 
 TEST(CudaDevice, SaysWhenItHasNoMoreStreamsAndWorksOn) {
-  FakeCudaHost host({.stream_error = 2});
+  FakeCudaBed host({.stream_error = 2});
   const auto refused = host.device().create_stream();
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
@@ -131,7 +131,7 @@ TEST(CudaDevice, SaysWhenItHasNoMoreStreamsAndWorksOn) {
 }
 
 TEST(CudaDevice, FindsKernelsThatTheProgramHas) {
-  FakeCudaHost host((FakeCudaFaults()));
+  FakeCudaBed host((FakeCudaFaults()));
   const auto stream = stream_of(host.device());
   const DeviceBuffer buffer = host.device().allocate(4).value();
   const DeviceSpan span = buffer.span();
@@ -150,7 +150,7 @@ TEST(CudaDevice, FindsKernelsThatTheProgramHas) {
 
 // An error that no row of the table has, of work: it must not be taken for one of the call.
 TEST(CudaDevice, DoesNothingMoreAfterAnyErrorOfItsWork) {
-  FakeCudaHost host({.work_error = 7777, .work_at = 1});
+  FakeCudaBed host({.work_error = 7777, .work_at = 1});
   const auto stream = stream_of(host.device());
   const DeviceBuffer buffer = host.device().allocate(100).value();
   auto source = pattern(100);
@@ -164,7 +164,7 @@ TEST(CudaDevice, DoesNothingMoreAfterAnyErrorOfItsWork) {
 }
 
 TEST(CudaDevice, KeepsTheFirstFaultThatItHad) {
-  FakeCudaHost host({.work_error = 719, .work_at = 1});
+  FakeCudaBed host({.work_error = 719, .work_at = 1});
   const auto stream = stream_of(host.device());
   const DeviceBuffer buffer = host.device().allocate(100).value();
   auto source = pattern(100);
@@ -178,7 +178,7 @@ TEST(CudaDevice, KeepsTheFirstFaultThatItHad) {
 
 TEST(CudaDeviceDeathTest, EndsTheProcessWhenItIsGivenUp) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  FakeCudaHost host({.work_waits = true});
+  FakeCudaBed host({.work_waits = true});
   EXPECT_EXIT(host.device().abandon(),
               ::testing::ExitedWithCode(error_info(ErrorCode::kDeadlineExceeded).exit_status),
               "NVIDIA Fake 1 \\(GPU-0\\) was abandoned.*this process ends");
