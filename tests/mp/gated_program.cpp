@@ -40,8 +40,8 @@ int main(int argc, char** argv) {
     return 64;
   }
   const std::string folder = argv[1];
+  auto job = pinion::Job::create(argc, argv);  // Takes what is for Pinion out of the arguments.
   const std::size_t length = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
-  auto job = pinion::Job::create(argc, argv);
   const pinion::JobInfo info = job->info();
   std::snprintf(signal_file.data(), signal_file.size(), "%s/usr1.%u", folder.c_str(), info.rank);
   signal(SIGUSR1, handle_signal);

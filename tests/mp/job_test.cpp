@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <numeric>
 #include <set>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -127,17 +129,30 @@ bool JobTest::rank_runs(int rank) const {
   return std::find_first_of(ours.begin(), ours.end(), of_rank.begin(), of_rank.end()) != ours.end();
 }
 
+namespace {
+
+pid_t stopped_child_of(pid_t parent) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    const auto pid = static_cast<pid_t>(std::atoi(entry.path().filename().c_str()));
+    if (pid > 0 && parent_of(pid) == parent && is_stopped(pid)) {
+      return pid;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+// The agent is a child of its command. No log has to tell which process it is: when it stops, no
+// rank of its own host may have joined yet.
 pid_t JobTest::stopped_agent(RunningCommand& running) const {
   pid_t agent = 0;
   static_cast<void>(eventually([&] {
-    for (const json& line : grant_log()) {
-      if (line.at("event") == "joined" && agent <= 0) {
-        agent = parent_of(line.at("pid").get<pid_t>());
-      }
-    }
-    return is_stopped(agent) || running.wait_for(std::chrono::seconds(0)).has_value();
+    agent = stopped_child_of(running.pid());
+    return agent != 0 || running.wait_for(std::chrono::seconds(0)).has_value();
   }));
-  return is_stopped(agent) ? agent : 0;
+  return agent;
 }
 
 bool JobTest::bodies_have_begun() const {
