@@ -218,7 +218,8 @@ void Agent::keep_what_is_named(const protocol::Message& message) {
 void Agent::tell_end(int exit_status, Duration patience) {
   if (remote_hosts_) {
     link_->send_to_all(EndRanks{exit_status, patience});
-  } else if (link_) {
+  } else if (link_ && !leaves_) {
+    // Not where the head is believed gone: if it is there, this host is lost to it, and no more.
     link_->send(0, HostRankFailed{exit_status, false});
   }
 }
