@@ -36,6 +36,10 @@ void Agent::handle_head(const HostMessage& message) {
     input_.feed(input->bytes);
   } else if (std::holds_alternative<LeaveJob>(message)) {
     leaves_ = true;
+    if (any_rank_runs()) {  // The head has given this host up, and the job is over.
+      end_all_later(error_info(ErrorCode::kUnavailable).exit_status, Duration::zero());
+      end_all_now();
+    }
   }
 }
 
