@@ -134,6 +134,10 @@ Status RankDevices::open_all() {
   }
   DeviceOptions wanted{.host = options_.host};
   wanted.memory_share /= options_.choice.sharer_count;
+  // The others are not opened at all: a context on each device for each rank costs time and memory.
+  wanted.is_wanted = [this](const DeviceInfo& info) {
+    return is_chosen(options_.choice, info.place.index, info.uuid);
+  };
   Result<std::vector<std::unique_ptr<IDevice>>> found = open_devices(wanted);
   if (!found) {
     const ErrorCode code = found.error().code();
@@ -146,10 +150,6 @@ Status RankDevices::open_all() {
   }
   timer_ = *std::move(timer);
   owned_ = *std::move(found);
-  std::size_t number = 0;
-  std::erase_if(owned_, [&](const std::unique_ptr<IDevice>& device) {
-    return !is_chosen(options_.choice, number++, device->info().uuid);
-  });
   for (const std::unique_ptr<IDevice>& device : owned_) {
     devices_.push_back(device.get());
   }

@@ -30,9 +30,10 @@ struct DeviceOptions {
 
 /// Opens every GPU that CUDA shows to this process, in the order of their places, which are
 /// numbered as CUDA lists them, whatever is left out. Their kernels are those of Pinion and the
-/// CudaKernel objects of the program. None may be what is given when none is wanted. Blocks: for
-/// the driver, which makes a context on each device. Errors: kUnimplemented when this build of
-/// Pinion carries no GPU back-end; kNotFound when this
+/// CudaKernel objects of the program. None may be what is given when none is wanted.
+///
+/// Blocks: for the driver, which makes a context on each device.
+/// Errors: kUnimplemented when this build of Pinion carries no GPU back-end; kNotFound when this
 ///   process has no GPU, with the reason: no driver, none visible, none that may be used;
 ///   kInvalidArgument for options outside their stated range; those of Topology::of_this_machine().
 [[nodiscard]] Result<std::vector<std::unique_ptr<IDevice>>> open_devices(
