@@ -1,14 +1,14 @@
 #include "launch/private_slurm.hpp"
 
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
+
+#include "net/free_port.hpp"
 
 namespace pinion {
 namespace {
@@ -18,19 +18,6 @@ using namespace std::chrono_literals;
 constexpr std::array kNodes = {"n1", "n2"};
 constexpr std::array kPrograms = {"/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd",
                                   "/usr/bin/srun"};
-
-// A port that nobody listened on a moment ago.
-int free_port() {
-  const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  bind(descriptor, reinterpret_cast<const sockaddr*>(&address), size);
-  getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
-  close(descriptor);
-  return ntohs(address.sin_port);
-}
 
 std::string host_name() {
   std::array<char, 256> name = {};

@@ -1,9 +1,7 @@
 // Jobs over two hosts that are reached by a real ssh: to this machine, by an sshd of the test's
 // own.
 
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -17,6 +15,7 @@
 
 #include "mp/job_test.hpp"
 #include "mp/word_corpus.hpp"
+#include "net/free_port.hpp"
 
 namespace pinion {
 namespace {
@@ -30,19 +29,6 @@ using testing::IsEmpty;
 constexpr const char* kAnswer = "the sum is 2016\n";
 constexpr const char* kSshd = "/usr/sbin/sshd";
 constexpr const char* kOtherHost = "127.0.0.2";  // This machine, by a name that is not the first's.
-
-// A port that nobody listened on a moment ago.
-int free_port() {
-  const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  bind(descriptor, reinterpret_cast<const sockaddr*>(&address), size);
-  getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
-  close(descriptor);
-  return ntohs(address.sin_port);
-}
 
 class JobOverSsh : public JobTest {
  protected:
