@@ -47,6 +47,11 @@ class JobOfAnyLauncher : public JobTest {
     return run_command(folder_, by(launcher, rank_count, program), launch_environment(), input);
   }
 
+  /// What the daemons of Slurm have to say, empty without them.
+  [[nodiscard]] std::string launcher_log() const {
+    return slurm_ == nullptr ? "" : slurm_->what_daemons_say();
+  }
+
   /// The agents that ranks of this test's jobs have started and that still run.
   [[nodiscard]] std::vector<pid_t> agents() const;
 

@@ -58,7 +58,8 @@ void PrivateSlurm::write_configuration() const {
                      "\nMpiDefault=none\nProctrackType=proctrack/linuxproc\n"
                      "TaskPlugin=task/none\nJobAcctGatherType=jobacct_gather/none\n"
                      "AccountingStorageType=accounting_storage/none\nSwitchType=switch/none\n"
-                     "SchedulerType=sched/builtin\nSelectType=select/cons_tres\n"
+                     "SchedulerType=sched/builtin\nSelectType=select/"
+                     "cons_tres\n"
                      "SelectTypeParameters=CR_CPU\nSlurmdParameters=config_overrides\n"
                      "ReturnToService=2\nKillWait=1\nMailProg=/bin/true\n";
   text += "SlurmctldPort=" + std::to_string(free_port()) + "\n";
@@ -93,6 +94,9 @@ std::string PrivateSlurm::what_daemons_say() const {
   for (const std::unique_ptr<RunningCommand>& daemon : daemons_) {
     text += daemon->errors() + daemon->output();
   }
+  for (const std::string log : {"SlurmctldLogFile", "SlurmdLogFile.n1", "SlurmdLogFile.n2"}) {
+    text += log + ":\n" + read_file(folder_ / log);
+  }
   return text;
 }
 
@@ -124,11 +128,13 @@ std::string PrivateSlurm::start() {
            run_command(folder_, {"/usr/bin/sinfo", "-h", "-o", "%D %t"}, environment()).output ==
                "2 idle\n";
   });
-  const CommandResult tried =
-      run_command(folder_, {"/usr/bin/srun", "--mpi=pmix", "true"}, environment());
-  return is_idle && tried.status == 0
-             ? ""
-             : "Slurm does not run a job here: " + tried.errors + what_daemons_say();
+  if (!is_idle) {
+    return "the nodes of Slurm do not become idle: " + what_daemons_say();
+  }
+  const CommandResult tried = run_command(
+      folder_, {"/usr/bin/srun", "--immediate=60", "--mpi=pmix", "true"}, environment());
+  return tried.status == 0 ? ""
+                           : "Slurm does not run a job here: " + tried.errors + what_daemons_say();
 }
 
 }  // namespace pinion

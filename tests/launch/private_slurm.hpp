@@ -24,11 +24,12 @@ class PrivateSlurm {
   /// What srun and its like need to find it.
   [[nodiscard]] RunningCommand::Environment environment() const;
 
+  /// What they printed and logged.
+  [[nodiscard]] std::string what_daemons_say() const;
+
  private:
   void write_configuration() const;
   void run_daemon(const std::vector<std::string>& command);
-  [[nodiscard]] std::string what_daemons_say() const;
-
   const TemporaryFolder& folder_;
   std::vector<std::unique_ptr<RunningCommand>> daemons_;
 };

@@ -129,6 +129,9 @@ class JobInAnAllocation : public JobOfSrun {
     command.push_back(path("batch"));
     CommandResult result = run_command(folder_, command, launch_environment());
     result.errors += read_file(path("said"));
+    if (result.status != 0) {
+      result.errors += launcher_log();
+    }
     result.output += read_file(path("printed"));
     return result;
   }

@@ -51,7 +51,7 @@ void wait_for(const std::string& path) {
 
 // The number in the file, which this call makes if nobody has.
 std::uint64_t first_claimed(const std::string& path, std::uint64_t number) {
-  // Of this call alone: two workers come here at once, and a file that is linked must stay as it is.
+  // Of this call alone: two workers come here at once, and what is linked must stay as it is.
   const std::string own = path + "." + std::to_string(getpid()) + "." + std::to_string(number);
   const int file = open(own.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (write(file, &number, sizeof(number)) != sizeof(number)) {
