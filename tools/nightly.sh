@@ -159,7 +159,7 @@ run_resume() {
 
 run_mp() {
   phase "mp: real processes, again and again" test_release --label-regex '^(mp|net)$' \
-    --repeat "until-fail:${PINION_MP_REPEAT:-20}"
+    --parallel "$(nproc)" --repeat "until-fail:${PINION_MP_REPEAT:-20}"
 }
 
 run_kill() {
