@@ -92,6 +92,10 @@ std::string ProgressDisplay::update(const protocol::Progress& progress, Instant 
   if (now - started_ < kQuietStart || now - drawn_ < interval()) {
     return {};
   }
+  // A step of one body is planned at once, and then the body may write to this terminal.
+  if (!progress.planned && now - step_started_ < kQuietStart) {
+    return {};
+  }
   if (options_.is_terminal && progress.planned && progress.shard_count == 1) {
     return clear();
   }

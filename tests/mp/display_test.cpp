@@ -55,7 +55,7 @@ class Display : public JobTest {
 
   void expect_a_bar_that_goes(const std::vector<std::string>& command) {
     TerminalCommand running(command, environment());
-    EXPECT_TRUE(running.writes("step 1 [", 3)) << running.output();
+    EXPECT_TRUE(running.writes("/64 shards", 3)) << running.output();
     open_gate();
     EXPECT_EQ(running.wait_for_end(), 0) << running.output();
     EXPECT_GE(count_of(std::string(kEraseLine) + "step 1 [", running.output()), 3u);

@@ -275,7 +275,7 @@ std::vector<std::string> named_things(const std::string& except) {
     }
   }
   for (const std::string& line : lines_of(read_file("/proc/net/unix"))) {
-    if (const std::size_t name = line.find_first_of("/@"); name != std::string::npos) {
+    if (const std::size_t name = line.find('/'); name != std::string::npos) {
       names.push_back("socket " + line.substr(name));
     }
   }

@@ -108,7 +108,8 @@ void write_file(const std::string& path, const std::string& content);
 /// Whether a signal has stopped the process.
 [[nodiscard]] bool is_stopped(pid_t pid);
 
-/// The names under /dev/shm and /tmp and the named Unix sockets, less those that hold `except`.
+/// The names under /dev/shm, /tmp and /var/tmp and of Unix sockets in the file system, less those
+/// that hold `except`. Abstract names of sockets end with the last process that has them.
 [[nodiscard]] std::vector<std::string> named_things(const std::string& except);
 
 /// Processes, other than this one, whose environment holds the entry `NAME=VALUE`.

@@ -131,11 +131,22 @@ TEST(ProgressDisplay, KeepsTheBarInsideTheTerminal) {
   for (std::size_t width = 20; width <= 200; ++width) {
     for (const protocol::Progress& progress : {planning, halfway(), merging, huge}) {
       Display display({.is_terminal = true, .width = width});
+      static_cast<void>(display.update(progress, 0s));
       const std::string bar = display.update(progress, 2s);
       ASSERT_THAT(bar, StartsWith(kEraseLine));
       ASSERT_LT(bar.size() - std::string_view(kEraseLine).size(), width) << bar;
     }
   }
+}
+
+TEST(ProgressDisplay, SaysThatAStepIsPlannedOnceThatTakesASecond) {
+  Display display(kTerminal);
+  ASSERT_EQ(display.update({.step = 1}, 0s), "");
+  EXPECT_THAT(display.update({.step = 1}, 2s), HasSubstr("planning"));
+  EXPECT_EQ(display.clear(), kEraseLine);
+  EXPECT_EQ(display.update({.step = 2}, 3s), "");
+  EXPECT_EQ(display.update({.step = 2}, 3900ms), "");
+  EXPECT_THAT(display.update({.step = 2}, 4s), HasSubstr("planning"));
 }
 
 TEST(ProgressDisplay, FillsTheBarAsTheWorkGoesOn) {
@@ -187,6 +198,7 @@ TEST(ProgressDisplay, HasASaneTimeLeftAfterATinyFirstShard) {
 
 TEST(ProgressDisplay, TellsWhatIsDoneBesideMapping) {
   Display display(kPipe);
+  EXPECT_EQ(display.update({.step = 1}, 0s), "");
   EXPECT_EQ(display.update({.step = 1}, 5s), "pinion: step 1: planning\n");
   protocol::Progress merging = halfway();
   merging.stage = protocol::Stage::kMerge;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -47,13 +48,29 @@ std::string text_of_lock(int file) {
   return count > 0 ? std::string(text, static_cast<std::size_t>(count)) : "another process";
 }
 
+// A process that was killed keeps its locks for a moment after nobody sees it any more.
+bool lock_within_a_second(int file) {
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    if (::flock(file, LOCK_EX | LOCK_NB) == 0) {
+      return true;
+    }
+    if (errno != EWOULDBLOCK) {
+      return false;
+    }
+    ::poll(nullptr, 0, 10);
+  }
+  errno = EWOULDBLOCK;
+  return false;
+}
+
 Result<UniqueFd> lock_folder(const std::string& path) {
   const std::string lock_path = path + "/lock";
   UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) {
     return Status::from_errno(errno, "opening " + lock_path);
   }
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_within_a_second(lock.get())) {
     if (errno != EWOULDBLOCK) {
       return Status::from_errno(errno, "locking " + lock_path);
     }
