@@ -81,12 +81,15 @@ void RunState::end_wait(std::uint32_t position, std::uint64_t ticket, Status sta
       return;
     }
     found->second.ticket = 0;
+    // Its task has not ended, so neither has the run.
+    enders.fetch_add(1, std::memory_order_relaxed);
     if (!found->second.runs_again) {
       found->second.ending.status = std::move(status);
     }
   }
   send(place_of(position, position % static_cast<std::uint32_t>(places.size())),
        position | kResumed);
+  let_end();
 }
 
 void RunState::pass_limit(std::uint32_t position, std::uint64_t ticket) noexcept {

@@ -57,6 +57,7 @@ Status RunState::begin(std::shared_ptr<Tables> of, Executor& on, const RunOption
   root = parent != nullptr ? parent : this;
   options = with;
   references.store(1, std::memory_order_relaxed);
+  enders.store(1, std::memory_order_relaxed);
   make_lanes();
   PINION_RETURN_IF_ERROR(check_options());
   source.emplace();
@@ -219,7 +220,14 @@ void RunState::finish() noexcept {
   if (root == this && !end_status.ok()) {
     return compensate();
   }
-  source->signal(std::move(end_status));
+  let_end();
+}
+
+void RunState::let_end() noexcept {
+  // Pairs with itself: the last one sees how the run ended.
+  if (enders.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    source->signal(std::move(end_status));
+  }
 }
 
 Status RunState::final_status() {
@@ -290,7 +298,7 @@ void RunState::compensate() noexcept {
       });
     }
   }
-  source->signal(std::move(end_status));
+  let_end();
 }
 
 }  // namespace pinion

@@ -147,6 +147,7 @@ struct RunState {
   void finish() noexcept PINION_EXCLUDES(mutex);
   Status final_status() PINION_EXCLUDES(mutex);
   void compensate() noexcept PINION_EXCLUDES(mutex);
+  void let_end() noexcept;
   [[nodiscard]] bool on_worker() const noexcept {
     return executor->current_worker() != executor->worker_count();
   }
@@ -276,6 +277,9 @@ struct RunState {
   std::atomic<RunWay> way = RunWay::kCounting;
   std::atomic<std::uint32_t> convert_at = kNone;  ///< The level that is to be counted.
   alignas(64) std::atomic<std::uint32_t> references = 0;
+  /// The run itself, until it has ended, and threads outside that have it go on and are in the
+  /// executor: it says that it has ended when the last of them is out, as the executor may go then.
+  std::atomic<std::uint32_t> enders = 0;
   alignas(64) std::atomic<std::uint32_t> next_root = 0;
   std::atomic<std::uint32_t> next_place = 0;
   HelperCalls<> helper_calls;

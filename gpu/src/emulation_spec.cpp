@@ -58,6 +58,16 @@ std::string_view cut(std::string_view& text, char mark) {
   return part;
 }
 
+Status read_operation(std::string_view text, std::optional<EmulatedOperation>& target) {
+  constexpr std::array<std::string_view, 3> kNames = {"in", "kernel", "out"};  // In their order.
+  const auto found = std::find(kNames.begin(), kNames.end(), text);
+  if (found == kNames.end()) {
+    return refuse("'" + std::string(text) + "' is no operation; there are in, kernel and out");
+  }
+  target = static_cast<EmulatedOperation>(found - kNames.begin());
+  return {};
+}
+
 Status read_fault(std::string_view text, EmulatedFaults& faults) {
   std::string_view value = text;
   const std::string_view name = cut(value, '@');
@@ -73,6 +83,9 @@ Status read_fault(std::string_view text, EmulatedFaults& faults) {
   if (name == "lost") {
     return store(parse_time(value), faults.lost_at);
   }
+  if (name == "stop") {
+    return read_operation(value, faults.stop_amid);
+  }
   if (name == "slow") {
     return store(parse_factor(value), faults.slow_factor);
   }
@@ -85,8 +98,8 @@ Status read_fault(std::string_view text, EmulatedFaults& faults) {
     return {};
   }
   return refuse("'" + std::string(text) +
-                "' is no fault; there are oom@N, sticky@N, hang@N, lost@TIME, slow@FACTORx, "
-                "regfail and wrongarch");
+                "' is no fault; there are oom@N, sticky@N, hang@N, lost@TIME, stop@in, "
+                "stop@kernel, stop@out, slow@FACTORx, regfail and wrongarch");
 }
 
 // "sticky@5" of all devices, "1:sticky@5" of the second.

@@ -1,5 +1,6 @@
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <latch>
 #include <memory>
 #include <optional>
@@ -42,6 +43,56 @@ TEST(Held, EndsWithItsCompletionAndHoldsNoWorker) {
   EXPECT_TRUE(after_ran);
   EXPECT_EQ(run.state(waits), TaskState::kDone);
   EXPECT_EQ(run.progress().ended_count, 2u);
+}
+
+// Whoever sees the end may end the executor. The thread that has the last task go on is still in it
+// here: its call finds the queue full, which only the worker could change that ends the run.
+TEST(Held, HasNotEndedWhileTheThreadThatSignalsIsInTheExecutor) {
+  const auto executor =
+      Executor::create({.groups = {{.worker_count = 1}}, .queue_capacity = 2}).value();
+  CompletionSource first;
+  CompletionSource second;
+  std::latch are_held(2);
+  std::latch gate(1);
+  std::latch at_gate(1);
+  Graph graph;
+  graph.add([&, completion = first.completion()] {
+    are_held.count_down();
+    return completion;
+  });
+  const TaskId before = graph.add([&, completion = second.completion()] {
+    are_held.count_down();
+    return completion;
+  });
+  const TaskId after = graph.add([&] {
+    at_gate.count_down();
+    gate.wait();
+  });
+  graph.add_edge(before, after);
+  const CompiledGraph compiled = compile(std::move(graph));
+  std::promise<std::thread::id> ended_by;
+  const auto run = compiled.run(*executor).value();
+  are_held.wait();
+  second.signal({});
+  at_gate.wait();
+  while (executor->try_submit({}, [] {}).ok()) {
+  }
+  run.completion().on_ready([&](const Status&) { ended_by.set_value(std::this_thread::get_id()); });
+  const std::uint64_t full_count = executor->events().full_count;
+  std::atomic<bool> is_out = false;
+  std::thread signaller([&] {
+    first.signal({});
+    is_out = true;
+  });
+  const std::thread::id signaller_id = signaller.get_id();
+  while (!is_out && executor->events().full_count == full_count) {
+    std::this_thread::yield();
+  }
+  const bool was_in = !is_out;  // A run that does not count calls nobody.
+  gate.count_down();
+  EXPECT_TRUE(run.wait().ok());
+  EXPECT_EQ(ended_by.get_future().get() == signaller_id, was_in);
+  signaller.join();
 }
 
 TEST(Held, FailsWithItsCompletion) {

@@ -37,7 +37,8 @@ TEST(EmulationSpec, SaysEverythingInAnyOrder) {
       parse_emulation_spec(
           "emu:2,d2h=12500m,mem=512m,h2d=25g,pageable=4g,kern=1.5x,latency=8us,pinned=64k,"
           "copy_engines=1,arch=sm_100,time=real,effects=none,fault=slow@2x,fault=0:sticky@120,"
-          "fault=1:lost@3ms,fault=1:oom@4,fault=1:hang@5,fault=0:regfail,fault=0:wrongarch")
+          "fault=1:lost@3ms,fault=1:oom@4,fault=1:hang@5,fault=0:regfail,fault=0:wrongarch,"
+          "fault=1:stop@out")
           .value();
   ASSERT_EQ(spec.devices.size(), 2u);
   EXPECT_EQ(spec.time, EmulatedTime::kReal);
@@ -59,11 +60,13 @@ TEST(EmulationSpec, SaysEverythingInAnyOrder) {
   EXPECT_TRUE(first.registration_refused);
   EXPECT_TRUE(first.wrong_architecture);
   EXPECT_EQ(first.hang_at, std::nullopt);
+  EXPECT_EQ(first.stop_amid, std::nullopt);
   const EmulatedFaults& second = spec.devices[1].faults;
   EXPECT_EQ(second.sticky_at, std::nullopt);
   EXPECT_EQ(second.lost_at, milliseconds(3));
   EXPECT_EQ(second.out_of_memory_at, 4u);
   EXPECT_EQ(second.hang_at, 5u);
+  EXPECT_EQ(second.stop_amid, EmulatedOperation::kCopyOut);
   EXPECT_FALSE(second.registration_refused);
 }
 
@@ -95,6 +98,7 @@ TEST(EmulationSpec, RefusesInWordsWhatItDoesNotUnderstand) {
       {"emu:1,fault=boom", "'boom' is no fault; there are oom@N"},
       {"emu:1,fault=sticky@0", "'0' is not a number of at least 1"},
       {"emu:1,fault=sticky", "fault=sticky: '' is not a number"},
+      {"emu:1,fault=stop@copy", "'copy' is no operation; there are in, kernel and out"},
       {"emu:1,fault=regfail@1", "'regfail@1' is no fault"},
       {"emu:2,fault=2:sticky@1", "'2' is not a number from 0 to 1"},
       {"emu:2,fault=lost@3", "'3' is not a time"}};

@@ -6,6 +6,7 @@
 //   device_program DIR WATCHED
 
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -72,6 +73,42 @@ class Watch {
   std::atomic<bool> tried_ = false;
 };
 
+class Stop {
+ public:
+  Stop(const pinion::Job& job, std::string where, const std::string& watched)
+      : where_(std::to_string(job.rank()) == watched && job.info().incarnation == 1
+                   ? std::move(where)
+                   : std::string()) {}
+
+  void shard_waits() const { stop_at("queued"); }
+
+  void shard_came_back() {
+    stop_at("finish");
+    if (++came_back_count_ > kBatchShardCount) {
+      stay();
+    }
+  }
+
+  // Nothing, where the rank does not stop.
+  void stay() const {
+    while (!where_.empty()) {
+      poll(nullptr, 0, 1);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kBatchShardCount = 4;  // As the test says to the job.
+
+  void stop_at(const char* here) const {
+    if (where_ == here) {
+      static_cast<void>(raise(SIGSTOP));
+    }
+  }
+
+  const std::string where_;
+  std::atomic<std::size_t> came_back_count_ = 0;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -79,11 +116,12 @@ int main(int argc, char** argv) {
   if (!job) {
     return pinion::report(job.error());
   }
-  if (argc != 3) {
-    std::fputs("usage: device_program DIR WATCHED\n", stderr);
+  if (argc != 3 && argc != 4) {
+    std::fputs("usage: device_program DIR WATCHED [STOP]\n", stderr);
     return 64;
   }
   Watch watch(*job, argv[1], argv[2]);
+  Stop stop(*job, argc > 3 ? argv[3] : "", argv[2]);
   const pinion::Status added =
       job->kernels().add("letters", {.body = [&watch](const pinion::KernelCall& call) {
                            watch.kernel_runs();
@@ -94,21 +132,26 @@ int main(int argc, char** argv) {
   if (!added.ok()) {
     return pinion::report(added);
   }
-  const auto sum = pinion::map_reduce(
-      job, pinion::files({argv[1] + std::string("/letters")}), pinion::by_bytes(1024),
-      pinion::on_gpu(
-          [&watch](const pinion::Shard& shard, auto& emit) {
-            watch.body_runs();
-            emit(0, count_letters(shard.bytes()));
-          },
-          {.name = "letters",
-           .sizes = [](std::uint64_t) { return pinion::KernelSizes{.output_bytes = 8}; }},
-          [](const pinion::DevicePiece& piece, auto& emit) {
-            std::uint64_t count = 0;
-            std::memcpy(&count, piece.output.data(), sizeof(count));
-            emit(0, count);
-          }),
-      pinion::sum_vector<std::uint64_t>(1));
+  const auto sum = pinion::map_reduce(job, pinion::files({argv[1] + std::string("/letters")}),
+                                      pinion::by_bytes(1024),
+                                      pinion::on_gpu(
+                                          [&watch](const pinion::Shard& shard, auto& emit) {
+                                            watch.body_runs();
+                                            emit(0, count_letters(shard.bytes()));
+                                          },
+                                          {.name = "letters",
+                                           .sizes =
+                                               [&stop](std::uint64_t) {
+                                                 stop.shard_waits();
+                                                 return pinion::KernelSizes{.output_bytes = 8};
+                                               }},
+                                          [&stop](const pinion::DevicePiece& piece, auto& emit) {
+                                            stop.shard_came_back();
+                                            std::uint64_t count = 0;
+                                            std::memcpy(&count, piece.output.data(), sizeof(count));
+                                            emit(0, count);
+                                          }),
+                                      pinion::sum_vector<std::uint64_t>(1));
   if (!sum) {
     return pinion::report(sum.error());
   }

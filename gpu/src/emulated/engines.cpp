@@ -1,5 +1,7 @@
 #include "emulated/engines.hpp"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -80,6 +82,20 @@ std::size_t Engines::engine_of(EngineKind kind) const noexcept {
   return static_cast<std::size_t>(shared ? EngineKind::kCopyIn : kind);
 }
 
+bool Engines::is_to_stop(EngineKind kind) const noexcept {
+  switch (kind) {
+    case EngineKind::kCopyIn:
+      return faults_.stop_amid == EmulatedOperation::kCopyIn;
+    case EngineKind::kCopyOut:
+      return faults_.stop_amid == EmulatedOperation::kCopyOut;
+    case EngineKind::kKernel:
+      return faults_.stop_amid == EmulatedOperation::kKernel;
+    case EngineKind::kNone:
+      break;
+  }
+  return false;
+}
+
 bool Engines::may_begin(const StreamQueue& queue) const {
   if (queue.running || queue.waiting.empty()) {
     return false;
@@ -126,6 +142,7 @@ void Engines::begin(const std::shared_ptr<StreamQueue>& queue) {
 void Engines::finish(const std::shared_ptr<StreamQueue>& queue, std::uint64_t number) {
   std::function<Status()> effect;
   bool fails = false;
+  bool stops = false;
   {
     const MutexLock lock(mutex_);
     if (queue->waiting.empty() || queue->waiting.front().number != number) {
@@ -133,7 +150,11 @@ void Engines::finish(const std::shared_ptr<StreamQueue>& queue, std::uint64_t nu
     }
     effect = std::move(queue->waiting.front().effect);
     fails = queue->fails;
+    stops = is_to_stop(queue->waiting.front().engine) && !std::exchange(has_stopped_, true);
     effect_running_ = true;
+  }
+  if (stops) {
+    static_cast<void>(raise(SIGSTOP));
   }
   Status outcome;
   if (fails) {

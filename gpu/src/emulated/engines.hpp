@@ -88,6 +88,7 @@ class Engines {
   static constexpr std::size_t kEngineCount = 4;
 
   [[nodiscard]] std::size_t engine_of(EngineKind kind) const noexcept;
+  [[nodiscard]] bool is_to_stop(EngineKind kind) const noexcept;
   void add(StreamQueue& queue, Operation operation) PINION_REQUIRES(mutex_);
   [[nodiscard]] bool may_begin(const StreamQueue& queue) const PINION_REQUIRES(mutex_);
   [[nodiscard]] std::shared_ptr<StreamQueue> next() const PINION_REQUIRES(mutex_);
@@ -110,6 +111,7 @@ class Engines {
   Status status_ PINION_GUARDED_BY(mutex_);
   std::uint64_t put_count_ PINION_GUARDED_BY(mutex_) = 0;
   std::uint64_t begun_count_ PINION_GUARDED_BY(mutex_) = 0;
+  bool has_stopped_ PINION_GUARDED_BY(mutex_) = false;  ///< The process, as planted.
 };
 
 }  // namespace pinion

@@ -14,6 +14,9 @@
 
 namespace pinion {
 
+/// What an operation of a device does.
+enum class EmulatedOperation : std::uint8_t { kCopyIn, kKernel, kCopyOut };
+
 /// What an emulated device is to do wrong. Operations are copies and kernels, counted from 1 as
 /// they begin.
 struct EmulatedFaults {
@@ -21,7 +24,11 @@ struct EmulatedFaults {
   std::optional<std::uint64_t> sticky_at = {};         ///< The n-th operation fails.
   std::optional<std::uint64_t> hang_at = {};           ///< The n-th operation never ends.
   std::optional<Duration> lost_at = {};                ///< The device is gone after this time.
-  double slow_factor = 1.0;                            ///< Everything takes so many times as long.
+
+  /// The process stops itself, as by SIGSTOP, amid the first operation of that kind: for a test to
+  /// end it there. When it is continued, the device works on.
+  std::optional<EmulatedOperation> stop_amid = {};
+  double slow_factor = 1.0;  ///< Everything takes so many times as long.
   bool registration_refused = false;
   bool wrong_architecture = false;  ///< No kernel is built for the device.
 };
@@ -77,7 +84,7 @@ inline constexpr std::size_t kEmulatedDeviceCountMax = 256;
 ///
 /// SIZE is a number with k, m, g or t behind it for powers of 1024, RATE one of bytes per second
 /// with k, m, g or t for powers of 1000, TIME one with ns, us, ms or s. FAULT is oom@N, sticky@N,
-/// hang@N, lost@TIME, slow@FACTORx, regfail or wrongarch.
+/// hang@N, lost@TIME, stop@in, stop@kernel, stop@out, slow@FACTORx, regfail or wrongarch.
 ///
 /// Errors: kInvalidArgument, with the word that is wrong and what it should be.
 [[nodiscard]] Result<EmulationSpec> parse_emulation_spec(std::string_view text);
