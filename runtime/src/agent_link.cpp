@@ -187,6 +187,29 @@ Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
   return std::pair(std::move(answer->descriptors[0]), reference->home);
 }
 
+std::function<Status()> AgentLink::fetch_parts(std::span<const BlobPart> parts, int room) {
+  Result<std::uint64_t> id = begin_request(FrameKind::kFetchParts, encode_parts(parts), {&room, 1});
+  if (!id) {
+    return [error = std::move(id).error()] { return error; };
+  }
+  // Its answer has no use for anybody else, whether or not it is waited for.
+  const auto asked = std::shared_ptr<const std::uint64_t>(new std::uint64_t(*id),
+                                                          [this](const std::uint64_t* begun) {
+                                                            forget_request(*begun);
+                                                            delete begun;
+                                                          });
+  return [this, asked]() -> Status {
+    const Result<Frame> answer = await_answer(*asked);
+    if (!answer) {
+      return answer.error();
+    }
+    return answer->kind == number(FrameKind::kDone)
+               ? decode_status(answer->payload)
+               : Status(ErrorCode::kInternal,
+                        "the agent answered with a frame of kind " + std::to_string(answer->kind));
+  };
+}
+
 Result<RingEnd> AgentLink::ring_with(std::uint32_t rank) {
   Result<Frame> answer =
       request(FrameKind::kRing, encode_reference({BlobHandle{.index = rank}, {}}));
@@ -274,6 +297,17 @@ void AgentLink::wait_for_end_of_agent() noexcept {
 
 Result<Frame> AgentLink::request(FrameKind kind, std::span<const std::byte> payload,
                                  std::span<const int> descriptors) {
+  const Result<std::uint64_t> id = begin_request(kind, payload, descriptors);
+  if (!id) {
+    return id.error();
+  }
+  Result<Frame> answer = await_answer(*id);
+  forget_request(*id);
+  return answer;
+}
+
+Result<std::uint64_t> AgentLink::begin_request(FrameKind kind, std::span<const std::byte> payload,
+                                               std::span<const int> descriptors) {
   std::uint64_t id = 0;
   {
     MutexLock lock(mutex_);
@@ -284,19 +318,28 @@ Result<Frame> AgentLink::request(FrameKind kind, std::span<const std::byte> payl
     requests_[id];
   }
   Status sent = channel_.send(number(kind), id, payload, descriptors);
-  MutexLock lock(mutex_);
-  while (sent.ok() && !requests_[id] && !closed_) {
-    arrived_.wait(mutex_);
-  }
-  std::optional<Frame> answer = std::move(requests_[id]);
-  requests_.erase(id);
   if (!sent.ok()) {
+    forget_request(id);
     return sent;
+  }
+  return id;
+}
+
+Result<Frame> AgentLink::await_answer(std::uint64_t id) {
+  MutexLock lock(mutex_);
+  std::optional<Frame>& answer = requests_.at(id);
+  while (!answer && !closed_) {
+    arrived_.wait(mutex_);
   }
   if (!answer) {
     return gone();
   }
-  return std::move(*answer);
+  return *std::move(answer);
+}
+
+void AgentLink::forget_request(std::uint64_t id) noexcept {
+  MutexLock lock(mutex_);
+  requests_.erase(id);
 }
 
 void AgentLink::read_frames() {

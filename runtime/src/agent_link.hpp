@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -59,6 +60,9 @@ class AgentLink final : public IControlLink {
   /// The same as of now. Blocks: for the agent's answer.
   std::uint64_t ask_held_bytes();
 
+  /// See SegmentExchange::fetch_parts. What is returned must not outlive this object.
+  [[nodiscard]] std::function<Status()> fetch_parts(std::span<const BlobPart> parts, int room);
+
   /// This rank has no more use for a blob that it published or fetched. Waits for no answer.
   void let_go(const BlobHandle& handle) noexcept;
 
@@ -101,6 +105,12 @@ class AgentLink final : public IControlLink {
   void sort_in(Frame frame);
   [[nodiscard]] Result<Frame> request(FrameKind kind, std::span<const std::byte> payload,
                                       std::span<const int> descriptors = {});
+  // The parts of request(). What was begun is to be forgotten, once.
+  [[nodiscard]] Result<std::uint64_t> begin_request(FrameKind kind,
+                                                    std::span<const std::byte> payload,
+                                                    std::span<const int> descriptors);
+  [[nodiscard]] Result<Frame> await_answer(std::uint64_t id);
+  void forget_request(std::uint64_t id) noexcept;
   [[nodiscard]] Result<SlabGrant> request_slab(FrameKind kind, std::span<const std::byte> payload);
 
   Channel channel_;

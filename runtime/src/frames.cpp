@@ -163,6 +163,22 @@ Result<BlobReference> decode_reference(std::span<const std::byte> payload) {
   return from_image<BlobReference>("blob reference", payload);
 }
 
+std::vector<std::byte> encode_parts(std::span<const BlobPart> parts) {
+  const std::span<const std::byte> bytes = std::as_bytes(parts);
+  return {bytes.begin(), bytes.end()};
+}
+
+Result<std::vector<BlobPart>> decode_parts(std::span<const std::byte> payload) {
+  if (payload.empty() || payload.size() % sizeof(BlobPart) != 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "parts of blobs are asked for with " + std::to_string(payload.size()) +
+                      " bytes; each has " + std::to_string(sizeof(BlobPart)));
+  }
+  std::vector<BlobPart> parts(payload.size() / sizeof(BlobPart));
+  std::memcpy(parts.data(), payload.data(), payload.size());
+  return parts;
+}
+
 std::vector<std::byte> encode_slab_request(const SlabRequest& request) {
   return image_of(request);
 }

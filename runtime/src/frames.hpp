@@ -43,6 +43,7 @@ enum class FrameKind : std::uint16_t {
   kAskHeld = 19,     ///< Rank: wants to know what segments hold; answered by kPublished.
   kDeviceLost = 20,  ///< Rank: a DeviceLoss, for which it would end; answered by kDone, with an
                      ///< error when it is to go on without the device.
+  kFetchParts = 21,  ///< Rank: BlobParts, and the memory to fill with them; answered by kDone.
 };
 
 struct Hello {
@@ -100,6 +101,8 @@ struct SlabReply {
 [[nodiscard]] Result<Welcome> decode_welcome(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_reference(const BlobReference& reference);
 [[nodiscard]] Result<BlobReference> decode_reference(std::span<const std::byte> payload);
+[[nodiscard]] std::vector<std::byte> encode_parts(std::span<const BlobPart> parts);
+[[nodiscard]] Result<std::vector<BlobPart>> decode_parts(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_ring_address(const RingAddress& address);
 [[nodiscard]] Result<RingAddress> decode_ring_address(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_slab_request(const SlabRequest& request);

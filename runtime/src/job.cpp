@@ -196,6 +196,8 @@ Status Job::State::become_rank(UniqueFd socket) {
       {.publish = [&link](const BlobHandle& handle, Place home,
                           int descriptor) { return link.publish(handle, home, descriptor); },
        .fetch = [&link](const BlobHandle& handle) { return link.fetch(handle); },
+       .fetch_parts = [&link](std::span<const BlobPart> parts,
+                              int room) { return link.fetch_parts(parts, room); },
        .held_bytes = [&link] { return link.held_bytes(); },
        .ask_held_bytes = [&link] { return link.ask_held_bytes(); },
        .let_go = [&link](const BlobHandle& handle) { link.let_go(handle); },

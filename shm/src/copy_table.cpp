@@ -172,6 +172,12 @@ Result<BlobFilePart> CopyTable::file_part_of(const BlobHandle& handle) const {
   return payload_of(copy->segment.get(), copy->home);
 }
 
+Status CopyTable::read(const BlobPart& part, std::span<std::byte> into) const {
+  const Result<BlobFilePart> file = file_part_of(part.blob);
+  return file ? read_payload(file->descriptor.get(), file->offset + part.offset, into)
+              : file.error();
+}
+
 void CopyTable::let_go(std::uint32_t client, const BlobHandle& handle) {
   Copy* const copy = state_->find(handle);
   if (copy == nullptr) {

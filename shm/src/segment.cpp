@@ -239,6 +239,20 @@ Result<BlobFilePart> payload_of(int descriptor, Place home) {
   return BlobFilePart{.descriptor = std::move(copy), .offset = sizeof(SegmentHeader), .home = home};
 }
 
+Status read_payload(int descriptor, std::uint64_t offset, std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pread(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count > 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+      offset += static_cast<std::uint64_t>(count);
+    } else if (count == 0 || errno != EINTR) {
+      return Status::from_errno(count < 0 ? errno : EIO, "reading the bytes of a blob");
+    }
+  }
+  return {};
+}
+
 Status check_home(const BlobStoreIdentity& identity, Place home) {
   if (home.kind != PlaceKind::kNuma) {
     return Status(ErrorCode::kInvalidArgument, "a blob lies in the memory of a NUMA node; place " +

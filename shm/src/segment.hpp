@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include <pinion/core/blob.hpp>
@@ -105,6 +106,9 @@ Status check_size(std::uint64_t size_bytes);
 
 /// Where the bytes of a segment lie, by a descriptor of its own.
 [[nodiscard]] Result<BlobFilePart> payload_of(int descriptor, Place home);
+
+/// Reads all of `bytes` from a file. Errors: those of the system.
+Status read_payload(int descriptor, std::uint64_t offset, std::span<std::byte> bytes);
 
 [[nodiscard]] Status no_such_blob(const BlobHandle& handle);
 

@@ -33,20 +33,6 @@ Status write_payload(int descriptor, std::span<const std::byte> bytes) {
   return {};
 }
 
-Status read_payload(int descriptor, std::uint64_t offset, std::span<std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count =
-        ::pread(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (count > 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-      offset += static_cast<std::uint64_t>(count);
-    } else if (count == 0 || errno != EINTR) {
-      return Status::from_errno(count < 0 ? errno : EIO, "reading the bytes of a blob");
-    }
-  }
-  return {};
-}
-
 Result<UniqueFd> make_sealed_segment(const BlobHandle& handle, Place home,
                                      std::span<const std::byte> bytes) {
   const std::uint64_t size_bytes = segment_size_bytes(bytes.size());

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include <pinion/shm/part_room.hpp>
+
 #include "blob_registry.hpp"
 #include "reference_row.hpp"
 #include "segment.hpp"
@@ -198,6 +200,41 @@ class SlabWriting {
   bool sealed_ = false;
 };
 
+// Parts of other hosts' blobs that come into memory of this process. The share is given back after
+// the pages.
+struct PartsUnderWay {
+  std::vector<BlobPart> parts;
+  std::vector<std::uint64_t> offsets;
+  std::uint64_t size_bytes;
+  Place home;
+  BlobShare memory;
+  UniqueFd room;
+  std::function<Status()> wait;
+  MemoryMapping mapping = {};
+};
+
+Result<std::vector<Blob>> blobs_of(const std::shared_ptr<PartsUnderWay>& coming) {
+  const Status arrived = std::exchange(coming->wait, nullptr)();
+  PINION_RETURN_IF_ERROR(arrived);
+  Result<MemoryMapping> mapping = MemoryMapping::create_read_only(
+      coming->room.get(), static_cast<std::size_t>(coming->size_bytes));
+  if (!mapping) {
+    return std::move(mapping).error();
+  }
+  coming->mapping = *std::move(mapping);
+  coming->room.reset();
+  std::vector<Blob> blobs;
+  blobs.reserve(coming->parts.size());
+  for (std::size_t i = 0; i < coming->parts.size(); ++i) {
+    const BlobPart& part = coming->parts[i];
+    blobs.emplace_back(part.blob, coming->home,
+                       coming->mapping.bytes().subspan(static_cast<std::size_t>(coming->offsets[i]),
+                                                       static_cast<std::size_t>(part.length_bytes)),
+                       coming);
+  }
+  return blobs;
+}
+
 class SharedBlobStore final : public IBlobStore {
  public:
   explicit SharedBlobStore(std::shared_ptr<Shared> shared) noexcept : shared_(std::move(shared)) {}
@@ -223,6 +260,16 @@ class SharedBlobStore final : public IBlobStore {
     }
     PINION_RETURN_IF_ERROR(check_handle(shared_->options.identity, handle));
     return find_or_fetch(handle);
+  }
+
+  std::function<Result<std::vector<Blob>>()> open_parts(std::vector<BlobPart> parts) override {
+    Result<std::shared_ptr<PartsUnderWay>> coming = fetch_parts(parts);
+    if (coming && *coming == nullptr) {
+      return IBlobStore::open_parts(std::move(parts));
+    }
+    return [coming = std::move(coming)]() -> Result<std::vector<Blob>> {
+      return coming ? blobs_of(*coming) : Status(coming.error());
+    };
   }
 
   BlobStoreUsage usage() const override { return shared_->registry->usage(); }
@@ -306,6 +353,41 @@ class SharedBlobStore final : public IBlobStore {
     PINION_RETURN_IF_ERROR(
         check_copy_handle(shared_->options.identity, shared_->options.host_count, handle));
     return find_or_fetch(handle);
+  }
+
+  // Null where the blobs are to be opened whole: here they are, or no memory is left for parts
+  // alone, while copies of whole blobs can be in files.
+  [[nodiscard]] Result<std::shared_ptr<PartsUnderWay>> fetch_parts(
+      const std::vector<BlobPart>& parts) {
+    const BlobStoreIdentity& identity = shared_->options.identity;
+    for (const BlobPart& part : parts) {
+      if (!shared_->exchange.fetch_parts || host_with(part.blob, identity.epoch) == identity.host) {
+        return std::shared_ptr<PartsUnderWay>();
+      }
+      PINION_RETURN_IF_ERROR(check_copy_handle(identity, shared_->options.host_count, part.blob));
+    }
+    Result<PartRoomLayout> layout = PartRoomLayout::of(parts);
+    if (!layout) {
+      return std::move(layout).error();
+    }
+    const std::uint64_t size_bytes = layout->size_bytes;
+    Result<BlobShare> memory = take_share(*shared_, size_bytes);
+    if (size_bytes == 0 || !memory || memory->spilled() ||
+        !shared_->system_room.take(size_bytes).ok()) {
+      return std::shared_ptr<PartsUnderWay>();
+    }
+    Result<UniqueFd> room = make_part_room(size_bytes);
+    if (!room) {
+      return std::shared_ptr<PartsUnderWay>();
+    }
+    std::function<Status()> wait = shared_->exchange.fetch_parts(parts, room->get());
+    return std::make_shared<PartsUnderWay>(PartsUnderWay{.parts = parts,
+                                                         .offsets = std::move(layout->offsets),
+                                                         .size_bytes = size_bytes,
+                                                         .home = {.host = identity.host},
+                                                         .memory = *std::move(memory),
+                                                         .room = *std::move(room),
+                                                         .wait = std::move(wait)});
   }
 
   [[nodiscard]] Result<Blob> find_or_fetch(const BlobHandle& handle) {

@@ -188,6 +188,23 @@ TYPED_TEST_P(TransportConformance, PullsBlobsOfAnySize) {
   }
 }
 
+TYPED_TEST_P(TransportConformance, PullsPartsOfBlobs) {
+  auto [one, two] = this->pair();
+  const auto bytes = this->pattern(5 << 20, 6);
+  const BlobHandle handle = two.blobs.add(2, bytes);
+  for (const auto& [offset, length] : std::vector<std::pair<std::size_t, std::size_t>>{
+           {0, 0}, {0, 100}, {4096, 5000}, {77, 3 << 20}, {(5 << 20) - 9, 9}, {5 << 20, 0}}) {
+    testing_transport::Pulled pulled;
+    one.transport->pull_from(2, {handle, offset, length},
+                             one.blobs.writer({.length_bytes = length, .host = 2}),
+                             [&](Result<Blob> blob) { pulled.set(std::move(blob)); });
+    ASSERT_TRUE(pulled.wait().has_value()) << pulled.wait().error().to_string();
+    EXPECT_TRUE(
+        std::ranges::equal(pulled.wait()->bytes(), std::span(bytes).subspan(offset, length)))
+        << offset << ", " << length;
+  }
+}
+
 TYPED_TEST_P(TransportConformance, PullsSeveralAtOnceBothWays) {
   auto [one, two] = this->pair();
   constexpr std::array<std::size_t, 6> kSizes = {3 << 20, 100, 2 << 20, 0, 9000, 5 << 20};
@@ -529,16 +546,19 @@ TYPED_TEST_P(TransportConformance, KeepsHostsApart) {
   }
 }
 
-REGISTER_TYPED_TEST_SUITE_P(
-    TransportConformance, DeliversMessagesInTheirOrder, DeliversEmptyAndLargeMessages,
-    RefusesWhatIsTooLong, ReachesNobodyWhoIsNotConnected, AnswersRequests,
-    AnswersEachRequestWithItsOwnReply, PassesOnTheErrorOfAReply, SaysWhatItHasNoHandlerFor,
-    GivesUpARequestAtItsDeadline, PullsBlobsOfAnySize, PullsSeveralAtOnceBothWays,
-    APullFailsWithTheErrorOfTheOwner, SealsNothingThatWasDamagedOnItsWay,
-    HoldsABlobUntilItHasArrived, RefusesToSendWhatAPeerDoesNotTake, TellsWhoIsReachableAndWhoIsGone,
-    ConnectsAHostThatCameBack, FailsWhatIsUnderWayToAHostThatFallsSilent,
-    AnswersEverythingOnceWhenAPeerEnds, TheDestructorCancelsWhatIsUnderWay, ConnectsAHostOnce,
-    BothMayConnectAtOnce, RefusesAddressesThatAreNone, SaysThatNobodyIsThere,
-    RefusesAHostThatIsAnotherOne, HandlersMayCallTheTransport, ServesManyThreads, KeepsHostsApart);
+REGISTER_TYPED_TEST_SUITE_P(TransportConformance, DeliversMessagesInTheirOrder,
+                            DeliversEmptyAndLargeMessages, RefusesWhatIsTooLong,
+                            ReachesNobodyWhoIsNotConnected, AnswersRequests,
+                            AnswersEachRequestWithItsOwnReply, PassesOnTheErrorOfAReply,
+                            SaysWhatItHasNoHandlerFor, GivesUpARequestAtItsDeadline,
+                            PullsBlobsOfAnySize, PullsPartsOfBlobs, PullsSeveralAtOnceBothWays,
+                            APullFailsWithTheErrorOfTheOwner, SealsNothingThatWasDamagedOnItsWay,
+                            HoldsABlobUntilItHasArrived, RefusesToSendWhatAPeerDoesNotTake,
+                            TellsWhoIsReachableAndWhoIsGone, ConnectsAHostThatCameBack,
+                            FailsWhatIsUnderWayToAHostThatFallsSilent,
+                            AnswersEverythingOnceWhenAPeerEnds, TheDestructorCancelsWhatIsUnderWay,
+                            ConnectsAHostOnce, BothMayConnectAtOnce, RefusesAddressesThatAreNone,
+                            SaysThatNobodyIsThere, RefusesAHostThatIsAnotherOne,
+                            HandlersMayCallTheTransport, ServesManyThreads, KeepsHostsApart);
 
 }  // namespace pinion

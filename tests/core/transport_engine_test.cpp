@@ -207,6 +207,12 @@ TEST_F(TransportEngineTest, LosesAPeerThatBreaksTheProtocol) {
              .frame({.kind = FrameKind::kPull, .id = 1}, bytes)
              .deliver();
        }},
+      {"bytes behind the end of a blob",
+       [this](FakePeer& peer) {
+         const BlobPart part = {blobs_.add(5, pattern(100, 1)), 90, 11};
+         peer.frame({.kind = FrameKind::kPull, .id = 1}, std::as_bytes(std::span(&part, 1)))
+             .deliver();
+       }},
       {"it has ended",
        [](FakePeer& peer) { peer.frame({.kind = FrameKind::kGoodbye}).deliver(); }}};
   ConnectionId connection = 1;

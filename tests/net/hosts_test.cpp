@@ -47,6 +47,18 @@ TEST_F(JobOnHosts, CountsWordsAsOneRankDoes) {
   }
 }
 
+TEST_F(JobOnHosts, CountsManyWordsWhosePartitionsCrossAlone) {
+  const WordCorpus corpus = WordCorpus::of_many_words(1);
+  write_file(path("text"), corpus.text);
+  for (const std::vector<int>& ranks : {std::vector{1, 1}, {2, 2}, {1, 2, 1}}) {
+    const CommandResult result =
+        run(on_hosts(ranks, {WORD_PROGRAM, "30000", path("out"), path("text")}));
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(read_file(path("out")), corpus.counts);
+    fs::remove(path("out"));
+  }
+}
+
 TEST_F(JobOnHosts, TellsEachRankWhoItIs) {
   const CommandResult result =
       run(on_hosts({1, 2}, {"sh", "-c",

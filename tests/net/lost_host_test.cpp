@@ -33,6 +33,9 @@ class LostHost : public JobOnHosts, public testing::WithParamInterface<std::size
     return head != 0 && is_stopped(head) ? head : 0;
   }
 
+  // Counts words, and loses the other host where the parameter says.
+  void lose_the_other_host(const WordCorpus& corpus, const std::string& shard_bytes);
+
   // Of the first step; they come after all of its shards.
   [[nodiscard]] std::size_t accepted_merges() const {
     const std::vector<nlohmann::json> log = grant_log();
@@ -42,15 +45,14 @@ class LostHost : public JobOnHosts, public testing::WithParamInterface<std::size
   }
 };
 
-TEST_P(LostHost, CostsWhatItHeldAndNotTheAnswer) {
-  const WordCorpus corpus = WordCorpus::of_seed(GetParam());
+void LostHost::lose_the_other_host(const WordCorpus& corpus, const std::string& shard_bytes) {
   write_file(path("text"), corpus.text);
   std::vector<std::string> options = grant_log_option();
   for (const std::string& option : stop_option(GetParam())) {
     options.push_back(option);
   }
   RunningCommand running(
-      folder_, on_hosts({1, 1}, {WORD_PROGRAM, "4000", path("out"), path("text")}, options),
+      folder_, on_hosts({1, 1}, {WORD_PROGRAM, shard_bytes, path("out"), path("text")}, options),
       environment());
   if (const pid_t head = stopped_head(running); head != 0) {
     if (const pid_t agent = agent_of_rank(1); agent != 0) {
@@ -70,7 +72,21 @@ TEST_P(LostHost, CostsWhatItHeldAndNotTheAnswer) {
   EXPECT_EQ(read_file(path("out")), corpus.counts);
 }
 
+TEST_P(LostHost, CostsWhatItHeldAndNotTheAnswer) {
+  lose_the_other_host(WordCorpus::of_seed(GetParam()), "4000");
+}
+
 INSTANTIATE_TEST_SUITE_P(At, LostHost, testing::Range<std::size_t>(3, 63, 4),
+                         [](const auto& it) { return "Line" + std::to_string(it.param); });
+
+// Partials of which the other host pulls partitions, and not the whole.
+class HostLostWithLargePartials : public LostHost {};
+
+TEST_P(HostLostWithLargePartials, CostsWhatItHeldAndNotTheAnswer) {
+  lose_the_other_host(WordCorpus::of_many_words(GetParam()), "30000");
+}
+
+INSTANTIATE_TEST_SUITE_P(At, HostLostWithLargePartials, testing::Range<std::size_t>(5, 130, 5),
                          [](const auto& it) { return "Line" + std::to_string(it.param); });
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "hosts/host_link.hpp"
 
 #include <poll.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <memory>
@@ -13,8 +15,10 @@
 #include <gtest/gtest.h>
 
 #include <pinion/core/in_process_transport.hpp>
+#include <pinion/shm/part_room.hpp>
 
 #include "hosts/blob_copies.hpp"
+#include "hosts/blob_parts.hpp"
 
 namespace pinion {
 namespace {
@@ -161,7 +165,7 @@ TEST_F(TwoHosts, LearnThatTheOtherIsGone) {
   const auto gone = first_.next_as<HostGone>();
   EXPECT_EQ(gone.host, 2u);
   EXPECT_FALSE(gone.reason.ok());
-  first_.link().pull(2, handle_of(2, 1, 8), BlobWriter({}, {}));
+  first_.link().pull(2, BlobPart::whole(handle_of(2, 1, 8)), BlobWriter({}, {}));
   EXPECT_EQ(first_.next_as<BlobPulled>().outcome.code(), ErrorCode::kUnavailable);
 }
 
@@ -290,6 +294,78 @@ TEST_F(CopiesOnASecondHost, OfAHostThatTheJobDoesNotHaveAreRefused) {
   copies_.fetch({.client = 4, .request = 1}, handle_of(3, 5, 10), home_, nullptr);
   ASSERT_EQ(answers_.all.size(), 1u);
   EXPECT_EQ(answers_.all[0].second, ErrorCode::kFailedPrecondition);
+}
+
+class PartsOnASecondHost : public CopiesOnASecondHost {
+ protected:
+  // Asks for the parts in memory of their size; `request` is the number of the question.
+  void ask(std::uint64_t request, const std::vector<BlobPart>& parts) {
+    room_ = make_part_room(PartRoomLayout::of(parts).value().size_bytes).value();
+    parts_.fetch({.client = 4, .request = request}, parts, room_.get());
+  }
+
+  // How many of the first bytes of the memory are those of the blobs.
+  std::size_t filled_count() {
+    std::string bytes(4096, ' ');
+    bytes.resize(static_cast<std::size_t>(
+        std::max<ssize_t>(::pread(room_.get(), bytes.data(), bytes.size(), 0), 0)));
+    return std::min(bytes.find_first_not_of('x'), bytes.size());
+  }
+
+  UniqueFd room_;
+  std::vector<std::pair<std::uint64_t, ErrorCode>> outcomes_;
+  BlobParts parts_{1, copies_, second_.link(),
+                   [this](const BlobCopies::Asker& asker, const Status& outcome) {
+                     outcomes_.emplace_back(asker.request, outcome.code());
+                   }};
+};
+
+TEST_F(PartsOnASecondHost, ComeAloneAndTogether) {
+  using Outcome = std::pair<std::uint64_t, ErrorCode>;
+  const BlobHandle handle = handle_of(0, 5, 3'000'000);
+  ask(7, {{handle, 100, 64}, {handle_of(0, 6, 1000), 0, 10}});
+  EXPECT_TRUE(parts_.pulled(second_.next_as<BlobPulled>()));
+  EXPECT_THAT(outcomes_, testing::IsEmpty()) << "one is still to come";
+  EXPECT_TRUE(parts_.pulled(second_.next_as<BlobPulled>()));
+  EXPECT_THAT(outcomes_, testing::ElementsAre(Outcome(7, ErrorCode::kOk)));
+  EXPECT_EQ(filled_count(), 74u);
+  EXPECT_EQ(copies_.traffic().at(0).pulled_count, 2u);
+  EXPECT_EQ(copies_.traffic().at(0).pulled_bytes, 74u);
+  EXPECT_EQ(copies_.table().usage().blob_count, 0u) << "nothing of it is kept";
+}
+
+TEST_F(PartsOnASecondHost, AreTakenFromACopyThatIsHere) {
+  const BlobHandle handle = handle_of(0, 5, 3'000'000);
+  copies_.fetch({.client = 4, .request = 1}, handle, home_, nullptr);
+  const auto copied = second_.next_as<BlobPulled>();
+  EXPECT_FALSE(parts_.pulled(copied));
+  copies_.pulled(copied);
+  ask(2, {{handle, 2'999'900, 100}});
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].second, ErrorCode::kOk);
+  EXPECT_EQ(filled_count(), 100u);
+  EXPECT_EQ(first_.served_count(), 1);
+}
+
+TEST_F(PartsOnASecondHost, HaveTheFirstErrorOfAnyOnceAllHaveEnded) {
+  ask(1, {{handle_of(0, 404, 100), 0, 100}, {handle_of(0, 5, 100), 0, 100}});
+  EXPECT_TRUE(parts_.pulled(second_.next_as<BlobPulled>()));
+  EXPECT_THAT(outcomes_, testing::IsEmpty());
+  EXPECT_TRUE(parts_.pulled(second_.next_as<BlobPulled>()));
+  ASSERT_EQ(outcomes_.size(), 1u);
+  EXPECT_EQ(outcomes_[0].second, ErrorCode::kNotFound);
+}
+
+TEST_F(PartsOnASecondHost, AreRefusedWhereNothingCanCome) {
+  ask(1, {{handle_of(0, 5, 100), 0, 100}, {handle_of(3, 5, 100), 0, 100}});
+  ask(2, {{handle_of(1, 5, 100), 0, 100}});
+  const std::vector<BlobPart> longer = {{handle_of(0, 5, 1000), 0, 1000}};
+  parts_.fetch({.client = 4, .request = 3}, longer, room_.get());
+  ASSERT_EQ(outcomes_.size(), 3u);
+  EXPECT_EQ(outcomes_[0].second, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(outcomes_[1].second, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(outcomes_[2].second, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(first_.served_count(), 0);
 }
 
 }  // namespace

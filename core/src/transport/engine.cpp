@@ -159,9 +159,9 @@ void TransportEngine::request(std::uint32_t host, std::span<const std::byte> req
   }
 }
 
-void TransportEngine::pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter&& into,
+void TransportEngine::pull_from(std::uint32_t host, const BlobPart& part, BlobWriter&& into,
                                 Pulls::Done done) {
-  PINION_ASSERT(into.bytes().size() == handle.length_bytes);
+  PINION_ASSERT(part.is_inside() && into.bytes().size() == part.length_bytes);
   Connection* const connection = find_host(host);
   if (stopping_) {
     done(Status(ErrorCode::kCancelled, "the transport is ending"));
@@ -169,15 +169,19 @@ void TransportEngine::pull_from(std::uint32_t host, const BlobHandle& handle, Bl
     done(Status(ErrorCode::kUnavailable, "host " + std::to_string(host) + " is not reachable"));
   } else {
     const std::uint64_t id = next_id_++;
-    append(*connection, {.kind = FrameKind::kPull, .id = id}, std::as_bytes(std::span(&handle, 1)));
+    const std::span<const std::byte> whole = std::as_bytes(std::span(&part.blob, 1));
+    append(*connection, {.kind = FrameKind::kPull, .id = id},
+           part == BlobPart::whole(part.blob) ? whole : std::as_bytes(std::span(&part, 1)));
     if (!pulls_.any(connection->id)) {
       connection->moved = clock_.now();
     }
-    if (handle.length_bytes >= kBulkBlobBytesMin) {
+    if (part.length_bytes >= kBulkBlobBytesMin) {
       count_bulk(*connection, clock_.now());
       ++connection->bulk_pulls;
     }
-    pulls_.begin(id, connection->id, handle, std::move(into), std::move(done));
+    BlobHandle name = part.blob;
+    name.length_bytes = part.length_bytes;
+    pulls_.begin(id, connection->id, name, std::move(into), std::move(done));
   }
 }
 
@@ -365,32 +369,47 @@ Status TransportEngine::on_reply(Connection& connection, const Frame& frame) {
   return {};
 }
 
-bool TransportEngine::goes_inline(const Connection& connection, const BlobHandle& handle) {
-  return handle.length_bytes <= kInlineBlobBytesMax &&
+bool TransportEngine::goes_inline(const Connection& connection, std::uint64_t length_bytes) {
+  return length_bytes <= kInlineBlobBytesMax &&
          connection.out.size() + connection.leaving_bytes < kInlineWaitingBytesMax;
 }
 
-Status TransportEngine::on_pull(Connection& connection, const Frame& frame) {
-  BlobHandle handle;
-  if (frame.bytes.size() != sizeof(handle)) {
-    return {ErrorCode::kDataLoss, "it pulls a blob by something that is no handle"};
-  }
-  std::memcpy(&handle, frame.bytes.data(), sizeof(handle));
-  const std::uint64_t id = frame.header.id;
-  Result<Blob> blob = Status(ErrorCode::kResourceExhausted, "too many blobs are pulled at once");
+/// The bytes that a peer pulls.
+Result<Blob> TransportEngine::lend(const Connection& connection, const BlobPart& part) {
   if (!options_.handlers.on_pull) {
-    blob = Status(ErrorCode::kUnimplemented, "this host lends no blobs");
-  } else if (connection.loans.size() < kLoansMax) {
-    blob = options_.handlers.on_pull(connection.host, handle);
+    return Status(ErrorCode::kUnimplemented, "this host lends no blobs");
   }
-  if (blob && blob->bytes().size() != handle.length_bytes) {
-    blob = Status(ErrorCode::kDataLoss, "the handle says " + std::to_string(handle.length_bytes) +
+  if (connection.loans.size() >= kLoansMax) {
+    return Status(ErrorCode::kResourceExhausted, "too many blobs are pulled at once");
+  }
+  Result<Blob> blob = options_.handlers.on_pull(connection.host, part.blob);
+  if (blob && blob->bytes().size() != part.blob.length_bytes) {
+    return Status(ErrorCode::kDataLoss, "the handle says " +
+                                            std::to_string(part.blob.length_bytes) +
                                             " bytes, and the blob on its host has " +
                                             std::to_string(blob->bytes().size()));
   }
+  return blob ? Blob::part_of(*std::move(blob), part.offset, part.length_bytes) : std::move(blob);
+}
+
+Status TransportEngine::on_pull(Connection& connection, const Frame& frame) {
+  BlobPart part;
+  if (frame.bytes.size() == sizeof(part)) {
+    std::memcpy(&part, frame.bytes.data(), sizeof(part));
+  } else if (frame.bytes.size() == sizeof(part.blob)) {
+    std::memcpy(&part.blob, frame.bytes.data(), sizeof(part.blob));
+    part.length_bytes = part.blob.length_bytes;
+  } else {
+    return {ErrorCode::kDataLoss, "it pulls a blob by something that is no handle"};
+  }
+  if (!part.is_inside()) {
+    return {ErrorCode::kDataLoss, "it pulls bytes behind the end of a blob"};
+  }
+  const std::uint64_t id = frame.header.id;
+  Result<Blob> blob = lend(connection, part);
   if (!blob) {
     append_error(connection, FrameKind::kPullEnd, id, blob.error());
-  } else if (handle.length_bytes == 0 || goes_inline(connection, handle)) {
+  } else if (part.length_bytes == 0 || goes_inline(connection, part.length_bytes)) {
     const std::uint64_t sum = checksum(blob->bytes());
     append(connection, {.kind = FrameKind::kPullBytes, .id = id}, std::as_bytes(std::span(&sum, 1)),
            blob->bytes());

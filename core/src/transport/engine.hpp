@@ -44,9 +44,9 @@ class TransportEngine final : public ILinkEvents {
 
   void request(std::uint32_t host, std::span<const std::byte> request, Duration timeout,
                ReplyDone done);
-  void pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter&& into, Pulls::Done done);
+  void pull_from(std::uint32_t host, const BlobPart& part, BlobWriter&& into, Pulls::Done done);
   void pull(const BlobHandle& handle, BlobWriter&& into, Pulls::Done done) {
-    pull_from(handle.host, handle, std::move(into), std::move(done));
+    pull_from(handle.host, BlobPart::whole(handle), std::move(into), std::move(done));
   }
 
   /// Ends what is late, and what broke the protocol.
@@ -132,10 +132,11 @@ class TransportEngine final : public ILinkEvents {
   Status on_message(Connection& connection, const Frame& frame);
   Status on_request(Connection& connection, const Frame& frame);
   Status on_reply(Connection& connection, const Frame& frame);
+  [[nodiscard]] Result<Blob> lend(const Connection& connection, const BlobPart& part);
   Status on_pull(Connection& connection, const Frame& frame);
   Status take(Connection& connection, const Frame& frame);
   void end(std::optional<EndedPull> pull);
-  [[nodiscard]] static bool goes_inline(const Connection& connection, const BlobHandle& handle);
+  [[nodiscard]] static bool goes_inline(const Connection& connection, std::uint64_t length_bytes);
 
   [[nodiscard]] Connection* find(ConnectionId connection);
   [[nodiscard]] Connection* find_host(std::uint32_t host);

@@ -34,7 +34,7 @@ enum class FrameKind : std::uint8_t {
   kRequest,    ///< id: the request's.
   kReply,      ///< id: the request's. An error, or the reply.
   kCredit,     ///< id: the cost of all that was taken since the connection began.
-  kPull,       ///< id: the pull's. The handle.
+  kPull,       ///< id: the pull's. The handle, or a BlobPart.
   kPullBytes,  ///< id: the pull's. A checksum, then the whole of a small blob.
   kPullEnd,    ///< id: the pull's. From the owner an error; from the puller: it wants no more.
   kPing,

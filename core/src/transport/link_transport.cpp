@@ -110,10 +110,10 @@ class LinkTransport final : public ITransport {
     });
   }
 
-  void pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter into,
+  void pull_from(std::uint32_t host, const BlobPart& part, BlobWriter into,
                  std::function<void(Result<Blob>)> done) override {
-    call([this, host, handle, into = std::move(into), done = std::move(done)]() mutable {
-      engine_.pull_from(host, handle, std::move(into), std::move(done));
+    call([this, host, part, into = std::move(into), done = std::move(done)]() mutable {
+      engine_.pull_from(host, part, std::move(into), std::move(done));
     });
   }
 

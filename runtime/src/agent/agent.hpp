@@ -28,6 +28,7 @@
 #include "frames.hpp"
 #include "grant_log.hpp"
 #include "hosts/blob_copies.hpp"
+#include "hosts/blob_parts.hpp"
 #include "hosts/host_launch.hpp"
 #include "hosts/host_link.hpp"
 #include "hosts/remote_hosts.hpp"
@@ -190,6 +191,8 @@ class Agent {
   [[nodiscard]] Result<Blob> view_for_others(const BlobHandle& handle);
   void serve_link();
   void handle_link(const HostEvent& event);
+  void handle_fetch_parts(std::uint32_t rank, const Frame& frame);
+  void answer_parts(const BlobCopies::Asker& asker, const Status& outcome);
   void fetch_copy(std::uint32_t rank, const BlobHandle& handle, std::uint64_t request);
   void answer_copy(const BlobCopies::Asker& asker, const BlobHandle& handle,
                    const Result<std::pair<int, Place>>& copy);
@@ -316,6 +319,7 @@ class Agent {
   // Held by the loop but while it waits, in a job of several hosts.
   Mutex turn_;
   std::optional<BlobCopies> copies_;         // Where there are other hosts.
+  std::optional<BlobParts> parts_;           // As copies_.
   std::optional<RemoteHosts> remote_hosts_;  // Of the head.
   std::deque<HeldMessage> held_messages_;    // For what was printed before them, and for copies.
   std::uint64_t held_count_ = 0;             // Of messages that were ever held.

@@ -69,6 +69,8 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     handle_publish(rank, std::move(frame));
   } else if (kind == FrameKind::kFetch) {
     handle_fetch(rank, frame);
+  } else if (kind == FrameKind::kFetchParts) {
+    handle_fetch_parts(rank, frame);
   } else if (kind == FrameKind::kRing) {
     handle_ring(rank, frame);
   } else if (kind == FrameKind::kMakeSlab) {

@@ -80,6 +80,10 @@ Status Agent::open_link(const HostIdentity& identity) {
       *link_,
       [this](const BlobCopies::Asker& asker, const BlobHandle& handle,
              const Result<std::pair<int, Place>>& copy) { answer_copy(asker, handle, copy); });
+  parts_.emplace(epoch_, *copies_, *link_,
+                 [this](const BlobCopies::Asker& asker, const Status& outcome) {
+                   answer_parts(asker, outcome);
+                 });
   return {};
 }
 
@@ -111,7 +115,9 @@ void Agent::serve_link() {
 
 void Agent::handle_link(const HostEvent& event) {
   if (const auto* pulled = std::get_if<BlobPulled>(&event)) {
-    copies_->pulled(*pulled);
+    if (!parts_->pulled(*pulled)) {
+      copies_->pulled(*pulled);
+    }
   } else if (const auto* stranger = std::get_if<StrangerRefused>(&event)) {
     say("pinion: " + stranger->reason.to_string());
   } else if (const auto* slow = std::get_if<HostSlow>(&event)) {
@@ -228,6 +234,28 @@ void Agent::fetch_copy(std::uint32_t rank, const BlobHandle& handle, std::uint64
   const Result<BlobMemory>& memory = blob_memory();
   copies_->fetch({.rank = rank, .client = ranks_[rank].client, .request = request}, handle,
                  home_of_copies(rank), memory ? &*memory : nullptr);
+}
+
+void Agent::handle_fetch_parts(std::uint32_t rank, const Frame& frame) {
+  const BlobCopies::Asker asker{
+      .rank = rank, .client = ranks_[rank].client, .request = frame.request};
+  const Result<std::vector<BlobPart>> parts = decode_parts(frame.payload);
+  if (!parts) {
+    answer_parts(asker, parts.error());
+  } else if (!parts_ || frame.descriptors.size() != 1) {
+    answer_parts(asker, {ErrorCode::kInvalidArgument,
+                         "parts of blobs are asked for where there is one host, or without memory "
+                         "for them"});
+  } else {
+    parts_->fetch(asker, *parts, frame.descriptors.front().get());
+  }
+}
+
+void Agent::answer_parts(const BlobCopies::Asker& asker, const Status& outcome) {
+  const Rank& rank = ranks_[asker.rank];
+  if (rank.connected && rank.client == asker.client) {
+    answer(asker.rank, asker.request, outcome);
+  }
 }
 
 void Agent::answer_copy(const BlobCopies::Asker& asker, const BlobHandle& handle,

@@ -32,11 +32,18 @@ void BlobCopies::fetch(const Asker& asker, const BlobHandle& handle, Place home,
     return;
   }
   pulls_.push_back({.handle = handle, .home = home, .segment = copy->segment, .askers = {asker}});
-  link_.pull(host_with(handle, epoch_), handle, std::move(copy->writer));
+  link_.pull(host_with(handle, epoch_), BlobPart::whole(handle), std::move(copy->writer));
+}
+
+void BlobCopies::count_pulled(std::uint32_t host, std::uint64_t bytes) {
+  HostTraffic& traffic = traffic_[host];
+  traffic.host = host;
+  ++traffic.pulled_count;
+  traffic.pulled_bytes += bytes;
 }
 
 void BlobCopies::pulled(const BlobPulled& event) {
-  const auto found = find(event.handle);
+  const auto found = find(event.part.blob);
   if (found == pulls_.end()) {
     return;
   }
@@ -48,10 +55,7 @@ void BlobCopies::pulled(const BlobPulled& event) {
     outcome = table_.add(pull.handle, pull.home, std::move(*pull.segment));
   }
   if (outcome.ok()) {
-    HostTraffic& traffic = traffic_[host];
-    traffic.host = host;
-    ++traffic.pulled_count;
-    traffic.pulled_bytes += pull.handle.length_bytes;
+    count_pulled(host, pull.handle.length_bytes);
   } else {
     outcome = std::move(outcome).with_context("pulling a blob of " +
                                               std::to_string(pull.handle.length_bytes) +

@@ -45,6 +45,9 @@ class BlobCopies {
   /// What the link says of a pull.
   void pulled(const BlobPulled& event);
 
+  /// Something else was pulled from that host.
+  void count_pulled(std::uint32_t host, std::uint64_t bytes);
+
   [[nodiscard]] CopyTable& table() noexcept { return table_; }
 
   /// Pulls that have succeeded, by host.

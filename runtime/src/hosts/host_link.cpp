@@ -253,25 +253,28 @@ bool HostLink::flush() {
   return some_wait;
 }
 
-void HostLink::pull(std::uint32_t host, const BlobHandle& handle, BlobWriter into) {
-  Pull pull{host, handle, std::move(into)};
+void HostLink::pull(std::uint32_t host, const BlobPart& part, BlobWriter into,
+                    std::uint64_t number) {
+  Pull pull{host, part, std::move(into), number};
   const auto other = hosts_.find(host);
   if (other != hosts_.end() && other->second.state == State::kThere) {
     begin(std::move(pull));
   } else if (other != hosts_.end() && other->second.state == State::kExpected) {
     other->second.pulls.push_back(std::move(pull));
   } else {
-    inbox_->add(BlobPulled{
-        handle, Status(ErrorCode::kUnavailable,
-                       "host " + std::to_string(host) + ", on which the blob lies, is gone")});
+    inbox_->add(
+        BlobPulled{part, number,
+                   Status(ErrorCode::kUnavailable,
+                          "host " + std::to_string(host) + ", on which the blob lies, is gone")});
   }
 }
 
 void HostLink::begin(Pull pull) {
-  transport_->pull_from(pull.host, pull.handle, std::move(pull.into),
-                        [inbox = inbox_, handle = pull.handle](Result<Blob> blob) {
-                          inbox->add(BlobPulled{handle, blob ? Status() : std::move(blob).error()});
-                        });
+  transport_->pull_from(
+      pull.host, pull.part, std::move(pull.into),
+      [inbox = inbox_, part = pull.part, number = pull.number](Result<Blob> blob) {
+        inbox->add(BlobPulled{part, number, blob ? Status() : std::move(blob).error()});
+      });
 }
 
 int HostLink::descriptor() const noexcept {
@@ -299,7 +302,7 @@ void HostLink::note(const HostEvent& event) {
     other.state = State::kGone;
     other.waiting.clear();
     for (const Pull& pull : std::exchange(other.pulls, {})) {
-      inbox_->add(BlobPulled{pull.handle, gone->reason});
+      inbox_->add(BlobPulled{pull.part, pull.number, gone->reason});
     }
   }
 }

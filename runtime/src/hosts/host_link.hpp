@@ -49,9 +49,10 @@ struct HostSaid {
   HostMessage message;
 };
 
-/// A blob that was pulled is here, sealed; or why it is not.
+/// What was pulled is here, sealed; or why it is not.
 struct BlobPulled {
-  BlobHandle handle = {};
+  BlobPart part = {};
+  std::uint64_t number = 0;  ///< As it was given to pull().
   Status outcome;
 };
 
@@ -99,9 +100,9 @@ class HostLink {
   /// Sends it to every host that is there.
   void send_to_all(const HostMessage& message);
 
-  /// Fills `into` with the blob, which that host has; waits, where the host is still to come. What
-  /// comes of it is an event.
-  void pull(std::uint32_t host, const BlobHandle& handle, BlobWriter into);
+  /// Fills `into` with the part of a blob, which that host has; waits, where the host is still to
+  /// come. What comes of it is an event, with the caller's number.
+  void pull(std::uint32_t host, const BlobPart& part, BlobWriter into, std::uint64_t number = 0);
 
   /// Tries again to send what is kept. Whether some of it still is: then call this soon.
   bool flush();
@@ -119,8 +120,9 @@ class HostLink {
   enum class State : std::uint8_t { kExpected, kThere, kGone };
   struct Pull {
     std::uint32_t host;
-    BlobHandle handle;
+    BlobPart part;
     BlobWriter into;
+    std::uint64_t number;
   };
   struct OtherHost {
     State state = State::kExpected;

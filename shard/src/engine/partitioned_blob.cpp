@@ -37,13 +37,14 @@ Status damaged(const std::string& what) {
   return Status(ErrorCode::kDataLoss, "this is not a sealed state, or it is damaged: " + what);
 }
 
-Result<Header> read_header(std::span<const std::byte> blob) {
-  if (blob.size() < sizeof(Header)) {
-    return damaged("it has " + std::to_string(blob.size()) + " bytes, a header has " +
+// Of a blob of `size_bytes`, by its first bytes.
+Result<Header> read_header(std::span<const std::byte> begin, std::uint64_t size_bytes) {
+  if (begin.size() < sizeof(Header)) {
+    return damaged("it has " + std::to_string(begin.size()) + " bytes, a header has " +
                    std::to_string(sizeof(Header)));
   }
   Header header;
-  std::memcpy(&header, blob.data(), sizeof(header));
+  std::memcpy(&header, begin.data(), sizeof(header));
   if (header.magic != kMagic) {
     return damaged("its first eight bytes are not those of one");
   }
@@ -51,15 +52,35 @@ Result<Header> read_header(std::span<const std::byte> blob) {
     return damaged("its layout has version " + std::to_string(header.layout_version) +
                    ", this program reads version " + std::to_string(kLayoutVersion));
   }
-  if (header.size_bytes != blob.size()) {
+  if (header.size_bytes != size_bytes) {
     return damaged("it says it has " + std::to_string(header.size_bytes) + " bytes, it has " +
-                   std::to_string(blob.size()));
+                   std::to_string(size_bytes));
   }
-  if (header.partition_count == 0 || table_end(header.partition_count) > blob.size()) {
+  if (header.partition_count == 0 || table_end(header.partition_count) > begin.size()) {
     return damaged("a table of " + std::to_string(header.partition_count) +
                    " partitions does not fit into it");
   }
   return header;
+}
+
+Result<Header> read_header(std::span<const std::byte> blob) {
+  return read_header(blob, blob.size());
+}
+
+// Precondition: the header was read from these bytes, and has such a partition.
+Result<PartitionSlot> read_slot(std::span<const std::byte> begin, const Header& header,
+                                std::uint32_t index) {
+  PartitionSlot slot;
+  std::memcpy(&slot, begin.data() + table_end(index), sizeof(slot));
+  const bool inside =
+      slot.offset % kAlignment == 0 && slot.offset >= table_end(header.partition_count) &&
+      slot.offset <= header.size_bytes && slot.length <= header.size_bytes - slot.offset;
+  if (!inside) {
+    return damaged("partition " + std::to_string(index) + " lies at " +
+                   std::to_string(slot.offset) + " with " + std::to_string(slot.length) +
+                   " bytes, outside its " + std::to_string(header.size_bytes));
+  }
+  return slot;
 }
 
 }  // namespace
@@ -115,17 +136,32 @@ Result<std::span<const std::byte>> partition_of(std::span<const std::byte> blob,
     return damaged("partition " + std::to_string(index) + " is asked for, it has " +
                    std::to_string(header->partition_count));
   }
-  PartitionSlot slot;
-  std::memcpy(&slot, blob.data() + table_end(index), sizeof(slot));
-  const bool inside = slot.offset % kAlignment == 0 &&
-                      slot.offset >= table_end(header->partition_count) &&
-                      slot.offset <= blob.size() && slot.length <= blob.size() - slot.offset;
-  if (!inside) {
-    return damaged("partition " + std::to_string(index) + " lies at " +
-                   std::to_string(slot.offset) + " with " + std::to_string(slot.length) +
-                   " bytes, outside its " + std::to_string(blob.size()));
+  const Result<PartitionSlot> slot = read_slot(blob, *header, index);
+  if (!slot) {
+    return Status(slot.error());
   }
-  return blob.subspan(slot.offset, slot.length);
+  return blob.subspan(slot->offset, slot->length);
+}
+
+std::uint64_t partition_table_bytes(std::uint32_t partition_count) {
+  return table_end(partition_count);
+}
+
+Result<std::vector<PartitionSlot>> read_partition_table(std::span<const std::byte> table,
+                                                        std::uint64_t size_bytes) {
+  const Result<Header> header = read_header(table, size_bytes);
+  if (!header) {
+    return Status(header.error());
+  }
+  std::vector<PartitionSlot> slots;
+  for (std::uint32_t index = 0; index < header->partition_count; ++index) {
+    const Result<PartitionSlot> slot = read_slot(table, *header, index);
+    if (!slot) {
+      return Status(slot.error());
+    }
+    slots.push_back(*slot);
+  }
+  return slots;
 }
 
 }  // namespace pinion

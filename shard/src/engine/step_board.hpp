@@ -20,6 +20,7 @@
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shard/protocol/messages.hpp>
 
+#include "engine/opened_partials.hpp"
 #include "engine/plan.hpp"
 #include "engine/unit_placement.hpp"
 
@@ -38,7 +39,7 @@ using Finished = std::variant<SealedBatch, protocol::BatchFailed, protocol::Give
 using OpenedPlan = Result<StepPlan>;
 
 /// The opened partials that merge leases work on, or why they could not be opened.
-using Partials = Result<std::vector<Blob>>;
+using Partials = Result<OpenedPartials>;
 
 /// What a worker does next.
 enum class NextStep : std::uint8_t {

@@ -29,6 +29,9 @@ constexpr std::uint32_t kBatchesAheadMax = 3;
 // that a claim takes to be answered. Of units that take more than twice as long none waits.
 constexpr Duration kAhead = std::chrono::milliseconds(20);
 
+// What of other hosts is brought here before it is merged may have such a part of the memory.
+constexpr std::uint64_t kExpectedShare = 8;
+
 // Units that wait for each worker before it is known how long they take.
 constexpr std::uint32_t kFirstAhead = 1;
 
@@ -65,19 +68,6 @@ Result<StepPlan> open_plan(IBlobStore& store, const BlobHandle& handle) {
     return Status(blob.error()).with_context("opening the step's plan");
   }
   return decode(blob->bytes(), store);
-}
-
-Partials open_all(IBlobStore& store, std::span<const BlobHandle> handles) {
-  std::vector<Blob> blobs;
-  blobs.reserve(handles.size());
-  for (const BlobHandle& handle : handles) {
-    Result<Blob> blob = store.open(handle);
-    if (!blob) {
-      return std::move(blob).error().with_context("opening a partial of the step");
-    }
-    blobs.push_back(std::move(*blob));
-  }
-  return blobs;
 }
 
 // Whether that is how it looks when the host of the blob is lost.
@@ -316,10 +306,24 @@ void StepRunner::submit_loop(Executor& executor, Place place, Loop loop) {
 }
 
 void StepRunner::carry_out(const protocol::UsePartials& effect) {
-  board_.use_partials(std::make_shared<const Partials>(open_all(job_.store(), effect.partials)));
+  Partials partials =
+      OpenedPartials::open({.store = job_.store(),
+                            .host = job_.info().host,
+                            .epoch = job_.info().epoch,
+                            .expected_bytes_max = job_.memory().budget_bytes() / kExpectedShare},
+                           effect.partials, work_ ? work_->partition_count : 0);
+  partials_ = std::make_shared<const Partials>(
+      partials ? std::move(partials)
+               : std::move(partials).error().with_context("opening a partial of the step"));
+  board_.use_partials(partials_);
 }
 
 void StepRunner::carry_out(const protocol::RunLeases& effect) {
+  if (effect.stage == protocol::Stage::kMerge && partials_ != nullptr && partials_->has_value()) {
+    for (const protocol::Lease& lease : effect.leases) {
+      (*partials_)->expect(static_cast<std::uint32_t>(lease.unit));
+    }
+  }
   board_.add_units(effect.stage, effect.leases, effect.unit_count_left);
 }
 

@@ -11,7 +11,6 @@
 
 #include <pinion/core/assert.hpp>
 #include <pinion/shard/key_hash.hpp>
-#include <pinion/shard/partitioned_blob.hpp>
 #include <pinion/shard/zeroed_pages.hpp>
 
 #include "engine/batch_bytes.hpp"
@@ -382,20 +381,25 @@ Failure WorkerLoop::try_merge(const Lease& lease, const Partials& partials, Blob
     }
   }
   const std::unique_lock alone(board_.merging());
+  if (partials) {
+    partials->forget_expected();
+  }
   return merge_once();
 }
 
-Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, std::span<const Blob> partials) {
+Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, const OpenedPartials& partials) {
   if (work_.spec.prototype == nullptr) {
     return Status(ErrorCode::kInternal, "a step without aggregator was asked to merge");
   }
+  // Until the state is sealed, which may have views of them.
+  const Result<std::vector<Blob>> blobs = partials.partition(partition);
+  if (!blobs) {
+    return blobs.error();
+  }
   std::vector<std::span<const std::byte>> parts;
-  for (const Blob& partial : partials) {
-    const Result<std::span<const std::byte>> bytes = partition_of(partial.bytes(), partition);
-    if (!bytes) {
-      return Status(bytes.error());
-    }
-    parts.push_back(*bytes);
+  parts.reserve(blobs->size());
+  for (const Blob& blob : *blobs) {
+    parts.push_back(blob.bytes());
   }
   const std::unique_ptr<IAggregator> state = work_.spec.prototype->fresh();
   PINION_RETURN_IF_ERROR(state->merge(parts));

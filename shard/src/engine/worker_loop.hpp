@@ -81,7 +81,7 @@ class WorkerLoop {
   [[nodiscard]] protocol::Failure try_merge(const protocol::Lease& lease, const Partials& partials,
                                             Blob& output);
   [[nodiscard]] Result<Blob> merge_partition(std::uint32_t partition,
-                                             std::span<const Blob> partials);
+                                             const OpenedPartials& partials);
 
   [[nodiscard]] Result<Blob> seal(IAggregator& state, std::uint32_t partition_count,
                                   std::uint64_t id);

@@ -46,6 +46,20 @@ TEST(PartitionedBlob, RefusesAPartitionThatIsNotThere) {
   EXPECT_EQ(partition_of(make_blob(), 3).error().code(), ErrorCode::kDataLoss);
 }
 
+TEST(PartitionedBlob, SaysByItsFirstBytesWhereThePartitionsLie) {
+  const std::vector<std::byte> blob = make_blob();
+  const auto table = std::span(blob).first(partition_table_bytes(3));
+  const std::vector<PartitionSlot> slots = read_partition_table(table, blob.size()).value();
+  ASSERT_EQ(slots.size(), 3u);
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    const std::span<const std::byte> bytes = partition_of(blob, i).value();
+    EXPECT_EQ(slots[i].offset, static_cast<std::uint64_t>(bytes.data() - blob.data()));
+    EXPECT_EQ(slots[i].length, bytes.size());
+  }
+  EXPECT_FALSE(read_partition_table(table, blob.size() + 1));
+  EXPECT_FALSE(read_partition_table(table.first(table.size() - 1), blob.size()));
+}
+
 TEST(PartitionedBlob, RefusesEveryLengthButItsOwn) {
   const std::vector<std::byte> blob = make_blob();
   for (std::size_t length = 0; length < blob.size(); ++length) {

@@ -37,6 +37,24 @@ static_assert(sizeof(BlobHandle) == 40 && std::is_trivially_copyable_v<BlobHandl
   return blob.epoch < epoch ? 0 : blob.host;
 }
 
+/// Some of the bytes of a blob. A plain value, as a handle is.
+struct BlobPart {
+  BlobHandle blob = {};
+  std::uint64_t offset = 0;
+  std::uint64_t length_bytes = 0;
+
+  /// All of it.
+  [[nodiscard]] static constexpr BlobPart whole(const BlobHandle& blob) noexcept {
+    return {blob, 0, blob.length_bytes};
+  }
+  [[nodiscard]] constexpr bool is_inside() const noexcept {
+    return offset <= blob.length_bytes && length_bytes <= blob.length_bytes - offset;
+  }
+
+  friend bool operator==(const BlobPart&, const BlobPart&) = default;
+};
+static_assert(sizeof(BlobPart) == 56 && std::is_trivially_copyable_v<BlobPart>);
+
 /// A sealed, immutable run of bytes. Copying it copies a reference, never bytes.
 ///
 /// Thread safety: distinct objects are independent; the bytes may be read from any thread.
@@ -50,6 +68,13 @@ class Blob {
   Blob(BlobHandle handle, Place home, std::span<const std::byte> bytes,
        std::shared_ptr<const void> keep_alive) noexcept
       : handle_(handle), home_(home), bytes_(bytes), keep_alive_(std::move(keep_alive)) {}
+
+  /// Some of the bytes of `blob`, which lives as long as they. Precondition: they are inside.
+  [[nodiscard]] static Blob part_of(Blob blob, std::uint64_t offset, std::uint64_t length_bytes) {
+    const std::span<const std::byte> bytes = blob.bytes_.subspan(
+        static_cast<std::size_t>(offset), static_cast<std::size_t>(length_bytes));
+    return {blob.handle_, blob.home_, bytes, std::move(blob.keep_alive_)};
+  }
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
   [[nodiscard]] const BlobHandle& handle() const noexcept { return handle_; }

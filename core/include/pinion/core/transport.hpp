@@ -94,17 +94,17 @@ class ITransport {
   virtual void request(std::uint32_t host, std::span<const std::byte> request, Duration timeout,
                        std::function<void(Result<std::vector<std::byte>>)> done) = 0;
 
-  /// Copies the blob behind `handle` from `host`, which has it, into `into`, verifies it, seals it,
-  /// and calls `done` once, as a handler is called, with the blob that is here then.
-  /// Precondition: into.bytes() has the size that the handle says.
+  /// Copies a blob, or a part of it, from `host`, which has it, into `into`, verifies the bytes,
+  /// seals them, and calls `done` once, as a handler is called, with the blob that is here then.
+  /// Precondition: into.bytes() has the size of the part, which is inside of its blob.
   /// Errors, by `done`: those of on_pull on the other host; kDataLoss when the bytes that arrived
   ///   are not those that were sealed; kUnavailable as for request(). Nothing is sealed.
-  virtual void pull_from(std::uint32_t host, const BlobHandle& handle, BlobWriter into,
+  virtual void pull_from(std::uint32_t host, const BlobPart& part, BlobWriter into,
                          std::function<void(Result<Blob>)> done) = 0;
 
-  /// The same from the host that the handle names.
+  /// The same of a whole blob, from the host that the handle names.
   void pull(const BlobHandle& handle, BlobWriter into, std::function<void(Result<Blob>)> done) {
-    pull_from(handle.host, handle, std::move(into), std::move(done));
+    pull_from(handle.host, BlobPart::whole(handle), std::move(into), std::move(done));
   }
 
   /// Every host that was connected, also those that are gone. A snapshot, by host.

@@ -47,4 +47,12 @@ void write_partition_table(std::span<std::byte> blob, const PartitionedLayout& l
 [[nodiscard]] Result<std::span<const std::byte>> partition_of(std::span<const std::byte> blob,
                                                               std::uint32_t index);
 
+/// How many bytes at the beginning of a blob of so many partitions say where these lie.
+[[nodiscard]] std::uint64_t partition_table_bytes(std::uint32_t partition_count);
+
+/// Where they lie, by these bytes of a blob that has `size_bytes` in all.
+/// Errors: kDataLoss for bytes that are not of this form, or of another blob.
+[[nodiscard]] Result<std::vector<PartitionSlot>> read_partition_table(
+    std::span<const std::byte> table, std::uint64_t size_bytes);
+
 }  // namespace pinion

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -81,6 +83,11 @@ class CopyTable {
   /// The bytes of a copy that is here. They stay as they are while the descriptor is open.
   /// Errors: those of fetch().
   [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
+
+  /// Fills `into` with a part of a copy that is here.
+  /// Precondition: the part is inside, and `into` has its size. Errors: those of fetch() and of
+  /// reading.
+  [[nodiscard]] Status read(const BlobPart& part, std::span<std::byte> into) const;
 
   /// `client` ends one reference, of a fetch(). What it does not have is ignored.
   void let_go(std::uint32_t client, const BlobHandle& handle);

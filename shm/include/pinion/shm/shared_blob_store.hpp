@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <pinion/core/bind_memory.hpp>
@@ -53,6 +54,12 @@ struct SegmentExchange {
   /// The segment behind a handle and the place it lies at on this host. Blocks until it is here,
   /// where another host made it.
   std::function<Result<std::pair<UniqueFd, Place>>(const BlobHandle& handle)> fetch;
+
+  /// Begins to fill memory that make_part_room() has made with parts of blobs that other hosts
+  /// have, and returns what waits until all are there. That may be dropped instead. May be empty:
+  /// such blobs are then fetched whole.
+  std::function<std::function<Status()>(std::span<const BlobPart> parts, int room)> fetch_parts =
+      {};
 
   /// The memory that all segments of the host hold, by what the owner said last. May be empty. Does
   /// not block.

@@ -1,0 +1,181 @@
+#include "engine/opened_partials.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+namespace pinion::engine {
+namespace {
+
+// Smaller partitions would cost more in messages than in bytes.
+constexpr std::uint64_t kPartBytesMin = std::uint64_t{4} << 10;
+
+// How many are asked for at once: a host gives so many to another at the same time.
+constexpr std::size_t kPartsAtOnce = 256;
+
+Status no_such_partition(std::uint32_t index, std::size_t count) {
+  return Status(ErrorCode::kDataLoss, "partition " + std::to_string(index) +
+                                          " is asked for of a partial that has " +
+                                          std::to_string(count));
+}
+
+Result<Blob> partition_of_whole(const Blob& whole, std::uint32_t index) {
+  const Result<std::span<const std::byte>> bytes = partition_of(whole.bytes(), index);
+  if (!bytes) {
+    return bytes.error();
+  }
+  const auto offset = static_cast<std::uint64_t>(bytes->data() - whole.bytes().data());
+  return Blob::part_of(whole, offset, bytes->size());
+}
+
+}  // namespace
+
+bool OpenedPartials::comes_in_parts(const BlobHandle& handle, std::uint32_t partition_count) const {
+  return host_with(handle, at_.epoch) != at_.host && partition_count > 1 &&
+         handle.length_bytes / partition_count >= kPartBytesMin;
+}
+
+Result<OpenedPartials> OpenedPartials::open(const PartialsAt& at,
+                                            std::span<const BlobHandle> handles,
+                                            std::uint32_t partition_count) {
+  OpenedPartials opened(at);
+  opened.partials_.reserve(handles.size());
+  for (const BlobHandle& handle : handles) {
+    Blob whole;
+    if (!opened.comes_in_parts(handle, partition_count)) {
+      Result<Blob> blob = at.store.open(handle);
+      if (!blob) {
+        return std::move(blob).error();
+      }
+      whole = *std::move(blob);
+    }
+    opened.partials_.push_back({.handle = handle, .whole = std::move(whole), .slots = {}});
+  }
+  PINION_RETURN_IF_ERROR(opened.open_tables(partition_count));
+  return opened;
+}
+
+Status OpenedPartials::open_tables(std::uint32_t partition_count) {
+  std::vector<Partial*> far;
+  std::vector<BlobPart> parts;
+  for (Partial& partial : partials_) {
+    if (comes_in_parts(partial.handle, partition_count)) {
+      far.push_back(&partial);
+      parts.push_back(
+          {.blob = partial.handle, .length_bytes = partition_table_bytes(partition_count)});
+    }
+  }
+  const Result<std::vector<Blob>> tables = wait_for(begin(parts));
+  if (!tables) {
+    return tables.error();
+  }
+  for (std::size_t i = 0; i < far.size(); ++i) {
+    Result<std::vector<PartitionSlot>> slots =
+        read_partition_table((*tables)[i].bytes(), far[i]->handle.length_bytes);
+    if (!slots) {
+      return std::move(slots).error();
+    }
+    far[i]->slots = *std::move(slots);
+  }
+  return {};
+}
+
+OpenedPartials::Coming OpenedPartials::begin(const std::vector<BlobPart>& parts) const {
+  Coming coming;
+  for (std::size_t i = 0; i < parts.size(); i += kPartsAtOnce) {
+    const auto begin = parts.begin() + static_cast<std::ptrdiff_t>(i);
+    const auto count = static_cast<std::ptrdiff_t>(std::min(kPartsAtOnce, parts.size() - i));
+    coming.waits.push_back(at_.store.open_parts({begin, begin + count}));
+  }
+  for (const BlobPart& part : parts) {
+    coming.size_bytes += part.length_bytes;
+  }
+  return coming;
+}
+
+Result<std::vector<Blob>> OpenedPartials::wait_for(const Coming& coming) {
+  std::vector<Blob> blobs;
+  for (const Wait& wait : coming.waits) {
+    Result<std::vector<Blob>> some = wait();
+    if (!some) {
+      return some;
+    }
+    blobs.insert(blobs.end(), some->begin(), some->end());
+  }
+  return blobs;
+}
+
+// What has no bytes need not come.
+std::vector<BlobPart> OpenedPartials::far_parts(std::uint32_t index) const {
+  std::vector<BlobPart> parts;
+  for (const Partial& partial : partials_) {
+    if (index < partial.slots.size() && partial.slots[index].length > 0) {
+      parts.push_back({.blob = partial.handle,
+                       .offset = partial.slots[index].offset,
+                       .length_bytes = partial.slots[index].length});
+    }
+  }
+  return parts;
+}
+
+void OpenedPartials::expect(std::uint32_t index) const {
+  const std::vector<BlobPart> parts = far_parts(index);
+  std::uint64_t size_bytes = 0;
+  for (const BlobPart& part : parts) {
+    size_bytes += part.length_bytes;
+  }
+  MutexLock lock(expected_->mutex);
+  if (size_bytes == 0 || expected_->coming.contains(index) ||
+      expected_->size_bytes + size_bytes > at_.expected_bytes_max) {
+    return;
+  }
+  expected_->size_bytes += size_bytes;
+  expected_->coming.emplace(index, begin(parts));
+}
+
+void OpenedPartials::forget_expected() const {
+  std::map<std::uint32_t, Coming> forgotten;
+  MutexLock lock(expected_->mutex);
+  forgotten.swap(expected_->coming);
+  expected_->size_bytes = 0;
+}
+
+Result<std::vector<Blob>> OpenedPartials::partition(std::uint32_t index) const {
+  Coming coming;
+  {
+    MutexLock lock(expected_->mutex);
+    if (auto ready = expected_->coming.extract(index)) {
+      coming = std::move(ready.mapped());
+      expected_->size_bytes -= coming.size_bytes;
+    }
+  }
+  if (coming.waits.empty()) {
+    coming = begin(far_parts(index));
+  }
+  Result<std::vector<Blob>> far = wait_for(coming);
+  if (!far) {
+    return far;
+  }
+  std::vector<Blob> blobs;
+  blobs.reserve(partials_.size());
+  auto next_far = far->begin();
+  for (const Partial& partial : partials_) {
+    if (partial.slots.empty()) {
+      Result<Blob> part = partition_of_whole(partial.whole, index);
+      if (!part) {
+        return std::move(part).error();
+      }
+      blobs.push_back(*std::move(part));
+    } else if (index >= partial.slots.size()) {
+      return no_such_partition(index, partial.slots.size());
+    } else if (partial.slots[index].length > 0) {
+      blobs.push_back(std::move(*next_far++));
+    } else {
+      blobs.emplace_back();
+    }
+  }
+  return blobs;
+}
+
+}  // namespace pinion::engine
