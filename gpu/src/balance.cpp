@@ -155,11 +155,11 @@ class Search {
         loads_(problem.loads),
         machines_(known.machines()),
         best_(known.machines()),
-        best_end_(known.end()) {
+        best_end_(known.end()),
+        total_(std::accumulate(problem.loads.begin(), problem.loads.end(), 0.0)) {
     for (const std::vector<BalanceOption>& options : problem.tasks) {
       rest_ += least_time(options);
     }
-    total_ = std::accumulate(loads_.begin(), loads_.end(), 0.0);
   }
 
   [[nodiscard]] const std::vector<std::size_t>& run() {
@@ -216,8 +216,8 @@ class Search {
   std::vector<std::size_t> machines_;
   std::vector<std::size_t> best_;
   double best_end_;
-  double rest_ = 0.0;   // What the tasks take that have no machine, each on its fastest.
-  double total_ = 0.0;  // Of the loads.
+  double rest_ = 0.0;  // What the tasks take that have no machine, each on its fastest.
+  double total_;       // Of the loads.
   std::size_t steps_ = 0;
 };
 

@@ -222,7 +222,7 @@ std::vector<std::string_view> words_of(std::string_view list) {
 }
 
 VisibleDevices devices_of_slurm(const std::string& setting, std::span<const DriverDevice> found) {
-  const VisibleDevices all = visible_devices({}, found);
+  VisibleDevices all = visible_devices({}, found);
   const auto whole_count = static_cast<std::size_t>(
       std::count_if(found.begin(), found.end(),
                     [](const DriverDevice& device) { return device.mig_parent_uuid.empty(); }));

@@ -12,11 +12,12 @@ Status KernelRegistry::add(std::string name, Kernel kernel) {
     return Status(ErrorCode::kInvalidArgument,
                   "kernel '" + name + "' has no CPU body; every kernel needs one");
   }
-  const auto [position, added] = kernels_.try_emplace(std::move(name), std::move(kernel));
+  const auto [position, added] = kernels_.try_emplace(std::move(name));
   if (!added) {
     return Status(ErrorCode::kAlreadyExists,
                   "there is a kernel '" + position->first + "' already; give it another name");
   }
+  position->second = std::move(kernel);
   return {};
 }
 

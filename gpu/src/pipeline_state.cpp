@@ -372,7 +372,10 @@ void Pipeline::State::free_slot(std::size_t index) {
 
 void Pipeline::State::complete(std::size_t index, const Status& status) {
   Slot& slot = slots_[index];
-  const Status error = status.ok() ? std::move(slot.error) : status;
+  Status error = status;
+  if (error.ok()) {
+    error = std::move(slot.error);
+  }
   if (!error.ok()) {
     leave_device(index, error);
     return;

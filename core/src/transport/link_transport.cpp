@@ -88,7 +88,7 @@ class LinkTransport final : public ITransport {
       Task task([this, line, copy = std::vector<std::byte>(message.begin(), message.end())] {
         engine_.send(*line, copy);
       });
-      if (try_call(std::move(task))) {
+      if (try_call(task)) {
         return {};
       }
       line->give_back(cost);
@@ -133,13 +133,13 @@ class LinkTransport final : public ITransport {
     }
     Task task(std::forward<F>(callable));
     Backoff backoff;
-    while (!try_call(std::move(task))) {
+    while (!try_call(task)) {
       backoff.wait();
     }
   }
 
   // Leaves the task as it is when the queue is full.
-  bool try_call(Task&& task) {
+  bool try_call(Task& task) {
     if (!calls_.try_push(std::move(task))) {
       return false;
     }

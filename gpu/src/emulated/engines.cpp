@@ -23,7 +23,7 @@ void Engines::start() {
 }
 
 std::shared_ptr<StreamQueue> Engines::open() {
-  const auto queue = std::make_shared<StreamQueue>();
+  auto queue = std::make_shared<StreamQueue>();
   const MutexLock lock(mutex_);
   queues_.push_back(queue);
   return queue;
@@ -53,20 +53,19 @@ Status Engines::put_wait(const std::shared_ptr<StreamQueue>& queue,
 
 Completion Engines::put_mark(const std::shared_ptr<StreamQueue>& queue) {
   CompletionSource source;
-  const Completion completion = source.completion();
+  Completion completion = source.completion();
   Status error;
   {
     const MutexLock lock(mutex_);
-    error = status_;
-    if (error.ok()) {
+    if (status_.ok()) {
       Operation mark;
       mark.source = std::move(source);
       add(*queue, std::move(mark));
+      return completion;
     }
+    error = status_;
   }
-  if (!error.ok()) {
-    source.signal(error);
-  }
+  source.signal(error);
   return completion;
 }
 
