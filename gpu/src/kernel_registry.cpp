@@ -4,6 +4,25 @@
 
 namespace pinion {
 
+KernelBody for_each_shard(KernelBody body) {
+  return [body = std::move(body)](const KernelCall& call) -> Status {
+    constexpr std::size_t kBuffersOfShard = 3;
+    if (call.buffers.size() <= kBuffersOfShard) {
+      return body(call);
+    }
+    if (call.buffers.size() % kBuffersOfShard != 0) {
+      return Status(ErrorCode::kInvalidArgument, "the kernel was given " +
+                                                     std::to_string(call.buffers.size()) +
+                                                     " buffers; it takes three for each shard");
+    }
+    for (std::size_t i = 0; i < call.buffers.size(); i += kBuffersOfShard) {
+      PINION_RETURN_IF_ERROR(
+          body({.arguments = call.arguments, .buffers = call.buffers.subspan(i, kBuffersOfShard)}));
+    }
+    return {};
+  };
+}
+
 Status KernelRegistry::add(std::string name, Kernel kernel) {
   if (name.empty()) {
     return Status(ErrorCode::kInvalidArgument, "a kernel needs a name");

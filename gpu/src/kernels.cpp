@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 
 #include <pinion/core/assert.hpp>
 
@@ -97,7 +98,7 @@ Status keyed_sum_u32_f64_on_cpu(const KernelCall& call) {
 
 DeviceKernel kernel_of(std::string_view name, KernelSizes (*sizes)(std::uint64_t),
                        std::uint64_t cut_bytes) {
-  return {.name = std::string(name), .sizes = sizes, .cut_bytes = cut_bytes};
+  return {.name = std::string(name), .sizes = sizes, .cut_bytes = cut_bytes, .takes_batches = true};
 }
 
 }  // namespace
@@ -122,11 +123,15 @@ DeviceKernel keyed_sum_u32_f64() {
 }
 
 Status add_pinion_kernels(KernelRegistry& kernels) {
-  const KernelCost cost = {.bytes_per_second = kBytesPerSecond};
-  PINION_RETURN_IF_ERROR(kernels.add(std::string(kMapScaleF64), {map_scale_f64_on_cpu, cost}));
-  PINION_RETURN_IF_ERROR(kernels.add(std::string(kReduceSumF64), {reduce_sum_f64_on_cpu, cost}));
-  PINION_RETURN_IF_ERROR(kernels.add(std::string(kHistogramU8), {histogram_u8_on_cpu, cost}));
-  return kernels.add(std::string(kKeyedSumU32F64), {keyed_sum_u32_f64_on_cpu, cost});
+  const auto add = [&kernels](std::string_view name, KernelBody twin) {
+    return kernels.add(std::string(name), {.body = for_each_shard(std::move(twin)),
+                                           .cost = {.bytes_per_second = kBytesPerSecond},
+                                           .takes_batches = true});
+  };
+  PINION_RETURN_IF_ERROR(add(kMapScaleF64, map_scale_f64_on_cpu));
+  PINION_RETURN_IF_ERROR(add(kReduceSumF64, reduce_sum_f64_on_cpu));
+  PINION_RETURN_IF_ERROR(add(kHistogramU8, histogram_u8_on_cpu));
+  return add(kKeyedSumU32F64, keyed_sum_u32_f64_on_cpu);
 }
 
 }  // namespace pinion

@@ -20,6 +20,9 @@ Status check(const PipelineOptions& options) {
   if (options.waiting_max == 0) {
     return Status(ErrorCode::kInvalidArgument, "waiting_max is 0; it must be at least 1");
   }
+  if (options.batch_count_max == 0) {
+    return Status(ErrorCode::kInvalidArgument, "batch_count_max is 0; it must be at least 1");
+  }
   if (!(options.hang_factor >= 1.0) || options.hang_time_min <= Duration() ||
       options.hang_time_first <= Duration()) {
     return Status(ErrorCode::kInvalidArgument,

@@ -1,35 +1,27 @@
 #include "pipeline_state.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <utility>
-
-#include "run_body.hpp"
 
 namespace pinion {
 namespace {
-
-// Kernels may read whole vectors from where a buffer begins.
-constexpr std::uint64_t kAlignment = 256;
-
-std::uint64_t aligned(std::uint64_t size_bytes) {
-  return (size_bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // What the time of work is measured by; at least 1.
 std::uint64_t byte_count(const DeviceWork& work) {
   return work.input.size() + work.output_bytes + 1;
 }
 
+std::uint64_t byte_count(const std::vector<DeviceWork>& batch) {
+  std::uint64_t sum = 0;
+  for (const DeviceWork& work : batch) {
+    sum += byte_count(work);
+  }
+  return sum;
+}
+
 constexpr double kLongest = 1e18;  // Of a Duration, in nanoseconds; some years.
 
 }  // namespace
-
-Pipeline::State::Layout::Layout(const DeviceWork& work) noexcept
-    : output_offset(aligned(work.input.size())),
-      scratch_offset(output_offset + aligned(work.output_bytes)),
-      size_bytes(std::max(scratch_offset + aligned(work.scratch_bytes), kAlignment)) {}
 
 Pipeline::State::State(StagingPool& staging, const KernelRegistry& kernels, ITimer& timer,
                        PipelineOptions options)
@@ -114,14 +106,14 @@ void Pipeline::State::feed() {
       case Step::Kind::kNothing:
         return;
       case Step::Kind::kBegin:
-        begin(std::move(step.work), step.slot);
+        begin(std::move(step.batch), step.slot);
         break;
       case Step::Kind::kHost:
-        run_on_host(std::move(step.work));
+        run_on_host(std::move(step.batch.front()));
         break;
       case Step::Kind::kRefuse:
-        tell(step.work, {.status = step.error});
-        close_one();
+        tell(step.batch.front(), {.status = step.error});
+        close(1);
         break;
     }
   }
@@ -131,22 +123,25 @@ Pipeline::State::Step Pipeline::State::next() {
   const MutexLock lock(mutex_);
   if (!waiting_.empty()) {
     Step step;
-    step.error = reason_to_refuse();
+    step.error = reason_to_refuse(waiting_.front());
     if (!step.error.ok()) {
       step.kind = Step::Kind::kRefuse;
     } else if (refused_kernels_.contains(waiting_.front().kernel)) {
       step.kind = Step::Kind::kHost;
     } else if (!stalled_ && busy_count_ < usage_.depth) {
       step.kind = Step::Kind::kBegin;
+      step.batch = take_batch();
       const auto free =
           std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.busy; });
       free->busy = true;
       ++busy_count_;
       step.slot = static_cast<std::size_t>(free - slots_.begin());
     }
-    if (step.kind != Step::Kind::kNothing) {
-      step.work = std::move(waiting_.front());
+    if (step.kind == Step::Kind::kHost || step.kind == Step::Kind::kRefuse) {
+      step.batch.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
+    }
+    if (step.kind != Step::Kind::kNothing) {
       return step;
     }
   }
@@ -155,37 +150,69 @@ Pipeline::State::Step Pipeline::State::next() {
   return {};
 }
 
-Status Pipeline::State::reason_to_refuse() const {
-  if (closing_ || options_.cancel.cancelled()) {
+// The first that waits, with those like it behind it that are worth a launch together. What waits
+// is shared between the slots that are free.
+Pipeline::State::Batch Pipeline::State::take_batch() {
+  Batch batch;
+  batch.push_back(std::move(waiting_.front()));
+  waiting_.pop_front();
+  if (!batch.front().takes_batches || options_.batch_count_max == 1) {
+    return batch;
+  }
+  const std::size_t free_count = usage_.depth - busy_count_;
+  const std::size_t share = (waiting_.size() + free_count) / free_count;
+  const std::size_t count_max = std::min(share, options_.batch_count_max);
+  std::uint64_t bytes = byte_count(batch.front());
+  const std::uint64_t best =
+      batch_sizes_[batch.front().kernel].best(bytes, options_.batch_bytes_max);
+  while (batch.size() < count_max && !waiting_.empty()) {
+    const DeviceWork& next = waiting_.front();
+    bytes += byte_count(next);
+    if (bytes > best || !next.takes_batches || next.kernel != batch.front().kernel ||
+        next.arguments != batch.front().arguments || next.cancel.cancelled()) {
+      break;
+    }
+    batch.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+  if (batch.size() > 1) {
+    ++usage_.batch_count;
+  }
+  return batch;
+}
+
+Status Pipeline::State::reason_to_refuse(const DeviceWork& work) const {
+  if (closing_ || options_.cancel.cancelled() || work.cancel.cancelled()) {
     return Status(ErrorCode::kCancelled, "the work was cancelled before it began");
   }
   return device_error_;
 }
 
-void Pipeline::State::begin(DeviceWork work, std::size_t index) {
+void Pipeline::State::begin(Batch batch, std::size_t index) {
   Slot& slot = slots_[index];
-  const Layout layout(work);
-  if (layout.size_bytes > device_.usage().budget_bytes) {
+  slot.layout = WorkLayout(batch);
+  if (slot.layout.size_bytes > device_.usage().budget_bytes) {
     free_slot(index);
-    split_or_run_on_host(std::move(work));
+    give_up(std::move(batch));
     return;
   }
-  slot.error = find_memory(slot, layout);
+  slot.error = find_memory(slot);
   if (device_fault(slot.error.code()) == DeviceFault::kOutOfMemory) {
-    do_without_memory(std::move(work), index);
+    do_without_memory(std::move(batch), index);
     return;
   }
-  slot.work = std::move(work);
+  slot.batch = std::move(batch);
   if (slot.error.ok()) {
-    const std::span<const std::byte> input = slot.work.input;
-    const bool zero_copy = !input.empty() && device_.is_registered(input);
+    const std::span<const std::byte> input = slot.batch.front().input;
+    // Inputs of a batch lie here and there, and are small.
+    const bool zero_copy = slot.batch.size() == 1 && !input.empty() && device_.is_registered(input);
     const Found staging = find_staging(slot, zero_copy);
     if (staging != Found::kYes) {
       do_without_staging(index, staging);
       return;
     }
     note_that_memory_does();
-    slot.error = put(slot, layout, zero_copy);
+    slot.error = put(slot, zero_copy);
   }
   if (!slot.error.ok()) {
     // What was put before the error still uses the slot. A device that takes not even this has
@@ -207,12 +234,12 @@ void Pipeline::State::note_that_memory_does() {
   }
 }
 
-Status Pipeline::State::find_memory(Slot& slot, const Layout& layout) {
-  if (slot.memory.size_bytes() >= layout.size_bytes) {
+Status Pipeline::State::find_memory(Slot& slot) {
+  if (slot.memory.size_bytes() >= slot.layout.size_bytes) {
     return {};
   }
   slot.memory = {};
-  Result<DeviceBuffer> memory = device_.allocate(layout.size_bytes);
+  Result<DeviceBuffer> memory = device_.allocate(slot.layout.size_bytes);
   if (!memory) {
     return std::move(memory).error();
   }
@@ -220,10 +247,15 @@ Status Pipeline::State::find_memory(Slot& slot, const Layout& layout) {
   return {};
 }
 
-// First the same again, when other work has given back its memory; then with less work at once;
-// then less work, or another device.
-void Pipeline::State::do_without_memory(DeviceWork work, std::size_t index) {
+// A batch one by one. Else first the same again, when other work has given back its memory; then
+// with less work at once; then less work, or another device.
+void Pipeline::State::do_without_memory(Batch batch, std::size_t index) {
   drop_idle_memory(slots_[index]);
+  if (batch.size() > 1) {
+    free_slot(index);
+    give_up(std::move(batch));
+    return;
+  }
   {
     const MutexLock lock(mutex_);
     ++lack_count_;
@@ -233,13 +265,28 @@ void Pipeline::State::do_without_memory(DeviceWork work, std::size_t index) {
       }
       ++usage_.retried_count;
       stalled_ = busy_count_ > 1;
-      put_back(std::move(work), index);
+      put_back(std::move(batch), index);
       return;
     }
     lack_count_ = 0;
   }
   free_slot(index);
-  split_or_run_on_host(std::move(work));
+  give_up(std::move(batch));
+}
+
+// What cannot be done together is done one by one, and what cannot be done so is less at a time, or
+// the twin's.
+void Pipeline::State::give_up(Batch batch) {
+  if (batch.size() == 1) {
+    split_or_run_on_host(std::move(batch.front()));
+    return;
+  }
+  const MutexLock lock(mutex_);
+  ++usage_.cut_batch_count;
+  for (std::size_t left = batch.size(); left > 0; --left) {
+    batch[left - 1].takes_batches = false;
+    waiting_.push_front(std::move(batch[left - 1]));
+  }
 }
 
 // A slot that is not busy becomes so by the feeder only, which is us.
@@ -255,9 +302,8 @@ void Pipeline::State::drop_idle_memory(Slot& own) {
 }
 
 Pipeline::State::Found Pipeline::State::find_staging(Slot& slot, bool zero_copy) {
-  const DeviceWork& work = slot.work;
-  const std::uint64_t input_bytes = zero_copy ? 0 : aligned(work.input.size());
-  const std::uint64_t size_bytes = input_bytes + work.output_bytes;
+  const std::uint64_t input_bytes = zero_copy ? 0 : aligned_to_buffer(slot.layout.inputs_bytes);
+  const std::uint64_t size_bytes = input_bytes + slot.layout.outputs_bytes;
   if (size_bytes == 0) {
     return Found::kYes;
   }
@@ -278,7 +324,7 @@ Pipeline::State::Found Pipeline::State::find_staging(Slot& slot, bool zero_copy)
     slot.staging = slot.pages->bytes();
   }
   slot.output = slot.staging.subspan(static_cast<std::size_t>(input_bytes),
-                                     static_cast<std::size_t>(work.output_bytes));
+                                     static_cast<std::size_t>(slot.layout.outputs_bytes));
   return Found::kYes;
 }
 
@@ -290,43 +336,48 @@ bool Pipeline::State::alone() const {
 // Other work on the device gives its staging back when it ends. If it has ended just now, this is
 // tried again at once.
 void Pipeline::State::do_without_staging(std::size_t index, Found staging) {
-  DeviceWork work = std::move(slots_[index].work);
+  Batch batch = std::exchange(slots_[index].batch, {});
   if (staging == Found::kLater) {
     const MutexLock lock(mutex_);
     stalled_ = busy_count_ > 1;
-    put_back(std::move(work), index);
+    put_back(std::move(batch), index);
     return;
   }
   free_slot(index);
-  split_or_run_on_host(std::move(work));
+  give_up(std::move(batch));
 }
 
-Status Pipeline::State::put(Slot& slot, const Layout& layout, bool zero_copy) {
-  const DeviceWork& work = slot.work;
+Status Pipeline::State::put(Slot& slot, bool zero_copy) {
+  const WorkLayout& layout = slot.layout;
+  const DeviceWork& first = slot.batch.front();
   const bool pageable = !slot.staging.empty() && !device_.is_registered(slot.staging);
   {
     const MutexLock lock(mutex_);
     usage_.zero_copy_count += zero_copy ? 1 : 0;
     usage_.pageable_count += pageable ? 1 : 0;
   }
-  std::span<const std::byte> source = work.input;
-  if (!zero_copy && !work.input.empty()) {
-    std::memcpy(slot.staging.data(), work.input.data(), work.input.size());
-    source = slot.staging.first(work.input.size());
+  std::span<const std::byte> source = first.input;
+  if (!zero_copy && layout.inputs_bytes > 0) {
+    for (std::size_t i = 0; i < slot.batch.size(); ++i) {
+      const std::span<const std::byte> input = slot.batch[i].input;
+      const auto target = slot.staging.subspan(
+          static_cast<std::size_t>(layout.parts[i].input_offset), input.size());
+      std::copy(input.begin(), input.end(), target.begin());
+    }
+    source = slot.staging.first(static_cast<std::size_t>(layout.inputs_bytes));
   }
   const DeviceSpan memory = slot.memory.span();
-  const std::array<DeviceSpan, 3> buffers = {
-      memory.part(0, work.input.size()), memory.part(layout.output_offset, work.output_bytes),
-      memory.part(layout.scratch_offset, work.scratch_bytes)};
+  const std::vector<DeviceSpan> buffers = layout.buffers(memory);
   const auto since = options_.on_stage ? std::make_shared<Instant>(timer_.clock().now()) : nullptr;
-  PINION_RETURN_IF_ERROR(in_->copy_in(buffers[0], source));
-  watch_stage(*in_, WorkStage::kCopyIn, work.id, since);
+  PINION_RETURN_IF_ERROR(in_->copy_in(memory.part(0, layout.inputs_bytes), source));
+  watch_stage(*in_, WorkStage::kCopyIn, first.id, since);
   PINION_RETURN_IF_ERROR(execute_->wait_for(*in_));
-  PINION_RETURN_IF_ERROR(execute_->launch(work.kernel, work.arguments, buffers));
-  watch_stage(*execute_, WorkStage::kKernel, work.id, since);
+  PINION_RETURN_IF_ERROR(execute_->launch(first.kernel, first.arguments, buffers));
+  watch_stage(*execute_, WorkStage::kKernel, first.id, since);
   PINION_RETURN_IF_ERROR(out_->wait_for(*execute_));
-  PINION_RETURN_IF_ERROR(out_->copy_out(slot.output, buffers[1]));
-  watch_stage(*out_, WorkStage::kCopyOut, work.id, since);
+  PINION_RETURN_IF_ERROR(
+      out_->copy_out(slot.output, memory.part(layout.outputs_offset, layout.outputs_bytes)));
+  watch_stage(*out_, WorkStage::kCopyOut, first.id, since);
   return {};
 }
 
@@ -352,12 +403,14 @@ void Pipeline::State::watch_stage(IDeviceStream& stream, WorkStage stage, std::u
       *since = span.end;
       self->options_.on_stage(span);
     }
-    self->close_one();
+    self->close(1);
   });
 }
 
-void Pipeline::State::put_back(DeviceWork work, std::size_t index) {
-  waiting_.push_front(std::move(work));
+void Pipeline::State::put_back(Batch batch, std::size_t index) {
+  for (std::size_t left = batch.size(); left > 0; --left) {
+    waiting_.push_front(std::move(batch[left - 1]));
+  }
   slots_[index].busy = false;
   --busy_count_;
 }
@@ -384,32 +437,41 @@ void Pipeline::State::complete(std::size_t index, const Status& status) {
     const MutexLock lock(mutex_);
     measure(slot);
   }
-  const DeviceWork work = std::move(slot.work);
-  tell(work, {.path = WorkPath::kDevice, .result = slot.output});
+  const Batch batch = std::exchange(slot.batch, {});
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const WorkLayout::Part& part = slot.layout.parts[i];
+    tell(batch[i], {.path = WorkPath::kDevice,
+                    .result = slot.output.subspan(static_cast<std::size_t>(part.output_offset),
+                                                  static_cast<std::size_t>(part.output_bytes))});
+  }
   release(slot);
   free_slot(index);
-  close_one();
+  close(batch.size());
   feed();
 }
 
 void Pipeline::State::leave_device(std::size_t index, const Status& error) {
-  DeviceWork work = std::move(slots_[index].work);
+  Batch batch = std::exchange(slots_[index].batch, {});
   release(slots_[index]);
   const bool ended = ends_device(device_fault(error.code()));
   {
     const MutexLock lock(mutex_);
     if (ended) {
       device_error_ = error;
-    } else {
-      refused_kernels_.insert(work.kernel);
+    } else if (batch.size() == 1) {
+      refused_kernels_.insert(batch.front().kernel);
     }
   }
   free_slot(index);
   if (ended) {
-    tell(work, {.status = error});
-    close_one();
+    for (const DeviceWork& work : batch) {
+      tell(work, {.status = error});
+    }
+    close(batch.size());
+  } else if (batch.size() == 1) {
+    run_on_host(std::move(batch.front()));
   } else {
-    run_on_host(std::move(work));
+    give_up(std::move(batch));
   }
   feed();
 }
@@ -419,82 +481,6 @@ void Pipeline::State::release(Slot& slot) {
   slot.output = {};
   slot.slab = {};
   slot.pages.reset();
-}
-
-void Pipeline::State::split_or_run_on_host(DeviceWork work) {
-  std::vector<DeviceWork> pieces;
-  if (work.split) {
-    pieces = work.split();
-  }
-  if (pieces.size() < 2) {
-    run_on_host(std::move(work));
-    return;
-  }
-  const MutexLock lock(mutex_);
-  ++usage_.split_count;
-  open_count_ += pieces.size() - 1;
-  for (std::size_t left = pieces.size(); left > 0; --left) {
-    PINION_ASSERT(pieces[left - 1].on_done);
-    waiting_.push_front(std::move(pieces[left - 1]));
-  }
-}
-
-void Pipeline::State::run_on_host(DeviceWork work) {
-  // Shared, as a std::function is copied.
-  std::function<void()> run = [self = shared_from_this(),
-                               kept = std::make_shared<const DeviceWork>(std::move(work))] {
-    self->run_twin(*kept);
-    self->close_one();
-  };
-  if (options_.run_on_host) {
-    options_.run_on_host(std::move(run));
-  } else {
-    run();
-  }
-}
-
-void Pipeline::State::run_twin(const DeviceWork& work) {
-  const Kernel* const kernel = kernels_.find(work.kernel);
-  if (kernel == nullptr) {
-    tell(work, {.status = Status(ErrorCode::kNotFound, "there is no kernel '" + work.kernel +
-                                                           "'; register it by that name")});
-    return;
-  }
-  const Layout layout(work);
-  Result<Pages> memory = staging_.take_pageable(layout.size_bytes);
-  if (!memory) {
-    tell(work, {.status = std::move(memory).error()});
-    return;
-  }
-  const auto part = [&](std::uint64_t offset, std::uint64_t size_bytes) {
-    return memory->bytes().subspan(static_cast<std::size_t>(offset),
-                                   static_cast<std::size_t>(size_bytes));
-  };
-  const std::array<std::span<std::byte>, 3> buffers = {
-      part(0, work.input.size()), part(layout.output_offset, work.output_bytes),
-      part(layout.scratch_offset, work.scratch_bytes)};
-  std::copy(work.input.begin(), work.input.end(), buffers[0].begin());
-  Status status = run_body(kernel->body, {.arguments = work.arguments, .buffers = buffers});
-  const std::span<const std::byte> result = status.ok() ? buffers[1] : std::span<std::byte>();
-  tell(work, {.status = std::move(status), .path = WorkPath::kHost, .result = result});
-}
-
-void Pipeline::State::tell(const DeviceWork& work, const WorkOutcome& outcome) {
-  {
-    const MutexLock lock(mutex_);
-    const bool on_device = outcome.path == WorkPath::kDevice;
-    ++(!outcome.status.ok() ? usage_.failed_count
-       : on_device          ? usage_.device_count
-                            : usage_.host_count);
-  }
-  work.on_done(outcome);
-}
-
-// The last thing that is done for a piece of work: afterwards the pipeline may end.
-void Pipeline::State::close_one() {
-  const MutexLock lock(mutex_);
-  --open_count_;
-  quiet_.notify_all();
 }
 
 void Pipeline::State::watch(Slot& slot) {
@@ -538,14 +524,14 @@ void Pipeline::State::look_for_hang(Instant due) {
     ++open_count_;  // The device stays until this is over.
   }
   device_.abandon();
-  close_one();
+  close(1);
 }
 
 Duration Pipeline::State::hang_time(const Slot& slot) const {
   if (time_per_byte_ == 0.0) {
     return options_.hang_time_first;
   }
-  const auto size_bytes = static_cast<double>(byte_count(slot.work));
+  const auto size_bytes = static_cast<double>(byte_count(slot.batch));
   const double expected = time_per_byte_ * size_bytes * options_.hang_factor;
   const double least = static_cast<double>(options_.hang_time_min.count());
   return Duration(static_cast<Duration::rep>(std::clamp(expected, least, kLongest)));
@@ -555,10 +541,17 @@ void Pipeline::State::measure(const Slot& slot) {
   // A mean in which the last ones count most, so that it follows a device that becomes slower.
   constexpr double kNewShare = 0.25;
   const Duration time = timer_.clock().now() - slot.begun;
-  const double measured =
-      static_cast<double>(time.count() + 1) / static_cast<double>(byte_count(slot.work));
+  const std::uint64_t bytes = byte_count(slot.batch);
+  const double measured = static_cast<double>(time.count() + 1) / static_cast<double>(bytes);
   time_per_byte_ =
       time_per_byte_ == 0.0 ? measured : (1.0 - kNewShare) * time_per_byte_ + kNewShare * measured;
+  // What came to an idle device says nothing of what one that is fed takes for it.
+  const Instant now = slot.begun + time;
+  if (slot.batch.front().takes_batches && (slot.begun < last_end_ || usage_.depth == 1)) {
+    batch_sizes_[slot.batch.front().kernel].measured(
+        bytes, now - std::max(slot.begun, last_end_) + Duration(1));
+  }
+  last_end_ = now;
 }
 
 }  // namespace pinion

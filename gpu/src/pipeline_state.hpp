@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -15,6 +17,9 @@
 #include <pinion/core/thread_annotations.hpp>
 
 #include <pinion/gpu/pipeline.hpp>
+
+#include "batch_size.hpp"
+#include "pipeline_layout.hpp"
 
 namespace pinion {
 
@@ -40,19 +45,14 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   void close() PINION_EXCLUDES(mutex_);
 
  private:
-  /// Where the three buffers of a kernel lie in one.
-  struct Layout {
-    explicit Layout(const DeviceWork& work) noexcept;
-
-    std::uint64_t output_offset = 0;
-    std::uint64_t scratch_offset = 0;
-    std::uint64_t size_bytes = 0;
-  };
+  /// Works that go to the device together; mostly one.
+  using Batch = std::vector<DeviceWork>;
 
   /// Work on the device.
   struct Slot {
     DeviceBuffer memory = {};  ///< Kept for the next one.
-    DeviceWork work = {};
+    Batch batch = {};
+    WorkLayout layout = {};
     StagingSlab slab = {};
     std::optional<Pages> pages = {};    ///< In place of a slab that there is no room for.
     std::span<std::byte> staging = {};  ///< All of either.
@@ -72,18 +72,20 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     enum class Kind : std::uint8_t { kNothing, kBegin, kHost, kRefuse };
 
     Kind kind = Kind::kNothing;
-    DeviceWork work = {};
+    Batch batch = {};
     std::size_t slot = 0;
     Status error = {};
   };
 
   void feed() PINION_EXCLUDES(mutex_);
   [[nodiscard]] Step next() PINION_EXCLUDES(mutex_);
-  [[nodiscard]] Status reason_to_refuse() const PINION_REQUIRES(mutex_);
+  [[nodiscard]] Status reason_to_refuse(const DeviceWork& work) const PINION_REQUIRES(mutex_);
 
-  void begin(DeviceWork work, std::size_t index) PINION_EXCLUDES(mutex_);
-  [[nodiscard]] Status find_memory(Slot& slot, const Layout& layout);
-  void do_without_memory(DeviceWork work, std::size_t index) PINION_EXCLUDES(mutex_);
+  [[nodiscard]] Batch take_batch() PINION_REQUIRES(mutex_);
+  void begin(Batch batch, std::size_t index) PINION_EXCLUDES(mutex_);
+  [[nodiscard]] Status find_memory(Slot& slot);
+  void do_without_memory(Batch batch, std::size_t index) PINION_EXCLUDES(mutex_);
+  void give_up(Batch batch) PINION_EXCLUDES(mutex_);
   void note_that_memory_does() PINION_EXCLUDES(mutex_);
   void drop_idle_memory(Slot& own) PINION_EXCLUDES(mutex_);
   [[nodiscard]] Found find_staging(Slot& slot, bool zero_copy) PINION_EXCLUDES(mutex_);
@@ -91,9 +93,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   void do_without_staging(std::size_t index, Found staging) PINION_EXCLUDES(mutex_);
   void watch_stage(IDeviceStream& stream, WorkStage stage, std::uint64_t id,
                    const std::shared_ptr<Instant>& since) PINION_EXCLUDES(mutex_);
-  [[nodiscard]] Status put(Slot& slot, const Layout& layout, bool zero_copy)
-      PINION_EXCLUDES(mutex_);
-  void put_back(DeviceWork work, std::size_t index) PINION_REQUIRES(mutex_);
+  [[nodiscard]] Status put(Slot& slot, bool zero_copy) PINION_EXCLUDES(mutex_);
+  void put_back(Batch batch, std::size_t index) PINION_REQUIRES(mutex_);
   void free_slot(std::size_t index) PINION_EXCLUDES(mutex_);
 
   void complete(std::size_t index, const Status& status) PINION_EXCLUDES(mutex_);
@@ -105,7 +106,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   void run_on_host(DeviceWork work) PINION_EXCLUDES(mutex_);
   void run_twin(const DeviceWork& work) PINION_EXCLUDES(mutex_);
   void tell(const DeviceWork& work, const WorkOutcome& outcome) PINION_EXCLUDES(mutex_);
-  void close_one() PINION_EXCLUDES(mutex_);
+  void close(std::size_t count) PINION_EXCLUDES(mutex_);
 
   void watch(Slot& slot) PINION_EXCLUDES(mutex_);
   void call_watchdog(Instant deadline) PINION_REQUIRES(mutex_);
@@ -136,7 +137,9 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   std::size_t lack_count_ PINION_GUARDED_BY(mutex_) = 0;  ///< Times that memory has lacked lately.
   std::size_t open_count_ PINION_GUARDED_BY(mutex_) = 0;  ///< Work whose on_done is to come.
   std::set<std::string, std::less<>> refused_kernels_ PINION_GUARDED_BY(mutex_);
-  double time_per_byte_ PINION_GUARDED_BY(mutex_) = 0.0;      ///< In nanoseconds; 0: unknown.
+  double time_per_byte_ PINION_GUARDED_BY(mutex_) = 0.0;  ///< In nanoseconds; 0: unknown.
+  std::map<std::string, BatchSize, std::less<>> batch_sizes_ PINION_GUARDED_BY(mutex_);
+  Instant last_end_ PINION_GUARDED_BY(mutex_) = {};           ///< Of what ended well.
   std::optional<Instant> watched_ PINION_GUARDED_BY(mutex_);  ///< When the watchdog looks next.
   PipelineUsage usage_ PINION_GUARDED_BY(mutex_);
 

@@ -170,6 +170,54 @@ TEST_F(CudaKernels, CountAsTheirTwin) {
   }
 }
 
+// More shards in one launch than a kernel's arguments hold, of all sizes, also of none.
+TEST_F(CudaKernels, DoSeveralShardsInOneLaunchAsTheirTwin) {
+  constexpr std::size_t kShardCount = 150;
+  constexpr std::uint64_t kRoom = 16 * 1024;  // Of an input, and of an output.
+  const Bytes scale = bytes_of(std::vector{MapScaleF64{.factor = 2.0, .offset = 0.5}});
+  for (const auto& [kernel, arguments] :
+       {std::pair(map_scale_f64({.factor = 2.0, .offset = 0.5}), scale),
+        std::pair(reduce_sum_f64(), Bytes()), std::pair(histogram_u8(), Bytes()),
+        std::pair(keyed_sum_u32_f64(), Bytes())}) {
+    SCOPED_TRACE(kernel.name);
+    Bytes host_memory(2 * kShardCount * kRoom);
+    std::vector<double> values(host_memory.size() / sizeof(double));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<double>(i % 1000) - 400.0;
+    }
+    std::memcpy(host_memory.data(), values.data(), host_memory.size());
+    IDevice& device = host_->device();
+    const auto stream = device.create_stream().value();
+    const DeviceBuffer memory = device.allocate(host_memory.size()).value();
+    const std::uint64_t scratch_bytes = kernel.sizes(kRoom).scratch_bytes;
+    const DeviceBuffer scratch = device.allocate(std::max<std::uint64_t>(scratch_bytes, 1)).value();
+    std::vector<DeviceSpan> on_device;
+    std::vector<std::span<std::byte>> on_host;
+    for (std::size_t shard = 0; shard < kShardCount; ++shard) {
+      const std::uint64_t input_bytes = shard * 37 % 800 * sizeof(KeyedF64);
+      const std::uint64_t offset = 2 * shard * kRoom;
+      const std::uint64_t output_bytes = kernel.sizes(input_bytes).output_bytes;
+      on_device.push_back(memory.span().part(offset, input_bytes));
+      on_device.push_back(memory.span().part(offset + kRoom, output_bytes));
+      on_device.push_back(scratch.span().part(0, scratch_bytes));
+      on_host.push_back(std::span(host_memory).subspan(offset, input_bytes));
+      on_host.push_back(std::span(host_memory).subspan(offset + kRoom, output_bytes));
+      on_host.emplace_back();
+    }
+    ASSERT_TRUE(stream->copy_in(memory.span(), host_memory).ok());
+    const Status launched = stream->launch(kernel.name, arguments, on_device);
+    ASSERT_TRUE(launched.ok()) << launched.to_string();
+    Bytes device_memory(host_memory.size());
+    ASSERT_TRUE(stream->copy_out(device_memory, memory.span()).ok());
+    const Completion done = stream->reached();
+    done.wait();
+    ASSERT_TRUE(done.status().ok()) << done.status().to_string();
+    ASSERT_TRUE(
+        kernels_.find(kernel.name)->body({.arguments = arguments, .buffers = on_host}).ok());
+    EXPECT_TRUE(device_memory == host_memory);
+  }
+}
+
 TEST_F(CudaKernels, SumByKeyAsTheirTwin) {
   for (const std::size_t count : kCounts) {
     std::vector<KeyedF64> records(count);

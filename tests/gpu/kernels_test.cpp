@@ -92,6 +92,34 @@ TEST_F(PinionKernels, SumTheValuesOfKeys) {
   EXPECT_EQ(values_of<KeyedSumHead>(run(keyed_sum_u32_f64(), {}))[0].key_count, 0u);
 }
 
+TEST_F(PinionKernels, DoSeveralShardsAsEachAlone) {
+  const std::vector<std::byte> inputs[] = {
+      input_of<double>({1.0, -3.0, 0.5, 8.0}), input_of<double>({2.5, 4.0}), {}};
+  for (const DeviceKernel& kernel : {map_scale_f64({.factor = 2.0, .offset = 1.0}),
+                                     reduce_sum_f64(), histogram_u8(), keyed_sum_u32_f64()}) {
+    SCOPED_TRACE(kernel.name);
+    EXPECT_TRUE(kernel.takes_batches);
+    EXPECT_TRUE(kernels_.find(kernel.name)->takes_batches);
+    std::vector<std::vector<std::byte>> kept;
+    std::vector<std::span<std::byte>> buffers;
+    for (const std::vector<std::byte>& input : inputs) {
+      kept.push_back(input);
+      kept.emplace_back(kernel.sizes(input.size()).output_bytes, std::byte{0xff});
+    }
+    for (std::size_t i = 0; i < kept.size(); i += 2) {
+      buffers.insert(buffers.end(), {kept[i], kept[i + 1], {}});
+    }
+    const KernelBody& body = kernels_.find(kernel.name)->body;
+    ASSERT_TRUE(body({.arguments = kernel.arguments, .buffers = buffers}).ok());
+    for (std::size_t i = 0; i < kept.size(); i += 2) {
+      EXPECT_EQ(kept[i + 1], run(kernel, kept[i]));
+    }
+    buffers.pop_back();
+    EXPECT_EQ(body({.arguments = kernel.arguments, .buffers = buffers}).code(),
+              ErrorCode::kInvalidArgument);
+  }
+}
+
 TEST_F(PinionKernels, RefuseOtherArgumentsAndAnOutputThatIsTooSmall) {
   std::vector<std::byte> memory(64);
   const std::array buffers = {std::span(memory).first(32), std::span(memory).subspan(32, 4)};

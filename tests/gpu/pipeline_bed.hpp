@@ -153,7 +153,11 @@ class PipelineBed {
   static KernelRegistry make_kernels() {
     KernelRegistry kernels;
     const KernelCost cost = {.bytes_per_second = 1'000'000'000};
-    EXPECT_TRUE(kernels.add("map_twice_plus", {.body = map_twice_plus, .cost = cost}).ok());
+    EXPECT_TRUE(
+        kernels
+            .add("map_twice_plus",
+                 {.body = for_each_shard(map_twice_plus), .cost = cost, .takes_batches = true})
+            .ok());
     EXPECT_TRUE(kernels
                     .add("fails", {.body =
                                        [](const KernelCall&) {

@@ -218,6 +218,7 @@ TEST_F(DeviceStep, SumsItsAccountsUpInGauges) {
 }
 
 TEST_F(DeviceStep, ShowsItsStreamsInTheTrace) {
+  kernel_.takes_batches = false;  // A span for each shard.
   FakeJob job({.trace = true});
   job.run([&](FakeRank& rank) {
     const std::unique_ptr<RankDevices> devices = open(rank, "emu:1,mem=1m");

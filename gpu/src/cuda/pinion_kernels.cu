@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <cub/block/block_reduce.cuh>
 #include <cub/device/device_histogram.cuh>
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_reduce.cuh>
@@ -11,7 +12,8 @@
 #include <pinion/gpu/kernels.hpp>
 
 // The buffers of each: the input, the output, the scratch memory. No kernel allocates: what CUB
-// needs lies in the scratch memory, whose size the functions of kernels.hpp give.
+// needs lies in the scratch memory, whose size the functions of kernels.hpp give. Several shards at
+// once are small: each gets one block of a kernel that needs no scratch memory.
 
 namespace pinion {
 namespace {
@@ -75,14 +77,87 @@ cudaError_t call_cub(DeviceSpan memory, const Algorithm& algorithm) {
   return algorithm(device_pointer<void>(memory), given);
 }
 
+constexpr std::size_t kBuffersOfShard = 3;
+
 bool are_buffers(Buffers buffers, KernelSizes (*sizes)(std::uint64_t)) {
-  if (buffers.size() != 3) {
+  if (buffers.size() != kBuffersOfShard) {
     return false;
   }
   const KernelSizes needed = sizes(buffers[0].size_bytes);
   return buffers[1].size_bytes >= needed.output_bytes &&
          buffers[2].size_bytes >= needed.scratch_bytes;
 }
+
+// The shards of one launch, as an argument of a kernel, which may have 4 KiB.
+template <class In, class Out>
+struct SmallShards {
+  static constexpr unsigned kCountMax = 64;
+
+  const In* inputs[kCountMax];
+  Out* outputs[kCountMax];
+  std::uint64_t counts[kCountMax];  // Of whole values of the input.
+};
+
+// Calls launch(shards, how many) for all shards of `buffers`.
+template <class In, class Out, class Launch>
+cudaError_t launch_small(Buffers buffers, KernelSizes (*sizes)(std::uint64_t),
+                         const Launch& launch) {
+  using Shards = SmallShards<In, Out>;
+  Shards shards = {};
+  unsigned count = 0;
+  for (std::size_t i = 0; i < buffers.size(); i += kBuffersOfShard) {
+    if (!are_buffers(buffers.subspan(i, std::min(kBuffersOfShard, buffers.size() - i)), sizes)) {
+      return cudaErrorInvalidValue;
+    }
+    shards.inputs[count] = device_pointer<const In>(buffers[i]);
+    shards.outputs[count] = device_pointer<Out>(buffers[i + 1]);
+    shards.counts[count] = buffers[i].size_bytes / sizeof(In);
+    if (++count == Shards::kCountMax || i + kBuffersOfShard == buffers.size()) {
+      launch(shards, count);
+      if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
+        return error;
+      }
+      count = 0;
+    }
+  }
+  return cudaSuccess;
+}
+
+__global__ void scale_each(SmallShards<double, double> shards, MapScaleF64 arguments) {
+  const double* const input = shards.inputs[blockIdx.x];
+  double* const output = shards.outputs[blockIdx.x];
+  for (std::uint64_t i = threadIdx.x; i < shards.counts[blockIdx.x]; i += blockDim.x) {
+    output[i] = input[i] * arguments.factor + arguments.offset;
+  }
+}
+
+__global__ void sum_each(SmallShards<double, double> shards) {
+  using Reduce = cub::BlockReduce<double, kThreads>;
+  __shared__ typename Reduce::TempStorage memory;
+  const double* const input = shards.inputs[blockIdx.x];
+  double sum = 0.0;
+  for (std::uint64_t i = threadIdx.x; i < shards.counts[blockIdx.x]; i += blockDim.x) {
+    sum += input[i];
+  }
+  const double total = Reduce(memory).Sum(sum);
+  if (threadIdx.x == 0) {
+    *shards.outputs[blockIdx.x] = total;
+  }
+}
+
+// As many threads as there are values of a byte.
+__global__ void count_each(SmallShards<std::uint8_t, std::uint64_t> shards) {
+  __shared__ unsigned counts[kThreads];
+  counts[threadIdx.x] = 0;
+  __syncthreads();
+  const std::uint8_t* const input = shards.inputs[blockIdx.x];
+  for (std::uint64_t i = threadIdx.x; i < shards.counts[blockIdx.x]; i += blockDim.x) {
+    atomicAdd(&counts[input[i]], 1u);
+  }
+  __syncthreads();
+  shards.outputs[blockIdx.x][threadIdx.x] = counts[threadIdx.x];
+}
+static_assert(kThreads == 256);
 
 __global__ void scale(const double* input, double* output, std::uint64_t count,
                       MapScaleF64 arguments) {
@@ -92,7 +167,16 @@ __global__ void scale(const double* input, double* output, std::uint64_t count,
 }
 
 cudaError_t launch_map_scale_f64(cudaStream_t stream, Arguments arguments, Buffers buffers) {
-  if (!are_buffers(buffers, map_scale_f64_sizes) || arguments.size() != sizeof(MapScaleF64)) {
+  if (arguments.size() != sizeof(MapScaleF64)) {
+    return cudaErrorInvalidValue;
+  }
+  if (buffers.size() > kBuffersOfShard) {
+    return launch_small<double, double>(
+        buffers, map_scale_f64_sizes, [&](const auto& shards, unsigned count) {
+          scale_each<<<count, kThreads, 0, stream>>>(shards, argument<MapScaleF64>(arguments));
+        });
+  }
+  if (!are_buffers(buffers, map_scale_f64_sizes)) {
     return cudaErrorInvalidValue;
   }
   const std::uint64_t count = buffers[0].size_bytes / sizeof(double);
@@ -103,6 +187,12 @@ cudaError_t launch_map_scale_f64(cudaStream_t stream, Arguments arguments, Buffe
 }
 
 cudaError_t launch_reduce_sum_f64(cudaStream_t stream, Arguments, Buffers buffers) {
+  if (buffers.size() > kBuffersOfShard) {
+    return launch_small<double, double>(buffers, reduce_sum_f64_sizes,
+                                        [&](const auto& shards, unsigned count) {
+                                          sum_each<<<count, kThreads, 0, stream>>>(shards);
+                                        });
+  }
   if (!are_buffers(buffers, reduce_sum_f64_sizes)) {
     return cudaErrorInvalidValue;
   }
@@ -125,6 +215,12 @@ __global__ void add_wide(const std::uint32_t* counts, std::uint64_t* output) {
 cudaError_t launch_histogram_u8(cudaStream_t stream, Arguments, Buffers buffers) {
   constexpr unsigned kBins = 256;
   constexpr std::uint64_t kPartBytes = std::uint64_t{1} << 31;
+  if (buffers.size() > kBuffersOfShard) {
+    return launch_small<std::uint8_t, std::uint64_t>(
+        buffers, histogram_u8_sizes, [&](const auto& shards, unsigned count) {
+          count_each<<<count, kThreads, 0, stream>>>(shards);
+        });
+  }
   if (!are_buffers(buffers, histogram_u8_sizes)) {
     return cudaErrorInvalidValue;
   }
@@ -172,8 +268,19 @@ __global__ void to_records(const std::uint32_t* keys, const double* values,
   }
 }
 
-// By columns, sorted by key, then summed over equal keys.
-cudaError_t launch_keyed_sum_u32_f64(cudaStream_t stream, Arguments, Buffers buffers) {
+// By columns, sorted by key, then summed over equal keys. Several shards one after the other, so
+// that they may share the scratch memory.
+cudaError_t launch_keyed_sum_u32_f64(cudaStream_t stream, Arguments arguments, Buffers buffers) {
+  if (buffers.size() > kBuffersOfShard && buffers.size() % kBuffersOfShard == 0) {
+    for (std::size_t i = 0; i < buffers.size(); i += kBuffersOfShard) {
+      const cudaError_t error =
+          launch_keyed_sum_u32_f64(stream, arguments, buffers.subspan(i, kBuffersOfShard));
+      if (error != cudaSuccess) {
+        return error;
+      }
+    }
+    return cudaSuccess;
+  }
   if (!are_buffers(buffers, keyed_sum_u32_f64_sizes)) {
     return cudaErrorInvalidValue;
   }

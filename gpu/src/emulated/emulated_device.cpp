@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
+// An input, an output and scratch memory.
+constexpr std::size_t kBuffersOfShard = 3;
+
 // To the nanosecond above. A rate of 0 is none.
 Duration time_for(std::uint64_t size_bytes, std::uint64_t rate) {
   if (rate == 0) {
@@ -172,7 +175,11 @@ Status EmulatedStream::launch(std::string_view kernel, std::span<const std::byte
   for (const DeviceSpan& buffer : buffers) {
     PINION_RETURN_IF_ERROR(check(buffer, buffer.size_bytes));
   }
-  const std::uint64_t size_bytes = buffers.empty() ? 0 : buffers.front().size_bytes;
+  std::uint64_t size_bytes = buffers.empty() ? 0 : buffers.front().size_bytes;
+  for (std::size_t i = kBuffersOfShard; found->takes_batches && i < buffers.size();
+       i += kBuffersOfShard) {
+    size_bytes += buffers[i].size_bytes;
+  }
   Operation run{.engine = EngineKind::kKernel,
                 .duration = device_.kernel_time(found->cost, size_bytes)};
   if (device_.effects_ == EmulatedEffects::kAll) {

@@ -296,6 +296,7 @@ DeviceWork RankDevices::work_of(const std::shared_ptr<Flight>& flight, std::uint
                                               static_cast<std::size_t>(size_bytes)),
           .output_bytes = sizes.output_bytes,
           .scratch_bytes = sizes.scratch_bytes,
+          .takes_batches = kernel.takes_batches,
           .on_done =
               [flight, offset, size_bytes](const WorkOutcome& outcome) {
                 flight->end_piece(offset, size_bytes, outcome);

@@ -35,6 +35,11 @@ struct DeviceKernel {
   /// A shard that fits no device whole is computed in pieces, which begin at multiples of so many
   /// bytes of it; 0: it cannot be cut.
   std::uint64_t cut_bytes = 0;
+
+  /// Small shards may be given to it several in one launch: it gets three buffers for each, one
+  /// shard after the other, and fills all outputs. The scratch memory is the same for all of them,
+  /// that of the largest.
+  bool takes_batches = false;
 };
 
 /// What a kernel has made of a shard, or of a piece of one.

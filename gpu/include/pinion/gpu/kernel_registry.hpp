@@ -27,13 +27,21 @@ using KernelBody = std::function<Status(const KernelCall&)>;
 /// How long an emulated device takes for a kernel.
 struct KernelCost {
   Duration launch = {};                ///< Whatever the size.
-  std::uint64_t bytes_per_second = 0;  ///< Of its first buffer; 0: as fast as one likes.
+  std::uint64_t bytes_per_second = 0;  ///< Of its input; 0: as fast as one likes.
 };
 
 struct Kernel {
   KernelBody body = {};
   KernelCost cost = {};
+
+  /// It is given several shards in one launch, three buffers for each; see
+  /// DeviceKernel::takes_batches. Its input is every third buffer then, else the first one.
+  bool takes_batches = false;
 };
+
+/// A twin of a kernel that takes batches, from one that does one shard. The first error is that of
+/// all.
+[[nodiscard]] KernelBody for_each_shard(KernelBody body);
 
 /// The kernels of a program, by name. Each has a CPU twin, which is the fallback where no device
 /// does the work, the kernel of emulated devices, and what results of others are compared with.

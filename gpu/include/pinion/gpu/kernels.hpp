@@ -11,7 +11,8 @@
 namespace pinion {
 
 // The kernels that Pinion brings along, by name. Each is launched with three buffers, the input,
-// the output and the scratch memory, and all of these hold for each of them:
+// the output and the scratch memory, or with those of several shards, three for each. All of these
+// hold for each of them:
 //
 //  - Numbers are in the byte order of the machine. Buffers begin at multiples of 256 bytes.
 //  - Bytes of the input behind its last whole number or record are left out.

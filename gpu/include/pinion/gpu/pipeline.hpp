@@ -33,7 +33,8 @@ struct WorkOutcome {
 };
 
 /// A kernel over some input: what a device does for a shard. The kernel is launched with three
-/// buffers: the input, the output and the scratch memory, in this order.
+/// buffers: the input, the output and the scratch memory, in this order. One that takes batches may
+/// be launched with those of several works of the same arguments, see DeviceKernel::takes_batches.
 struct DeviceWork {
   std::uint64_t id = 0;  ///< For on_stage.
   std::string kernel = {};
@@ -41,6 +42,10 @@ struct DeviceWork {
   std::span<const std::byte> input = {};  ///< Lifetime: until on_done or split is called.
   std::uint64_t output_bytes = 0;
   std::uint64_t scratch_bytes = 0;
+  bool takes_batches = false;
+
+  /// Ends it with kCancelled unless it has begun: when the device has done with other work.
+  CancelToken cancel = {};
 
   /// Called once, when the work has ended. It must be quick, as the device waits for it, and must
   /// not throw. It may submit more.
@@ -58,7 +63,7 @@ enum class WorkStage : std::uint8_t { kCopyIn, kKernel, kCopyOut };
 /// the stream and the stage before it of its own work had ended.
 struct StageSpan {
   WorkStage stage = WorkStage::kCopyIn;
-  std::uint64_t id = 0;  ///< Of the work.
+  std::uint64_t id = 0;  ///< Of the work, or of the first one of a batch.
   Instant begin = {};
   Instant end = {};
 };
@@ -69,6 +74,11 @@ struct PipelineOptions {
 
   /// Work that may wait: at least 1.
   std::size_t waiting_max = 4096;
+
+  /// Works that go to the device in one launch, with one copy in and one out: at most so many bytes
+  /// of input and output, and so many works, at least 1; with 1 there are no batches.
+  std::uint64_t batch_bytes_max = 1 << 20;
+  std::size_t batch_count_max = 64;
 
   /// Ends what has not begun.
   CancelToken cancel = {};
@@ -98,11 +108,17 @@ struct PipelineUsage {
   std::uint64_t split_count = 0;      ///< Work that was split.
   std::uint64_t zero_copy_count = 0;  ///< Copies to the device right from the input.
   std::uint64_t pageable_count = 0;   ///< Copies by memory that is not registered.
+  std::uint64_t batch_count = 0;      ///< Times that several works were given to it together.
+  std::uint64_t cut_batch_count = 0;  ///< Batches that it could not take, and got one by one.
 };
 
 /// Keeps a device fed: while one shard is computed, the next is copied in and the last one out, on
 /// three streams. Input that lies in registered memory is copied from where it is, other input by a
 /// staging slab. A result is handed out when its copy has ended, and never before.
+///
+/// Works that wait while the device is busy and are alike go to it together, where a launch costs
+/// much beside their bytes, which is measured. A batch that the device cannot take is given to it
+/// one by one, before anything counts as failed.
 ///
 /// Memory that the device lacks is asked for again, then fewer shards are on the device at once,
 /// then the shard is split, then its CPU twin runs. A kernel that the device cannot run runs as its
