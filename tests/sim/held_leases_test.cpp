@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -54,6 +55,37 @@ TEST(HeldLeases, AreRemovedTogetherOrNotAtAll) {
   EXPECT_TRUE(held.remove_if_all_held({lease(2, 3), lease(0, 1)}));
   EXPECT_THAT(listed(held), ElementsAre(lease(1, 2)));
   EXPECT_FALSE(held.remove_if_all_held({lease(0, 1)}));
+}
+
+TEST(HeldLeases, AreFoundAmongMany) {
+  // The last worker is slow, so what it holds lies far behind what the others report.
+  constexpr std::size_t kWorkerCount = 5;
+  constexpr std::size_t kBatchSize = 16;
+  HeldLeases held;
+  std::vector<std::vector<Lease>> batches(kWorkerCount);
+  std::map<std::uint64_t, Lease> expected;
+  for (std::uint64_t counter = 1; counter <= 3000; ++counter) {
+    held.add({lease(counter, counter)}, at(10));
+    expected[counter] = lease(counter, counter);
+    std::vector<Lease>& batch =
+        batches[counter % 40 == 0 ? kWorkerCount - 1 : counter % (kWorkerCount - 1)];
+    batch.push_back(expected[counter]);
+    if (batch.size() < kBatchSize) {
+      continue;
+    }
+    ASSERT_TRUE(held.remove_if_all_held(batch));
+    ASSERT_FALSE(held.remove_if_all_held(batch));
+    for (const Lease& reported : batch) {
+      expected.erase(reported.unit);
+    }
+    batch.clear();
+    std::vector<Lease> left;
+    for (const auto& [unit, one] : expected) {
+      ASSERT_TRUE(held.holds(one));
+      left.push_back(one);
+    }
+    ASSERT_EQ(listed(held), left);
+  }
 }
 
 TEST(HeldLeases, AreExtendedTogether) {

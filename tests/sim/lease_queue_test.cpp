@@ -40,6 +40,37 @@ TEST(PositionSet, FindsItsMembersInOrder) {
   }
 }
 
+TEST(PositionSet, GivesMembersThatFollowEachOther) {
+  for (const std::uint32_t limit : {0U, 1U, 63U, 64U, 65U, 4096U, 4097U, 300'000U}) {
+    PositionSet set(limit);
+    set.fill();
+    std::set<std::uint32_t> missing;
+    for (std::uint32_t member = 0; member < limit; member += 1 + member / 3) {
+      set.erase(member);
+      missing.insert(member);
+    }
+    std::vector<std::uint32_t> taken;
+    for (std::uint64_t count_max = 1;; ++count_max) {
+      const PositionSet::Run run = set.take(0, count_max);
+      if (run.count == 0) {
+        break;
+      }
+      EXPECT_LE(run.count, count_max);
+      for (std::uint32_t at = run.begin; at < run.begin + run.count; ++at) {
+        taken.push_back(at);
+      }
+    }
+    std::vector<std::uint32_t> expected;
+    for (std::uint32_t member = 0; member < limit; ++member) {
+      if (!missing.contains(member)) {
+        expected.push_back(member);
+      }
+    }
+    EXPECT_EQ(taken, expected);
+    EXPECT_EQ(set.next(0), limit);
+  }
+}
+
 TEST(LeaseQueue, KeepsAShardInLessThanSixtyFourBytes) {
   constexpr std::uint32_t kCount = 1'000'000;
   std::vector<UnitTraits> units(kCount);
@@ -155,18 +186,22 @@ RC_GTEST_PROP(LeaseQueueModel, GrantsWhatASearchOfTheWholeListFinds, ()) {
         from = {};
       }
       const std::uint32_t rank = rank_of_grant;
-      const std::uint32_t position = queue.take(rank, from);
-      if (position == queue.size()) {
+      const auto count_max = *rc::gen::inRange<std::uint64_t>(1, 20);
+      const PositionSet::Run run = queue.take(rank, from, count_max);
+      RC_ASSERT(run.count <= count_max);
+      if (run.count == 0) {
         for (const std::uint32_t unit : naive.waiting()) {
           RC_ASSERT(!naive.may_run(unit, places[rank]));
         }
         continue;
       }
-      const std::uint32_t unit = queue.unit_at(position);
-      RC_ASSERT(queue.may_run(rank, position));
-      RC_ASSERT(naive.is_next(unit, places[rank]));
-      naive.remove(unit);
-      taken.push_back(position);
+      for (std::uint32_t position = run.begin; position < run.begin + run.count; ++position) {
+        const std::uint32_t unit = queue.unit_at(position);
+        RC_ASSERT(queue.may_run(rank, position));
+        RC_ASSERT(naive.is_next(unit, places[rank]));
+        naive.remove(unit);
+        taken.push_back(position);
+      }
     } else if (action < 9 && !taken.empty()) {
       const auto at = *rc::gen::inRange<std::size_t>(0, taken.size());
       queue.put(taken[at]);

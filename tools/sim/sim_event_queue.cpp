@@ -40,21 +40,24 @@ void EventQueue::place_in_open(const SimEvent& event) {
 void EventQueue::advance() {
   for (unsigned level = 0; level < kWheelCount; ++level) {
     Wheel& wheel = wheels_[level];
-    const auto word = std::find_if(wheel.filled.begin(), wheel.filled.end(),
+    const unsigned shift = kBucketBits + level * kWheelBits;
+    // Buckets before the open one are empty, so the first that is filled is the next.
+    const auto from = static_cast<std::ptrdiff_t>((opened_ >> shift) % kWheelSize / 64);
+    const auto word = std::find_if(wheel.filled.begin() + from, wheel.filled.end(),
                                    [](std::uint64_t bits) { return bits != 0; });
     if (word == wheel.filled.end()) {
       continue;
     }
-    // Buckets before the open one are empty, so the first that is filled is the next.
     const auto bucket = static_cast<std::size_t>(word - wheel.filled.begin()) * 64 +
                         static_cast<std::size_t>(std::countr_zero(*word));
     *word &= *word - 1;
-    const unsigned shift = kBucketBits + level * kWheelBits;
     const std::uint64_t below = (std::uint64_t{1} << (shift + kWheelBits)) - 1;
     opened_ = (opened_ & ~below) | (std::uint64_t{bucket} << shift);
     if (level == 0) {
       open_.swap(wheel.buckets[bucket]);
-      std::sort(open_.begin(), open_.end(), later);
+      if (open_.size() > 1) {
+        std::sort(open_.begin(), open_.end(), later);
+      }
       return;
     }
     spread_.swap(wheel.buckets[bucket]);

@@ -15,9 +15,6 @@ using protocol::Stage;
 
 namespace {
 
-/// As the coordinator is told.
-constexpr std::uint8_t kAttemptCountMax = 4;
-
 template <class Message>
 const Message* find_sent(const Effects& effects, std::uint32_t rank) {
   for (const protocol::Effect& effect : effects) {
@@ -274,51 +271,62 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
   world_.expect(!step(grant.step).done, "a lease of a step that is done");
   world_.expect(drained_[rank] == 0 || drained_[rank] != live_[rank],
                 "a lease for a rank that drains");
+  std::vector<Unit>& units = units_of(grant.step, grant.stage);
+  make_ready(units, grant.leases);
+  const StepShape& shape = world_.shape(grant.step);
+  const bool restricted = shape.has_devices || shape.only_shard.has_value();
+  const Duration deadline = grant.stage == Stage::kMap ? shape.shard_deadline : Duration::zero();
   for (const Lease& lease : grant.leases) {
     world_.expect(lease.fence > newest_fence_, "a fence that is not greater than the last");
     newest_fence_ = lease.fence;
-    Unit* const unit = find(grant.step, grant.stage, lease.unit);
-    if (unit == nullptr) {
+    if (lease.unit >= units.size()) {
       world_.fail("a lease of " + unit_text(lease.unit) + ", which the step does not have");
       return;
     }
-    world_.expect(!unit->accepted, "a lease of a unit that is accepted");
-    check_fits(rank, grant, lease.unit);
-    std::size_t live_count = 0;
-    for (Grant& earlier : unit->grants) {
-      if (earlier.counter == 0) {
-        continue;
-      }
-      const bool lost = live_[earlier.rank] != earlier.incarnation;
-      if (!lost && earlier.expires > world_.now()) {
-        ++live_count;
-        continue;
-      }
-      world_.note_regrant(earlier.rank, lost);
-      earlier = {};
+    Unit& unit = units[lease.unit];
+    world_.expect(!unit.accepted, "a lease of a unit that is accepted");
+    if (restricted) {
+      check_fits(rank, grant, lease.unit);
     }
-    if (live_count > (grant.second_attempt ? 1U : 0U)) {
+    if (live_count(unit) > (grant.second_attempt ? 1U : 0U)) {
       world_.fail(unit_text(lease.unit) + " is granted while another's lease of it is live");
       return;
     }
-    world_.reached("a unit was granted again", unit->granted);
+    world_.reached("a unit was granted again", unit.granted);
     world_.reached("a late unit was given to a second rank", grant.second_attempt);
-    unit->granted_again = unit->granted;
-    world_.figures().regrants += unit->granted ? 1 : 0;
-    unit->granted = true;
-    Grant& free = unit->grants[unit->grants[0].counter == 0 ? 0 : 1];
+    unit.granted_again = unit.granted;
+    world_.figures().regrants += unit.granted ? 1 : 0;
+    unit.granted = true;
+    Grant& free = unit.grants[unit.grants[0].counter == 0 ? 0 : 1];
     free = {.counter = lease.fence.counter,
             .rank = rank,
             .incarnation = live_[rank],
             .expires = world_.now() + world_.lease_end()};
-    if (const Duration deadline = world_.shape(grant.step).shard_deadline;
-        grant.stage == Stage::kMap && deadline > Duration::zero()) {
+    if (deadline > Duration::zero()) {
       due_.push_back({.when = world_.now() + deadline,
                       .step = grant.step,
                       .lease = lease,
                       .holder = of_life(rank)});
     }
   }
+}
+
+/// How many grants of the unit hold. Those that are over are forgotten.
+std::uint32_t Observer::live_count(Unit& unit) {
+  std::uint32_t count = 0;
+  for (Grant& earlier : unit.grants) {
+    if (earlier.counter == 0) {
+      continue;
+    }
+    const bool lost = live_[earlier.rank] != earlier.incarnation;
+    if (!lost && earlier.expires > world_.now()) {
+      ++count;
+      continue;
+    }
+    world_.note_regrant(earlier.rank, lost);
+    earlier = {};
+  }
+  return count;
 }
 
 /// What needs a device goes to ranks that have one, and what is left out to nobody.
@@ -389,40 +397,39 @@ void Observer::on_report(const protocol::Envelope& from, const protocol::Report&
 /// and only while that life is the newest that the coordinator's host knows.
 void Observer::check_acceptance(const protocol::Envelope& from, const protocol::Report& report) {
   world_.expect(from.incarnation == live_[from.rank], "a report of a fenced life is accepted");
+  std::vector<Unit>& units = units_of(report.step, report.stage);
+  make_ready(units, report.batch);
+  bool again = false;
   for (const Lease& lease : report.batch) {
-    Unit* const unit = find(report.step, report.stage, lease.unit);
-    if (unit == nullptr || grant_in(*unit, from, lease) == nullptr) {
+    if (lease.unit >= units.size() || grant_in(units[lease.unit], from, lease) == nullptr) {
       world_.fail("a report is accepted whose lease of " + unit_text(lease.unit) +
                   " is not the newest");
       return;
     }
-    unit->accepted = true;
+    Unit& unit = units[lease.unit];
+    unit.accepted = true;
+    again = again || unit.granted_again;
   }
   if (report.output != BlobHandle{}) {
     world_.expect(world_.store().content_of(report.output).whole,
                   "a merge is accepted that counts a shard twice or misses one");
   }
   ++accepted_count_;
-  note_output(report);
+  if (again) {
+    note_output(report);
+  }
   if (world_.options().journaled()) {
-    std::vector<std::uint64_t>& units =
+    std::vector<std::uint64_t>& untold =
         untold_[{from.rank, report.step, report.stage, report.report}];
-    units.clear();
+    untold.clear();
     for (const Lease& lease : report.batch) {
-      units.push_back(lease.unit);
+      untold.push_back(lease.unit);
     }
   }
 }
 
 /// Outputs of units that were granted once are compared with nothing.
 void Observer::note_output(const protocol::Report& report) {
-  const bool again = std::any_of(report.batch.begin(), report.batch.end(), [&](const Lease& lease) {
-    const Unit* const unit = find(report.step, report.stage, lease.unit);
-    return unit != nullptr && unit->granted_again;
-  });
-  if (!again) {
-    return;
-  }
   Output output{.digest = report.digest};
   for (const Lease& lease : report.batch) {
     output.units.push_back(lease.unit);
@@ -495,73 +502,34 @@ void Observer::on_taken_away(const protocol::Envelope& from, const protocol::Hea
   }
 }
 
-void Observer::on_missed(const protocol::Envelope& from, std::uint64_t number, const Lease& lease) {
-  const auto due = std::find_if(due_.begin(), due_.end(), [&lease](const Due& one) {
-    return one.lease.fence == lease.fence;
-  });
-  if (due == due_.end() || due->when > world_.now()) {
-    world_.fail("a lease of " + unit_text(lease.unit) + " is taken away before its deadline");
-    return;
-  }
-  due_.erase(due);
-  Unit& unit = *find(number, Stage::kMap, lease.unit);
-  Grant& grant = *grant_in(unit, from, lease);
-  world_.reached("a shard missed its deadline");
-  world_.reached("a shard missed its deadline whose lease had run out",
-                 grant.expires <= world_.now());
-  grant = {};
-  world_.reached("a shard missed its deadline while a second rank tried it",
-                 unit.grants[0].counter != 0 || unit.grants[1].counter != 0);
-  unit.missed = true;
-  count_failure(number, unit);
-}
-
-void Observer::count_failure(std::uint64_t number, Unit& unit) {
-  if (unit.failure_count < kAttemptCountMax) {
-    ++unit.failure_count;
-  }
-  if (unit.missed && unit.failure_count == kAttemptCountMax) {
-    worn_out_.insert(number);
-  }
-}
-
-/// The lease that it is about, if that is still to be accepted or taken away.
-const Observer::Grant* Observer::grant_of(const Due& due) {
-  const Unit* const unit = find(due.step, Stage::kMap, due.lease.unit);
-  return unit == nullptr || unit->accepted || step(due.step).ended
-             ? nullptr
-             : find(due.holder, due.step, Stage::kMap, due.lease);
-}
-
-/// The coordinator hears of the time at each deadline. A lease that has run out is over before,
-/// when a second rank had the unit then.
-void Observer::check_deadlines() {
-  while (!due_.empty() && grant_of(due_.front()) == nullptr) {
-    due_.pop_front();
-  }
-  for (const Due& due : due_) {
-    if (due.when >= world_.now()) {
-      return;
-    }
-    const Grant* const grant = grant_of(due);
-    const bool may_be_over =
-        grant == nullptr || (grant->expires <= world_.now() &&
-                             find(due.step, Stage::kMap, due.lease.unit)->granted_again);
-    world_.expect(may_be_over, "a shard missed its deadline unnoticed");
-  }
-}
-
 Observer::Step& Observer::step(std::uint64_t number) {
   return steps_.at(number - 1);
 }
 
-Observer::Unit* Observer::find(std::uint64_t number, Stage stage, std::uint64_t unit) {
-  std::vector<Unit>& units = step(number).units[static_cast<std::size_t>(stage)];
-  if (units.empty() && !step(number).done) {
+std::vector<Observer::Unit>& Observer::units_of(std::uint64_t number, Stage stage) {
+  Step& of = step(number);
+  std::vector<Unit>& units = of.units[static_cast<std::size_t>(stage)];
+  if (units.empty() && !of.done) {
     const StepShape& shape = world_.shape(number);
     units.resize(stage == Stage::kMap ? shape.map_units().unit_count() : shape.partition_count);
   }
+  return units;
+}
+
+Observer::Unit* Observer::find(std::uint64_t number, Stage stage, std::uint64_t unit) {
+  std::vector<Unit>& units = units_of(number, stage);
   return unit < units.size() ? &units[unit] : nullptr;
+}
+
+/// Asks for the memory of the units that are looked at next: they lie far from each other.
+void Observer::make_ready(const std::vector<Unit>& units, std::span<const Lease> leases) {
+  for (const Lease& lease : leases) {
+    if (lease.unit < units.size()) {
+      const auto* const bytes = reinterpret_cast<const std::byte*>(&units[lease.unit]);
+      __builtin_prefetch(bytes, 1);
+      __builtin_prefetch(bytes + sizeof(Unit) - 1, 1);
+    }
+  }
 }
 
 Observer::Grant* Observer::find(const protocol::Envelope& from, std::uint64_t number, Stage stage,

@@ -114,7 +114,12 @@ class Observer {
   void take_over(const protocol::Record& record);
   void check_nothing_told_is_forgotten(const std::vector<Step>& before);
 
+  [[nodiscard]] std::uint32_t live_count(Unit& unit);
+  static void make_ready(const std::vector<Unit>& units, std::span<const protocol::Lease> leases);
+
   [[nodiscard]] Step& step(std::uint64_t number);
+  /// None when the step is done.
+  [[nodiscard]] std::vector<Unit>& units_of(std::uint64_t number, protocol::Stage stage);
   /// The life of the rank that the coordinator knows, as the sender of a message.
   [[nodiscard]] protocol::Envelope of_life(std::uint32_t rank) const {
     return {.rank = rank, .incarnation = live_[rank]};

@@ -32,6 +32,9 @@ struct StepShape {
   }
   /// Whether the answer is without the shard.
   [[nodiscard]] bool is_left_out(std::uint64_t shard) const {
+    if (!only_shard && !(skip_bad && poison)) {
+      return false;
+    }
     const std::uint64_t per_unit = map_units().shards_per_unit();
     const std::uint64_t unit = shard / per_unit;
     return (only_shard && unit != *only_shard / per_unit) ||

@@ -429,20 +429,26 @@ BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
 
 const BlobContent* SimRank::find_partial(const BlobHandle& blob) {
   const Store& store = world_.store();
-  const bool lost_but_mapped = has_mapped_ && store.lost(blob);
-  world_.reached("partials of a lost host were read, as they were mapped", lost_but_mapped);
-  return lost_but_mapped ? &store.content_of(blob) : store.find_readable(blob);
+  if (has_mapped_ && store.lost(blob)) {
+    world_.reached("partials of a lost host were read, as they were mapped");
+    return &store.content_of(blob);
+  }
+  return store.find_readable(blob);
 }
 
 std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
+  constexpr std::size_t kAhead = 8;
+  const Store& store = world_.store();
+  const bool ordered = shape_->map_units().ordered();
   std::uint64_t sum = 0;
-  for (const BlobHandle& blob : partials_) {
-    const BlobContent* const partial = find_partial(blob);
+  for (std::size_t i = 0; i < partials_.size(); ++i) {
+    store.make_ready(partials_[std::min(i + kAhead, partials_.size() - 1)]);
+    const BlobContent* const partial = find_partial(partials_[i]);
     if (partial == nullptr) {
       return std::nullopt;
     }
     std::uint64_t of_batch = StepShape::in_partition(partial->sum, partition);
-    if (shape_->map_units().ordered()) {
+    if (ordered) {
       for (const std::uint64_t shard : partial->shards) {
         of_batch =
             shape_->join(of_batch, StepShape::in_partition(shape_->value_of(shard), partition));
@@ -453,10 +459,10 @@ std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
   const std::uint64_t shard_count = shape_->shard_bytes.size();
   const std::uint64_t wanted = shard_count - shape_->left_out_count();
   return BlobContent{.kind = BlobKind::kResult,
+                     .whole = world_.store().count_shards(partials_, shard_count) == wanted,
+                     .partition = static_cast<std::uint32_t>(partition),
                      .step = step_,
-                     .sum = sum,
-                     .partition = partition,
-                     .whole = world_.store().count_shards(partials_, shard_count) == wanted};
+                     .sum = sum};
 }
 
 std::uint32_t SimRank::host() const {
@@ -476,6 +482,10 @@ std::vector<std::uint64_t> SimRank::shards_of(const std::vector<Lease>& batch) c
   const protocol::MapUnits units = shape_->map_units();
   shards.reserve(batch.size() * units.shards_per_unit());
   for (const Lease& lease : batch) {
+    if (!units.ordered() && lease.unit < units.shard_count) {
+      shards.push_back(lease.unit);
+      continue;
+    }
     const protocol::MapUnits::ShardSpan span = units.shards_of(lease.unit);
     for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
       shards.push_back(shard);

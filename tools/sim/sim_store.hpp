@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,12 +20,12 @@ enum class BlobKind : std::uint8_t { kPlan, kPartial, kResult };
 
 struct BlobContent {
   BlobKind kind = BlobKind::kPlan;
+  bool whole = true;  ///< Of a result: it was merged from each shard once.
+  bool damaged = false;
+  std::uint32_t partition = 0;  ///< Of a result.
   std::uint64_t step = 0;
   std::vector<std::uint64_t> shards = {};  ///< Of a partial: what it is made of.
   std::uint64_t sum = 0;  ///< Of a result; of a partial that is not ordered, what its shards give.
-  std::uint64_t partition = 0;  ///< Of a result.
-  bool whole = true;            ///< Of a result: it was merged from each shard once.
-  bool damaged = false;
 };
 
 /// The sink, seen from outside the coordinator: which blobs the job holds and what is in them.
@@ -122,14 +124,25 @@ class Store {
   }
   /// The same of one that can be read where it is not mapped yet.
   [[nodiscard]] const BlobContent* find_readable(const BlobHandle& blob) const {
-    return lost(blob) ? nullptr : find_kept(blob);
+    const BlobContent* const kept = find_kept(blob);
+    return kept == nullptr || entry(blob).lost ? nullptr : kept;
+  }
+
+  /// Asks for the memory of a blob that is looked at soon.
+  void make_ready(const BlobHandle& blob) const {
+    if (exists(blob)) {
+      __builtin_prefetch(&entry(blob));
+    }
   }
 
   /// How many shards these partials have of a step's, or nothing when two have the same one. All
   /// partitions of a step are merged from the same, so the last answer is remembered.
   [[nodiscard]] std::optional<std::uint64_t> count_shards(const std::vector<BlobHandle>& partials,
                                                           std::uint64_t shard_count) {
-    if (partials == counted_partials_) {
+    static_assert(std::has_unique_object_representations_v<BlobHandle>);
+    if (!partials.empty() && partials.size() == counted_partials_.size() &&
+        std::memcmp(partials.data(), counted_partials_.data(),
+                    partials.size() * sizeof(BlobHandle)) == 0) {
       return counted_;
     }
     counted_partials_ = partials;
@@ -159,13 +172,15 @@ class Store {
 
  private:
   enum class State : std::uint8_t { kOfItsMaker, kKept, kForgotten, kReleased };
-  struct Entry {
+  /// A line of the cache, as merges look at one after another, wherever they lie.
+  struct alignas(64) Entry {
     BlobContent content = {};
     std::uint32_t host = 0;
     State state = State::kOfItsMaker;
     bool lost = false;     ///< With its host.
     bool dropped = false;  ///< By the journal.
   };
+  static_assert(sizeof(Entry) == 64);
 
   template <class Wanted>
   [[nodiscard]] std::vector<const BlobContent*> kept_where(Wanted wanted) const {

@@ -120,12 +120,10 @@ void World::fail(const std::string& violation) {
   }
 }
 
-const StepShape& World::shape(std::uint64_t step) {
+const StepShape& World::make_shape(std::uint64_t step) {
   std::unique_ptr<StepShape>& shape = shapes_.at(step - 1);
-  if (shape == nullptr) {
-    shape = std::make_unique<StepShape>(options_.shape_of(step));
-    faults_.of[static_cast<std::size_t>(Fault::kPoison)] += shape->poison ? 1 : 0;
-  }
+  shape = std::make_unique<StepShape>(options_.shape_of(step));
+  faults_.of[static_cast<std::size_t>(Fault::kPoison)] += shape->poison ? 1 : 0;
   return *shape;
 }
 

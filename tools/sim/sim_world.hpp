@@ -64,7 +64,10 @@ class World {
   // For the ranks and the observer.
 
   [[nodiscard]] const SimOptions& options() const noexcept { return options_; }
-  [[nodiscard]] const StepShape& shape(std::uint64_t step);
+  [[nodiscard]] const StepShape& shape(std::uint64_t step) {
+    const std::unique_ptr<StepShape>& shape = shapes_.at(step - 1);
+    return shape != nullptr ? *shape : make_shape(step);
+  }
   [[nodiscard]] Instant now() const noexcept { return events_.now(); }
   /// How long the coordinator holds a lease.
   [[nodiscard]] Duration lease_end() const noexcept {
@@ -98,7 +101,7 @@ class World {
       fail(std::string(violation));
     }
   }
-  void fail(const std::string& violation);
+  [[gnu::cold]] void fail(const std::string& violation);
   void reached(ProbeName probe) { probes_.reached(probe); }
   void reached(ProbeName probe, bool condition) { probes_.reached(probe, condition); }
   void count(Fault fault) { faults_.add(fault); }
@@ -133,6 +136,7 @@ class World {
   // The coordinator, its host and the network (sim_world.cpp).
   void happen(const SimEvent& event);
   void make_ready() const;
+  const StepShape& make_shape(std::uint64_t step);
   void happen_to_rank(const SimEvent& event);
   void arrive_at_coordinator(const SimEvent& event);
   void start_process(std::uint32_t rank);

@@ -258,7 +258,7 @@ std::uint64_t Coordinator::State::fair_share(const StepRecord& step, std::uint32
 }
 
 /// kOk when the report may be accepted as a whole.
-/// Then `slots` has the records of its leases.
+/// Then `slots` has the records of its leases, in their order; kNone only where a rule is broken.
 Failure Coordinator::State::judge(StepRecord& step, Holder from, const Report& report) {
   if (!step.open()) {
     return {.code = ErrorCode::kAborted, .text = "the step is over"};
@@ -282,8 +282,8 @@ Failure Coordinator::State::judge(StepRecord& step, Holder from, const Report& r
   Failure failure;
   for (const Lease& lease : report.batch) {
     const LeaseTable::Slot slot = find(step, from, lease);
+    slots.push_back(slot);
     if (slot != LeaseTable::kNone) {
-      slots.push_back(slot);
       if (table.mark_seen(slot, judged_count)) {
         continue;
       }
@@ -308,14 +308,14 @@ void Coordinator::State::accept(StepRecord& step, Holder from, const Report& rep
   remember_digest(step, from, report);
   LeaseTable& table = step.table();
   std::uint64_t weight = 0;
-  for (const Lease& lease : report.batch) {
-    const LeaseTable::Slot slot = find(step, from, lease);
+  for (std::size_t index = 0; index < slots.size(); ++index) {
+    const LeaseTable::Slot slot = slots[index];
+    const std::uint64_t unit = report.batch[index].unit;
     if (report.stage == Stage::kMap) {
-      weight +=
-          slot == LeaseTable::kNone ? table.weight_of_unit(lease.unit) : table.weight_of(slot);
+      weight += slot == LeaseTable::kNone ? table.weight_of_unit(unit) : table.weight_of(slot);
     }
     if (slot == LeaseTable::kNone) {
-      table.accept_unit(lease.unit);  // Of a broken rule only.
+      table.accept_unit(unit);  // Of a broken rule only.
     } else {
       table.accept(slot, now);
     }

@@ -131,7 +131,7 @@ void Coordinator::State::give_up(StepRecord& step, std::uint64_t unit, Failure f
 /// For a report of units that were granted more than once, of which another may still come.
 void Coordinator::State::remember_digest(StepRecord& step, Holder from, const Report& report) {
   const bool again = std::any_of(slots.begin(), slots.end(), [&step](LeaseTable::Slot slot) {
-    return step.table().was_granted_again(slot);
+    return slot != LeaseTable::kNone && step.table().was_granted_again(slot);
   });
   if (again && report.digest != 0) {
     step.digests[{report.stage, report.batch.front().unit}] = {

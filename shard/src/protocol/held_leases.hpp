@@ -104,6 +104,7 @@ class HeldLeases {
  private:
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
   static constexpr std::size_t kSpareMax = 64;  // Entries that are not worth closing up for.
+  static constexpr std::size_t kNear = 16;      // Entries that are looked at one by one.
 
   struct Entry {
     Lease lease = {};
@@ -112,7 +113,10 @@ class HeldLeases {
   };
 
   [[nodiscard]] static bool earlier(const Lease& a, const Lease& b) {
-    return a.fence != b.fence ? a.fence < b.fence : a.unit < b.unit;
+    if (a.fence.epoch != b.fence.epoch) {
+      return a.fence.epoch < b.fence.epoch;
+    }
+    return a.fence.counter != b.fence.counter ? a.fence.counter < b.fence.counter : a.unit < b.unit;
   }
   [[nodiscard]] bool is(std::size_t at, const Lease& lease) const {
     return at < entries_.size() && entries_[at].lease.unit == lease.unit &&
@@ -120,32 +124,38 @@ class HeldLeases {
   }
 
   [[nodiscard]] std::size_t find(const Lease& lease) const {
-    const auto precedes = [](const Entry& entry, const Lease& other) {
-      return earlier(entry.lease, other);
-    };
+    const std::size_t at = first_not_earlier(lease);
+    if (!is(at, lease)) {
+      return kNone;
+    }
+    next_ = at + 1;
+    return entries_[at].held ? at : kNone;
+  }
+
+  [[nodiscard]] std::size_t first_not_earlier(const Lease& lease) const {
     std::size_t from = begin_;
     std::size_t to = entries_.size();
     if (next_ < to && !earlier(lease, entries_[next_].lease)) {
-      from = next_;
-      // Ever further ahead, for it is likely to be near.
-      for (std::size_t stride = 1; from + stride < to; stride *= 2) {
-        if (!precedes(entries_[from + stride - 1], lease)) {
+      // Workers take leases by turns, so the next one of a batch is behind some of the others'.
+      const std::size_t near_end = std::min(to, next_ + kNear);
+      for (from = next_; from < near_end; ++from) {
+        if (!earlier(entries_[from].lease, lease)) {
+          return from;
+        }
+      }
+      for (std::size_t stride = kNear; from + stride < to; stride *= 2) {
+        if (!earlier(entries_[from + stride - 1].lease, lease)) {
           to = from + stride;
           break;
         }
         from += stride;
       }
     }
-    const auto at =
-        std::lower_bound(entries_.begin() + static_cast<std::ptrdiff_t>(from),
-                         entries_.begin() + static_cast<std::ptrdiff_t>(to), lease, precedes) -
-        entries_.begin();
-    const auto found = static_cast<std::size_t>(at);
-    if (!is(found, lease)) {
-      return kNone;
-    }
-    next_ = found + 1;
-    return entries_[found].held ? found : kNone;
+    const auto begin = entries_.begin();
+    const auto at = std::lower_bound(
+        begin + static_cast<std::ptrdiff_t>(from), begin + static_cast<std::ptrdiff_t>(to), lease,
+        [](const Entry& entry, const Lease& other) { return earlier(entry.lease, other); });
+    return static_cast<std::size_t>(at - begin);
   }
 
   void drop(std::size_t at) {
@@ -157,8 +167,12 @@ class HeldLeases {
     while (begin_ < entries_.size() && !entries_[begin_].held) {
       ++begin_;
     }
-    if (size_ == 0 || entries_.size() > 2 * size_ + kSpareMax) {
+    if (size_ == 0 || entries_.size() - begin_ > 2 * size_ + kSpareMax) {
       compact();
+    } else if (begin_ > size_ + kSpareMax) {
+      entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(begin_));
+      next_ -= std::min(next_, begin_);
+      begin_ = 0;
     }
   }
 

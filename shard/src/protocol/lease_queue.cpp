@@ -17,6 +17,10 @@ constexpr unsigned kHostShift = 17;
 constexpr unsigned kNeedShift = 49;
 constexpr unsigned kLevelShift = 50;
 
+// How far ahead of a grant entries are asked for: two grants of a batch of 16.
+constexpr std::uint32_t kAhead = 32;
+constexpr std::uint32_t kEntriesPerLine = 4;
+
 constexpr unsigned kDigitBits = 8;
 constexpr std::size_t kDigitCount = std::size_t{1} << kDigitBits;
 
@@ -221,9 +225,7 @@ void LeaseQueue::remove(std::uint32_t position) {
 }
 
 void LeaseQueue::put_all() {
-  for (std::uint32_t position = 0; position < size(); ++position) {
-    waiting_.insert(position);
-  }
+  waiting_.fill();
   for (std::uint32_t number = 0; number < bins_.size(); ++number) {
     Bin& bin = bins_[number];
     bin.first = bin.begin;
@@ -233,18 +235,28 @@ void LeaseQueue::put_all() {
   waiting_count_ = size();
 }
 
-std::uint32_t LeaseQueue::take(std::uint32_t rank, TakenFrom& from) {
+PositionSet::Run LeaseQueue::take(std::uint32_t rank, TakenFrom& from, std::uint64_t count_max) {
   if (from.bin_ >= bins_.size() || bins_[from.bin_].waiting_count == 0) {
     from.bin_ = pick_bin(views_[rank]);
     if (from.bin_ == bins_.size()) {
-      return size();
+      return {};
     }
   }
   Bin& bin = bins_[from.bin_];
-  const std::uint32_t position = waiting_.next(bin.first);
-  bin.first = position;
-  remove(position);
-  return position;
+  const PositionSet::Run run =
+      waiting_.take(bin.first, std::min<std::uint64_t>(count_max, bin.waiting_count));
+  bin.first = run.begin + run.count;
+  bin.waiting_count -= run.count;
+  waiting_count_ -= run.count;
+  if (bin.waiting_count == 0) {
+    waiting_bins_.erase(from.bin_);
+    bin.first = bin.end;
+  }
+  // Whoever is granted units reads their entries, and of many these come from far away.
+  for (std::uint32_t taken = 0; taken < run.count; taken += kEntriesPerLine) {
+    __builtin_prefetch(&entries_[std::min(run.begin + taken + kAhead, size() - 1)], 1);
+  }
+  return run;
 }
 
 /// The bin from which a rank is served next; their count when none is for it.

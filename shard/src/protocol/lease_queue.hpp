@@ -76,9 +76,10 @@ class LeaseQueue {
   void put_all();
   [[nodiscard]] bool waits(std::uint32_t position) const { return waiting_.contains(position); }
 
-  /// Takes the next unit for `rank` out of the queue; size() when nothing waits that it may run.
-  /// `from` is for this call and those that follow it while nothing is put: where they have come.
-  [[nodiscard]] std::uint32_t take(std::uint32_t rank, TakenFrom& from);
+  /// Takes the next unit for `rank` out of the queue, and some that follow it, at most
+  /// `count_max`; none when nothing waits that it may run. `from` is for this call and those that
+  /// follow it while nothing is put: where they have come. Precondition: count_max > 0.
+  [[nodiscard]] PositionSet::Run take(std::uint32_t rank, TakenFrom& from, std::uint64_t count_max);
 
   [[nodiscard]] std::size_t memory_bytes() const noexcept;
 

@@ -39,14 +39,20 @@ void LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fenc
     return;
   }
   grant_troubled(holder, terms, fences, leases);
+  if (ranks_[holder.rank].alone_count > 0) {
+    return;
+  }
   LeaseQueue::TakenFrom from;
-  while (leases.size() < terms.unit_count_max && ranks_[holder.rank].alone_count == 0 &&
-         slots_are_left()) {
-    const std::uint32_t position = queue_.take(holder.rank, from);
-    if (position == queue_.size()) {
+  while (leases.size() < terms.unit_count_max && slots_left() > 0) {
+    const PositionSet::Run run =
+        queue_.take(holder.rank, from,
+                    std::min<std::uint64_t>(terms.unit_count_max - leases.size(), slots_left()));
+    if (run.count == 0) {
       return;
     }
-    leases.push_back(make(position, holder, terms, fences));
+    for (std::uint32_t position = run.begin; position < run.begin + run.count; ++position) {
+      leases.push_back(make(position, holder, terms, fences));
+    }
   }
 }
 
@@ -67,7 +73,7 @@ void LeaseTable::grant_troubled(Holder holder, const GrantTerms& terms, FenceSou
     }
   }
   for (auto at = retries_.begin();
-       at != retries_.end() && leases.size() < terms.unit_count_max && slots_are_left();) {
+       at != retries_.end() && leases.size() < terms.unit_count_max && slots_left() > 0;) {
     if (!may_have(*at)) {
       ++at;
       continue;
@@ -490,8 +496,8 @@ bool LeaseTable::kept_from(std::uint32_t rank, std::uint32_t position) const {
   return trouble != nullptr && trouble->kept_rank == rank && trouble->kept_until != Instant::min();
 }
 
-bool LeaseTable::slots_are_left() const noexcept {
-  return !free_.empty() || records_.size() < (std::size_t{1} << FenceSource::kSlotBits);
+std::size_t LeaseTable::slots_left() const noexcept {
+  return free_.size() + (std::size_t{1} << FenceSource::kSlotBits) - records_.size();
 }
 
 std::size_t LeaseTable::queue_memory_bytes() const noexcept {

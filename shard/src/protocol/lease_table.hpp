@@ -243,7 +243,7 @@ class LeaseTable {
   void grant_troubled(Holder holder, const GrantTerms& terms, FenceSource& fences,
                       std::vector<Lease>& leases);
   [[nodiscard]] bool kept_from(std::uint32_t rank, std::uint32_t position) const;
-  [[nodiscard]] bool slots_are_left() const noexcept;
+  [[nodiscard]] std::size_t slots_left() const noexcept;
 
   /// Ends a grant. Whether its unit has no live lease left.
   bool drop(Slot slot);

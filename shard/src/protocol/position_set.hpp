@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -36,6 +37,18 @@ class PositionSet {
     }
   }
 
+  /// Inserts all numbers below the limit.
+  void fill() {
+    std::size_t count = limit_;
+    for (std::vector<std::uint64_t>& level : levels_) {
+      std::fill(level.begin(), level.end(), ~std::uint64_t{0});
+      if (count % kWordBits != 0) {
+        level.back() = (std::uint64_t{1} << (count % kWordBits)) - 1;
+      }
+      count = level.size();
+    }
+  }
+
   void erase(std::uint32_t member) {
     std::size_t at = member;
     for (std::vector<std::uint64_t>& level : levels_) {
@@ -46,6 +59,29 @@ class PositionSet {
       }
       at /= kWordBits;
     }
+  }
+
+  /// Members that follow each other.
+  struct Run {
+    std::uint32_t begin = 0;
+    std::uint32_t count = 0;
+  };
+  /// Takes the smallest member that is at least `from`, with up to `count_max` in all that follow
+  /// it, but not all of a long run. None when there is no such member. Precondition: count_max > 0.
+  Run take(std::uint32_t from, std::uint64_t count_max) {
+    const std::uint32_t begin = next(from);
+    if (begin == limit_) {
+      return {};
+    }
+    std::uint64_t& word = levels_.front()[begin / kWordBits];
+    const unsigned shift = begin % kWordBits;
+    const auto members = static_cast<std::uint64_t>(std::countr_one(word >> shift));
+    const std::uint64_t count = std::min(members, count_max);
+    word &= ~((~std::uint64_t{0} >> (kWordBits - count)) << shift);
+    if (word == 0) {
+      erase(begin);
+    }
+    return {.begin = begin, .count = static_cast<std::uint32_t>(count)};
   }
 
   [[nodiscard]] bool contains(std::uint32_t member) const {
