@@ -20,12 +20,6 @@
 #include "transport/frames.hpp"
 #include "ucx_link.hpp"
 
-// The leak sanitizer of gcc 12 crashes when a thread of UCX ends while it looks at all threads.
-extern "C" int __lsan_is_turned_off();
-extern "C" int __lsan_is_turned_off() {
-  return 1;
-}
-
 namespace pinion {
 namespace {
 
