@@ -7,6 +7,9 @@
 namespace pinion {
 
 std::string JobOfAnyLauncher::prepare(Launcher launcher) {
+  // Of a library that is loaded and not ours, besides what all tests leave out.
+  write_file(path("leaks"),
+             read_file(LEAK_SUPPRESSIONS) + "leak:libpmix\nleak:libevent\nleak:libhwloc\n");
   if (launcher == Launcher::kMpirun) {
     const CommandResult tried =
         run_command(folder_, by(launcher, 2, {"true"}), launch_environment());
@@ -23,15 +26,17 @@ RunningCommand::Environment JobOfAnyLauncher::launch_environment(
     RunningCommand::Environment additions) const {
   const std::string agent =
       (std::filesystem::path(PINION_COMMAND).parent_path() / "pinion-agent").string();
-  additions.insert(additions.end(), {{"PINION_AGENT", agent},
-                                     {"PINION_GRANT_LOG", path("grants")},
-                                     {"PINION_WORKERS", "1"},
-                                     // Of mpirun: no other host is there, and what it puts into
-                                     // /tmp it leaves there when it is killed.
-                                     {"OMPI_ALLOW_RUN_AS_ROOT", "1"},
-                                     {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
-                                     {"OMPI_MCA_plm", "isolated"},
-                                     {"OMPI_MCA_orte_tmpdir_base", path("")}});
+  additions.insert(additions.end(),
+                   {{"PINION_AGENT", agent},
+                    {"PINION_GRANT_LOG", path("grants")},
+                    {"PINION_WORKERS", "1"},
+                    {"LSAN_OPTIONS", "suppressions=" + path("leaks") + ":print_suppressions=0"},
+                    // Of mpirun: no other host is there, and what it puts into
+                    // /tmp it leaves there when it is killed.
+                    {"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                    {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                    {"OMPI_MCA_plm", "isolated"},
+                    {"OMPI_MCA_orte_tmpdir_base", path("")}});
   if (slurm_) {
     const RunningCommand::Environment slurm = slurm_->environment();
     additions.insert(additions.end(), slurm.begin(), slurm.end());
