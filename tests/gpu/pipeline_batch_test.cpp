@@ -34,49 +34,20 @@ std::string one_device(const std::string& settings = {}) {
 }
 
 // All of the same argument, as the shards of a step are.
-DeviceWork work_of(PipelineBed& bed, Shards& shards, std::size_t shard) {
-  DeviceWork work = bed.work(shards, shard);
-  work.arguments = {std::byte{0}};
-  work.takes_batches = true;
-  return work;
-}
-
-void submit_all(PipelineBed& bed, Shards& shards, std::size_t pipeline_index = 0) {
-  for (std::size_t shard = 0; shard < shards.records.size(); ++shard) {
-    EXPECT_TRUE(bed.pipeline(pipeline_index).submit(work_of(bed, shards, shard)).ok());
-  }
-}
-
-testing::Bytes expected(Shards& shards, std::size_t shard) {
-  testing::Bytes result(shards.size_bytes);
-  const std::byte argument{0};
-  const std::span<std::byte> buffers[] = {shards.input_of(shard), result};
-  EXPECT_TRUE(testing::map_twice_plus({.arguments = {&argument, 1}, .buffers = buffers}).ok());
-  return result;
-}
-
-void expect_done(Shards& shards, std::optional<WorkPath> path = WorkPath::kDevice) {
-  for (std::size_t shard = 0; shard < shards.records.size(); ++shard) {
-    const Record& record = shards.records[shard];
-    EXPECT_EQ(record.calls, 1) << "shard " << shard;
-    EXPECT_EQ(record.code, ErrorCode::kOk) << "shard " << shard;
-    EXPECT_EQ(record.path, path.value_or(record.path)) << "shard " << shard;
-    EXPECT_EQ(record.result, expected(shards, shard)) << "shard " << shard;
-  }
-}
+constexpr bool kAlike = true;
 
 TEST(PipelineBatch, GivesEachShardItsOwnResult) {
   PipelineBed bed(one_device());
   std::vector<std::unique_ptr<Shards>> all;
   for (const std::size_t size_bytes : {1000u, 1u, 0u, 256u, 257u, 5000u, 3u}) {
-    all.push_back(std::make_unique<Shards>(20, size_bytes));
+    all.push_back(std::make_unique<Shards>(20, size_bytes, kAlike));
   }
   for (const std::unique_ptr<Shards>& shards : all) {
-    submit_all(bed, *shards);
+    bed.submit_all(*shards);
   }
   bed.run();
   for (const std::unique_ptr<Shards>& shards : all) {
-    expect_done(*shards);
+    PipelineBed::expect_done(*shards);
   }
   const PipelineUsage usage = bed.pipeline().usage();
   EXPECT_EQ(usage.device_count, 140u);
@@ -93,24 +64,24 @@ TEST(PipelineBatch, TakesOnlyShardsThatAreAlikeAndMayBeTakenTogether) {
     work.takes_batches = true;
     EXPECT_TRUE(bed.pipeline().submit(std::move(work)).ok());
   }
-  Shards others(60, 500);
+  Shards others(60, 500, kAlike);
   for (std::size_t shard = 0; shard < 60; ++shard) {
-    DeviceWork work = work_of(bed, others, shard);
+    DeviceWork work = bed.work(others, shard);
     work.takes_batches = false;
     EXPECT_TRUE(bed.pipeline().submit(std::move(work)).ok());
   }
   bed.run();
   PipelineBed::expect_done(shards);
-  expect_done(others);
+  PipelineBed::expect_done(others);
   EXPECT_EQ(bed.pipeline().usage().batch_count, 0u);
 }
 
 TEST(PipelineBatch, DoesNotWaitForMoreShards) {
   PipelineBed bed(one_device());
-  Shards shards(3, 1000);
-  submit_all(bed, shards);
+  Shards shards(3, 1000, kAlike);
+  bed.submit_all(shards);
   bed.run();
-  expect_done(shards);
+  PipelineBed::expect_done(shards);
   EXPECT_EQ(bed.pipeline().usage().batch_count, 0u);
   EXPECT_EQ(shards.records[0].at - Instant(), Duration(3 * 3000));
 }
@@ -160,27 +131,9 @@ std::uint64_t by_pipeline_ns(const std::string& spec, std::size_t count, std::ui
                          .memory_bytes = 4_GiB,
                          .pipeline = {.waiting_max = count}});
   const Pages input = Pages::map(size_bytes).value();
-  std::size_t left = count;
-  Instant last;
-  for (std::size_t shard = 0; shard < count; ++shard) {
-    EXPECT_TRUE(bed.pipeline()
-                    .submit({.kernel = "map_twice_plus",
-                             .arguments = {std::byte{0}},
-                             .input = input.bytes(),
-                             .output_bytes = size_bytes,
-                             .takes_batches = takes_batches,
-                             .on_done =
-                                 [&](const WorkOutcome& outcome) {
-                                   EXPECT_EQ(outcome.path, WorkPath::kDevice);
-                                   --left;
-                                   last = bed.now();
-                                 }})
-                    .ok());
-  }
-  bed.run();
-  EXPECT_EQ(left, 0u);
+  const std::uint64_t total = bed.time_of(count, input.bytes().first(size_bytes), takes_batches);
   bed.end_pipelines();
-  return static_cast<std::uint64_t>(last.time_since_epoch().count());
+  return total;
 }
 
 TEST(PipelineBatch, IsAsQuickAsBatchesByHand) {
@@ -216,25 +169,12 @@ std::size_t run_with(const std::string& settings, DeviceFault fault,
   SCOPED_TRACE(settings);
   PipelineBed bed("emu:2," + std::string(kDearLaunches) + settings,
                   {.pipeline = {.hang_time_first = std::chrono::milliseconds(1)}});
-  Shards shards(kShardCount, kShardBytes);
-  submit_all(bed, shards);
+  Shards shards(kShardCount, kShardBytes, kAlike);
+  bed.submit_all(shards);
   bed.run();
-  std::size_t handed_back = 0;
-  for (std::size_t shard = 0; shard < kShardCount; ++shard) {
-    Record& record = shards.records[shard];
-    EXPECT_EQ(record.calls, 1) << "shard " << shard;
-    if (record.code == ErrorCode::kOk) {
-      EXPECT_EQ(record.result, expected(shards, shard)) << "shard " << shard;
-      continue;
-    }
-    EXPECT_EQ(device_fault(record.code), fault) << "shard " << shard;
-    EXPECT_TRUE(record.result.empty());
-    record = {};
-    ++handed_back;
-    EXPECT_TRUE(bed.pipeline(1).submit(work_of(bed, shards, shard)).ok());
-  }
+  const std::size_t handed_back = bed.submit_what_came_back(shards, fault);
   bed.run();
-  expect_done(shards, path);
+  PipelineBed::expect_done(shards, path);
   bed.expect_nothing_left();
   return handed_back;
 }
@@ -282,10 +222,10 @@ TEST(PipelineBatch, EndsWhatWasCancelledBeforeItBeganAndNothingElse) {
   for (int at = 0; at <= 60'000; at += 1'500) {
     SCOPED_TRACE(at);
     PipelineBed bed(one_device());
-    Shards shards(kShardCount, kShardBytes);
+    Shards shards(kShardCount, kShardBytes, kAlike);
     const CancelSource cancel;
     for (std::size_t shard = 0; shard < kShardCount; ++shard) {
-      DeviceWork work = work_of(bed, shards, shard);
+      DeviceWork work = bed.work(shards, shard);
       work.cancel = shard % 4 == 0 ? CancelToken() : cancel.token();
       EXPECT_TRUE(bed.pipeline().submit(std::move(work)).ok());
     }
@@ -298,7 +238,7 @@ TEST(PipelineBatch, EndsWhatWasCancelledBeforeItBeganAndNothingElse) {
       EXPECT_EQ(record.calls, 1);
       const bool is_cancelled = record.code == ErrorCode::kCancelled;
       cancelled_count += is_cancelled ? 1 : 0;
-      EXPECT_TRUE(is_cancelled ? shard % 4 != 0 : record.result == expected(shards, shard));
+      EXPECT_TRUE(is_cancelled ? shard % 4 != 0 : record.result == shards.expected(shard));
     }
     EXPECT_EQ(cancelled_count > 0, bed.pipeline().usage().failed_count > 0);
     some_were_late = some_were_late || cancelled_count < 20;
@@ -330,12 +270,12 @@ TEST(PipelineBatch, WhatTheDeviceRefusesTogetherIsGivenOneByOne) {
   PagePool pages(ledger, {});
   const auto staging = StagingPool::create(device, pages, {}, 1_MiB).value();
   auto pipeline = Pipeline::create(*staging, kernels, bed.devices().timer(), {}).value();
-  Shards shards(kShardCount, kShardBytes);
+  Shards shards(kShardCount, kShardBytes, kAlike);
   for (std::size_t shard = 0; shard < kShardCount; ++shard) {
-    EXPECT_TRUE(pipeline->submit(work_of(bed, shards, shard)).ok());
+    EXPECT_TRUE(pipeline->submit(bed.work(shards, shard)).ok());
   }
   bed.run();
-  expect_done(shards);
+  PipelineBed::expect_done(shards);
   EXPECT_GT(pipeline->usage().cut_batch_count, 0u);
   pipeline.reset();
   EXPECT_EQ(staging->usage().used_bytes, 0u);
@@ -350,17 +290,17 @@ TEST(PipelineBatch, WhatDoesNotFitTogetherGoesOneByOne) {
   for (const Room& room : {Room{"8k", 1 << 20}, Room{"4m", 12 << 10}}) {
     PipelineBed bed("emu:1,pinned=8m,h2d=1g,d2h=1g,latency=20us,mem=" + std::string(room.device),
                     {.staging_bytes = room.staging_bytes});
-    Shards shards(kShardCount, kShardBytes);
-    submit_all(bed, shards);
+    Shards shards(kShardCount, kShardBytes, kAlike);
+    bed.submit_all(shards);
     bed.run();
-    expect_done(shards);
+    PipelineBed::expect_done(shards);
     EXPECT_EQ(bed.pipeline().usage().split_count, 0u);
     bed.expect_nothing_left();
     SCOPED_TRACE(room.device);
   }
   PipelineBed bed("emu:1,pinned=8m,h2d=1g,d2h=1g,latency=20us,mem=8k");
-  Shards shards(kShardCount, kShardBytes);
-  submit_all(bed, shards);
+  Shards shards(kShardCount, kShardBytes, kAlike);
+  bed.submit_all(shards);
   bed.run();
   EXPECT_GT(bed.pipeline().usage().cut_batch_count, 0u);
 }

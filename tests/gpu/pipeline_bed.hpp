@@ -41,10 +41,11 @@ struct Record {
   Instant at = {};
 };
 
-/// Some work and what became of it. Inputs lie in one piece of memory, `records` are by shard.
+/// Some work and what became of it. Inputs lie in one piece of memory, `records` are by shard. Work
+/// that is alike has one argument, as the shards of a step have, and may be taken together.
 struct Shards {
-  Shards(std::size_t count, std::size_t shard_bytes)
-      : size_bytes(shard_bytes), input(count * shard_bytes), records(count) {
+  Shards(std::size_t count, std::size_t shard_bytes, bool are_alike = false)
+      : size_bytes(shard_bytes), alike(are_alike), input(count * shard_bytes), records(count) {
     for (std::size_t i = 0; i < input.size(); ++i) {
       input[i] = static_cast<std::byte>((i * 31 + (i >> 8)) & 0xff);
     }
@@ -54,15 +55,20 @@ struct Shards {
     return std::span(input).subspan(shard * size_bytes, size_bytes);
   }
 
+  [[nodiscard]] std::byte argument_of(std::size_t shard) const {
+    return alike ? std::byte{0} : std::byte{static_cast<unsigned char>(shard)};
+  }
+
   [[nodiscard]] Bytes expected(std::size_t shard) {
     Bytes result(size_bytes);
-    const std::byte argument{static_cast<unsigned char>(shard)};
+    const std::byte argument = argument_of(shard);
     const std::span<std::byte> buffers[] = {input_of(shard), result};
     EXPECT_TRUE(map_twice_plus({.arguments = std::span(&argument, 1), .buffers = buffers}).ok());
     return result;
   }
 
   std::size_t size_bytes;
+  bool alike;
   Bytes input;
   std::vector<Record> records;
 };
@@ -102,9 +108,10 @@ class PipelineBed {
   /// The shard's work, which notes in its record how it ended.
   DeviceWork work(Shards& shards, std::size_t shard) {
     return {.kernel = "map_twice_plus",
-            .arguments = {std::byte{static_cast<unsigned char>(shard)}},
+            .arguments = {shards.argument_of(shard)},
             .input = shards.input_of(shard),
             .output_bytes = shards.size_bytes,
+            .takes_batches = shards.alike,
             .on_done = [this, &record = shards.records[shard]](const WorkOutcome& outcome) {
               ++record.calls;
               record.code = outcome.status.code();
@@ -125,6 +132,52 @@ class PipelineBed {
 
   /// Lets everything happen that is due, in virtual time.
   void run() { devices_->virtual_time()->run(); }
+
+  /// Each shard has ended once: done and right, or given back for `fault`. These are given to the
+  /// second pipeline. How many they are.
+  std::size_t submit_what_came_back(Shards& shards, DeviceFault fault) {
+    std::size_t count = 0;
+    for (std::size_t shard = 0; shard < shards.records.size(); ++shard) {
+      Record& record = shards.records[shard];
+      EXPECT_EQ(record.calls, 1) << "shard " << shard;
+      if (record.code == ErrorCode::kOk) {
+        EXPECT_EQ(record.result, shards.expected(shard)) << "shard " << shard;
+        continue;
+      }
+      EXPECT_EQ(device_fault(record.code), fault) << "shard " << shard;
+      EXPECT_EQ(record.path, WorkPath::kNowhere);
+      EXPECT_TRUE(record.result.empty());
+      record = {};
+      ++count;
+      submit(shards, shard, 1);
+    }
+    return count;
+  }
+
+  /// Gives the first pipeline so many works of the same input, whose bytes nobody looks at. When
+  /// the last of them was done on the device, in nanoseconds.
+  std::uint64_t time_of(std::size_t count, std::span<const std::byte> input, bool takes_batches) {
+    std::size_t left = count;
+    Instant last;
+    for (std::size_t work = 0; work < count; ++work) {
+      EXPECT_TRUE(pipeline()
+                      .submit({.kernel = "map_twice_plus",
+                               .arguments = {std::byte{0}},
+                               .input = input,
+                               .output_bytes = input.size(),
+                               .takes_batches = takes_batches,
+                               .on_done =
+                                   [&](const WorkOutcome& outcome) {
+                                     EXPECT_EQ(outcome.path, WorkPath::kDevice);
+                                     --left;
+                                     last = now();
+                                   }})
+                      .ok());
+    }
+    run();
+    EXPECT_EQ(left, 0u);
+    return static_cast<std::uint64_t>(last.time_since_epoch().count());
+  }
 
   /// Every shard is done, once and right, by `path` where that is told.
   static void expect_done(Shards& shards, std::optional<WorkPath> path = WorkPath::kDevice) {

@@ -65,21 +65,7 @@ std::size_t run_with(const Situation& situation, const std::string& fault, Devic
     bed.submit_all(shards);
     bed.run();
   }
-  std::size_t handed_back = 0;
-  for (std::size_t shard = 0; shard < kShardCount; ++shard) {
-    Record& record = shards.records[shard];
-    EXPECT_EQ(record.calls, 1) << "shard " << shard;
-    if (record.code == ErrorCode::kOk) {
-      EXPECT_EQ(record.result, shards.expected(shard)) << "shard " << shard;
-      continue;
-    }
-    EXPECT_EQ(device_fault(record.code), expected) << "shard " << shard;
-    EXPECT_EQ(record.path, WorkPath::kNowhere);
-    EXPECT_TRUE(record.result.empty());
-    record = {};
-    ++handed_back;
-    bed.submit(shards, shard, 1);
-  }
+  const std::size_t handed_back = bed.submit_what_came_back(shards, expected);
   EXPECT_EQ(bed.device().fault(), handed_back > 0 ? expected : bed.device().fault());
   bed.run();
   PipelineBed::expect_done(shards, std::nullopt);

@@ -67,27 +67,10 @@ std::uint64_t measured_total(std::uint64_t size_bytes, const Rates& rates, std::
   // Pages that nobody touches.
   const Pages input = Pages::map(size_bytes).value();
   const HostRegistration registration = bed.device().register_host(input.bytes()).value();
-  std::size_t left = kShardCount;
-  Instant last;
-  for (std::size_t shard = 0; shard < kShardCount; ++shard) {
-    EXPECT_TRUE(bed.pipeline()
-                    .submit({.kernel = "map_twice_plus",
-                             .arguments = {std::byte{0}},
-                             .input = input.bytes().first(size_bytes),
-                             .output_bytes = size_bytes,
-                             .on_done =
-                                 [&](const WorkOutcome& outcome) {
-                                   EXPECT_EQ(outcome.path, WorkPath::kDevice);
-                                   --left;
-                                   last = bed.now();
-                                 }})
-                    .ok());
-  }
-  bed.run();
-  EXPECT_EQ(left, 0u);
+  const std::uint64_t total = bed.time_of(kShardCount, input.bytes().first(size_bytes), false);
   EXPECT_EQ(bed.pipeline().usage().zero_copy_count, kShardCount);
   bed.end_pipelines();
-  return static_cast<std::uint64_t>(last.time_since_epoch().count());
+  return total;
 }
 
 TEST(PipelineOverlap, IsTheBestOfItsDepthForShardsOf64KiBTo256MiB) {
