@@ -285,7 +285,7 @@ TEST_F(DeviceStep, DoesByTheBodyWhatADeviceCannotDo) {
 TEST_F(DeviceStep, GoesOnWithoutADeviceThatFails) {
   hang_time_ = std::chrono::milliseconds(20);
   for (const char* const fault : {"sticky@1", "sticky@2", "sticky@3", "sticky@8", "hang@1",
-                                  "hang@2", "hang@3", "hang@8", "lost@0s"}) {
+                                  "hang@2", "hang@3", "hang@8", "lost@0s", "lost@1us"}) {
     SCOPED_TRACE(fault);
     body_calls_ = 0;
     piece_count_ = 0;
@@ -294,6 +294,29 @@ TEST_F(DeviceStep, GoesOnWithoutADeviceThatFails) {
     EXPECT_LE(lost_.size(), 1u);
     EXPECT_EQ(piece_count_ + body_calls_, kShardCount);
   }
+}
+
+TEST_F(DeviceStep, WorksWithTheOthersWhenOneIsGoneFromTheStart) {
+  FakeJob job({.batch_shard_count = 4});
+  job.run([&](FakeRank& rank) {
+    const std::unique_ptr<RankDevices> devices = open(rank, "emu:2,mem=1m,fault=0:lost@0s");
+    ASSERT_NE(devices, nullptr);
+    ASSERT_EQ(devices->devices().size(), 1u);
+    EXPECT_EQ(devices->devices()[0]->info().place.index, 1u);
+    rank.use_devices(*devices);
+    const auto answer = count(rank, false);
+    ASSERT_TRUE(answer.has_value()) << answer.error().to_string();
+    EXPECT_THAT(answer->values(), testing::ElementsAreArray(expected_));
+    rank.use_no_devices();
+  });
+  ASSERT_EQ(lost_.size(), 1u);
+  EXPECT_EQ(device_fault(lost_[0].code()), DeviceFault::kLost);
+}
+
+TEST_F(DeviceStep, HasNoDeviceWhenAllAreGoneFromTheStart) {
+  FakeJob job({});
+  job.run([&](FakeRank& rank) { EXPECT_EQ(open(rank, "emu:2,mem=1m,fault=lost@0s"), nullptr); });
+  EXPECT_EQ(lost_.size(), 2u);
 }
 
 TEST_F(DeviceStep, TellsOfADeviceThatFailsOnce) {

@@ -15,10 +15,16 @@ Engines::Engines(const EmulatedDeviceSpec& spec, ITimer& timer)
       timer_(timer) {}
 
 void Engines::start() {
-  if (faults_.lost_at) {
-    timer_.call_at(timer_.clock().now() + *faults_.lost_at, [this] {
-      end_with(Status(ErrorCode::kUnavailable, name_ + " is gone, as planted"));
-    });
+  if (!faults_.lost_at) {
+    return;
+  }
+  const auto lose = [this] {
+    end_with(Status(ErrorCode::kUnavailable, name_ + " is gone, as planted"));
+  };
+  if (*faults_.lost_at == Duration::zero()) {
+    lose();
+  } else {
+    timer_.call_at(timer_.clock().now() + *faults_.lost_at, lose);
   }
 }
 

@@ -118,11 +118,9 @@ RankDevices::~RankDevices() = default;
 Result<std::unique_ptr<RankDevices>> RankDevices::open(RankDevicesOptions options) {
   std::unique_ptr<RankDevices> devices(new RankDevices(std::move(options)));
   PINION_RETURN_IF_ERROR(devices->open_all());
+  PINION_RETURN_IF_ERROR(devices->open_units());
   if (devices->devices_.empty()) {
     return std::unique_ptr<RankDevices>();
-  }
-  for (IDevice* const device : devices->devices_) {
-    PINION_RETURN_IF_ERROR(devices->open_unit(*device));
   }
   PINION_RETURN_IF_ERROR(devices->start_feeders());
   return devices;
@@ -182,6 +180,21 @@ Status RankDevices::open_emulation() {
   }
   emulation_ = *std::move(created);
   devices_.assign(emulation_->devices().begin(), emulation_->devices().end());
+  return {};
+}
+
+// One that has failed by now does not keep the others from working.
+Status RankDevices::open_units() {
+  for (IDevice* const device : std::exchange(devices_, {})) {
+    const Status opened = open_unit(*device);
+    if (opened.ok()) {
+      devices_.push_back(device);
+    } else if (!ends_device(device_fault(opened.code()))) {
+      return opened;
+    } else if (options_.on_lost) {
+      options_.on_lost(device->info(), opened);
+    }
+  }
   return {};
 }
 

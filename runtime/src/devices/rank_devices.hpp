@@ -59,7 +59,8 @@ void set_gauges(Metrics& metrics, std::span<const DeviceAccount> accounts);
 /// The devices of a rank, each with a pipeline and a thread that feeds it.
 class RankDevices final : public IShardDevices {
  public:
-  /// Null when there is no device for this rank.
+  /// Null when there is no device for this rank. One that fails while it is opened is told of by
+  /// `on_lost` and left out.
   /// Errors: kInvalidArgument for a setting that is none; those of opening devices and of taking
   ///   memory for their staging.
   [[nodiscard]] static Result<std::unique_ptr<RankDevices>> open(RankDevicesOptions options);
@@ -84,6 +85,7 @@ class RankDevices final : public IShardDevices {
   explicit RankDevices(RankDevicesOptions options);
   [[nodiscard]] Status open_all();
   [[nodiscard]] Status open_emulation();
+  [[nodiscard]] Status open_units();
   [[nodiscard]] Status open_unit(IDevice& device);
   void add_trace_rows(Unit& unit);
   void note_stage(const Unit& unit, const StageSpan& span);

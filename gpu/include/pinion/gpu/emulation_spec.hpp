@@ -23,7 +23,7 @@ struct EmulatedFaults {
   std::optional<std::uint64_t> out_of_memory_at = {};  ///< The n-th allocation is refused.
   std::optional<std::uint64_t> sticky_at = {};         ///< The n-th operation fails.
   std::optional<std::uint64_t> hang_at = {};           ///< The n-th operation never ends.
-  std::optional<Duration> lost_at = {};                ///< The device is gone after this time.
+  std::optional<Duration> lost_at = {};                ///< The device is gone after so long.
 
   /// The process stops itself, as by SIGSTOP, amid the first operation of that kind: for a test to
   /// end it there. When it is continued, the device works on.
