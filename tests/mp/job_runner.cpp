@@ -29,10 +29,17 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   return pointers;
 }
 
+// Ours without the settings of Pinion and without what `additions` gives another value: of two
+// values for one name, programs read the first.
 std::vector<std::string> environment_with(const RunningCommand::Environment& additions) {
   std::vector<std::string> entries;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("PINION_")) {
+    const std::string_view name =
+        std::string_view(*entry).substr(0, std::string_view(*entry).find('='));
+    const bool is_replaced =
+        std::any_of(additions.begin(), additions.end(),
+                    [name](const auto& addition) { return addition.first == name; });
+    if (!name.starts_with("PINION_") && !is_replaced) {
       entries.emplace_back(*entry);
     }
   }
