@@ -1,6 +1,9 @@
 #include "agent_link.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <system_error>
 
@@ -32,9 +35,42 @@ Status check_answer(const Frame& answer, FrameKind expected, std::size_t descrip
   return {};
 }
 
+// The end of a ring whose descriptors are the first of a frame.
+Result<RingEnd> attach_ring(Frame frame, UniqueFd peer_watch) {
+  const Result<RingAddress> address = decode_ring_address(frame.payload);
+  if (!address) {
+    return address.error();
+  }
+  RingTicket ticket{.address = *address, .descriptors = {}};
+  std::move(frame.descriptors.begin(), frame.descriptors.begin() + kRingDescriptorCount,
+            ticket.descriptors.begin());
+  return RingEnd::attach(std::move(ticket), std::move(peer_watch));
+}
+
+// The ring with the agent, which follows its welcome.
+Result<RingEnd> receive_ring(Channel& channel) {
+  Result<std::optional<Frame>> frame = channel.receive();
+  if (!frame) {
+    return std::move(frame).error();
+  }
+  if (!frame->has_value()) {
+    return gone();
+  }
+  if (Status refused = check_answer(**frame, FrameKind::kRingTicket, kRingDescriptorCount);
+      !refused.ok()) {
+    return refused;
+  }
+  UniqueFd socket(::fcntl(channel.descriptor(), F_DUPFD_CLOEXEC, 0));
+  if (!socket.valid()) {
+    return Status::from_errno(errno, "duplicating the socket to the agent for its ring");
+  }
+  return attach_ring(*std::move(*frame), std::move(socket));
+}
+
 }  // namespace
 
-AgentLink::AgentLink(Channel channel) : channel_(std::move(channel)) {}
+AgentLink::AgentLink(Channel channel, RingEnd ring)
+    : channel_(std::move(channel)), ring_(std::move(ring)) {}
 
 Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd socket,
                                                                        const Hello& hello) {
@@ -63,7 +99,12 @@ Result<std::pair<std::unique_ptr<AgentLink>, Welcome>> AgentLink::join(UniqueFd 
   if (!welcome) {
     return std::move(welcome).error();
   }
-  std::unique_ptr<AgentLink> link(new AgentLink(std::move(channel).value()));
+  Result<RingEnd> ring = receive_ring(*channel);
+  if (!ring) {
+    return std::move(ring).error().with_context("joining the agent's ring");
+  }
+  std::unique_ptr<AgentLink> link(
+      new AgentLink(std::move(channel).value(), std::move(ring).value()));
   link->take_descriptors(std::move(frame.descriptors));
   try {
     link->reader_ = std::thread([self = link.get()] { self->read_frames(); });
@@ -151,18 +192,49 @@ Status AgentLink::take_held(const Frame& answer) {
   return {};
 }
 
+// False: the agent is gone. One that has damaged the ring is none, as at the socket.
+bool AgentLink::push(const RingMessage& message) noexcept {
+  MutexLock lock(pushing_);
+  while (!ring_.try_push(message)) {
+    // Only a death ends this wait: what is said here must not be lost while the agent lives.
+    const Status waited = ring_.wait_for_space(Instant::max());
+    if (waited.code() == ErrorCode::kDataLoss) {
+      exit_with(waited);
+    }
+    if (!waited.ok()) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::uint64_t AgentLink::ask_held_bytes() {
-  const Result<Frame> answer = request(FrameKind::kAskHeld, {});
-  if (answer && answer->kind == number(FrameKind::kPublished)) {
-    static_cast<void>(take_held(*answer).ok());  // What was known before is as good then.
+  MutexLock lock(asking_);
+  const std::uint64_t request = ++ask_count_;
+  if (!push(make_ask_held(request))) {
+    return held_bytes();
+  }
+  RingMessage answer;
+  while (answer.kind != number(FrameKind::kHeld) || answer.request != request) {
+    if (ring_.try_pop(answer)) {
+      continue;
+    }
+    const Status waited = ring_.wait_for_message(Instant::max());
+    if (waited.code() == ErrorCode::kDataLoss) {
+      exit_with(waited);
+    }
+    if (!waited.ok()) {
+      return held_bytes();  // What was known before is as good then.
+    }
+  }
+  if (const Result<std::uint64_t> held = read_held(answer)) {
+    held_bytes_.store(*held, std::memory_order_relaxed);
   }
   return held_bytes();
 }
 
 void AgentLink::let_go(const BlobHandle& handle) noexcept {
-  const Status sent =
-      channel_.send(number(FrameKind::kLetGo), 0, encode_reference({handle, Place{}}));
-  static_cast<void>(sent.ok());  // Without the agent it is gone all the same.
+  static_cast<void>(push(make_let_go(handle)));  // Without the agent it is gone all the same.
 }
 
 Result<std::pair<UniqueFd, Place>> AgentLink::fetch(const BlobHandle& handle) {
@@ -220,14 +292,8 @@ Result<RingEnd> AgentLink::ring_with(std::uint32_t rank) {
       !refused.ok()) {
     return refused;
   }
-  const Result<RingAddress> address = decode_ring_address(answer->payload);
-  if (!address) {
-    return address.error();
-  }
-  std::vector<UniqueFd>& descriptors = answer->descriptors;
-  RingTicket ticket{.address = *address, .descriptors = {}};
-  std::move(descriptors.begin(), descriptors.end() - 1, ticket.descriptors.begin());
-  return RingEnd::attach(std::move(ticket), std::move(descriptors.back()));
+  UniqueFd watch = std::move(answer->descriptors.back());
+  return attach_ring(*std::move(answer), std::move(watch));
 }
 
 Result<SlabGrant> AgentLink::make_slab(const SlabRequest& wanted) {
@@ -267,9 +333,7 @@ Result<UniqueFd> AgentLink::fetch_row(std::uint32_t client) {
 }
 
 void AgentLink::give_back_slab(std::uint32_t segment) noexcept {
-  const Status sent = channel_.send(number(FrameKind::kGiveBackSlab), 0,
-                                    encode_reference({BlobHandle{.segment = segment}, {}}));
-  static_cast<void>(sent.ok());  // Without the agent it is gone all the same.
+  static_cast<void>(push(make_give_back_slab(segment)));  // As let_go().
 }
 
 bool AgentLink::ends_for(const DeviceLoss& loss) {

@@ -29,11 +29,13 @@
 
 namespace pinion {
 
-/// A rank's end of the socket to its agent. A thread of its own reads, so that the agent's end is
-/// noticed whatever the program does: the process then ends, as its work can no longer count.
+/// A rank's end of the socket to its agent, and of their ring. A thread of its own reads the
+/// socket, so that the agent's end is noticed whatever the program does: the process then ends, as
+/// its work can no longer count. What fits a message of the ring, carries no descriptor and may
+/// overtake what the socket carries goes through the ring: it wakes nobody in this process but who
+/// asked.
 ///
-/// Thread safety: as IControlLink says; publish(), fetch(), ring_with() and leave() from any
-/// thread.
+/// Thread safety: as IControlLink says; everything else from any thread.
 class AgentLink final : public IControlLink {
  public:
   /// Joins the job. Blocks: for the agent's answer.
@@ -57,13 +59,15 @@ class AgentLink final : public IControlLink {
   /// The segment behind a handle. Blocks: for the agent's answer.
   [[nodiscard]] Result<std::pair<UniqueFd, Place>> fetch(const BlobHandle& handle);
 
-  /// The same as of now. Blocks: for the agent's answer.
-  std::uint64_t ask_held_bytes();
+  /// The same as of now; where the agent is gone, what it said last. Blocks: for the agent's
+  /// answer.
+  std::uint64_t ask_held_bytes() PINION_EXCLUDES(asking_);
 
   /// See SegmentExchange::fetch_parts. What is returned must not outlive this object.
   [[nodiscard]] std::function<Status()> fetch_parts(std::span<const BlobPart> parts, int room);
 
   /// This rank has no more use for a blob that it published or fetched. Waits for no answer.
+  /// Blocks: while the ring is full, which the agent empties between any two things that it does.
   void let_go(const BlobHandle& handle) noexcept;
 
   /// This rank's end of its ring with another one, which asks for the other end. There is one ring
@@ -73,7 +77,8 @@ class AgentLink final : public IControlLink {
   ///   when this end was given out before; kInvalidArgument for a number that is no other rank's.
   [[nodiscard]] Result<RingEnd> ring_with(std::uint32_t rank);
 
-  /// See SlabExchange. All but give_back_slab() block for the agent's answer.
+  /// See SlabExchange. All but give_back_slab(), which is like let_go(), block for the agent's
+  /// answer.
   [[nodiscard]] Result<SlabGrant> make_slab(const SlabRequest& wanted);
   [[nodiscard]] Result<SlabGrant> fetch_slab(const BlobHandle& handle);
   [[nodiscard]] Result<UniqueFd> fetch_row(std::uint32_t client);
@@ -98,8 +103,9 @@ class AgentLink final : public IControlLink {
   void wait_for_end_of_agent() noexcept;
 
  private:
-  explicit AgentLink(Channel channel);
+  AgentLink(Channel channel, RingEnd ring);
   [[nodiscard]] Status take_held(const Frame& answer);
+  [[nodiscard]] bool push(const RingMessage& message) noexcept PINION_EXCLUDES(pushing_);
   void take_descriptors(std::vector<UniqueFd> descriptors);
   void read_frames();
   void sort_in(Frame frame);
@@ -114,6 +120,10 @@ class AgentLink final : public IControlLink {
   [[nodiscard]] Result<SlabGrant> request_slab(FrameKind kind, std::span<const std::byte> payload);
 
   Channel channel_;
+  RingEnd ring_;
+  Mutex pushing_;  // One thread at a time pushes,
+  Mutex asking_;   // and one asks: it takes the answer, which is all that ever comes.
+  std::uint64_t ask_count_ PINION_GUARDED_BY(asking_) = 0;
   UniqueFd row_;
   std::shared_ptr<const BlobMemory> blob_memory_;
   Mutex mutex_;

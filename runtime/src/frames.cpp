@@ -49,6 +49,19 @@ std::vector<std::byte> image_of(const T& value) {
 }
 
 template <class T>
+RingMessage message_of(FrameKind kind, std::uint64_t request, const T& value) noexcept {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= kRingPayloadBytesMax);
+  RingMessage message{
+      .kind = static_cast<std::uint32_t>(kind), .length_bytes = sizeof(T), .request = request};
+  std::memcpy(message.payload.data(), &value, sizeof(T));
+  return message;
+}
+
+std::span<const std::byte> payload_of(const RingMessage& message) noexcept {
+  return std::span(message.payload).first(message.length_bytes);
+}
+
+template <class T>
 Result<T> from_image(const char* what, std::span<const std::byte> payload) {
   if (payload.size() != sizeof(T)) {
     return Status(ErrorCode::kInvalidArgument,
@@ -227,6 +240,42 @@ Result<std::uint64_t> decode_held(std::span<const std::byte> payload) {
   }
   std::memcpy(&bytes, payload.data(), sizeof(bytes));
   return bytes;
+}
+
+RingMessage make_let_go(const BlobHandle& handle) noexcept {
+  return message_of(FrameKind::kLetGo, 0, handle);
+}
+
+Result<BlobHandle> read_let_go(const RingMessage& message) {
+  return from_image<BlobHandle>("message that lets go of a blob", payload_of(message));
+}
+
+RingMessage make_give_back_slab(std::uint32_t segment) noexcept {
+  return message_of(FrameKind::kGiveBackSlab, 0, segment);
+}
+
+Result<std::uint32_t> read_give_back_slab(const RingMessage& message) {
+  return from_image<std::uint32_t>("message that gives back a slab", payload_of(message));
+}
+
+RingMessage make_ask_held(std::uint64_t request) noexcept {
+  return {.kind = static_cast<std::uint32_t>(FrameKind::kAskHeld), .request = request};
+}
+
+Status check_ask_held(const RingMessage& message) {
+  return message.length_bytes == 0
+             ? Status()
+             : Status(ErrorCode::kInvalidArgument, "a question for held memory has " +
+                                                       std::to_string(message.length_bytes) +
+                                                       " bytes; it must have none");
+}
+
+RingMessage make_held(std::uint64_t request, std::uint64_t bytes) noexcept {
+  return message_of(FrameKind::kHeld, request, bytes);
+}
+
+Result<std::uint64_t> read_held(const RingMessage& message) {
+  return from_image<std::uint64_t>("message with the memory that is held", payload_of(message));
 }
 
 std::vector<std::byte> encode_device_loss(const DeviceLoss& loss) {

@@ -16,13 +16,14 @@
 
 namespace pinion {
 
-/// What goes between a rank and its agent, over their one socket. The two are always of one build:
-/// Hello carries the version and the agent refuses another.
+/// What goes between a rank and its agent: frames over their one socket, but for what is marked as
+/// a message of their ring. The two are always of one build: Hello carries the version and the
+/// agent refuses another.
 enum class FrameKind : std::uint16_t {
   kHello = 1,    ///< Rank: "I have joined". JSON.
   kWelcome = 2,  ///< Agent: the answer to kHello, CBOR, with the descriptor of the rank's row of
                  ///< references where it has one, then the two of a BlobMemory where the host has
-                 ///< one.
+                 ///< one. A kRingTicket follows.
   kControl = 3,  ///< Both: a protocol message.
   kPublish = 4,  ///< Rank: a BlobReference with its descriptor; answered by kPublished, or kDone.
   kFetch = 5,    ///< Rank: a BlobReference; answered by kDescriptor or kDone with an error.
@@ -35,15 +36,17 @@ enum class FrameKind : std::uint16_t {
   kSlab = 12,          ///< Agent: a SlabReply with the slab's descriptor.
   kFetchRow = 13,      ///< Rank: a BlobReference, its segment a client; answered by kRow or kDone.
   kRow = 14,           ///< Agent: the descriptor of a client's references.
-  kGiveBackSlab = 15,  ///< Rank: a BlobReference, its segment an empty slab. Not answered.
+  kGiveBackSlab = 15,  ///< Rank, ring: the segment of an empty slab. Not answered.
   kRing = 16,  ///< Rank: wants a ring with the rank `index`; answered by kRingTicket, or kDone.
-  kRingTicket = 17,  ///< Agent: a RingAddress; its descriptors, and the other rank's pidfd.
-  kLetGo = 18,       ///< Rank: a BlobReference, which it published or fetched, and has no more. Not
-                     ///< answered.
-  kAskHeld = 19,     ///< Rank: wants to know what segments hold; answered by kPublished.
+  kRingTicket = 17,  ///< Agent: a RingAddress and its descriptors; those of a ring with another
+                     ///< rank are followed by its pidfd.
+  kLetGo = 18,  ///< Rank, ring: the handle of a blob that it published or fetched, and has no more.
+                ///< Not answered.
+  kAskHeld = 19,     ///< Rank, ring: wants to know what segments hold; answered by kHeld.
   kDeviceLost = 20,  ///< Rank: a DeviceLoss, for which it would end; answered by kDone, with an
                      ///< error when it is to go on without the device.
   kFetchParts = 21,  ///< Rank: BlobParts, and the memory to fill with them; answered by kDone.
+  kHeld = 22,        ///< Agent, ring: the bytes that all segments hold.
 };
 
 struct Hello {
@@ -111,6 +114,14 @@ struct SlabReply {
 [[nodiscard]] Result<SlabReply> decode_slab_reply(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_held(std::uint64_t bytes);
 [[nodiscard]] Result<std::uint64_t> decode_held(std::span<const std::byte> payload);
+[[nodiscard]] RingMessage make_let_go(const BlobHandle& handle) noexcept;
+[[nodiscard]] Result<BlobHandle> read_let_go(const RingMessage& message);
+[[nodiscard]] RingMessage make_give_back_slab(std::uint32_t segment) noexcept;
+[[nodiscard]] Result<std::uint32_t> read_give_back_slab(const RingMessage& message);
+[[nodiscard]] RingMessage make_ask_held(std::uint64_t request) noexcept;
+[[nodiscard]] Status check_ask_held(const RingMessage& message);
+[[nodiscard]] RingMessage make_held(std::uint64_t request, std::uint64_t bytes) noexcept;
+[[nodiscard]] Result<std::uint64_t> read_held(const RingMessage& message);
 [[nodiscard]] std::vector<std::byte> encode_device_loss(const DeviceLoss& loss);
 [[nodiscard]] Result<DeviceLoss> decode_device_loss(std::span<const std::byte> payload);
 [[nodiscard]] std::vector<std::byte> encode_status(const Status& status);

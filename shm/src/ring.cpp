@@ -141,6 +141,22 @@ Status RingEnd::wait_for_space(Instant deadline) {
   return state_->connection.wait_for_space(deadline);
 }
 
+bool RingEnd::begin_sleep() noexcept {
+  return state_->connection.begin_sleep();
+}
+
+int RingEnd::message_descriptor() const noexcept {
+  return state_->connection.message_descriptor();
+}
+
+void RingEnd::end_sleep() noexcept {
+  state_->connection.end_sleep();
+}
+
+Status RingEnd::check_received() const {
+  return state_->connection.check_received();
+}
+
 const RingAddress& RingEnd::address() const noexcept {
   return state_->connection.address();
 }

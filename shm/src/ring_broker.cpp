@@ -13,11 +13,10 @@ Result<RingTicket> RingBroker::ask(std::uint32_t client, std::uint32_t peer) {
   const Pair pair(std::min(client, peer), std::max(client, peer));
   const auto found = rings_.find(pair);
   if (found == rings_.end()) {
-    Result<std::pair<RingTicket, RingTicket>> made = make_ring(job_, made_count_, capacity_);
+    Result<std::pair<RingTicket, RingTicket>> made = make();
     if (!made) {
       return std::move(made).error();
     }
-    ++made_count_;
     auto& [lower, higher] = *made;
     RingTicket& wanted = client < peer ? lower : higher;
     RingTicket& other = client < peer ? higher : lower;
@@ -33,6 +32,10 @@ Result<RingTicket> RingBroker::ask(std::uint32_t client, std::uint32_t peer) {
   RingTicket wanted = std::move(*ring.kept);
   ring.kept.reset();
   return wanted;
+}
+
+Result<std::pair<RingTicket, RingTicket>> RingBroker::make() {
+  return make_ring(job_, made_count_++, capacity_);
 }
 
 void RingBroker::client_gone(std::uint32_t client) {

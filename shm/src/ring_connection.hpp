@@ -98,6 +98,23 @@ class RingConnection {
     return producer_.is_broken() ? words_of(producer_.damage()) : waited;
   }
 
+  bool begin_sleep() noexcept {
+    return !message_parking_.park([this]() noexcept { return consumer_.is_ready(); });
+  }
+
+  [[nodiscard]] int message_descriptor() const noexcept {
+    return descriptor(RingDescriptor::kMessageCame);
+  }
+
+  void end_sleep() noexcept {
+    clear_wake_ups(message_descriptor());
+    message_parking_.unpark();
+  }
+
+  [[nodiscard]] Status check_received() const {
+    return consumer_.is_broken() ? words_of(consumer_.damage()) : Status();
+  }
+
   [[nodiscard]] const RingAddress& address() const noexcept { return parts_.address; }
 
  private:
@@ -121,6 +138,12 @@ class RingConnection {
     // It fails only when so many wake-ups are there that one more makes no difference.
     static_cast<void>(::write(descriptor(which), &one, sizeof(one)));
     Policy::after(RingStore::kWake);
+  }
+
+  // Before the ring is looked at, so that a wake-up that comes after the look stays.
+  static void clear_wake_ups(int came) noexcept {
+    std::uint64_t count = 0;
+    static_cast<void>(::read(came, &count, sizeof(count)));
   }
 
   template <class IsReady>
@@ -170,9 +193,7 @@ class RingConnection {
       return errno == EINTR ? Status() : Status::from_errno(errno, "waiting for a ring");
     }
     if (watched[0].revents != 0) {
-      // Before the ring is looked at, so that a wake-up that comes after the look stays.
-      std::uint64_t wake_up_count = 0;
-      static_cast<void>(::read(came, &wake_up_count, sizeof(wake_up_count)));
+      clear_wake_ups(came);
     }
     if (watched[1].revents != 0) {
       return Status(ErrorCode::kUnavailable,

@@ -226,30 +226,37 @@ class RingParking {
  public:
   explicit RingParking(RingAtom<Policy>& word) noexcept : word_(word) {}
 
-  /// Sleeps, by calls of sleep(), until is_ready(), or until sleep() says by false that it is
-  /// enough. Returns what is_ready() says at the end.
-  template <class IsReady, class Sleep>
-  bool park_until(const IsReady& is_ready, const Sleep& sleep) {
-    ++value_;
-    bool goes_on = true;
-    bool ready = false;
-    while (true) {
-      Policy::before(RingStore::kPark);
-      word_.store(value_, std::memory_order_seq_cst);
-      Policy::after(RingStore::kPark);
-      ready = is_ready();
-      if (ready || !goes_on) {
-        break;
-      }
-      goes_on = sleep();
-      // Said anew before each sleep: the peer wakes once for each, and this wake-up may have been
-      // for a message that was taken before this sleep began.
-      value_ += 2;
-    }
+  /// Says that this end is about to sleep, then looks once more: returns what is_ready() says. Only
+  /// where that is false may it sleep, once; unpark() or the next park() comes after it.
+  template <class IsReady>
+  bool park(const IsReady& is_ready) {
+    // Said anew before each sleep: the peer wakes once for each, and the wake-up that ended the
+    // last one may have been for a message that was taken before that sleep began.
+    value_ += value_ % 2 == 0 ? 1 : 2;
+    Policy::before(RingStore::kPark);
+    word_.store(value_, std::memory_order_seq_cst);
+    Policy::after(RingStore::kPark);
+    return is_ready();
+  }
+
+  /// Says that this end is awake. Precondition: park() was called since the last time.
+  void unpark() noexcept {
     ++value_;
     Policy::before(RingStore::kUnpark);
     word_.store(value_, std::memory_order_release);
     Policy::after(RingStore::kUnpark);
+  }
+
+  /// Sleeps, by calls of sleep(), until is_ready(), or until sleep() says by false that it is
+  /// enough. Returns what is_ready() says at the end.
+  template <class IsReady, class Sleep>
+  bool park_until(const IsReady& is_ready, const Sleep& sleep) {
+    bool goes_on = true;
+    bool ready = false;
+    while (!(ready = park(is_ready)) && goes_on) {
+      goes_on = sleep();
+    }
+    unpark();
     return ready;
   }
 
@@ -266,7 +273,7 @@ class RingWaker {
 
   /// True once for each sleep of the peer: the caller must wake it.
   [[nodiscard]] bool must_wake() noexcept {
-    // Pairs with the first store in RingParking::park_until().
+    // Pairs with the store in RingParking::park().
     const std::uint64_t value = word_.load(std::memory_order_seq_cst);
     if (value % 2 == 0 || value == woken_) {
       return false;

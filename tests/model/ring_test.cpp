@@ -213,6 +213,31 @@ TEST(RingModel, HandsOverEveryMessageInOrderAndWakesEverySleeper) {
   }
 }
 
+// As a loop that sleeps on more than the ring: it goes round whether or not it has slept.
+struct SleepsInParts : Correct<Memory> {
+  template <class Parking, class IsReady, class Rest>
+  static void rest(Parking& parking, const IsReady& is_ready, const Rest& rest) {
+    if (!parking.park(is_ready)) {
+      rest();
+    }
+    parking.unpark();
+  }
+};
+
+TEST(RingModel, WakesASleeperThatSleepsInParts) {
+  for (const std::size_t batch : {1u, 2u}) {
+    for (const std::uint64_t first_position : {0u, 1u, 4u}) {
+      const Exploration exploration = explore<SleepsInParts>({.message_count = 4,
+                                                              .batch = batch,
+                                                              .first_position = first_position,
+                                                              .preemption_count_max = 3});
+      EXPECT_EQ(exploration.failure, "");
+      EXPECT_TRUE(exploration.complete);
+      EXPECT_GT(exploration.schedule_count, 1000u);
+    }
+  }
+}
+
 template <class Sides>
 void expect_found(const Trial& trial, const std::string& words) {
   const Exploration exploration = explore<Sides>(trial);
@@ -301,6 +326,36 @@ struct SaysItOnce : Correct<Memory> {
 
 TEST(RingModel, FindsTheWakeUpThatWasSpentOnAnEarlierMessage) {
   expect_found<SaysItOnce>({}, "no body can go on");
+}
+
+// Looks, and then says that it sleeps.
+struct LooksFirst : Correct<Memory> {
+  template <class Parking, class IsReady, class Rest>
+  static void rest(Parking& parking, const IsReady& is_ready, const Rest& rest) {
+    const bool ready = is_ready();
+    static_cast<void>(parking.park([] { return false; }));
+    if (!ready) {
+      rest();
+    }
+    parking.unpark();
+  }
+};
+
+TEST(RingModel, FindsTheWakeUpThatIsLostByASleepInPartsThatLooksFirst) {
+  expect_found<LooksFirst>({}, "no body can go on");
+}
+
+// Says the same number before each sleep.
+struct NeverCounts : Correct<Memory> {
+  template <class Parking, class IsReady, class Rest>
+  static void rest(const Parking& parking, const IsReady& is_ready, const Rest& rest) {
+    Parking first_time = parking;
+    SleepsInParts::rest(first_time, is_ready, rest);
+  }
+};
+
+TEST(RingModel, FindsTheSecondSleepInPartsThatNobodyEnds) {
+  expect_found<NeverCounts>({}, "no body can go on");
 }
 
 }  // namespace

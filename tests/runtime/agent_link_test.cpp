@@ -60,13 +60,6 @@ bool send_memory(Channel& channel, const Frame& request, const std::string& cont
       .ok();
 }
 
-FakeAgent::OnFrame refusing_all() {
-  return [](Channel& channel, const Frame& frame) {
-    return send_status(channel, frame.request,
-                       Status(ErrorCode::kUnimplemented, "this agent does nothing"));
-  };
-}
-
 // The error of joining an agent that treats the hello as `on_hello` says.
 Status join_error(const FakeAgent::OnFrame& on_hello) {
   FakeAgent agent(on_hello);
@@ -82,8 +75,7 @@ TEST(AgentLinkJoin, TellsTheAgentWhoJoinsAndTheRankWhatItIs) {
   welcome.first_segment = 65536;
   FakeAgent agent([&](Channel& channel, const Frame& frame) {
     seen = *decode_hello(frame.payload);
-    return channel.send(number_of(FrameKind::kWelcome), frame.request, encode_welcome(welcome))
-        .ok();
+    return take_in(channel, frame, welcome);
   });
   const auto joined = AgentLink::join(agent.take_rank_end(), {"1.2.3", 4711});
   ASSERT_TRUE(joined.has_value()) << joined.error().to_string();
@@ -131,6 +123,33 @@ TEST(AgentLinkJoin, RefusesAnAnswerThatIsNoWelcome) {
               return channel.send(number_of(FrameKind::kControl), frame.request, {}).ok();
             }).code(),
             ErrorCode::kInternal);
+}
+
+TEST(AgentLinkJoin, RefusesAWelcomeThatNoRingFollows) {
+  const auto error_after_welcome = [](const std::function<bool(Channel&, const Frame&)>& go_on) {
+    return join_error([&go_on](Channel& channel, const Frame& frame) {
+      return channel.send(number_of(FrameKind::kWelcome), frame.request, encode_welcome({})).ok() &&
+             go_on(channel, frame);
+    });
+  };
+  const std::uint16_t kind = number_of(FrameKind::kRingTicket);
+  EXPECT_EQ(error_after_welcome([](Channel&, const Frame&) { return false; }).code(),
+            ErrorCode::kUnavailable);
+  EXPECT_EQ(error_after_welcome([](Channel& channel, const Frame& frame) {
+              return send_status(channel, frame.request, {ErrorCode::kResourceExhausted, "no"});
+            }).code(),
+            ErrorCode::kResourceExhausted);
+  EXPECT_EQ(error_after_welcome([kind](Channel& channel, const Frame& frame) {
+              return channel.send(kind, frame.request, encode_ring_address({})).ok();
+            }).code(),
+            ErrorCode::kInternal);
+  EXPECT_EQ(error_after_welcome([kind](Channel& channel, const Frame& frame) {
+              return channel
+                  .send(kind, frame.request, encode_ring_address({.capacity = 4}),
+                        std::vector<int>(kRingDescriptorCount, channel.descriptor()))
+                  .ok();
+            }).code(),
+            ErrorCode::kFailedPrecondition);
 }
 
 TEST(AgentLinkJoin, RefusesADescriptorThatIsNoSocket) {
@@ -276,9 +295,6 @@ TEST(AgentLink, AsksForSlabsAndRows) {
     } else {
       segments.push_back(decode_reference(frame.payload)->handle.segment);
     }
-    if (frame.kind == number_of(FrameKind::kGiveBackSlab)) {
-      return true;
-    }
     const bool is_row = frame.kind == number_of(FrameKind::kFetchRow);
     const UniqueFd memory = make_memory(is_row ? "a row" : "a slab");
     const int descriptor = memory.get();
@@ -301,41 +317,13 @@ TEST(AgentLink, AsksForSlabsAndRows) {
   EXPECT_EQ(wanted.home, kHome);
   EXPECT_EQ(wanted.size_bytes, 1u << 20);
   EXPECT_EQ(wanted.segment, 7u);
-  link->give_back_slab(8);
   const Result<SlabGrant> fetched = link->fetch_slab(handle_of(5));
   ASSERT_TRUE(fetched.has_value()) << fetched.error().to_string();
   EXPECT_EQ(content_of(fetched->descriptor), "a slab");
   const Result<UniqueFd> row = link->fetch_row(3);
   ASSERT_TRUE(row.has_value()) << row.error().to_string();
   EXPECT_EQ(content_of(*row), "a row");
-  EXPECT_EQ(segments, (std::vector<std::uint32_t>{8, 5, 3}));
-}
-
-TEST(AgentLink, AsksWhatSegmentsHoldAndLetsGoOfThem) {
-  std::vector<BlobHandle> let_go;
-  std::uint64_t held_bytes = 1000;
-  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
-    if (frame.kind == number_of(FrameKind::kLetGo)) {
-      let_go.push_back(decode_reference(frame.payload)->handle);
-      return true;
-    }
-    EXPECT_EQ(frame.kind, number_of(FrameKind::kAskHeld));
-    return channel.send(number_of(FrameKind::kPublished), frame.request, encode_held(++held_bytes))
-        .ok();
-  }));
-  const std::unique_ptr<AgentLink> link = join(agent);
-  EXPECT_EQ(link->held_bytes(), 0u);
-  EXPECT_EQ(link->ask_held_bytes(), 1001u);
-  EXPECT_EQ(link->held_bytes(), 1001u);
-  link->let_go(handle_of(5));
-  EXPECT_EQ(link->ask_held_bytes(), 1002u);  // After what was sent before.
-  EXPECT_EQ(let_go, (std::vector<BlobHandle>{handle_of(5)}));
-}
-
-TEST(AgentLink, RemembersWhatSegmentsHeldWhereTheAgentDoesNotSay) {
-  FakeAgent agent(welcoming(refusing_all()));
-  const std::unique_ptr<AgentLink> link = join(agent);
-  EXPECT_EQ(link->ask_held_bytes(), 0u);
+  EXPECT_EQ(segments, (std::vector<std::uint32_t>{5, 3}));
 }
 
 // A host may have neither a row of references nor memory for large blobs, either, or both.
@@ -355,10 +343,7 @@ TEST(AgentLink, TakesWhatAWelcomeBrings) {
       }
       FakeAgent agent([&](Channel& channel, const Frame& frame) {
         return frame.kind == number_of(FrameKind::kHello)
-                   ? channel
-                         .send(number_of(FrameKind::kWelcome), frame.request, encode_welcome({}),
-                               descriptors)
-                         .ok()
+                   ? take_in(channel, frame, {}, descriptors)
                    : send_status(channel, frame.request, Status());
       });
       const std::unique_ptr<AgentLink> link = join(agent);

@@ -215,6 +215,24 @@ TEST(BlobReferenceFrame, IsRefusedInAnyOtherSize) {
   }
 }
 
+TEST(RingMessages, ArriveAsTheyWereSentAndAreRefusedInAnyOtherSize) {
+  const BlobHandle handle = {.job = 1, .generation = 2, .length_bytes = 3, .segment = 4};
+  EXPECT_EQ(*read_let_go(make_let_go(handle)), handle);
+  EXPECT_EQ(*read_give_back_slab(make_give_back_slab(4'000'000'000)), 4'000'000'000);
+  EXPECT_EQ(*read_held(make_held(5, 0x8000000000000000)), 0x8000000000000000);
+  EXPECT_EQ(make_held(5, 6).request, 5u);
+  EXPECT_EQ(make_ask_held(7).request, 7u);
+  RingMessage message;
+  for (message.length_bytes = 0; message.length_bytes <= kRingPayloadBytesMax;
+       ++message.length_bytes) {
+    SCOPED_TRACE(message.length_bytes);
+    EXPECT_EQ(read_let_go(message).has_value(), message.length_bytes == sizeof(BlobHandle));
+    EXPECT_EQ(read_give_back_slab(message).has_value(), message.length_bytes == 4);
+    EXPECT_EQ(read_held(message).has_value(), message.length_bytes == 8);
+    EXPECT_EQ(check_ask_held(message).ok(), message.length_bytes == 0);
+  }
+}
+
 TEST(RingAddressFrame, ArrivesAsItWasSentAndIsRefusedInAnyOtherSize) {
   const RingAddress sent = {.job = 1, .number = 2, .capacity = 64, .side = 1};
   Bytes longer = encode_ring_address(sent);

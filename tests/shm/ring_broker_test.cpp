@@ -43,6 +43,23 @@ TEST(RingBroker, GivesEachPairARingOfItsOwn) {
   EXPECT_EQ(third->address.number, 2u);
 }
 
+TEST(RingBroker, MakesRingsThatItKeepsNothingOf) {
+  const std::ptrdiff_t descriptors = open_descriptor_count();
+  RingBroker broker(kJob, 4);
+  {
+    const Result<RingTicket> of_two = broker.ask(0, 1);
+    const auto [first, second] = *broker.make();
+    EXPECT_NE(first.address.number, of_two->address.number);
+    EXPECT_EQ(first.address.number, second.address.number);
+    EXPECT_EQ(first.address.job, kJob);
+    EXPECT_EQ(first.address.side, 0u);
+    EXPECT_EQ(second.address.side, 1u);
+    EXPECT_EQ(broker.ring_count(), 1u);
+  }
+  broker.client_gone(0);
+  EXPECT_EQ(open_descriptor_count(), descriptors);
+}
+
 TEST(RingBroker, GivesAnEndOnce) {
   RingBroker broker(kJob, 4);
   ASSERT_TRUE(broker.ask(0, 1).has_value());

@@ -3,6 +3,10 @@
 
 #include "ring_core.hpp"
 
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -74,6 +78,62 @@ TEST(RingCore, HandsMemoryOverBetweenThreads) {
     consume(scene, kMessageCount, batch_max + 1);
     producing.join();
   }
+}
+
+// As consume(), but sleeps where nothing is there, in the way of a loop that sleeps on more.
+void consume_asleep(Scene& scene, std::uint64_t message_count, int wake_up) {
+  RingConsumer<Memory> consumer(scene.cells, scene.consumer_lines.taken);
+  RingParking<Memory> parking(scene.consumer_lines.awaits_message);
+  std::uint64_t taken = 0;
+  while (taken < message_count) {
+    const std::size_t count =
+        consumer.pop(kCapacity, [&](std::size_t i, const RingWords<Memory>& words) {
+          return words[1] == taken + i && scene.slots[words[0]] == taken + i;
+        });
+    ASSERT_FALSE(consumer.is_broken()) << "message " << taken + count;
+    taken += count;
+    if (count == 0) {
+      pollfd watched = {.fd = wake_up, .events = POLLIN, .revents = 0};
+      if (!parking.park([&] { return consumer.is_ready(); })) {
+        ::poll(&watched, 1, -1);
+      }
+      std::uint64_t wake_up_count = 0;
+      static_cast<void>(::read(wake_up, &wake_up_count, sizeof(wake_up_count)));
+      parking.unpark();
+    }
+  }
+}
+
+// One message at a time, each of which the sleeper may be waiting for.
+void produce_awake(Scene& scene, std::uint64_t message_count, int wake_up) {
+  RingProducer<Memory> producer(scene.cells, scene.consumer_lines.taken);
+  RingWaker<Memory> waker(scene.consumer_lines.awaits_message);
+  for (std::uint64_t sent = 0; sent < message_count; ++sent) {
+    while (!producer.is_ready()) {
+      std::this_thread::yield();
+    }
+    scene.slots[sent % kCapacity] = sent;
+    ASSERT_EQ(producer.push(1,
+                            [sent](std::size_t) {
+                              return RingWords<Memory>{sent % kCapacity, sent};
+                            }),
+              1u);
+    if (waker.must_wake()) {
+      const std::uint64_t one = 1;
+      ASSERT_EQ(::write(wake_up, &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
+    }
+  }
+}
+
+TEST(RingCore, HandsMemoryOverToAThreadThatSleepsInParts) {
+  constexpr std::uint64_t kMessageCount = 20'000;
+  Scene scene;
+  const int wake_up = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  ASSERT_GE(wake_up, 0);
+  std::thread producing([&] { produce_awake(scene, kMessageCount, wake_up); });
+  consume_asleep(scene, kMessageCount, wake_up);
+  producing.join();
+  ::close(wake_up);
 }
 
 TEST(RingCore, PublishesABatchByItsFirstTurn) {

@@ -1,6 +1,7 @@
 // Real processes at the two ends of a ring, one of which is killed: at each named store, and at
 // random instructions. PINION_RING_KILLS says how many random ones there are of each kind.
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -133,6 +134,7 @@ class Child {
       body(end, progress_);
     }
     EXPECT_GT(pid_, 0);
+    watch_ = pidfd_of(pid_);
     end_.emplace(*RingEnd::attach(std::move(ours), pidfd_of(pid_), kSleepAtOnce));
   }
   ~Child() {
@@ -149,10 +151,12 @@ class Child {
 
   RingEnd& end() { return *end_; }
   [[nodiscard]] std::uint64_t progress() const { return progress_.get(); }
+  [[nodiscard]] int watch() const { return watch_.get(); }
 
  private:
   Progress progress_;
   pid_t pid_ = -1;
+  UniqueFd watch_;
   std::optional<RingEnd> end_;
 };
 
@@ -177,8 +181,35 @@ struct Execution {
   }
 };
 
+// How a reader waits for a message. Errors: kUnavailable.
+using Wait = Status (*)(Child&);
+
+Status wait_on_the_ring(Child& child) {
+  return child.end().wait_for_message(at_the_latest());
+}
+
+// As a loop does that has more to sleep on. It has to see the death by itself.
+Status wait_in_parts(Child& child) {
+  std::array<pollfd, 2> watched = {
+      {{.fd = child.end().message_descriptor(), .events = POLLIN, .revents = 0},
+       {.fd = child.watch(), .events = POLLIN, .revents = 0}}};
+  const bool sleeps = child.end().begin_sleep();
+  const int patience = static_cast<int>(kPatience / 1ms);
+  const int count = ::poll(watched.data(), watched.size(), sleeps ? patience : 0);
+  child.end().end_sleep();
+  if (sleeps && count == 0) {
+    return Status(ErrorCode::kDeadlineExceeded, "nothing woke the reader");
+  }
+  if (watched[0].revents != 0 || !sleeps) {
+    return {};
+  }
+  // It is dead. What it had sent counts all the same.
+  return child.end().wait_for_message(Instant());
+}
+
 // What a reader gets of a producer that dies is what the producer had sent, in order, and no more;
 // then it is told.
+template <Wait wait>
 void outlive_a_producer(const Doom& its_doom, Execution execution) {
   Child child(&produce, its_doom);
   std::array<RingMessage, 3> batch;
@@ -193,7 +224,7 @@ void outlive_a_producer(const Doom& its_doom, Execution execution) {
     if (popped > 0) {
       continue;
     }
-    if (const Status waited = child.end().wait_for_message(at_the_latest()); !waited.ok()) {
+    if (const Status waited = wait(child); !waited.ok()) {
       ASSERT_EQ(waited.code(), ErrorCode::kUnavailable) << waited.to_string();
       break;
     }
@@ -240,7 +271,13 @@ void die_at_each(std::initializer_list<RingStore> stores, const Outlive& outlive
 TEST(RingKill, OfAProducerAtEachStoreLeavesWhatItSent) {
   die_at_each(
       {RingStore::kWord, RingStore::kTurn, RingStore::kPark, RingStore::kUnpark, RingStore::kWake},
-      outlive_a_producer);
+      outlive_a_producer<wait_on_the_ring>);
+}
+
+TEST(RingKill, OfAProducerAtEachStoreIsSeenByALoopThatSleepsOnMore) {
+  die_at_each(
+      {RingStore::kWord, RingStore::kTurn, RingStore::kPark, RingStore::kUnpark, RingStore::kWake},
+      outlive_a_producer<wait_in_parts>);
 }
 
 TEST(RingKill, OfAConsumerAtEachStoreIsToldToTheProducer) {
@@ -267,7 +304,11 @@ void die_at_random(unsigned seed, const Outlive& outlive) {
 }
 
 TEST(RingKill, OfAProducerAnywhereLeavesWhatItSent) {
-  die_at_random(1, outlive_a_producer);
+  die_at_random(1, outlive_a_producer<wait_on_the_ring>);
+}
+
+TEST(RingKill, OfAProducerAnywhereIsSeenByALoopThatSleepsOnMore) {
+  die_at_random(3, outlive_a_producer<wait_in_parts>);
 }
 
 TEST(RingKill, OfAConsumerAnywhereIsToldToTheProducer) {

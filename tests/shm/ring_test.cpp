@@ -1,6 +1,7 @@
 #include <pinion/shm/ring.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -126,6 +127,59 @@ TEST(Ring, TellsWhenTheOtherProcessIsGoneAfterItsMessages) {
   while (ring.second().try_push(numbered(1))) {
   }
   EXPECT_EQ(ring.second().wait_for_space(Instant::max()).code(), ErrorCode::kUnavailable);
+}
+
+bool is_readable(int descriptor) {
+  pollfd watched = {.fd = descriptor, .events = POLLIN, .revents = 0};
+  return ::poll(&watched, 1, 0) == 1;
+}
+
+TEST(Ring, SleepsOnADescriptorThatTheNextMessageMakesReadable) {
+  TwoEnds ring(kCapacity);
+  RingMessage message;
+  for (std::uint64_t round = 0; round < 3 * kCapacity; ++round) {
+    ASSERT_TRUE(ring.second().begin_sleep());
+    ASSERT_FALSE(is_readable(ring.second().message_descriptor()));
+    ASSERT_TRUE(ring.first().try_push(numbered(round)));
+    ASSERT_TRUE(is_readable(ring.second().message_descriptor()));
+    ring.second().end_sleep();
+    ASSERT_FALSE(is_readable(ring.second().message_descriptor()));
+    ASSERT_TRUE(ring.second().try_pop(message));
+    ASSERT_EQ(message, numbered(round));
+  }
+}
+
+TEST(Ring, SleepsNotWhereAMessageIsThere) {
+  TwoEnds ring(kCapacity);
+  ASSERT_TRUE(ring.first().try_push(numbered(1)));
+  EXPECT_FALSE(ring.second().begin_sleep());
+  ring.second().end_sleep();
+  RingMessage message;
+  ASSERT_TRUE(ring.second().try_pop(message));
+  EXPECT_EQ(message, numbered(1));
+}
+
+// Who is awake looks by himself: a message then costs its sender no system call.
+TEST(Ring, IsNotWokenByWhatComesWhileItIsAwake) {
+  TwoEnds ring(kCapacity);
+  ASSERT_TRUE(ring.second().begin_sleep());
+  ring.second().end_sleep();
+  ASSERT_TRUE(ring.first().try_push(numbered(1)));
+  EXPECT_FALSE(is_readable(ring.second().message_descriptor()));
+}
+
+TEST(Ring, MayWaitBetweenSleepsOnItsDescriptor) {
+  TwoEnds ring(kCapacity, {.spin = Duration::zero()});
+  RingMessage message;
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    ASSERT_TRUE(ring.second().begin_sleep());
+    ring.second().end_sleep();
+    std::thread sending([&] { EXPECT_TRUE(ring.first().try_push(numbered(round))); });
+    EXPECT_TRUE(ring.second().wait_for_message(Instant::max()).ok());
+    sending.join();
+    ASSERT_TRUE(ring.second().try_pop(message));
+    EXPECT_EQ(message, numbered(round));
+  }
 }
 
 TEST(RingDeathTest, DiesOfAMessageThatIsLongerThanItCanBe) {
@@ -288,12 +342,20 @@ class BrokenPeerTest : public testing::Test {
     EXPECT_EQ(damaged.code(), ErrorCode::kDataLoss);
     EXPECT_THAT(damaged.to_string(), HasSubstr("has damaged ring"));
     EXPECT_FALSE(victim().try_pop(message));
+    EXPECT_EQ(victim().check_received().to_string(), damaged.to_string());
+    EXPECT_FALSE(victim().begin_sleep()) << "it would not be woken";
+    victim().end_sleep();
   }
 
  private:
   TwoEnds ring_;
   MemoryMapping segment_;
 };
+
+TEST_F(BrokenPeerTest, IsTakenForWholeUntilItDoesHarm) {
+  ASSERT_TRUE(peer().try_push(numbered(1)));
+  EXPECT_TRUE(victim().check_received().ok());
+}
 
 TEST_F(BrokenPeerTest, EndsTheRingByATurnThatCannotBe) {
   cell(0).turn.store(3);

@@ -346,14 +346,25 @@ void Agent::wait_for_events() {
       }
     }
   }
+  int patience = milliseconds_to_wait();
+  for (Rank& rank : ranks_) {
+    if (listens_to_ring(rank)) {
+      patience = rank.ring->begin_sleep() ? patience : 0;
+      watched.push_back({rank.ring->message_descriptor(), POLLIN, 0});
+    }
+  }
   const std::size_t output_begin = watched.size();
   output_.watch(watched);
   const std::size_t input_begin = watched.size();
   input_.watch(watched);
-  const int patience = milliseconds_to_wait();
   turn_.unlock();
   poll(watched.data(), watched.size(), patience);
   turn_.lock();
+  for (Rank& rank : ranks_) {
+    if (listens_to_ring(rank)) {
+      rank.ring->end_sleep();
+    }
+  }
   const std::span<const pollfd> answers = watched;
   output_.read(answers.subspan(output_begin, input_begin - output_begin));
   input_.serve(answers.subspan(input_begin));

@@ -77,7 +77,7 @@ class Agent {
  private:
   // How many blobs one life of a rank may make; 65 536 lives fit into the numbers of segments.
   static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
-  static constexpr std::uint32_t kRingCapacity = 256;   // 33 KB a pair of ranks.
+  static constexpr std::uint32_t kRingCapacity = 256;   // 33 KB a ring.
   static constexpr std::uint32_t kJournalClient = ~0u;  // Of copies; no rank has the number.
 
   struct Rank {
@@ -90,6 +90,7 @@ class Agent {
     bool left = false;
     bool connected = false;
     std::optional<DeviceLoss> lost_device = {};  // For which this life ends.
+    std::optional<RingEnd> ring = {};            // With this life, once it has joined.
   };
 
   // What another host says, until it may count.
@@ -233,13 +234,18 @@ class Agent {
   void handle_publish(std::uint32_t rank, Frame frame);
   void handle_fetch(std::uint32_t rank, const Frame& frame);
   void handle_ring(std::uint32_t rank, const Frame& frame);
+  void answer_ring(std::uint32_t rank, std::uint64_t request, const RingTicket& ticket,
+                   int peer_watch = -1);
+  [[nodiscard]] Result<RingTicket> make_ring_with(std::uint32_t rank);
+  void empty_ring(std::uint32_t rank);
+  [[nodiscard]] Status handle(std::uint32_t rank, const RingMessage& message);
+  [[nodiscard]] Status answer_held(Rank& rank, const RingMessage& question);
   [[nodiscard]] std::optional<BlobHandle> wanted_blob(std::uint32_t rank, const Frame& frame);
   void log_passed(std::uint32_t rank, const BlobHandle& handle);
   void handle_make_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_slab(std::uint32_t rank, const Frame& frame);
   void handle_fetch_row(std::uint32_t rank, const Frame& frame);
-  void handle_give_back_slab(std::uint32_t rank, const Frame& frame);
-  void handle_let_go(std::uint32_t rank, const Frame& frame);
+  void let_go(std::uint32_t client, const BlobHandle& handle);
   void answer_slab(std::uint32_t rank, std::uint64_t request, const Result<SlabView>& slab);
   void answer(std::uint32_t rank, std::uint64_t request, const Status& status);
   void answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
@@ -252,6 +258,9 @@ class Agent {
 
   // The loop.
   void wait_for_events() PINION_REQUIRES(turn_);
+  [[nodiscard]] static bool listens_to_ring(const Rank& rank) noexcept {
+    return rank.process && rank.connected && rank.ring;
+  }
   void take_signals();
   [[nodiscard]] int milliseconds_to_wait() const;
   [[nodiscard]] bool any_rank_runs() const;

@@ -34,6 +34,11 @@ void Agent::serve(std::uint32_t rank) {
   const bool is_over = has_ended(*it.process);
   for (std::size_t i = 0; it.connected && (is_over || i < kFramesPerTurn); ++i) {
     Result<std::optional<Frame>> frame = it.process->channel.try_receive();
+    // After the frame was received, and before it is handled: see there.
+    empty_ring(rank);
+    if (!it.connected) {
+      break;
+    }
     if (!frame) {
       disconnect(rank, frame.error());
       break;
@@ -79,12 +84,6 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     handle_fetch_slab(rank, frame);
   } else if (kind == FrameKind::kFetchRow) {
     handle_fetch_row(rank, frame);
-  } else if (kind == FrameKind::kGiveBackSlab) {
-    handle_give_back_slab(rank, frame);
-  } else if (kind == FrameKind::kLetGo) {
-    handle_let_go(rank, frame);
-  } else if (kind == FrameKind::kAskHeld) {
-    answer(rank, FrameKind::kPublished, frame.request, encode_held(segments_.usage().memory_bytes));
   } else if (kind == FrameKind::kDeviceLost) {
     handle_device_lost(rank, frame);
   } else if (kind == FrameKind::kGoodbye) {
@@ -120,6 +119,13 @@ void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
                             : "the ranks of this job were started again too often"));
     return;
   }
+  // While nothing has changed yet.
+  const Result<RingTicket> ring = make_ring_with(rank);
+  if (!ring) {
+    answer(rank, frame.request,
+           Status(ring.error()).with_context("making the ring between this rank and its agent"));
+    return;
+  }
   it.joined = true;
   it.client = static_cast<std::uint32_t>(clients_.size());
   clients_.push_back(named(rank));
@@ -132,6 +138,7 @@ void Agent::handle_hello(std::uint32_t rank, const Frame& frame) {
     descriptors.insert(descriptors.end(), {memory->writable.get(), memory->read_only.get()});
   }
   answer(rank, FrameKind::kWelcome, frame.request, encode_welcome(welcome_for(rank)), descriptors);
+  answer_ring(rank, frame.request, *ring);
   tell_joined(rank);
 }
 
@@ -299,22 +306,6 @@ void Agent::handle_fetch_row(std::uint32_t rank, const Frame& frame) {
     return;
   }
   answer(rank, FrameKind::kRow, frame.request, {}, {&*row, 1});
-}
-
-void Agent::handle_give_back_slab(std::uint32_t rank, const Frame& frame) {
-  if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
-    segments_.give_back_slab(ranks_[rank].client, reference->handle.segment);
-  }
-}
-
-void Agent::handle_let_go(std::uint32_t rank, const Frame& frame) {
-  if (const Result<BlobReference> reference = decode_reference(frame.payload)) {
-    if (!is_with_us(reference->handle) && copies_) {
-      copies_->table().let_go(ranks_[rank].client, reference->handle);
-    } else {
-      segments_.let_go(ranks_[rank].client, reference->handle);
-    }
-  }
 }
 
 void Agent::answer(std::uint32_t rank, std::uint64_t request, const Status& status) {

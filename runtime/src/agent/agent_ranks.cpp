@@ -267,10 +267,11 @@ void Agent::start_again(std::uint32_t rank, const std::string& words) {
 
 // What it shared with others goes, but for what the job keeps.
 void Agent::forget_client(std::uint32_t rank) {
-  const Rank& it = ranks_[rank];
+  Rank& it = ranks_[rank];
   if (!it.joined) {
     return;
   }
+  it.ring.reset();
   for (const BlobHandle& blob : kept_until_death_) {
     if (blob.segment / kSegmentsPerClient == it.client) {
       segments_.release(blob);

@@ -91,7 +91,8 @@ struct RingOptions {
 /// has them. The ring itself is not used again: a process that comes back gets another one.
 ///
 /// Thread safety: one thread at a time may push (try_push, wait_for_space), and one at a time may
-///   pop (try_pop, wait_for_message); these two may be different.
+///   pop (try_pop, wait_for_message, begin_sleep, end_sleep, check_received); these two may be
+///   different.
 /// Lifetime: movable while no member runs; a moved-from end may only be destroyed or assigned. A
 ///   child made by fork() has no ring.
 class RingEnd {
@@ -132,6 +133,35 @@ class RingEnd {
   /// Blocks: until a message fits, and no longer than the deadline.
   /// Errors: those of wait_for_message().
   [[nodiscard]] Status wait_for_space(Instant deadline);
+
+  /// For a loop that sleeps on more than this ring, instead of wait_for_message():
+  ///
+  ///     const bool sleeps = ring.begin_sleep();
+  ///     poll() on ring.message_descriptor() and the rest, without patience unless `sleeps`;
+  ///     ring.end_sleep();
+  ///     while (ring.try_pop(message)) { ... }
+  ///
+  /// Says to the other end that this one is about to sleep, so that its next message makes the
+  /// descriptor readable, and then looks at the ring once more. False: something is there to be
+  /// taken, or the peer has damaged the ring; do not sleep. Whatever it returns, end_sleep() comes
+  /// before any other member of those who take messages.
+  /// The death of the peer does not show in the descriptor: the caller watches for that as well.
+  /// Blocks: never.
+  [[nodiscard]] bool begin_sleep() noexcept;
+
+  /// Readable when a message came during a sleep, and sometimes when none did. Stays the end's, and
+  /// is for poll() alone.
+  [[nodiscard]] int message_descriptor() const noexcept;
+
+  /// Says that this end is awake, and makes the descriptor unreadable. What came is then found by
+  /// try_pop(), which must be called until it finds no more before the next sleep.
+  /// Precondition: after begin_sleep(), once. Blocks: never.
+  void end_sleep() noexcept;
+
+  /// Whether the peer has damaged what it sends, so that try_pop() finds nothing any more. As of
+  /// the last member that looked for messages. Blocks: never.
+  /// Errors: kDataLoss.
+  [[nodiscard]] Status check_received() const;
 
   [[nodiscard]] const RingAddress& address() const noexcept;
 

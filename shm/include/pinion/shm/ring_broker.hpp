@@ -13,7 +13,8 @@ namespace pinion {
 
 /// The agent's part in rings between the processes of a host: makes one for each two clients that
 /// ask for it (a client is one life of a rank), keeps the end of the one that has not asked yet,
-/// and forgets both when one of them dies.
+/// and forgets both when one of them dies. Those of the agent itself with a client are made as
+/// well.
 ///
 /// Thread safety: none; one thread drives it.
 class RingBroker {
@@ -26,6 +27,10 @@ class RingBroker {
   /// Errors: kInvalidArgument when both are one; kAlreadyExists when this client was given its end
   ///   before, as there is one ring for each two; those of make_ring().
   [[nodiscard]] Result<RingTicket> ask(std::uint32_t client, std::uint32_t peer);
+
+  /// A ring for two processes that the caller knows; nothing of it is kept.
+  /// Errors: those of make_ring().
+  [[nodiscard]] Result<std::pair<RingTicket, RingTicket>> make();
 
   /// The process is dead: its rings are of no use to anybody, and what was kept for it is closed.
   void client_gone(std::uint32_t client);
