@@ -361,10 +361,13 @@ void Job::State::say_what_devices_did() const {
     fmt::print(
         stderr,
         "pinion: rank {}, device {} ({}): {} shards in {:.3f} s, {} to it, {} from it, {} of "
-        "its memory at most\n",
+        "its memory at most{}\n",
         info.rank, account.info.place.index, account.info.name, account.shard_count,
         std::chrono::duration<double>(account.busy).count(), format_bytes(account.input_bytes),
-        format_bytes(account.output_bytes), format_bytes(account.peak_bytes));
+        format_bytes(account.output_bytes), format_bytes(account.peak_bytes),
+        account.cancelled_count == 0 ? std::string()
+                                     : fmt::format("; {} more were taken back, as their step ended",
+                                                   account.cancelled_count));
   }
 }
 

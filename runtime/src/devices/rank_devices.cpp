@@ -43,13 +43,12 @@ struct RankDevices::Unit {
   SystemClock clock = {};
   mutable Mutex mutex = {};
   DeviceAccount account PINION_GUARDED_BY(mutex) = {};
-  std::size_t flying_count PINION_GUARDED_BY(mutex) = 0;
   Instant busy_since PINION_GUARDED_BY(mutex) = {};
   bool is_lost PINION_GUARDED_BY(mutex) = false;
 
   void begin() PINION_EXCLUDES(mutex) {
     const MutexLock lock(mutex);
-    if (flying_count++ == 0) {
+    if (account.flying_count++ == 0) {
       busy_since = clock.now();
     }
   }
@@ -60,13 +59,14 @@ struct RankDevices::Unit {
     account.peak_bytes = std::max(account.peak_bytes, bytes);
   }
 
-  void end(bool done, std::uint64_t input_bytes, std::uint64_t output_bytes)
+  void end(const Status& status, std::uint64_t input_bytes, std::uint64_t output_bytes)
       PINION_EXCLUDES(mutex) {
     const MutexLock lock(mutex);
-    if (--flying_count == 0) {
+    if (--account.flying_count == 0) {
       account.busy += clock.now() - busy_since;
     }
-    if (done) {
+    account.cancelled_count += status.code() == ErrorCode::kCancelled ? 1 : 0;
+    if (status.ok()) {
       ++account.shard_count;
       account.input_bytes += input_bytes;
       account.output_bytes += output_bytes;
@@ -106,7 +106,7 @@ struct RankDevices::Flight {
       status = error;
       written_bytes = output_bytes;
     }
-    unit.end(status.ok(), task.input.size(), written_bytes);
+    unit.end(status, task.input.size(), written_bytes);
     task.on_done(status);
   }
 };
@@ -257,6 +257,11 @@ std::size_t RankDevices::depth() const noexcept {
   return options_.pipeline.depth;
 }
 
+DeviceBatch RankDevices::batch() const noexcept {
+  return {.bytes_max = options_.pipeline.batch_bytes_max,
+          .count_max = options_.pipeline.batch_count_max};
+}
+
 std::size_t RankDevices::trace_row(std::size_t device) const noexcept {
   return units_[device]->trace_row;
 }
@@ -279,7 +284,7 @@ Status RankDevices::submit(std::size_t device, DeviceTask task) {
   unit.begin();
   Status status = unit.pipeline->submit(work_of(flight, 0, size_bytes));
   if (!status.ok()) {
-    unit.end(false, 0, 0);
+    unit.end(status, 0, 0);
   }
   unit.note_memory();
   return status;
@@ -297,6 +302,7 @@ DeviceWork RankDevices::work_of(const std::shared_ptr<Flight>& flight, std::uint
           .output_bytes = sizes.output_bytes,
           .scratch_bytes = sizes.scratch_bytes,
           .takes_batches = kernel.takes_batches,
+          .cancel = flight->task.cancel,
           .on_done =
               [flight, offset, size_bytes](const WorkOutcome& outcome) {
                 flight->end_piece(offset, size_bytes, outcome);

@@ -46,6 +46,8 @@ struct RankDevicesOptions {
 struct DeviceAccount {
   DeviceInfo info = {};
   std::uint64_t shard_count = 0;
+  std::uint64_t cancelled_count = 0;  ///< Shards that were taken back, as their step had ended.
+  std::size_t flying_count = 0;       ///< Shards that it has at the moment.
   std::uint64_t input_bytes = 0;
   std::uint64_t output_bytes = 0;
   std::uint64_t peak_bytes = 0;  ///< Of its memory.
@@ -70,6 +72,7 @@ class RankDevices final : public IShardDevices {
   [[nodiscard]] std::span<IDevice* const> devices() const noexcept override { return devices_; }
   [[nodiscard]] Executor& feeders() noexcept override { return *feeders_; }
   [[nodiscard]] std::size_t depth() const noexcept override;
+  [[nodiscard]] DeviceBatch batch() const noexcept override;
   [[nodiscard]] std::size_t trace_row(std::size_t device) const noexcept override;
   [[nodiscard]] std::unique_ptr<IShardPolicy> make_policy() override;
   [[nodiscard]] Status submit(std::size_t device, DeviceTask task) override;
