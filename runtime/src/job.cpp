@@ -97,6 +97,14 @@ void remember_that_job_is_joined() {
   setenv("PINION_JOINED_LAUNCH", environment_value("PMIX_NAMESPACE").c_str(), 1);
 }
 
+std::vector<Place> places_of(const Executor& executor) {
+  std::vector<Place> places;
+  for (const WorkerGroup& group : executor.groups()) {
+    places.push_back(group.place);
+  }
+  return places;
+}
+
 // The socket that an agent has left open for us, if one has.
 Result<std::optional<UniqueFd>> inherited_socket() {
   const std::string text = environment_value("PINION_AGENT_FD");
@@ -325,7 +333,7 @@ void Job::State::open_devices() {
        .host = info.host,
        .staging_bytes = std::clamp(memory->budget_bytes() / kBudgetParts, std::uint64_t{1} << 20,
                                    std::uint64_t{256} << 20),
-       .worker_place = executor->groups().front().place,
+       .worker_places = places_of(*executor),
        .pages = *page_pool,
        .trace = *trace,
        .kernels = kernels,

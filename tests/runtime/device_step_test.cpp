@@ -108,6 +108,7 @@ class DeviceStep : public testing::Test {
                            .choice = {.first = rank.info().rank, .stride = rank.info().rank_count},
                            .staging_bytes = 1 << 20,
                            .pipeline = {.hang_time_min = hang_time_, .hang_time_first = hang_time_},
+                           .worker_places = {Place()},
                            .pages = rank.pages(),
                            .trace = rank.trace(),
                            .kernels = kernels_,
@@ -262,6 +263,12 @@ TEST_F(DeviceStep, ShowsItsStreamsInTheTrace) {
     EXPECT_GE(first.at("ts").get<double>(), end_before);
     end_before = first.at("ts").get<double>();
   }
+}
+
+TEST_F(DeviceStep, HasItsStagingAtTheNodeOfTheDeviceWhereWorkersAre) {
+  const std::vector<Place> places = {{.index = 1}, {.index = 3}};
+  EXPECT_EQ(staging_place({.near_memory = {.index = 3}}, places), places[1]);
+  EXPECT_EQ(staging_place({.near_memory = {.index = 2}}, places), places[0]);
 }
 
 TEST_F(DeviceStep, SaysWhatItsPipelinesTakeAtOnce) {

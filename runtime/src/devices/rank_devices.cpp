@@ -30,6 +30,11 @@ bool is_chosen(const DeviceChoice& choice, std::size_t number, const std::string
 
 }  // namespace
 
+Place staging_place(const DeviceInfo& device, std::span<const Place> worker_places) {
+  const auto found = std::find(worker_places.begin(), worker_places.end(), device.near_memory);
+  return found != worker_places.end() ? *found : worker_places.front();
+}
+
 // What belongs to one device.
 struct RankDevices::Unit {
   explicit Unit(IDevice& its_device) : device(its_device) {}
@@ -187,8 +192,9 @@ Status RankDevices::open_emulation() {
 
 Status RankDevices::open_unit(IDevice& device) {
   auto unit = std::make_unique<Unit>(device);
-  Result<std::unique_ptr<StagingPool>> staging =
-      StagingPool::create(device, options_.pages, options_.worker_place, options_.staging_bytes);
+  Result<std::unique_ptr<StagingPool>> staging = StagingPool::create(
+      device, options_.pages, staging_place(device.info(), options_.worker_places),
+      options_.staging_bytes);
   if (!staging) {
     return std::move(staging).error();
   }
@@ -273,7 +279,7 @@ std::unique_ptr<IShardPolicy> RankDevices::make_policy() {
                        .memory_bytes = device->usage().budget_bytes,
                        .near_memory = device->info().near_memory});
   }
-  devices.push_back({.name = "workers", .near_memory = options_.worker_place});
+  devices.push_back({.name = "workers", .near_memory = options_.worker_places.front()});
   return std::make_unique<ShardPolicy>(std::move(devices));
 }
 

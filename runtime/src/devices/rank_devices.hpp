@@ -29,9 +29,9 @@ struct RankDevicesOptions {
   std::string setting = {};  ///< "auto", or the text of an emulation.
   DeviceChoice choice = {};
   std::uint32_t host = 0;
-  std::uint64_t staging_bytes = 0;  ///< Of each device.
-  PipelineOptions pipeline = {};    ///< Of each device.
-  Place worker_place = {};          ///< Of the host's workers, where a device's own is unknown.
+  std::uint64_t staging_bytes = 0;        ///< Of each device.
+  PipelineOptions pipeline = {};          ///< Of each device.
+  std::vector<Place> worker_places = {};  ///< Of this rank's workers, at least one.
 
   // Borrowed.
   PagePool& pages;
@@ -41,6 +41,10 @@ struct RankDevicesOptions {
   /// Told once of a device that does nothing any more.
   std::function<void(const DeviceInfo&, const Status&)> on_lost = {};
 };
+
+/// Where host memory for copies of the device lies: at its own node if the rank has workers there,
+/// so that the memory is the rank's to use; else where its first workers are.
+[[nodiscard]] Place staging_place(const DeviceInfo& device, std::span<const Place> worker_places);
 
 /// What a device has done for a rank. A snapshot.
 struct DeviceAccount {
