@@ -26,7 +26,8 @@ Usage: bench/gpu.sh [--fetch | --quick]
 Without --fetch, on the machine with the GPU: unpacks .gpu-packages/ when it is there, builds into
 build/gpu/, runs the contract of devices and Pinion's kernels beside their CPU twins, then under
 compute-sanitizer where that works, and prints the table of docs/gpu.md. All output is also in
-build/gpu/report.txt, and in the folder that OUT names when that is set.
+build/gpu/report.txt, and in the folder that OUT names when that is set. Without a GPU the benchmark
+runs on small data on an emulated device, which tries the program and measures nothing.
 
 Exit status: 0 when all was checked and measured; 77 when there is no GPU, after everything that can
 be done without one; 69 when something that the build needs is missing.
@@ -117,6 +118,12 @@ sanitize() {
   fi
 }
 
+try_on_emulation() {
+  echo
+  echo "The same program on an emulated device; its figures say nothing:"
+  "$build/tree/gpu_bench" --quick --emulated emu:1,time=real,mem=4g,pinned=4g,latency=5us
+}
+
 main() {
   local -a quick=()
   case ${1:-} in
@@ -148,6 +155,7 @@ main() {
     "$build/tree/gpu_bench" "${quick[@]}" || {
       local code=$?
       ((status != 0)) || status=$code
+      ((code != 77)) || try_on_emulation || status=1
     }
     echo "exit status $status"
   } 2>&1 | tee "$report"

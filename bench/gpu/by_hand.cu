@@ -13,6 +13,7 @@
 #include <cub/device/device_reduce.cuh>
 
 #include <pinion/core/clock.hpp>
+#include <pinion/gpu/cuda_kernel.cuh>
 #include <pinion/gpu/kernels.hpp>
 
 namespace pinion::bench::by_hand {
@@ -101,6 +102,17 @@ __global__ void to_records(const std::uint32_t* keys, const double* values,
     records[i] = {.key = keys[i], .unused = 0, .value = values[i]};
   }
 }
+
+// A planted fault: CUDA's error 700, after which the process must end.
+__global__ void write_to(int* nowhere) {
+  *nowhere = 1;
+}
+
+void launch_fault(cudaStream_t stream, std::span<const std::byte>, std::span<const DeviceSpan>) {
+  write_to<<<1, 1, 0, stream>>>(nullptr);
+}
+
+const CudaKernel kFault("bench.fault", cuda_launch<launch_fault>);
 
 // Times `rounds` calls after each other and reads what is in `output` then.
 Result<Resident> measure(int rounds, const OnDevice<std::byte>& output, std::uint64_t output_bytes,

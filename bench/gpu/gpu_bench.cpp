@@ -4,7 +4,8 @@
 //
 // gpu_bench [--quick] [--emulated SPEC]
 //   --quick          small data: does everything work and agree?
-//   --emulated SPEC  on an emulated device, without what is by hand: the program itself is tried
+//   --emulated SPEC  on an emulated device in real time, without what is by hand: this tries the
+//                    program itself
 //
 // Exit status: 1 when a result is wrong, 77 when this process has no GPU.
 
@@ -18,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,99 +33,20 @@
 #include <pinion/gpu/kernels.hpp>
 #include <pinion/gpu/pipeline.hpp>
 
+#include "bed.hpp"
 #include "by_hand.hpp"
+#include "fault.hpp"
+#include "group_by.hpp"
 
 namespace pinion::bench {
 namespace {
 
-constexpr std::uint64_t kKiB = 1024;
-constexpr std::uint64_t kMiB = 1024 * kKiB;
 constexpr int kRepetitions = 11;
-constexpr std::size_t kDepth = 3;
-
-struct Options {
-  bool quick = false;
-  std::string emulated = {};
-};
-
-template <class Value>
-Value required(Result<Value> result, const char* what) {
-  if (!result) {
-    exit_with(std::move(result).error().with_context(what));
-  }
-  return *std::move(result);
-}
-
-void require(Status status, const char* what) {
-  if (!status.ok()) {
-    exit_with(std::move(status).with_context(what));
-  }
-}
-
-void require_equal(bool equal, const std::string& what) {
-  if (!equal) {
-    std::printf("WRONG: %s differs from the CPU twin\n", what.c_str());
-    std::fflush(stdout);
-    std::_Exit(1);
-  }
-}
 
 template <class Value>
 std::span<const std::byte> bytes_of(const std::vector<Value>& values) {
   return std::as_bytes(std::span(values));
 }
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// A row of the table. No bound: the figure is for the reader.
-void print_row(const std::string& work, const std::string& figure, double ratio, double bound,
-               bool at_most = false) {
-  std::printf("| %-46s | %-34s | ", work.c_str(), figure.c_str());
-  if (ratio > 0.0) {
-    std::printf("%6.3f | ", ratio);
-  } else {
-    std::printf("     - | ");
-  }
-  if (bound <= 0.0 || ratio <= 0.0) {
-    std::printf("%-14s |\n", bound > 0.0 ? "not measured" : "");
-  } else {
-    const bool reached = at_most ? ratio <= bound : ratio >= bound;
-    std::printf("%s %.2f %s |\n", at_most ? "<=" : ">=", bound, reached ? "yes   " : "MISSED");
-  }
-}
-
-std::string text(const char* format, double first, double second = 0.0) {
-  std::array<char, 128> buffer = {};
-  std::snprintf(buffer.data(), buffer.size(), format, first, second);
-  return buffer.data();
-}
-
-std::string size_text(std::uint64_t bytes) {
-  return bytes >= kMiB ? std::to_string(bytes / kMiB) + " MiB"
-                       : std::to_string(bytes / kKiB) + " KiB";
-}
-
-// A device with what a pipeline on it needs. `wait` lets its time pass.
-struct Bed {
-  Bed(IDevice& used_device, ITimer& used_timer, std::function<void(const Completion&)> waits,
-      const KernelRegistry& used_kernels, std::uint64_t staging_bytes)
-      : device(used_device), timer(used_timer), wait(std::move(waits)), kernels(used_kernels) {
-    staging = required(StagingPool::create(device, pages, device.info().near_memory, staging_bytes),
-                       "staging");
-  }
-
-  IDevice& device;
-  ITimer& timer;
-  std::function<void(const Completion&)> wait;
-  const KernelRegistry& kernels;
-  MemoryLedger ledger{{.budget_bytes = std::uint64_t{64} << 30}};
-  PagePool pages{ledger, {}};
-  std::unique_ptr<StagingPool> staging;
-};
 
 // Input in shards of one size, which a kernel goes over.
 struct Job {
@@ -133,6 +56,7 @@ struct Job {
   std::uint64_t shard_bytes = 0;
   KernelSizes sizes = {};         // Of a shard.
   std::uint64_t shard_count = 1;  // Of more than the input has, it is gone over again.
+  bool takes_batches = false;
 
   [[nodiscard]] std::span<const std::byte> input_of(std::uint64_t shard) const {
     return input.subspan(shard % (input.size() / shard_bytes) * shard_bytes, shard_bytes);
@@ -156,6 +80,7 @@ double run_pipeline(Bed& bed, const Job& job,
                               .input = job.input_of(shard),
                               .output_bytes = job.sizes.output_bytes,
                               .scratch_bytes = job.sizes.scratch_bytes,
+                              .takes_batches = job.takes_batches,
                               .on_done =
                                   [=, &take](const WorkOutcome& outcome) {
                                     if (!outcome.status.ok() || outcome.path != WorkPath::kDevice) {
@@ -364,6 +289,20 @@ void host_cost_row(Bed& bed, std::span<const std::byte> input, bool by_hand_too)
             loop > 0.0 ? pinion / loop : 0.0, 1.1, true);
 }
 
+// Small shards that go to the device in one launch, beside one launch each.
+void batch_row(Bed& bed, std::span<const std::byte> input) {
+  constexpr std::uint64_t kShardBytes = 4 * kKiB;
+  const std::uint64_t shard_count = std::min<std::uint64_t>(input.size() / kShardBytes, 16'384);
+  Job map = map_job(input, kShardBytes, shard_count);
+  const double alone = median_pipeline(bed, map) / static_cast<double>(shard_count);
+  map.takes_batches = true;
+  check_job(bed, map);
+  const double together = median_pipeline(bed, map) / static_cast<double>(shard_count);
+  print_row("shards of 4 KiB, together against one by one",
+            text("%.2f us a shard, alone %.2f", together * 1e6, alone * 1e6), alone / together,
+            0.0);
+}
+
 using ByHand = Result<by_hand::Resident> (*)(std::span<const std::byte>, int);
 
 // A kernel over input that lies on the device, against CUB by hand.
@@ -444,7 +383,8 @@ void registration_row(Bed& bed, std::span<std::byte> input) {
             0.0, 0.0);
 }
 
-void run_all(Bed& bed, const Options& options, bool by_hand_too) {
+void run_all(Bed& bed, const Options& options, const std::optional<FaultCost>& fault,
+             bool by_hand_too) {
   std::printf("%s, %s, %s\n\n", bed.device.info().name.c_str(), bed.device.info().uuid.c_str(),
               bed.device.info().architecture.c_str());
   std::printf("| %-46s | %-34s | %-6s | %-14s |\n", "work", "figure", "ratio", "must reach");
@@ -465,10 +405,15 @@ void run_all(Bed& bed, const Options& options, bool by_hand_too) {
       required(bed.device.register_host(input), "registering the input");
   pipeline_rows(bed, input, options, rates);
   host_cost_row(bed, input, by_hand_too);
+  batch_row(bed, input);
   resident_rows(bed, input, rates, by_hand_too);
+  group_by_rows(bed, options);
+  fault_row(fault, options);
 }
 
 int run(const Options& options) {
+  // Before this process has a thread, or a device.
+  const std::optional<FaultCost> fault = measure_fault(options);
   KernelRegistry kernels;
   require(add_pinion_kernels(kernels), "the kernels");
   const std::uint64_t staging_bytes = options.quick ? 64 * kMiB : 2048 * kMiB;
@@ -478,7 +423,11 @@ int run(const Options& options) {
     Bed bed(
         *devices->devices()[0], devices->timer(),
         [&](const Completion& completion) { devices->wait(completion); }, kernels, staging_bytes);
-    run_all(bed, options, false);
+    if (devices->virtual_time() != nullptr) {
+      exit_with(Status(ErrorCode::kInvalidArgument,
+                       "--emulated needs a device in real time, as emu:1,time=real"));
+    }
+    run_all(bed, options, fault, false);
     return 0;
   }
   Result<std::vector<std::unique_ptr<IDevice>>> devices = open_devices(
@@ -492,7 +441,7 @@ int run(const Options& options) {
   Bed bed(
       *(*devices)[0], *timer, [](const Completion& completion) { completion.wait(); }, kernels,
       staging_bytes);
-  run_all(bed, options, true);
+  run_all(bed, options, fault, true);
   return 0;
 }
 

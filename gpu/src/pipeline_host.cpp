@@ -50,7 +50,8 @@ void Pipeline::State::run_twin(const DeviceWork& work) {
                                                            "'; register it by that name")});
     return;
   }
-  const WorkLayout layout(std::span(&work, 1));
+  WorkLayout layout;
+  layout.assign(std::span(&work, 1));
   Result<Pages> memory = staging_.take_pageable(layout.size_bytes);
   if (!memory) {
     tell(work, {.status = std::move(memory).error()});

@@ -14,8 +14,11 @@ std::uint64_t aligned_to_buffer(std::uint64_t size_bytes) noexcept {
   return (size_bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-WorkLayout::WorkLayout(std::span<const DeviceWork> works) {
-  parts.reserve(works.size());
+void WorkLayout::assign(std::span<const DeviceWork> works) {
+  parts.clear();
+  inputs_bytes = 0;
+  outputs_bytes = 0;
+  scratch_bytes = 0;
   for (const DeviceWork& work : works) {
     const Part part = {.input_offset = aligned_to_buffer(inputs_bytes),
                        .input_bytes = work.input.size(),
@@ -31,15 +34,13 @@ WorkLayout::WorkLayout(std::span<const DeviceWork> works) {
   size_bytes = std::max(scratch_offset + aligned_to_buffer(scratch_bytes), kAlignment);
 }
 
-std::vector<DeviceSpan> WorkLayout::buffers(DeviceSpan memory) const {
-  std::vector<DeviceSpan> buffers;
-  buffers.reserve(3 * parts.size());
+void WorkLayout::put_buffers(DeviceSpan memory, std::vector<DeviceSpan>& buffers) const {
+  buffers.clear();
   for (const Part& part : parts) {
     buffers.push_back(memory.part(part.input_offset, part.input_bytes));
     buffers.push_back(memory.part(outputs_offset + part.output_offset, part.output_bytes));
     buffers.push_back(memory.part(scratch_offset, scratch_bytes));
   }
-  return buffers;
 }
 
 }  // namespace pinion

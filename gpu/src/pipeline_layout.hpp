@@ -21,11 +21,11 @@ struct WorkLayout {
     std::uint64_t output_bytes = 0;
   };
 
-  WorkLayout() = default;
-  explicit WorkLayout(std::span<const DeviceWork> works);
+  /// Of these works from here on. Keeps its memory.
+  void assign(std::span<const DeviceWork> works);
 
-  /// Three for each work, as a kernel takes them.
-  [[nodiscard]] std::vector<DeviceSpan> buffers(DeviceSpan memory) const;
+  /// Three for each work, as a kernel takes them, in place of what `buffers` has.
+  void put_buffers(DeviceSpan memory, std::vector<DeviceSpan>& buffers) const;
 
   std::vector<Part> parts = {};
   std::uint64_t inputs_bytes = 0;  ///< From the first one's begin to the last one's end.

@@ -106,13 +106,13 @@ void Pipeline::State::feed() {
       case Step::Kind::kNothing:
         return;
       case Step::Kind::kBegin:
-        begin(std::move(step.batch), step.slot);
+        begin(step.slot);
         break;
       case Step::Kind::kHost:
-        run_on_host(std::move(step.batch.front()));
+        run_on_host(std::move(step.work));
         break;
       case Step::Kind::kRefuse:
-        tell(step.batch.front(), {.status = step.error});
+        tell(step.work, {.status = step.error});
         close(1);
         break;
     }
@@ -130,15 +130,15 @@ Pipeline::State::Step Pipeline::State::next() {
       step.kind = Step::Kind::kHost;
     } else if (!stalled_ && busy_count_ < usage_.depth) {
       step.kind = Step::Kind::kBegin;
-      step.batch = take_batch();
       const auto free =
           std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.busy; });
+      take_batch(free->batch);
       free->busy = true;
       ++busy_count_;
       step.slot = static_cast<std::size_t>(free - slots_.begin());
     }
     if (step.kind == Step::Kind::kHost || step.kind == Step::Kind::kRefuse) {
-      step.batch.push_back(std::move(waiting_.front()));
+      step.work = std::move(waiting_.front());
       waiting_.pop_front();
     }
     if (step.kind != Step::Kind::kNothing) {
@@ -152,12 +152,11 @@ Pipeline::State::Step Pipeline::State::next() {
 
 // The first that waits, with those like it behind it that are worth a launch together. What waits
 // is shared between the slots that are free.
-Pipeline::State::Batch Pipeline::State::take_batch() {
-  Batch batch;
+void Pipeline::State::take_batch(Batch& batch) {
   batch.push_back(std::move(waiting_.front()));
   waiting_.pop_front();
   if (!batch.front().takes_batches || options_.batch_count_max == 1) {
-    return batch;
+    return;
   }
   const std::size_t free_count = usage_.depth - busy_count_;
   const std::size_t share = (waiting_.size() + free_count) / free_count;
@@ -178,7 +177,6 @@ Pipeline::State::Batch Pipeline::State::take_batch() {
   if (batch.size() > 1) {
     ++usage_.batch_count;
   }
-  return batch;
 }
 
 Status Pipeline::State::reason_to_refuse(const DeviceWork& work) const {
@@ -188,20 +186,20 @@ Status Pipeline::State::reason_to_refuse(const DeviceWork& work) const {
   return device_error_;
 }
 
-void Pipeline::State::begin(Batch batch, std::size_t index) {
+void Pipeline::State::begin(std::size_t index) {
   Slot& slot = slots_[index];
-  slot.layout = WorkLayout(batch);
+  slot.layout.assign(slot.batch);
   if (slot.layout.size_bytes > device_.usage().budget_bytes) {
+    Batch batch = std::exchange(slot.batch, {});
     free_slot(index);
     give_up(std::move(batch));
     return;
   }
   slot.error = find_memory(slot);
   if (device_fault(slot.error.code()) == DeviceFault::kOutOfMemory) {
-    do_without_memory(std::move(batch), index);
+    do_without_memory(std::exchange(slot.batch, {}), index);
     return;
   }
-  slot.batch = std::move(batch);
   if (slot.error.ok()) {
     const std::span<const std::byte> input = slot.batch.front().input;
     // Inputs of a batch lie here and there, and are small.
@@ -367,12 +365,12 @@ Status Pipeline::State::put(Slot& slot, bool zero_copy) {
     source = slot.staging.first(static_cast<std::size_t>(layout.inputs_bytes));
   }
   const DeviceSpan memory = slot.memory.span();
-  const std::vector<DeviceSpan> buffers = layout.buffers(memory);
+  layout.put_buffers(memory, slot.buffers);
   const auto since = options_.on_stage ? std::make_shared<Instant>(timer_.clock().now()) : nullptr;
   PINION_RETURN_IF_ERROR(in_->copy_in(memory.part(0, layout.inputs_bytes), source));
   watch_stage(*in_, WorkStage::kCopyIn, first.id, since);
   PINION_RETURN_IF_ERROR(execute_->wait_for(*in_));
-  PINION_RETURN_IF_ERROR(execute_->launch(first.kernel, first.arguments, buffers));
+  PINION_RETURN_IF_ERROR(execute_->launch(first.kernel, first.arguments, slot.buffers));
   watch_stage(*execute_, WorkStage::kKernel, first.id, since);
   PINION_RETURN_IF_ERROR(out_->wait_for(*execute_));
   PINION_RETURN_IF_ERROR(
@@ -437,16 +435,18 @@ void Pipeline::State::complete(std::size_t index, const Status& status) {
     const MutexLock lock(mutex_);
     measure(slot);
   }
-  const Batch batch = std::exchange(slot.batch, {});
-  for (std::size_t i = 0; i < batch.size(); ++i) {
+  const std::size_t count = slot.batch.size();
+  for (std::size_t i = 0; i < count; ++i) {
     const WorkLayout::Part& part = slot.layout.parts[i];
-    tell(batch[i], {.path = WorkPath::kDevice,
-                    .result = slot.output.subspan(static_cast<std::size_t>(part.output_offset),
-                                                  static_cast<std::size_t>(part.output_bytes))});
+    tell(slot.batch[i],
+         {.path = WorkPath::kDevice,
+          .result = slot.output.subspan(static_cast<std::size_t>(part.output_offset),
+                                        static_cast<std::size_t>(part.output_bytes))});
   }
+  slot.batch.clear();
   release(slot);
   free_slot(index);
-  close(batch.size());
+  close(count);
   feed();
 }
 

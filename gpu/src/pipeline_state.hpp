@@ -50,9 +50,12 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
 
   /// Work on the device.
   struct Slot {
-    DeviceBuffer memory = {};  ///< Kept for the next one.
+    // Their memory is kept for the next one.
+    DeviceBuffer memory = {};
     Batch batch = {};
     WorkLayout layout = {};
+    std::vector<DeviceSpan> buffers = {};
+
     StagingSlab slab = {};
     std::optional<Pages> pages = {};    ///< In place of a slab that there is no room for.
     std::span<std::byte> staging = {};  ///< All of either.
@@ -72,7 +75,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     enum class Kind : std::uint8_t { kNothing, kBegin, kHost, kRefuse };
 
     Kind kind = Kind::kNothing;
-    Batch batch = {};
+    DeviceWork work = {};  ///< Of what does not begin.
     std::size_t slot = 0;
     Status error = {};
   };
@@ -81,8 +84,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   [[nodiscard]] Step next() PINION_EXCLUDES(mutex_);
   [[nodiscard]] Status reason_to_refuse(const DeviceWork& work) const PINION_REQUIRES(mutex_);
 
-  [[nodiscard]] Batch take_batch() PINION_REQUIRES(mutex_);
-  void begin(Batch batch, std::size_t index) PINION_EXCLUDES(mutex_);
+  void take_batch(Batch& batch) PINION_REQUIRES(mutex_);
+  void begin(std::size_t index) PINION_EXCLUDES(mutex_);
   [[nodiscard]] Status find_memory(Slot& slot);
   void do_without_memory(Batch batch, std::size_t index) PINION_EXCLUDES(mutex_);
   void give_up(Batch batch) PINION_EXCLUDES(mutex_);

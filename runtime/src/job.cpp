@@ -97,6 +97,14 @@ void remember_that_job_is_joined() {
   setenv("PINION_JOINED_LAUNCH", environment_value("PMIX_NAMESPACE").c_str(), 1);
 }
 
+std::vector<Place> places_of(const Executor& executor) {
+  std::vector<Place> places;
+  for (const WorkerGroup& group : executor.groups()) {
+    places.push_back(group.place);
+  }
+  return places;
+}
+
 // The socket that an agent has left open for us, if one has.
 Result<std::optional<UniqueFd>> inherited_socket() {
   const std::string text = environment_value("PINION_AGENT_FD");
@@ -325,7 +333,7 @@ void Job::State::open_devices() {
        .host = info.host,
        .staging_bytes = std::clamp(memory->budget_bytes() / kBudgetParts, std::uint64_t{1} << 20,
                                    std::uint64_t{256} << 20),
-       .worker_place = executor->groups().front().place,
+       .worker_places = places_of(*executor),
        .pages = *page_pool,
        .trace = *trace,
        .kernels = kernels,
@@ -361,10 +369,13 @@ void Job::State::say_what_devices_did() const {
     fmt::print(
         stderr,
         "pinion: rank {}, device {} ({}): {} shards in {:.3f} s, {} to it, {} from it, {} of "
-        "its memory at most\n",
+        "its memory at most{}\n",
         info.rank, account.info.place.index, account.info.name, account.shard_count,
         std::chrono::duration<double>(account.busy).count(), format_bytes(account.input_bytes),
-        format_bytes(account.output_bytes), format_bytes(account.peak_bytes));
+        format_bytes(account.output_bytes), format_bytes(account.peak_bytes),
+        account.cancelled_count == 0 ? std::string()
+                                     : fmt::format("; {} more were taken back, as their step ended",
+                                                   account.cancelled_count));
   }
 }
 

@@ -1,6 +1,7 @@
 // A rank that has a GPU is killed, from outside, in each state of a shard: while the shard waits
-// for the device, is copied in, computed, copied out, has come back and is not reported, and when a
-// batch was accepted. The rank holds itself where it is to die, so the moment is that of the state.
+// for the device, is copied in, computed, copied out, has come back and is not reported, is
+// reported to an agent that has not decided yet, and when a batch was accepted. The rank holds
+// itself where it is to die, so the moment is that of the state.
 
 #include <signal.h>
 
@@ -33,6 +34,7 @@ struct State {
   const char* fault;  // Of the device of rank 0, as an emulation says it.
   const char* stop;   // Where device_program stays.
   bool is_accepted;   // A batch is accepted before the end; the rank goes on until it is.
+  bool is_reported;   // A batch is reported, and the agent stays until the rank is dead.
 };
 
 void PrintTo(const State& state, std::ostream* stream) {
@@ -108,7 +110,10 @@ TEST_P(DeviceKill, LosesAndDoublesNothing) {
   const std::set<std::uint64_t> accepted = shards_of_first_life(before, "accepted");
   EXPECT_EQ(accepted.empty(), !GetParam().is_accepted);
   EXPECT_GT(shards_of_first_life(before, "grant").size(), accepted.size()) << "it holds shards";
+  const pid_t agent = parent_of(pid);
+  EXPECT_EQ(is_stopped(agent), GetParam().is_reported);
   kill(pid, SIGKILL);
+  kill(agent, SIGCONT);
 
   std::optional<int> status;
   EXPECT_TRUE(eventually([&] {
@@ -127,16 +132,17 @@ TEST_P(DeviceKill, LosesAndDoublesNothing) {
   // may have handed more in before the kill.
   const std::set<std::uint64_t> kept = shards_of_first_life(log, "accepted");
   EXPECT_TRUE(std::includes(kept.begin(), kept.end(), accepted.begin(), accepted.end()));
-  EXPECT_EQ(kept.empty(), !GetParam().is_accepted);
+  EXPECT_EQ(kept.empty(), !GetParam().is_accepted && !GetParam().is_reported);
 }
 
 INSTANTIATE_TEST_SUITE_P(AShard, DeviceKill,
-                         testing::Values(State{"WaitsForTheDevice", "", "queued", false},
-                                         State{"IsCopiedIn", "stop@in", "device", false},
-                                         State{"IsComputed", "stop@kernel", "device", false},
-                                         State{"IsCopiedOut", "stop@out", "device", false},
-                                         State{"HasComeBack", "", "finish", false},
-                                         State{"IsAccepted", "", "batch", true}),
+                         testing::Values(State{"WaitsForTheDevice", "", "queued", false, false},
+                                         State{"IsCopiedIn", "stop@in", "device", false, false},
+                                         State{"IsComputed", "stop@kernel", "device", false, false},
+                                         State{"IsCopiedOut", "stop@out", "device", false, false},
+                                         State{"HasComeBack", "", "finish", false, false},
+                                         State{"IsReported", "", "report", false, true},
+                                         State{"IsAccepted", "", "batch", true, false}),
                          [](const auto& state) { return std::string(state.param.name); });
 
 }  // namespace

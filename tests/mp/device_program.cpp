@@ -18,13 +18,22 @@
 #include <fstream>
 #include <span>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include <pinion/pinion.hpp>
+#include <pinion/shard/protocol/wire.hpp>
 
 namespace {
 
 std::uint64_t count_letters(std::span<const std::byte> bytes) {
   return static_cast<std::uint64_t>(std::count(bytes.begin(), bytes.end(), std::byte{'a'}));
+}
+
+bool is_stopped(pid_t pid) {
+  std::string text;
+  std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/stat"), text);
+  return text.find(") T ") != std::string::npos;
 }
 
 class Watch {
@@ -82,6 +91,27 @@ class Stop {
 
   void shard_waits() const { stop_at("queued"); }
 
+  // So that what is reported first is the device's.
+  void body_runs() const {
+    if (is_at("report")) {
+      stay();
+    }
+  }
+
+  // The agent stays in front of the report, and the rank behind it.
+  template <class Send>
+  pinion::Status report(const Send& send) const {
+    if (is_at("report")) {
+      kill(getppid(), SIGSTOP);
+      while (!is_stopped(getppid())) {
+        poll(nullptr, 0, 1);
+      }
+    }
+    pinion::Status sent = send();
+    stop_at("report");
+    return sent;
+  }
+
   void shard_came_back() {
     stop_at("finish");
     if (++came_back_count_ > kBatchShardCount) {
@@ -99,14 +129,60 @@ class Stop {
  private:
   static constexpr std::size_t kBatchShardCount = 4;  // As the test says to the job.
 
+  [[nodiscard]] bool is_at(const char* here) const { return where_ == here; }
   void stop_at(const char* here) const {
-    if (where_ == here) {
+    if (is_at(here)) {
       static_cast<void>(raise(SIGSTOP));
     }
   }
 
   const std::string where_;
   std::atomic<std::size_t> came_back_count_ = 0;
+};
+
+// The way to the coordinator, which stops where a map unit is reported.
+class WatchedLink final : public pinion::IControlLink {
+ public:
+  WatchedLink(pinion::IControlLink& link, const Stop& stop) : link_(link), stop_(stop) {}
+
+  pinion::Status send(std::span<const std::byte> message) override {
+    const auto decoded = pinion::protocol::decode(message);
+    const auto* const report =
+        decoded ? std::get_if<pinion::protocol::Report>(&decoded->message) : nullptr;
+    if (report == nullptr || report->stage != pinion::protocol::Stage::kMap) {
+      return link_.send(message);
+    }
+    return stop_.report([&] { return link_.send(message); });
+  }
+  pinion::Result<std::vector<std::byte>> receive(pinion::Instant deadline) override {
+    return link_.receive(deadline);
+  }
+  void wake() noexcept override { link_.wake(); }
+
+ private:
+  pinion::IControlLink& link_;
+  const Stop& stop_;
+};
+
+// The job with that link.
+class WatchedJob final : public pinion::IJobContext {
+ public:
+  WatchedJob(pinion::Job& job, const Stop& stop) : job_(job), link_(job.control(), stop) {}
+
+  const pinion::JobInfo& info() const noexcept override { return job_.info(); }
+  pinion::Executor& executor() noexcept override { return job_.executor(); }
+  pinion::IBlobStore& store() noexcept override { return job_.store(); }
+  pinion::IControlLink& control() noexcept override { return link_; }
+  pinion::Trace& trace() noexcept override { return job_.trace(); }
+  pinion::MemoryLedger& memory() noexcept override { return job_.memory(); }
+  pinion::PagePool& pages() noexcept override { return job_.pages(); }
+  pinion::Metrics& metrics() noexcept override { return job_.metrics(); }
+  pinion::IShardDevices* devices() override { return job_.devices(); }
+  std::uint64_t begin_step() noexcept override { return job_.begin_step(); }
+
+ private:
+  pinion::Job& job_;
+  WatchedLink link_;
 };
 
 }  // namespace
@@ -132,11 +208,13 @@ int main(int argc, char** argv) {
   if (!added.ok()) {
     return pinion::report(added);
   }
-  const auto sum = pinion::map_reduce(job, pinion::files({argv[1] + std::string("/letters")}),
+  WatchedJob watched(*job, stop);
+  const auto sum = pinion::map_reduce(watched, pinion::files({argv[1] + std::string("/letters")}),
                                       pinion::by_bytes(1024),
                                       pinion::on_gpu(
-                                          [&watch](const pinion::Shard& shard, auto& emit) {
+                                          [&](const pinion::Shard& shard, auto& emit) {
                                             watch.body_runs();
+                                            stop.body_runs();
                                             emit(0, count_letters(shard.bytes()));
                                           },
                                           {.name = "letters",

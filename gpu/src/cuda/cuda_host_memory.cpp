@@ -2,6 +2,8 @@
 
 #include <pinion/core/assert.hpp>
 
+#include "cuda/touch_pages.hpp"
+
 namespace pinion {
 
 int CudaHostMemory::add(int device, std::span<std::byte> memory) {
@@ -11,6 +13,8 @@ int CudaHostMemory::add(int device, std::span<std::byte> memory) {
     ++found->second.user_count;
     return 0;
   }
+  // CUDA takes pages one after the other, which takes much longer where they are not there yet.
+  touch_pages(memory);
   const int error = runtime_.register_host(device, memory);
   if (error == 0) {
     entries_[memory.data()] = {.size_bytes = memory.size(), .user_count = 1};

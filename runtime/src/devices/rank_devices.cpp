@@ -30,6 +30,11 @@ bool is_chosen(const DeviceChoice& choice, std::size_t number, const std::string
 
 }  // namespace
 
+Place staging_place(const DeviceInfo& device, std::span<const Place> worker_places) {
+  const auto found = std::find(worker_places.begin(), worker_places.end(), device.near_memory);
+  return found != worker_places.end() ? *found : worker_places.front();
+}
+
 // What belongs to one device.
 struct RankDevices::Unit {
   explicit Unit(IDevice& its_device) : device(its_device) {}
@@ -43,13 +48,12 @@ struct RankDevices::Unit {
   SystemClock clock = {};
   mutable Mutex mutex = {};
   DeviceAccount account PINION_GUARDED_BY(mutex) = {};
-  std::size_t flying_count PINION_GUARDED_BY(mutex) = 0;
   Instant busy_since PINION_GUARDED_BY(mutex) = {};
   bool is_lost PINION_GUARDED_BY(mutex) = false;
 
   void begin() PINION_EXCLUDES(mutex) {
     const MutexLock lock(mutex);
-    if (flying_count++ == 0) {
+    if (account.flying_count++ == 0) {
       busy_since = clock.now();
     }
   }
@@ -60,13 +64,14 @@ struct RankDevices::Unit {
     account.peak_bytes = std::max(account.peak_bytes, bytes);
   }
 
-  void end(bool done, std::uint64_t input_bytes, std::uint64_t output_bytes)
+  void end(const Status& status, std::uint64_t input_bytes, std::uint64_t output_bytes)
       PINION_EXCLUDES(mutex) {
     const MutexLock lock(mutex);
-    if (--flying_count == 0) {
+    if (--account.flying_count == 0) {
       account.busy += clock.now() - busy_since;
     }
-    if (done) {
+    account.cancelled_count += status.code() == ErrorCode::kCancelled ? 1 : 0;
+    if (status.ok()) {
       ++account.shard_count;
       account.input_bytes += input_bytes;
       account.output_bytes += output_bytes;
@@ -106,7 +111,7 @@ struct RankDevices::Flight {
       status = error;
       written_bytes = output_bytes;
     }
-    unit.end(status.ok(), task.input.size(), written_bytes);
+    unit.end(status, task.input.size(), written_bytes);
     task.on_done(status);
   }
 };
@@ -200,8 +205,9 @@ Status RankDevices::open_units() {
 
 Status RankDevices::open_unit(IDevice& device) {
   auto unit = std::make_unique<Unit>(device);
-  Result<std::unique_ptr<StagingPool>> staging =
-      StagingPool::create(device, options_.pages, options_.worker_place, options_.staging_bytes);
+  Result<std::unique_ptr<StagingPool>> staging = StagingPool::create(
+      device, options_.pages, staging_place(device.info(), options_.worker_places),
+      options_.staging_bytes);
   if (!staging) {
     return std::move(staging).error();
   }
@@ -270,6 +276,11 @@ std::size_t RankDevices::depth() const noexcept {
   return options_.pipeline.depth;
 }
 
+DeviceBatch RankDevices::batch() const noexcept {
+  return {.bytes_max = options_.pipeline.batch_bytes_max,
+          .count_max = options_.pipeline.batch_count_max};
+}
+
 std::size_t RankDevices::trace_row(std::size_t device) const noexcept {
   return units_[device]->trace_row;
 }
@@ -281,7 +292,7 @@ std::unique_ptr<IShardPolicy> RankDevices::make_policy() {
                        .memory_bytes = device->usage().budget_bytes,
                        .near_memory = device->info().near_memory});
   }
-  devices.push_back({.name = "workers", .near_memory = options_.worker_place});
+  devices.push_back({.name = "workers", .near_memory = options_.worker_places.front()});
   return std::make_unique<ShardPolicy>(std::move(devices));
 }
 
@@ -292,7 +303,7 @@ Status RankDevices::submit(std::size_t device, DeviceTask task) {
   unit.begin();
   Status status = unit.pipeline->submit(work_of(flight, 0, size_bytes));
   if (!status.ok()) {
-    unit.end(false, 0, 0);
+    unit.end(status, 0, 0);
   }
   unit.note_memory();
   return status;
@@ -310,6 +321,7 @@ DeviceWork RankDevices::work_of(const std::shared_ptr<Flight>& flight, std::uint
           .output_bytes = sizes.output_bytes,
           .scratch_bytes = sizes.scratch_bytes,
           .takes_batches = kernel.takes_batches,
+          .cancel = flight->task.cancel,
           .on_done =
               [flight, offset, size_bytes](const WorkOutcome& outcome) {
                 flight->end_piece(offset, size_bytes, outcome);

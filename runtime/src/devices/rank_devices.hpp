@@ -29,9 +29,9 @@ struct RankDevicesOptions {
   std::string setting = {};  ///< "auto", or the text of an emulation.
   DeviceChoice choice = {};
   std::uint32_t host = 0;
-  std::uint64_t staging_bytes = 0;  ///< Of each device.
-  PipelineOptions pipeline = {};    ///< Of each device.
-  Place worker_place = {};          ///< Of the host's workers, where a device's own is unknown.
+  std::uint64_t staging_bytes = 0;        ///< Of each device.
+  PipelineOptions pipeline = {};          ///< Of each device.
+  std::vector<Place> worker_places = {};  ///< Of this rank's workers, at least one.
 
   // Borrowed.
   PagePool& pages;
@@ -42,10 +42,16 @@ struct RankDevicesOptions {
   std::function<void(const DeviceInfo&, const Status&)> on_lost = {};
 };
 
+/// Where host memory for copies of the device lies: at its own node if the rank has workers there,
+/// so that the memory is the rank's to use; else where its first workers are.
+[[nodiscard]] Place staging_place(const DeviceInfo& device, std::span<const Place> worker_places);
+
 /// What a device has done for a rank. A snapshot.
 struct DeviceAccount {
   DeviceInfo info = {};
   std::uint64_t shard_count = 0;
+  std::uint64_t cancelled_count = 0;  ///< Shards that were taken back, as their step had ended.
+  std::size_t flying_count = 0;       ///< Shards that it has at the moment.
   std::uint64_t input_bytes = 0;
   std::uint64_t output_bytes = 0;
   std::uint64_t peak_bytes = 0;  ///< Of its memory.
@@ -71,6 +77,7 @@ class RankDevices final : public IShardDevices {
   [[nodiscard]] std::span<IDevice* const> devices() const noexcept override { return devices_; }
   [[nodiscard]] Executor& feeders() noexcept override { return *feeders_; }
   [[nodiscard]] std::size_t depth() const noexcept override;
+  [[nodiscard]] DeviceBatch batch() const noexcept override;
   [[nodiscard]] std::size_t trace_row(std::size_t device) const noexcept override;
   [[nodiscard]] std::unique_ptr<IShardPolicy> make_policy() override;
   [[nodiscard]] Status submit(std::size_t device, DeviceTask task) override;

@@ -24,7 +24,7 @@ PolicyShard to_policy(const PlacedShard& shard) {
 
 ShardPolicy::ShardPolicy(std::vector<PolicyDevice> devices)
     : devices_(std::move(devices)),
-      // A kernel is launched for each shard, so nothing is gained by several at a time.
+      // One by one: small shards come together where they wait for their device.
       policy_(devices_, {.batch_bytes = 1, .batch_count_max = 1}) {
   PINION_ASSERT(!devices_.empty() && devices_.back().memory_bytes == 0);
 }

@@ -7,31 +7,56 @@
 
 namespace pinion::engine {
 
-DeviceFeed::DeviceFeed(const FeedWork& work) : work_(work) {
-  for (std::size_t i = 0; i < work_.devices.depth(); ++i) {
-    free_.push_back(lanes_.emplace_back(std::make_unique<Lane>(work_.reader)).get());
-  }
-}
+DeviceFeed::DeviceFeed(const FeedWork& work)
+    : work_(work),
+      depth_(work.devices.depth()),
+      batch_(work.kernel.takes_batches ? work.devices.batch() : DeviceBatch()) {}
 
 DeviceFeed::~DeviceFeed() {
+  cancel_.cancel();
   for (const Lane* lane : flying_) {
     wait_for(*lane);
   }
 }
 
+void DeviceFeed::cancel() {
+  std::exchange(cancel_, CancelSource()).cancel();
+}
+
+// Before the first has come back it is not known whether the device is worth many: what it has is
+// nobody else's. Then a launch more than it has at once waits for it, so that none is small.
+bool DeviceFeed::is_full() const noexcept {
+  if (flying_.size() < depth_ || last_end_ == Instant()) {
+    return flying_.size() >= depth_;
+  }
+  const std::size_t launches = batch_.count_max > 1 ? depth_ + 1 : depth_;
+  return flying_.size() >= launches * batch_.count_max ||
+         flying_bytes_ >= launches * batch_.bytes_max;
+}
+
 Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const OpenedPlan> plan) {
-  PINION_ASSERT(!free_.empty());
-  Lane& lane = *free_.front();
+  PINION_ASSERT(!is_full());
+  if (free_.empty()) {
+    free_.push_back(lanes_.emplace_back(std::make_unique<Lane>(work_.reader)).get());
+  }
+  Lane& lane = *free_.back();
+  if (last_read_ != nullptr && last_read_ != &lane) {
+    lane.reader.take_file(last_read_->reader);
+  }
+  last_read_ = &lane;
   Result<Shard> shard = lane.reader.load(**plan, lease.unit, lease.attempt, work_.job_seed);
   if (!shard) {
     return std::move(shard).error();
   }
-  free_.pop_front();
+  free_.pop_back();
   flying_.push_back(&lane);
   lane.plan = std::move(plan);
   lane.lease = lease;
   lane.shard = *shard;
+  lane.size_bytes = shard->bytes().size() + work_.kernel.sizes(shard->bytes().size()).output_bytes;
+  flying_bytes_ += lane.size_bytes;
   lane.begun = clock_.now();
+  lane.busy = {};
   lane.output_bytes = 0;
   lane.refusal = {};
   lane.pieces.clear();
@@ -40,12 +65,26 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
       work_.device, {.kernel = &work_.kernel,
                      .shard = lease.unit,
                      .input = shard->bytes(),
+                     .cancel = cancel_.token(),
                      .on_piece = [this, &lane](const DevicePiece& piece) { keep(lane, piece); },
                      .on_done = [this, &lane](const Status& status) { end(lane, status); }});
   if (!refused.ok()) {
     end(lane, refused);
   }
   return {};
+}
+
+// The lanes for small units are many. A large one, of which few are on the way, must not leave its
+// memory in each of them: only where the next unit takes the lane at once.
+void DeviceFeed::trim_landed() {
+  if (free_.empty() || lanes_.size() <= depth_) {
+    return;
+  }
+  Lane& lane = *free_.back();
+  if (lane.reader.memory_bytes() + lane.output.bytes().size() > 2 * batch_.bytes_max) {
+    lane.reader.drop_memory();
+    lane.output = {};
+  }
 }
 
 void DeviceFeed::keep(Lane& lane, const DevicePiece& piece) {
@@ -95,21 +134,43 @@ void DeviceFeed::wait_for(const Lane& lane) {
   }
 }
 
+// Units that have come back by now share the time since the one before them by their bytes: those
+// of one launch come back at once.
+void DeviceFeed::share_time() {
+  const MutexLock lock(mutex_);
+  const auto end =
+      std::find_if(flying_.begin(), flying_.end(), [](const Lane* lane) { return !lane->over; });
+  const Instant begun = std::max(flying_.front()->begun, last_end_);
+  double bytes = 0.0;
+  for (auto lane = flying_.begin(); lane != end; ++lane) {
+    bytes += static_cast<double>((*lane)->size_bytes + 1);
+    last_end_ = std::max(last_end_, (*lane)->ended);
+  }
+  const auto time = static_cast<double>((last_end_ - begun).count());
+  for (auto lane = flying_.begin(); lane != end; ++lane) {
+    const double part = static_cast<double>((*lane)->size_bytes + 1) / bytes;
+    (*lane)->busy = std::max(Duration(static_cast<Duration::rep>(time * part)), Duration(1));
+  }
+}
+
 LandedUnit DeviceFeed::land() {
   PINION_ASSERT(!flying_.empty());
+  trim_landed();
   Lane& lane = *flying_.front();
   wait_for(lane);
+  if (lane.busy == Duration()) {
+    share_time();
+  }
   flying_.pop_front();
-  // The last to be used again: its bytes stay for the caller.
+  flying_bytes_ -= lane.size_bytes;
   free_.push_back(&lane);
   LandedUnit unit = {.lease = lane.lease,
                      .shard = *lane.shard,
                      .status = lane.status,
                      .begun = lane.begun,
                      .on_device = std::max(lane.ended - lane.begun, Duration(1)),
-                     .busy = std::max(lane.ended - std::max(lane.begun, last_end_), Duration(1)),
+                     .busy = lane.busy,
                      .plan = std::move(lane.plan)};
-  last_end_ = std::max(last_end_, lane.ended);
   if (unit.status.ok()) {
     std::sort(lane.pieces.begin(), lane.pieces.end(),
               [](const Piece& a, const Piece& b) { return a.offset < b.offset; });

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include <pinion/core/cancel.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/core/page_pool.hpp>
 #include <pinion/core/shard_devices.hpp>
@@ -39,7 +40,7 @@ struct LandedUnit {
   std::vector<DevicePiece> pieces = {};  ///< Ascending. Empty after an error.
   Instant begun = {};
   Duration on_device = {};  ///< From its begin to its end.
-  Duration busy = {};       ///< Of that, since the unit before it had ended.
+  Duration busy = {};       ///< Its part of the time that the device took for it and its like.
   std::shared_ptr<const OpenedPlan> plan = {};
 };
 
@@ -50,12 +51,15 @@ class DeviceFeed {
  public:
   explicit DeviceFeed(const FeedWork& work);
 
-  /// Waits for what is on the device.
+  /// Cancels, and waits for what is on the device.
   ~DeviceFeed();
   DeviceFeed(const DeviceFeed&) = delete;
   DeviceFeed& operator=(const DeviceFeed&) = delete;
 
-  [[nodiscard]] bool is_full() const noexcept { return flying_.size() == lanes_.size(); }
+  /// Whether the device has as much as keeps it busy: `depth` units. Where the kernel takes
+  /// batches, and the first unit has come back, it is more of small ones: those of `depth` launches
+  /// and of one that waits.
+  [[nodiscard]] bool is_full() const noexcept;
   [[nodiscard]] bool is_empty() const noexcept { return flying_.empty(); }
   [[nodiscard]] std::size_t device() const noexcept { return work_.device; }
 
@@ -69,6 +73,10 @@ class DeviceFeed {
   /// Precondition: not empty.
   [[nodiscard]] LandedUnit land();
 
+  /// Nobody wants the units that were started. Those that have not begun on the device land with
+  /// kCancelled, when it has done with those that have.
+  void cancel();
+
   /// Whether the device does nothing any more.
   [[nodiscard]] bool is_lost() const;
 
@@ -80,7 +88,7 @@ class DeviceFeed {
     std::size_t output_bytes = 0;
   };
 
-  /// One of the units that may be on the device at once.
+  /// A place for one of the units that are on the device at once. Made when it is needed first.
   struct Lane {
     explicit Lane(const ShardReaderOptions& options) : reader(options) {}
 
@@ -88,7 +96,9 @@ class DeviceFeed {
     std::shared_ptr<const OpenedPlan> plan = {};
     protocol::Lease lease = {};
     std::optional<Shard> shard = {};
+    std::uint64_t size_bytes = 0;  // Of input and output.
     Instant begun = {};
+    Duration busy = {};  // Zero until it is known.
 
     // The device's until `over`, which is under the lock.
     Pages output = {};  // Kept for the next unit.
@@ -103,13 +113,20 @@ class DeviceFeed {
   void keep(Lane& lane, const DevicePiece& piece);
   [[nodiscard]] Status make_room(Lane& lane, std::size_t output_bytes) const;
   void end(Lane& lane, const Status& status) PINION_EXCLUDES(mutex_);
+  void share_time() PINION_EXCLUDES(mutex_);
+  void trim_landed();
   void wait_for(const Lane& lane) PINION_EXCLUDES(mutex_);
 
   const FeedWork work_;
+  const std::size_t depth_;
+  const DeviceBatch batch_;
   SystemClock clock_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  std::deque<Lane*> free_;
+  std::vector<Lane*> free_;  // The last is the next, as it has the bytes of the unit that landed.
   std::deque<Lane*> flying_;
+  std::uint64_t flying_bytes_ = 0;
+  Lane* last_read_ = nullptr;  // Whose reader has a file open.
+  CancelSource cancel_;
   Instant last_end_ = {};
 
   Mutex mutex_;

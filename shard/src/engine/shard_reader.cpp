@@ -85,6 +85,11 @@ Status ShardReader::open(const std::string& path) {
   return {};
 }
 
+void ShardReader::take_file(ShardReader& other) noexcept {
+  file_.swap(other.file_);
+  file_path_.swap(other.file_path_);
+}
+
 Status ShardReader::read_part(const InputListing& listing, std::size_t index,
                               const ShardRange& range) {
   const InputSource& from = listing.sources()[index];

@@ -49,7 +49,13 @@ class ShardReader {
   [[nodiscard]] Result<Shard> load(const StepPlan& plan, std::uint64_t id, std::uint32_t attempt,
                                    std::uint64_t job_seed);
 
+  /// Uses from here on the file that the other has open, so that many readers have one.
+  void take_file(ShardReader& other) noexcept;
+
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return text_.memory_bytes(); }
+
+  /// Gives the memory back: the bytes of the last shard are gone.
+  void drop_memory() noexcept { text_ = ShardText(options_.shard_bytes_max, options_.pages); }
 
  private:
   [[nodiscard]] Status read(const StepPlan& plan, const ShardRange& range);

@@ -264,7 +264,7 @@ void WorkerLoop::drop_batch() {
 }
 
 void WorkerLoop::put_on_device(const Lease& lease) {
-  if (feed_->is_full()) {
+  while (feed_->is_full()) {
     static_cast<void>(land());  // A batch that fails with that unit is gone, and a new one begins.
   }
   batch_.leases.push_back(lease);
@@ -327,6 +327,9 @@ Failure WorkerLoop::finish(const LandedUnit& unit) {
 }
 
 void WorkerLoop::discard_device_units() {
+  if (feed_) {
+    feed_->cancel();
+  }
   while (has_units_on_device()) {
     const LandedUnit unit = feed_->land();
     board_.landed(unit.lease, unit.on_device, Duration());

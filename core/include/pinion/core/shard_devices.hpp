@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <pinion/core/cancel.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/core/device.hpp>
 #include <pinion/core/executor.hpp>
@@ -55,6 +56,10 @@ struct DeviceTask {
   std::uint64_t shard = 0;                ///< Its number, for words and traces.
   std::span<const std::byte> input = {};  ///< Lifetime: as the kernel's.
 
+  /// Once it is cancelled, nothing of the task begins on the device any more. Unless all of it has
+  /// begun it ends with kCancelled, when the device has done with what it has.
+  CancelToken cancel = {};
+
   /// Called for each piece, one at a time. Lifetime of the bytes: that of the call.
   std::function<void(const DevicePiece&)> on_piece = {};
 
@@ -95,6 +100,12 @@ class IShardPolicy {
   [[nodiscard]] virtual std::vector<std::uint64_t> retire(std::size_t runner) = 0;
 };
 
+/// The most that goes to a device in one launch where a kernel takes batches.
+struct DeviceBatch {
+  std::uint64_t bytes_max = 0;  ///< Of input and output; one shard may have more.
+  std::size_t count_max = 1;
+};
+
 /// The devices of a rank, as the engine sees them. Extension point: the runtime has the one that
 /// programs get.
 ///
@@ -110,8 +121,11 @@ class IShardDevices {
   /// One worker for each device, at its place, which does nothing else.
   [[nodiscard]] virtual Executor& feeders() noexcept = 0;
 
-  /// Shards that keep a device busy when it has so many at once.
+  /// Launches that keep a device busy when it has the shards of so many at once.
   [[nodiscard]] virtual std::size_t depth() const noexcept = 0;
+
+  /// The shards of a launch, where the kernel takes batches.
+  [[nodiscard]] virtual DeviceBatch batch() const noexcept = 0;
 
   /// The row of the trace that the worker which feeds the device writes.
   [[nodiscard]] virtual std::size_t trace_row(std::size_t device) const noexcept = 0;
