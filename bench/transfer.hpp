@@ -13,8 +13,10 @@ struct Transfer {
   std::size_t rounds;
 };
 
-inline constexpr std::array<Transfer, 3> kTransfers = {
-    {{std::size_t{1} << 20, 8, 12}, {std::size_t{8} << 20, 4, 6}, {std::size_t{64} << 20, 1, 4}}};
+inline constexpr std::array<Transfer, 4> kTransfers = {{{std::size_t{64} << 10, 1, 200},
+                                                        {std::size_t{1} << 20, 8, 12},
+                                                        {std::size_t{8} << 20, 4, 6},
+                                                        {std::size_t{64} << 20, 1, 4}}};
 inline constexpr std::size_t kRequestCount = 3000;
 
 /// The first round warms up.

@@ -380,6 +380,25 @@ TYPED_TEST_P(TransportConformance, TheDestructorCancelsWhatIsUnderWay) {
   EXPECT_EQ(one.blobs.sealed(), 0u);
 }
 
+TYPED_TEST_P(TransportConformance, BothMayEndAtOnce) {
+  auto [one, two] = this->pair();
+  const BlobHandle of_one = one.blobs.add(1, this->pattern(2 << 20, 1));
+  const BlobHandle of_two = two.blobs.add(2, this->pattern(2 << 20, 2));
+  std::vector<std::shared_ptr<testing_transport::Pulled>> pulls;
+  for (unsigned i = 0; i < 20; ++i) {
+    pulls.push_back(one.pull(of_two));
+    pulls.push_back(two.pull(of_one));
+  }
+  std::thread other([&side = two] { side.transport.reset(); });
+  one.transport.reset();
+  other.join();
+  for (const auto& pulled : pulls) {
+    EXPECT_TRUE(pulled->wait().has_value() ||
+                pulled->wait().error().code() == ErrorCode::kUnavailable ||
+                pulled->wait().error().code() == ErrorCode::kCancelled);
+  }
+}
+
 TYPED_TEST_P(TransportConformance, ConnectsAHostOnce) {
   auto& one = this->join(1);
   auto& two = this->join(2);
@@ -546,19 +565,17 @@ TYPED_TEST_P(TransportConformance, KeepsHostsApart) {
   }
 }
 
-REGISTER_TYPED_TEST_SUITE_P(TransportConformance, DeliversMessagesInTheirOrder,
-                            DeliversEmptyAndLargeMessages, RefusesWhatIsTooLong,
-                            ReachesNobodyWhoIsNotConnected, AnswersRequests,
-                            AnswersEachRequestWithItsOwnReply, PassesOnTheErrorOfAReply,
-                            SaysWhatItHasNoHandlerFor, GivesUpARequestAtItsDeadline,
-                            PullsBlobsOfAnySize, PullsPartsOfBlobs, PullsSeveralAtOnceBothWays,
-                            APullFailsWithTheErrorOfTheOwner, SealsNothingThatWasDamagedOnItsWay,
-                            HoldsABlobUntilItHasArrived, RefusesToSendWhatAPeerDoesNotTake,
-                            TellsWhoIsReachableAndWhoIsGone, ConnectsAHostThatCameBack,
-                            FailsWhatIsUnderWayToAHostThatFallsSilent,
-                            AnswersEverythingOnceWhenAPeerEnds, TheDestructorCancelsWhatIsUnderWay,
-                            ConnectsAHostOnce, BothMayConnectAtOnce, RefusesAddressesThatAreNone,
-                            SaysThatNobodyIsThere, RefusesAHostThatIsAnotherOne,
-                            HandlersMayCallTheTransport, ServesManyThreads, KeepsHostsApart);
+REGISTER_TYPED_TEST_SUITE_P(
+    TransportConformance, DeliversMessagesInTheirOrder, DeliversEmptyAndLargeMessages,
+    RefusesWhatIsTooLong, ReachesNobodyWhoIsNotConnected, AnswersRequests,
+    AnswersEachRequestWithItsOwnReply, PassesOnTheErrorOfAReply, SaysWhatItHasNoHandlerFor,
+    GivesUpARequestAtItsDeadline, PullsBlobsOfAnySize, PullsPartsOfBlobs,
+    PullsSeveralAtOnceBothWays, APullFailsWithTheErrorOfTheOwner,
+    SealsNothingThatWasDamagedOnItsWay, HoldsABlobUntilItHasArrived,
+    RefusesToSendWhatAPeerDoesNotTake, TellsWhoIsReachableAndWhoIsGone, ConnectsAHostThatCameBack,
+    FailsWhatIsUnderWayToAHostThatFallsSilent, AnswersEverythingOnceWhenAPeerEnds,
+    TheDestructorCancelsWhatIsUnderWay, BothMayEndAtOnce, ConnectsAHostOnce, BothMayConnectAtOnce,
+    RefusesAddressesThatAreNone, SaysThatNobodyIsThere, RefusesAHostThatIsAnotherOne,
+    HandlersMayCallTheTransport, ServesManyThreads, KeepsHostsApart);
 
 }  // namespace pinion

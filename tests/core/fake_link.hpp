@@ -41,7 +41,7 @@ class FakeLink final : public detail::ILink {
   bool progress(detail::ILinkEvents& /*events*/) override { return false; }
   void wait(Instant /*until*/) override {}
   void wake() override {}
-  void drain() override {}
+  bool drain() override { return true; }
 
   /// The frames that were sent over `connection`, as (kind, error) pairs and all their bytes.
   std::vector<detail::Frame> frames(detail::ConnectionId connection) const {

@@ -121,6 +121,7 @@ Result<ConnectionId> UcxWorkerLink::open(const std::string& address) {
   if (!end) {
     return Status(end.error()).with_context("connect " + address);
   }
+  (*end)->opened = true;
   return (*end)->id;
 }
 
@@ -188,6 +189,9 @@ bool UcxWorkerLink::report_notes(ILinkEvents& events) {
 
 void UcxWorkerLink::close(ConnectionId connection, bool after_other) {
   if (End* const end = find(connection)) {
+    if (after_other && end->heard && !end->failed) {
+      say_waiting(*end);
+    }
     end->open = false;
     end->after_other = after_other;
     end->close_deadline = clock_.now() + kCloseTimeout;
@@ -197,14 +201,20 @@ void UcxWorkerLink::close(ConnectionId connection, bool after_other) {
 
 // UCX 1.13 over TCP ends the process, by its own checks, when an endpoint is closed, or its peer
 // closes, while data of a rendezvous is on its way between two that are alive. So what is under way
-// is carried to its end, and force is left for peers that are gone or do not move.
+// is carried to its end, and force is left for peers that are gone or do not move. Where both sides
+// wait for each other, neither begins anything any more, and the one that has opened the connection
+// goes first.
 void UcxWorkerLink::close_ends() {
   const Instant now = clock_.now();
   std::erase_if(to_close_, [this, now](ConnectionId id) {
     End& end = ends_.at(id);
     const bool idle = end.operations == 0;
-    if (!end.broken && now < end.close_deadline && (end.after_other || !idle)) {
-      return false;
+    const bool waits = end.after_other && !(end.opened && end.other_waits);
+    if (!end.broken && (waits || !idle)) {
+      if (now < end.close_deadline) {
+        return false;
+      }
+      cut_off_ = true;
     }
     ucp_request_param_t param = {};
     param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
@@ -270,7 +280,7 @@ void UcxWorkerLink::wait(Instant until) {
   }
 }
 
-void UcxWorkerLink::drain() {
+bool UcxWorkerLink::drain() {
   const Instant deadline = clock_.now() + kCloseTimeout;
   bool late = false;
   do {
@@ -281,6 +291,7 @@ void UcxWorkerLink::drain() {
     reject_requests();
     close_ends();
   } while (!late && !(to_close_.empty() && closing_.empty()));
+  return !cut_off_ && to_close_.empty() && closing_.empty();
 }
 
 Result<std::unique_ptr<detail::ILink>> make_ucx_link(const UcxTransportOptions& options,

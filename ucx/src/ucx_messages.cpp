@@ -18,6 +18,7 @@ constexpr unsigned kBatchId = 1;
 constexpr unsigned kChunkId = 2;
 constexpr unsigned kOfferId = 3;
 constexpr unsigned kTakenId = 4;
+constexpr unsigned kWaitingId = 5;
 
 // A copy on each side costs less than the round trips of a rendezvous, or of a read.
 constexpr std::uint64_t kEagerChunkBytesMax = std::uint64_t{64} << 10;
@@ -39,8 +40,11 @@ void append(std::vector<std::byte>& to, std::span<const std::byte> bytes) {
 }  // namespace
 
 Status UcxWorkerLink::set_handlers() {
-  const std::pair<unsigned, ucp_am_recv_callback_t> handlers[] = {
-      {kBatchId, on_batch}, {kChunkId, on_chunk}, {kOfferId, on_offer}, {kTakenId, on_taken}};
+  const std::pair<unsigned, ucp_am_recv_callback_t> handlers[] = {{kBatchId, on_batch},
+                                                                  {kChunkId, on_chunk},
+                                                                  {kOfferId, on_offer},
+                                                                  {kTakenId, on_taken},
+                                                                  {kWaitingId, on_waiting}};
   for (const auto& [id, handler] : handlers) {
     ucp_am_handler_param_t params = {};
     params.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
@@ -371,6 +375,21 @@ ucs_status_t UcxWorkerLink::on_taken(void* link, const void* /*header*/,
   self.stages_.give_back(std::move(taken->stage));
   self.offers_.erase(taken);
   --end->operations;
+  return UCS_OK;
+}
+
+void UcxWorkerLink::say_waiting(End& end) {
+  Operation& operation = begin(end.id, What::kControl);
+  post(end, operation, kWaitingId, {}, operation.batch, UCP_AM_SEND_FLAG_EAGER);
+}
+
+ucs_status_t UcxWorkerLink::on_waiting(void* link, const void* /*header*/,
+                                       std::size_t /*header_length*/, void* /*data*/,
+                                       std::size_t /*length*/, const ucp_am_recv_param_t* param) {
+  UcxWorkerLink& self = *static_cast<UcxWorkerLink*>(link);
+  if (End* const end = self.end_of(*param)) {
+    end->other_waits = true;
+  }
   return UCS_OK;
 }
 

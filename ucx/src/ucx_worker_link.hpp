@@ -61,7 +61,7 @@ class UcxWorkerLink final : public detail::ILink {
   bool progress(detail::ILinkEvents& events) override;
   void wait(Instant until) override;
   void wake() override { wake_.set(); }
-  void drain() override;
+  bool drain() override;
 
  private:
   // An endpoint, from its making until UCX has closed it.
@@ -72,9 +72,11 @@ class UcxWorkerLink final : public detail::ILink {
     bool failed = false;  // UCX said so, or a peer broke the rules of this file.
     bool broken = false;  // UCX said so.
     bool heard = false;   // Something came, so it is connected.
+    bool opened = false;  // By this side.
     bool after_other = false;
-    bool closed = false;      // UCX was told to; nothing may be sent.
-    unsigned operations = 0;  // Under way.
+    bool other_waits = false;  // It has closed its end after this one.
+    bool closed = false;       // UCX was told to; nothing may be sent.
+    unsigned operations = 0;   // Under way.
     std::optional<ChunkWay> way = {};
     Instant close_deadline = Instant::max();
     void* closing = nullptr;
@@ -141,6 +143,8 @@ class UcxWorkerLink final : public detail::ILink {
                                void* data, std::size_t length, const ucp_am_recv_param_t* param);
   static ucs_status_t on_taken(void* link, const void* header, std::size_t header_length,
                                void* data, std::size_t length, const ucp_am_recv_param_t* param);
+  static ucs_status_t on_waiting(void* link, const void* header, std::size_t header_length,
+                                 void* data, std::size_t length, const ucp_am_recv_param_t* param);
   static void on_sent(void* request, ucs_status_t status, void* operation);
   static void on_received(void* request, ucs_status_t status, std::size_t length, void* operation);
   static void on_got(void* request, ucs_status_t status, void* operation);
@@ -156,6 +160,7 @@ class UcxWorkerLink final : public detail::ILink {
   void get(End& end, const detail::ChunkHeader& header, std::uint64_t address,
            std::span<const std::byte> key);
   void say_taken(End& end, const detail::ChunkHeader& header);
+  void say_waiting(End& end);
   void finish_send(Operation& operation, ucs_status_t status);
   void finish_receive(Operation& operation, ucs_status_t status);
   void finish(Operation& operation);
@@ -174,6 +179,7 @@ class UcxWorkerLink final : public detail::ILink {
   std::vector<Note> notes_;
   std::vector<detail::ConnectionId> to_close_;
   std::vector<detail::ConnectionId> closing_;
+  bool cut_off_ = false;  // An end was closed with something under way, or before the other one.
 
   UcpContext context_;
   StagePool stages_;

@@ -327,7 +327,7 @@ class InProcessLink final : public detail::ILink {
 
   void wait(Instant until) override { network_->wait(mailbox_, until); }
   void wake() override { network_->wake(mailbox_); }
-  void drain() override {}  // All that was sent is in the mailboxes of others.
+  bool drain() override { return true; }  // All that was sent is in the mailboxes of others.
 
  private:
   void report(detail::ILinkEvents& events, ConnectionId id, const Accepted& /*what*/) {

@@ -96,7 +96,8 @@ class ILink {
 
   /// Ends a connection, of which nothing is heard from now on. What is under way is carried to its
   /// end first, for a second at most. One that is told of the end by a last batch closes, too: with
-  /// `after_other` this end waits for that, so that neither breaks what the other has under way.
+  /// `after_other` this end waits for that, so that neither breaks what the other has under way;
+  /// where both do, one of them goes first.
   virtual void close(ConnectionId connection, bool after_other) = 0;
 
   /// Of a connection over which something has come.
@@ -111,8 +112,9 @@ class ILink {
   /// Ends a wait(), or the next one. Thread safety: any thread.
   virtual void wake() = 0;
 
-  /// Waits until what close() left open has left, a second at most.
-  virtual void drain() = 0;
+  /// Waits until what close() left open has left, a second at most. False where that was too short
+  /// for one of the connections that were ever closed.
+  virtual bool drain() = 0;
 };
 
 }  // namespace pinion::detail
