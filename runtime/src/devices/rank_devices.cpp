@@ -191,7 +191,7 @@ Status RankDevices::open_emulation() {
 // One that has failed by now does not keep the others from working.
 Status RankDevices::open_units() {
   for (IDevice* const device : std::exchange(devices_, {})) {
-    const Status opened = open_unit(*device);
+    Status opened = open_unit(*device);
     if (opened.ok()) {
       devices_.push_back(device);
     } else if (!ends_device(device_fault(opened.code()))) {
