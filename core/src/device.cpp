@@ -42,4 +42,10 @@ bool ends_device(DeviceFault fault) noexcept {
          fault == DeviceFault::kHang;
 }
 
+std::uint64_t IDevice::begin_range(std::uint64_t) {
+  return 0;
+}
+
+void IDevice::end_range(std::uint64_t) {}
+
 }  // namespace pinion

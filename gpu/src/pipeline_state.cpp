@@ -210,6 +210,7 @@ void Pipeline::State::begin(std::size_t index) {
       return;
     }
     note_that_memory_does();
+    begin_ranges(slot);
     slot.error = put(slot, zero_copy);
   }
   if (!slot.error.ok()) {
@@ -423,6 +424,7 @@ void Pipeline::State::free_slot(std::size_t index) {
 
 void Pipeline::State::complete(std::size_t index, const Status& status) {
   Slot& slot = slots_[index];
+  end_ranges(slot);
   Status error = status;
   if (error.ok()) {
     error = std::move(slot.error);
@@ -474,6 +476,21 @@ void Pipeline::State::leave_device(std::size_t index, const Status& error) {
     give_up(std::move(batch));
   }
   feed();
+}
+
+void Pipeline::State::begin_ranges(Slot& slot) {
+  for (const DeviceWork& work : slot.batch) {
+    if (const std::uint64_t range = device_.begin_range(work.id); range != 0) {
+      slot.ranges.push_back(range);
+    }
+  }
+}
+
+void Pipeline::State::end_ranges(Slot& slot) {
+  for (const std::uint64_t range : slot.ranges) {
+    device_.end_range(range);
+  }
+  slot.ranges.clear();
 }
 
 void Pipeline::State::release(Slot& slot) {

@@ -62,6 +62,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     std::span<std::byte> output = {};   ///< A part of it.
     Status error = {};                  ///< Of a call that put the work on the device.
     Instant begun = {};
+    std::vector<std::uint64_t> ranges = {};  ///< For profilers, of each work of the batch.
 
     // Under the lock.
     bool busy = false;
@@ -103,6 +104,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   void complete(std::size_t index, const Status& status) PINION_EXCLUDES(mutex_);
   void leave_device(std::size_t index, const Status& error) PINION_EXCLUDES(mutex_);
 
+  void begin_ranges(Slot& slot);
+  void end_ranges(Slot& slot);
   static void release(Slot& slot);
 
   void split_or_run_on_host(DeviceWork work) PINION_EXCLUDES(mutex_);

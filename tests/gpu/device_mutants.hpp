@@ -69,6 +69,8 @@ class ForwardingDevice : public IDevice {
     }
     return std::unique_ptr<IDeviceStream>(std::make_unique<Stream>(*std::move(made)));
   }
+  std::uint64_t begin_range(std::uint64_t shard) override { return inner_.begin_range(shard); }
+  void end_range(std::uint64_t range) override { inner_.end_range(range); }
   void abandon() override { inner_.abandon(); }
 
  protected:

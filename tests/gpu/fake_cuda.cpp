@@ -66,7 +66,7 @@ void FakeCuda::let_work_fail() {
 
 std::size_t FakeCuda::live_count() const {
   const std::lock_guard lock(mutex_);
-  return memory_.size() + pinned_.size() + streams_.size() + events_.size();
+  return memory_.size() + pinned_.size() + streams_.size() + events_.size() + ranges_.size();
 }
 
 std::size_t FakeCuda::registration_count() const {
@@ -291,6 +291,10 @@ int FakeCuda::launch(int, CudaStream stream, const CudaCall& call) {
   if (faults_.launch_error != 0) {
     return faults_.launch_error;
   }
+  {
+    const std::lock_guard lock(mutex_);
+    profile_.emplace_back("launch");
+  }
   return put(stream, {.effect =
                           [kernel = call.launch,
                            arguments = std::vector(call.arguments.begin(), call.arguments.end()),
@@ -298,6 +302,27 @@ int FakeCuda::launch(int, CudaStream stream, const CudaCall& call) {
                             static_cast<void>(kernel(nullptr, arguments, buffers));
                           },
                       .is_work = true});
+}
+
+std::uint64_t FakeCuda::begin_range(int, std::uint64_t shard) {
+  const std::lock_guard lock(mutex_);
+  ranges_.emplace(++last_name_, shard);
+  profile_.push_back("begin " + std::to_string(shard));
+  return last_name_;
+}
+
+void FakeCuda::end_range(std::uint64_t range) {
+  const std::lock_guard lock(mutex_);
+  const auto found = ranges_.find(range);
+  profile_.push_back("end " + (found != ranges_.end() ? std::to_string(found->second) : "nothing"));
+  if (found != ranges_.end()) {
+    ranges_.erase(found);
+  }
+}
+
+std::vector<std::string> FakeCuda::profile() const {
+  const std::lock_guard lock(mutex_);
+  return profile_;
 }
 
 int FakeCuda::put(CudaStream stream, Operation operation) {

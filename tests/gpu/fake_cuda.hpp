@@ -54,7 +54,10 @@ class FakeCuda final : public ICudaRuntime {
   void fail(int error);
   void let_work_fail();
 
-  /// What was made and not given back: memory, registrations, streams and events.
+  /// What a profiler would show, in its order: "begin 7", "launch", "end 7".
+  [[nodiscard]] std::vector<std::string> profile() const;
+
+  /// What was made and not given back: memory, registrations, streams, events and ranges.
   [[nodiscard]] std::size_t live_count() const;
   [[nodiscard]] std::size_t registration_count() const;
 
@@ -87,6 +90,8 @@ class FakeCuda final : public ICudaRuntime {
                                  const std::byte* source) override;
   [[nodiscard]] CudaLaunch find_kernel(std::string_view name) const override;
   [[nodiscard]] int launch(int device, CudaStream stream, const CudaCall& call) override;
+  [[nodiscard]] std::uint64_t begin_range(int device, std::uint64_t shard) override;
+  void end_range(std::uint64_t range) override;
 
  private:
   // An operation runs under the lock, when its turn has come and `may_begin` says so.
@@ -127,6 +132,8 @@ class FakeCuda final : public ICudaRuntime {
   std::map<std::byte*, std::unique_ptr<std::byte[]>> host_memory_;
   std::map<CudaStream, std::unique_ptr<Stream>> streams_;
   std::map<CudaEvent, Event> events_;
+  std::map<std::uint64_t, std::uint64_t> ranges_;  // Their shards.
+  std::vector<std::string> profile_;
 };
 
 /// Two devices alike but for their names.

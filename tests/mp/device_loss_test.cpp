@@ -15,6 +15,7 @@ namespace {
 
 using nlohmann::json;
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -103,6 +104,59 @@ TEST_F(DeviceLoss, SaysThatRanksShareAGpu) {
   EXPECT_THAT(result.errors, AllOf(HasSubstr("GPU 0 is shared by 2 ranks; each may use one part in "
                                              "2 of its memory"),
                                    Not(HasSubstr("GPU 1 is shared"))));
+}
+
+// The one shard of the first step ends the device of each rank, which holds nothing else.
+class DeadlyShard : public DeviceLoss {
+ protected:
+  DeadlyShard() { write_file(path("deadly"), "x" + std::string(1023, 'a')); }
+
+  [[nodiscard]] CommandResult run_deadly(std::vector<std::string> options = {}) const {
+    options.insert(options.end(), {"--set", "devices=emu:2,mem=1m"});
+    return run(on_ranks(2, {DEADLY_SHARD_PROGRAM, path("")}, options));
+  }
+
+  // Each device has failed for it, and is there in the next life of its rank.
+  void expect_two_ends(const CommandResult& result) {
+    EXPECT_EQ(read_file(path("failed")), "..");
+    EXPECT_THAT(
+        result.errors,
+        AllOf(
+            ContainsRegex("rank 0 ended with exit status 74, as device 0 [^\n]*" + deadly_words() +
+                          "[^\n]*starting it again \\(1 of 3 for this device\\)"),
+            ContainsRegex("rank 1 ended with exit status 74, as device 1 [^\n]*" + deadly_words() +
+                          "[^\n]*starting it again \\(1 of 3 for this device\\)"),
+            Not(HasSubstr("2 of 3")), Not(HasSubstr("without the device"))));
+  }
+
+  [[nodiscard]] static std::string deadly_words() {
+    return "with shard 0 \\(bytes 0-1024 of [^\n]*/deadly\\) on it: [^\n]*the kernel met an x";
+  }
+};
+
+TEST_F(DeadlyShard, FailsItsStepOnceItHasEndedTwoRanks) {
+  const CommandResult result = run_deadly();
+  expect_two_ends(result);
+  EXPECT_EQ(result.status, 67) << result.errors;
+  EXPECT_EQ(result.output, "");
+  EXPECT_THAT(
+      result.errors,
+      ContainsRegex("UNKNOWN: [^\n]*shard 0 was held by 2 ranks when they died, the last of "
+                    "them rank [01] [^\n]*" +
+                    deadly_words()));
+}
+
+TEST_F(DeadlyShard, IsSkippedWhereThatIsAskedForAndTheDevicesGoOn) {
+  const CommandResult result = run_deadly({"--skip-bad"});
+  expect_two_ends(result);
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(result.output, "0 and 19661 letters\n");
+  EXPECT_THAT(
+      result.errors,
+      AllOf(ContainsRegex("step 1 goes on without shard 0: shard 0 was held by 2 ranks [^\n]*" +
+                          deadly_words()),
+            HasSubstr("1 skipped"), HasSubstr("rank 0, device 0 (emulated device): "),
+            HasSubstr("rank 1, device 1 (emulated device): ")));
 }
 
 }  // namespace

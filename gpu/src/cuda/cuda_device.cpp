@@ -165,6 +165,14 @@ Result<std::unique_ptr<IDeviceStream>> CudaDevice::create_stream() {
   return CudaDeviceStream::create(*this);
 }
 
+std::uint64_t CudaDevice::begin_range(std::uint64_t shard) {
+  return runtime().begin_range(ordinal_, shard);
+}
+
+void CudaDevice::end_range(std::uint64_t range) {
+  runtime().end_range(range);
+}
+
 void CudaDevice::abandon() {
   if (!status().ok()) {
     return;

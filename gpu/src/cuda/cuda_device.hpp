@@ -48,6 +48,9 @@ class CudaDevice final : public IDevice {
   [[nodiscard]] bool is_registered(std::span<const std::byte> memory) const override;
   [[nodiscard]] Result<std::unique_ptr<IDeviceStream>> create_stream() override;
 
+  [[nodiscard]] std::uint64_t begin_range(std::uint64_t shard) override;
+  void end_range(std::uint64_t range) override;
+
   /// Ends the process, as CUDA has no call after which a device touches no memory of the host.
   void abandon() override;
 

@@ -96,6 +96,10 @@ class ICudaRuntime {
   /// A kernel that comes with the runtime; null when none has that name.
   [[nodiscard]] virtual CudaLaunch find_kernel(std::string_view name) const = 0;
   [[nodiscard]] virtual int launch(int device, CudaStream stream, const CudaCall& call) = 0;
+
+  /// See IDevice. These two make no device the current one, and no call to CUDA.
+  [[nodiscard]] virtual std::uint64_t begin_range(int device, std::uint64_t shard) = 0;
+  virtual void end_range(std::uint64_t range) = 0;
 };
 
 /// The runtime that is linked into this program.

@@ -176,6 +176,7 @@ class Agent {
   [[nodiscard]] MappedGpu gpu_of(std::uint32_t rank) const;
   void say_who_shares_devices();
   void handle_device_lost(std::uint32_t rank, const Frame& frame);
+  [[nodiscard]] static std::string describe_loss(const DeviceLoss& loss);
   [[nodiscard]] std::string note_device_loss(const DeviceLoss& loss);
 
   // What becomes of the ranks of this host, for the coordinator (agent_hosts.cpp).

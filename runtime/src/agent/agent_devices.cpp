@@ -64,18 +64,20 @@ void Agent::handle_device_lost(std::uint32_t rank, const Frame& frame) {
   answer(rank, frame.request, Status());
 }
 
-// What is to be said of the end of a rank that ended for its device, which comes back.
+std::string Agent::describe_loss(const DeviceLoss& loss) {
+  return fmt::format("as device {} ({}) failed: {}", loss.number, loss.name,
+                     loss.error.to_string());
+}
+
+// What is to be said of a rank that ended for its device and comes back.
 std::string Agent::note_device_loss(const DeviceLoss& loss) {
   const std::uint32_t count = ++device_loss_counts_[loss.uuid];
-  const std::string what =
-      fmt::format("as device {} ({}) failed: {}", loss.number, loss.name, loss.error.to_string());
   if (count <= spec_.respawn_count_max) {
-    return fmt::format("{}; starting it again ({} of {} for this device)", what, count,
+    return fmt::format("starting it again ({} of {} for this device)", count,
                        spec_.respawn_count_max);
   }
   drained_devices_.push_back(loss.uuid);
-  return fmt::format("{}; starting it again without the device, which has failed {} times", what,
-                     count);
+  return fmt::format("starting it again without the device, which has failed {} times", count);
 }
 
 }  // namespace pinion

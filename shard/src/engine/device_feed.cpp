@@ -188,4 +188,15 @@ bool DeviceFeed::is_lost() const {
   return ends_device(work_.devices.devices()[work_.device]->fault());
 }
 
+std::vector<std::uint64_t> DeviceFeed::undone() const {
+  const MutexLock lock(mutex_);
+  std::vector<std::uint64_t> units;
+  for (const Lane* lane : flying_) {
+    if (!lane->over || !lane->status.ok()) {
+      units.push_back(lane->lease.unit);
+    }
+  }
+  return units;
+}
+
 }  // namespace pinion::engine

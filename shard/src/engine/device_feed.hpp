@@ -80,6 +80,9 @@ class DeviceFeed {
   /// Whether the device does nothing any more.
   [[nodiscard]] bool is_lost() const;
 
+  /// The units that were started and that the device has not done by now, the first one first.
+  [[nodiscard]] std::vector<std::uint64_t> undone() const PINION_EXCLUDES(mutex_);
+
  private:
   struct Piece {
     std::uint64_t offset = 0;
@@ -129,7 +132,7 @@ class DeviceFeed {
   CancelSource cancel_;
   Instant last_end_ = {};
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::condition_variable_any landed_;
 };
 

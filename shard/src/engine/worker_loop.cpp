@@ -315,7 +315,9 @@ bool WorkerLoop::land() {
 Failure WorkerLoop::finish(const LandedUnit& unit) {
   if (!unit.status.ok()) {
     if (feed_->is_lost()) {
-      work_.devices->lose(feed_->device(), unit.status);
+      std::vector<std::uint64_t> units = feed_->undone();
+      units.insert(units.begin(), unit.lease.unit);
+      lose_device(unit.status, units);
     }
     work_.spec.body(unit.shard, *batch_.state);
     return {};
@@ -340,11 +342,23 @@ void WorkerLoop::discard_device_units() {
 void WorkerLoop::leave_device() {
   const Result<DeviceBuffer> refused = work_.devices->devices()[feed_->device()]->allocate(1);
   PINION_ASSERT(!refused);
-  work_.devices->lose(feed_->device(), refused.error());
+  lose_device(refused.error(), feed_->undone());
   board_.retire(feed_->device());
   if (land_all() && !batch_.leases.empty()) {
     seal_batch();
   }
+}
+
+// This process may end here, and is the last to know which bytes the device had.
+void WorkerLoop::lose_device(Status error, const std::vector<std::uint64_t>& units) {
+  if (!units.empty() && *plan_) {
+    std::string words = "with " + describe_shard(**plan_, units.front());
+    if (units.size() > 1) {
+      words += " and " + std::to_string(units.size() - 1) + " more";
+    }
+    error = std::move(error).with_context(words + " on it");
+  }
+  work_.devices->lose(feed_->device(), error);
 }
 
 void WorkerLoop::merge(const Lease& lease, const Partials& partials) {

@@ -71,6 +71,7 @@ class WorkerLoop {
   [[nodiscard]] protocol::Failure finish(const LandedUnit& unit);
   void discard_device_units();
   void leave_device();
+  void lose_device(Status error, const std::vector<std::uint64_t>& units);
   [[nodiscard]] bool has_units_on_device() const { return feed_ && !feed_->is_empty(); }
   [[nodiscard]] protocol::Failure check_room(std::uint64_t last_shard) const;
   [[nodiscard]] bool is_full() const;

@@ -198,6 +198,13 @@ class IDevice {
   /// Errors: kResourceExhausted when the device has no more streams.
   [[nodiscard]] virtual Result<std::unique_ptr<IDeviceStream>> create_stream() = 0;
 
+  /// Shows whoever profiles this process that the device has the shard, from here until the range
+  /// is ended, by whichever thread. The answer names the range; 0, which need not be ended, where
+  /// nobody profiles or no profiler knows the device: that costs next to nothing.
+  /// Errors: none, whatever became of the device.
+  [[nodiscard]] virtual std::uint64_t begin_range(std::uint64_t shard);
+  virtual void end_range(std::uint64_t range);
+
   /// Gives up work that did not end in its time: completions that are not ready are signalled with
   /// kDeadlineExceeded, and fault() is kHang. Afterwards the device touches no memory of the host;
   /// a back-end that cannot have that ends the process, as nothing in it would be safe. Does
