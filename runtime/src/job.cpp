@@ -125,7 +125,7 @@ Result<std::optional<UniqueFd>> inherited_socket() {
 // The way to the agent of a job whose ranks are what another launcher has started; empty where that
 // is this process alone.
 Result<std::optional<AgentConnection>> join_launched(const Settings& settings,
-                                                     LaunchedProgram program) {
+                                                     const LaunchedProgram& program) {
   const Result<std::unique_ptr<IExchange>> exchange = open_pmix_exchange(settings.join_patience);
   if (!exchange) {
     return Status(exchange.error())
