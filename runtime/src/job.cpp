@@ -436,8 +436,8 @@ Result<Job> Job::create(int& argc, char** argv) {
     signal(SIGXFSZ, SIG_IGN);
   }
   const int argument_count = argc;
-  LaunchedProgram program = {.name = argc > 0 ? argv[0] : "",
-                             .settings = given_options(argc, argv)};
+  const LaunchedProgram program = {.name = argc > 0 ? argv[0] : "",
+                                   .settings = given_options(argc, argv)};
   PINION_RETURN_IF_ERROR(take_options(*settings, argc, argv));
   auto state = std::make_unique<State>();
   state->settings = std::move(settings).value();
@@ -455,8 +455,7 @@ Result<Job> Job::create(int& argc, char** argv) {
                   "this program has joined its job before; make one Job in a program");
   }
   if (!socket->has_value() && is_launched_by_other()) {
-    Result<std::optional<AgentConnection>> joined =
-        join_launched(state->settings, std::move(program));
+    Result<std::optional<AgentConnection>> joined = join_launched(state->settings, program);
     if (!joined) {
       return std::move(joined).error();
     }
