@@ -353,6 +353,7 @@ Status Pipeline::State::put(Slot& slot, bool zero_copy) {
   {
     const MutexLock lock(mutex_);
     usage_.zero_copy_count += zero_copy ? 1 : 0;
+    usage_.staged_bytes += zero_copy ? 0 : layout.inputs_bytes;
     usage_.pageable_count += pageable ? 1 : 0;
   }
   std::span<const std::byte> source = first.input;

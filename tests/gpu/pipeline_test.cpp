@@ -33,6 +33,7 @@ TEST(Pipeline, BringsTheResultOfEveryShard) {
   PipelineBed::expect_done(shards);
   EXPECT_EQ(bed.pipeline().usage().device_count, 20u);
   EXPECT_EQ(bed.pipeline().usage().zero_copy_count, 0u);
+  EXPECT_EQ(bed.pipeline().usage().staged_bytes, 20u * 5000);
   EXPECT_EQ(bed.pipeline().usage().pageable_count, 0u);
   bed.expect_nothing_left();
 }
@@ -63,6 +64,7 @@ TEST(Pipeline, CopiesRegisteredInputFromWhereItLies) {
   }
   PipelineBed::expect_done(shards);
   EXPECT_EQ(bed.pipeline().usage().zero_copy_count, 10u);
+  EXPECT_EQ(bed.pipeline().usage().staged_bytes, 0u);
   bed.expect_nothing_left();
 }
 

@@ -118,7 +118,15 @@ class VirtualDevices final : public IShardDevices {
   }
   [[nodiscard]] PipelineUsage usage() const { return pipeline_->usage(); }
 
+  /// Memory of the host that the device has beside the staging.
+  [[nodiscard]] std::uint64_t registered_bytes() const {
+    const std::uint64_t staging_bytes =
+        staging_->registration().ok() ? staging_->usage().size_bytes : 0;
+    return devices()[0]->usage().registered_bytes - staging_bytes;
+  }
+
   void expect_nothing_left() {
+    EXPECT_EQ(registered_bytes(), 0u);
     pipeline_.reset();
     EXPECT_EQ(staging_->usage().used_bytes, 0u);
     EXPECT_EQ(devices()[0]->usage().allocated_bytes, 0u);
@@ -224,6 +232,26 @@ class DeviceFeedTest : public testing::Test {
     return devices_->now_ns();
   }
 
+  /// All of the plan, whose units come back with what the kernel makes of them.
+  void expect_right_bytes_of_plan() {
+    const std::vector<ShardRange>& shards = (**plan_).shards;
+    while (landed_count_ < shards.size()) {
+      if (started_count_ < shards.size() && !feed_->is_full()) {
+        start();
+        continue;
+      }
+      const LandedUnit unit = land();
+      ASSERT_TRUE(unit.status.ok()) << unit.status.to_string();
+      ASSERT_EQ(unit.pieces.size(), 1u);
+      const std::span<const std::byte> output = unit.pieces[0].output;
+      ASSERT_EQ(output.size(), shards[unit.lease.unit].end);
+      for (std::uint64_t i = 0; i < output.size(); ++i) {
+        ASSERT_EQ(output[i],
+                  static_cast<std::byte>((std::to_integer<unsigned>(byte_at(i)) + 1) & 0xff));
+      }
+    }
+  }
+
   void close() {
     feed_.reset();
     devices_->expect_nothing_left();
@@ -256,21 +284,7 @@ TEST_F(DeviceFeedTest, GivesEachUnitItsOwnBytes) {
   }
   plan(sizes);
   open(kWithEffects);
-  while (landed_count_ < sizes.size()) {
-    if (started_count_ < sizes.size() && !feed_->is_full()) {
-      start();
-      continue;
-    }
-    const LandedUnit unit = land();
-    ASSERT_TRUE(unit.status.ok()) << unit.status.to_string();
-    ASSERT_EQ(unit.pieces.size(), 1u);
-    const std::span<const std::byte> output = unit.pieces[0].output;
-    ASSERT_EQ(output.size(), sizes[unit.lease.unit]);
-    for (std::uint64_t i = 0; i < output.size(); ++i) {
-      ASSERT_EQ(output[i],
-                static_cast<std::byte>((std::to_integer<unsigned>(byte_at(i)) + 1) & 0xff));
-    }
-  }
+  expect_right_bytes_of_plan();
   EXPECT_GT(devices_->usage().batch_count, 0u);
   close();
 }
@@ -393,6 +407,69 @@ TEST_F(DeviceFeedTest, GivesBackWhatIsCancelledBeforeItBegan) {
     EXPECT_EQ(ledger_.usage().of(MemoryUse::kInput).used_bytes, 0u);
   }
   EXPECT_TRUE(some_were_done);
+}
+
+// A device with so much memory of the host to register, beside 16 MiB of staging.
+std::string with_registered(const std::string& memory, const std::string& more = {}) {
+  return "emu:1,mem=64m,pinned=" + memory + ",h2d=1g,d2h=1g,latency=2us" + more;
+}
+
+TEST_F(DeviceFeedTest, LetsTheDeviceReadLargeUnitsByItself) {
+  write_file(2 * kMiB);
+  plan(std::vector<std::uint64_t>(12, 2 * kMiB));
+  open(with_registered("1g"));
+  expect_right_bytes_of_plan();
+  // The first in each lane goes by the staging, as nobody knows that others follow.
+  EXPECT_EQ(devices_->usage().zero_copy_count, 12 - kDepth);
+  EXPECT_EQ(devices_->usage().staged_bytes, kDepth * 2 * kMiB);
+  EXPECT_GE(devices_->registered_bytes(), kDepth * 2 * kMiB);
+  close();
+}
+
+TEST_F(DeviceFeedTest, RegistersNoMoreThanTheDeviceTakes) {
+  write_file(2 * kMiB);
+  plan(std::vector<std::uint64_t>(12, 2 * kMiB));
+  open(with_registered("20m"));
+  expect_right_bytes_of_plan();
+  EXPECT_EQ(devices_->usage().zero_copy_count, 3u);  // Those of one lane.
+  EXPECT_EQ(devices_->usage().staged_bytes, 9 * 2 * kMiB);
+  EXPECT_EQ(devices_->registered_bytes(), 4 * kMiB);
+  close();
+}
+
+TEST_F(DeviceFeedTest, GoesOnWhereRegisteringIsRefused) {
+  write_file(2 * kMiB);
+  plan(std::vector<std::uint64_t>(12, 2 * kMiB));
+  open(with_registered("1g", ",fault=regfail"));
+  expect_right_bytes_of_plan();
+  EXPECT_EQ(devices_->usage().zero_copy_count, 0u);
+  EXPECT_EQ(devices_->usage().staged_bytes, 12 * 2 * kMiB);
+  close();
+}
+
+TEST_F(DeviceFeedTest, RegistersNoMemoryOfSmallUnits) {
+  write_file(kMiB);
+  plan(std::vector<std::uint64_t>(12, kMiB - 1));
+  open(with_registered("1g"));
+  expect_right_bytes_of_plan();
+  EXPECT_EQ(devices_->usage().zero_copy_count, 0u);
+  EXPECT_EQ(devices_->registered_bytes(), 0u);
+  close();
+}
+
+// Each unit needs memory of its own, or goes where a larger one was.
+TEST_F(DeviceFeedTest, ReadsUnitsOfAllSizesByItselfOrNot) {
+  write_file(9 * kMiB);
+  std::vector<std::uint64_t> sizes;
+  for (std::uint64_t unit = 0; unit < 60; ++unit) {
+    sizes.push_back(kMiB / 4 + unit * 7919 * 1000 % (8 * kMiB));
+  }
+  plan(sizes);
+  open(with_registered("40m"));
+  expect_right_bytes_of_plan();
+  EXPECT_GT(devices_->usage().zero_copy_count, 0u);
+  EXPECT_GT(devices_->usage().staged_bytes, 0u);
+  close();
 }
 
 TEST_F(DeviceFeedTest, CancelsAtItsEndAndWaits) {

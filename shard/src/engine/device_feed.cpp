@@ -1,11 +1,18 @@
 #include "engine/device_feed.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include <pinion/core/assert.hpp>
 
 namespace pinion::engine {
+namespace {
+
+// Less is copied by the host in the time of a few calls to a device.
+constexpr std::size_t kRegisteredBytesMin = std::size_t{1} << 20;
+
+}  // namespace
 
 DeviceFeed::DeviceFeed(const FeedWork& work)
     : work_(work),
@@ -48,6 +55,7 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
   if (!shard) {
     return std::move(shard).error();
   }
+  register_memory(lane, shard->bytes());
   free_.pop_back();
   flying_.push_back(&lane);
   lane.plan = std::move(plan);
@@ -74,6 +82,29 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
   return {};
 }
 
+// What the device reads by itself is not copied to its staging. Registering memory takes as long as
+// copying it once or twice, so it is done when a second unit comes to lie in it.
+void DeviceFeed::register_memory(Lane& lane, std::span<const std::byte> input) {
+  const std::span<std::byte> memory = lane.reader.memory();
+  const bool is_used_again = std::exchange(lane.memory, memory.data()) == memory.data();
+  if (!is_used_again || !may_register_ || lane.reader.is_registered() ||
+      input.size() < kRegisteredBytesMin) {
+    return;
+  }
+  const bool is_read = std::less_equal<>()(memory.data(), input.data()) &&
+                       std::less<>()(input.data(), memory.data() + memory.size());
+  if (!is_read) {
+    return;  // It lies in a blob.
+  }
+  Result<HostRegistration> registration =
+      work_.devices.devices()[work_.device]->register_host(memory);
+  if (registration) {
+    lane.reader.keep(*std::move(registration));
+  } else {
+    may_register_ = false;
+  }
+}
+
 // The lanes for small units are many. A large one, of which few are on the way, must not leave its
 // memory in each of them: only where the next unit takes the lane at once.
 void DeviceFeed::trim_landed() {
@@ -81,7 +112,7 @@ void DeviceFeed::trim_landed() {
     return;
   }
   Lane& lane = *free_.back();
-  if (lane.reader.memory_bytes() + lane.output.bytes().size() > 2 * batch_.bytes_max) {
+  if (lane.reader.memory().size() + lane.output.bytes().size() > 2 * batch_.bytes_max) {
     lane.reader.drop_memory();
     lane.output = {};
   }

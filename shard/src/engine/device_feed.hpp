@@ -96,6 +96,7 @@ class DeviceFeed {
     explicit Lane(const ShardReaderOptions& options) : reader(options) {}
 
     ShardReader reader;
+    const std::byte* memory = nullptr;  // Where the reader's was at the unit before.
     std::shared_ptr<const OpenedPlan> plan = {};
     protocol::Lease lease = {};
     std::optional<Shard> shard = {};
@@ -113,6 +114,7 @@ class DeviceFeed {
     bool over = false;
   };
 
+  void register_memory(Lane& lane, std::span<const std::byte> input);
   void keep(Lane& lane, const DevicePiece& piece);
   [[nodiscard]] Status make_room(Lane& lane, std::size_t output_bytes) const;
   void end(Lane& lane, const Status& status) PINION_EXCLUDES(mutex_);
@@ -129,6 +131,7 @@ class DeviceFeed {
   std::deque<Lane*> flying_;
   std::uint64_t flying_bytes_ = 0;
   Lane* last_read_ = nullptr;  // Whose reader has a file open.
+  bool may_register_ = true;   // The device has refused no memory so far.
   CancelSource cancel_;
   Instant last_end_ = {};
 

@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 
+#include <pinion/core/device.hpp>
 #include <pinion/core/page_scope.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/shard.hpp>
@@ -52,10 +55,17 @@ class ShardReader {
   /// Uses from here on the file that the other has open, so that many readers have one.
   void take_file(ShardReader& other) noexcept;
 
-  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return text_.memory_bytes(); }
+  /// What shards are read into, but for those that are given as they are mapped. Valid until load()
+  /// and drop_memory().
+  [[nodiscard]] std::span<std::byte> memory() const noexcept { return text_.memory(); }
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return memory().size(); }
+
+  /// Keeps what a device was told of that memory, until just before it moves or goes.
+  void keep(HostRegistration registration) noexcept { text_.keep(std::move(registration)); }
+  [[nodiscard]] bool is_registered() const noexcept { return text_.is_registered(); }
 
   /// Gives the memory back: the bytes of the last shard are gone.
-  void drop_memory() noexcept { text_ = ShardText(options_.shard_bytes_max, options_.pages); }
+  void drop_memory() noexcept { text_.drop(); }
 
  private:
   [[nodiscard]] Status read(const StepPlan& plan, const ShardRange& range);

@@ -25,9 +25,20 @@ Status ShardText::begin(std::uint64_t size_bytes) {
   size_bytes_ = 0;
   if (is_far_too_large || size_bytes > memory_bytes) {
     // Before the next is asked for: a worker never holds both, and nothing is there to be kept.
-    pages_ = Pages();
+    drop();
   }
   return reserve(size_bytes);
+}
+
+void ShardText::drop() noexcept {
+  end_registration();
+  pages_ = Pages();
+  size_bytes_ = 0;
+}
+
+void ShardText::end_registration() noexcept {
+  registration_ = HostRegistration();
+  is_registered_ = false;
 }
 
 Status ShardText::reserve(std::uint64_t size_bytes) {
@@ -37,7 +48,11 @@ Status ShardText::reserve(std::uint64_t size_bytes) {
                                                " bytes that a worker may hold of the input"};
   }
   const std::uint64_t needed = size_bytes_ + size_bytes + kMarginBytes;
+  if (needed <= pages_.bytes().size()) {
+    return {};
+  }
   if (!pages_.bytes().empty()) {
+    end_registration();
     return pages_.grow(needed);
   }
   Result<Pages> taken = source_.take(needed);

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 
+#include <pinion/core/device.hpp>
 #include <pinion/core/page_scope.hpp>
 #include <pinion/core/status.hpp>
 
@@ -24,6 +26,8 @@ class ShardText {
   /// Texts of more than `size_bytes_max` are refused.
   explicit ShardText(std::uint64_t size_bytes_max, const PageSource& source = {}) noexcept
       : source_(source), size_bytes_max_(std::min(size_bytes_max, std::uint64_t{1} << 46)) {}
+  ShardText(const ShardText&) = delete;
+  ShardText& operator=(const ShardText&) = delete;
 
   /// Begins an empty text that will have about `size_bytes`. Memory far beyond that goes back.
   /// Errors: kResourceExhausted.
@@ -50,15 +54,29 @@ class ShardText {
   /// Lifetime: until begin().
   [[nodiscard]] std::span<const std::byte> finish() noexcept;
 
-  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return pages_.bytes().size(); }
+  /// All that it has, whatever is in it. Valid until begin() or reserve().
+  [[nodiscard]] std::span<std::byte> memory() const noexcept { return pages_.bytes(); }
+
+  /// The registration of the memory with a device: ends before that moves or goes.
+  void keep(HostRegistration registration) noexcept {
+    registration_ = std::move(registration);
+    is_registered_ = true;
+  }
+  [[nodiscard]] bool is_registered() const noexcept { return is_registered_; }
+
+  /// Gives the memory back.
+  void drop() noexcept;
 
  private:
+  void end_registration() noexcept;
   [[nodiscard]] std::byte* text() const noexcept { return pages_.bytes().data() + kLeadBytes; }
 
   PageSource source_;
   std::uint64_t size_bytes_max_;
   std::uint64_t size_bytes_ = 0;
   Pages pages_;
+  HostRegistration registration_;  // Of the pages, so behind them.
+  bool is_registered_ = false;
 };
 
 }  // namespace pinion

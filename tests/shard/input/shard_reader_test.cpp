@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -352,6 +355,45 @@ TEST(ShardSeed, DiffersBetweenShardsAndJobs) {
   }
   EXPECT_EQ(seeds.size(), 2500u);
   EXPECT_EQ(shard_seed(7, 9), shard_seed(7, 9));
+}
+
+// Its end reads the memory, which must still be there.
+HostRegistration noting(std::span<std::byte> memory, int& ended_count) {
+  return HostRegistration(std::shared_ptr<void>(memory.data(), [memory, &ended_count](void*) {
+    memory.front() = memory.back();
+    ++ended_count;
+  }));
+}
+
+TEST(ShardReader, EndsARegistrationBeforeItsMemoryMovesOrGoes) {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const TemporaryFolder folder;
+  const std::string path = folder / "input";
+  std::ofstream(path).close();
+  fs::resize_file(path, 9 * kMiB);
+  StepPlan plan = plan_of({path});
+  plan.shards = {
+      {.begin = 0, .end = 3 * kMiB}, {.begin = 0, .end = kMiB}, {.begin = 0, .end = 9 * kMiB}};
+  int ended_count = 0;
+  {
+    ShardReader reader;
+    EXPECT_FALSE(reader.is_registered());
+    static_cast<void>(reader.load(plan, 0, 1, 0).value());
+    reader.keep(noting(reader.memory(), ended_count));
+    static_cast<void>(reader.load(plan, 1, 1, 0).value());  // Fits in the same memory.
+    EXPECT_TRUE(reader.is_registered());
+    EXPECT_EQ(ended_count, 0);
+    static_cast<void>(reader.load(plan, 2, 1, 0).value());
+    EXPECT_FALSE(reader.is_registered());
+    EXPECT_EQ(ended_count, 1);
+    reader.keep(noting(reader.memory(), ended_count));
+    reader.drop_memory();
+    EXPECT_FALSE(reader.is_registered());
+    EXPECT_EQ(ended_count, 2);
+    static_cast<void>(reader.load(plan, 0, 1, 0).value());
+    reader.keep(noting(reader.memory(), ended_count));
+  }
+  EXPECT_EQ(ended_count, 3);
 }
 
 }  // namespace

@@ -107,6 +107,7 @@ struct PipelineUsage {
   std::uint64_t retried_count = 0;    ///< Times that memory lacked and work was tried again.
   std::uint64_t split_count = 0;      ///< Work that was split.
   std::uint64_t zero_copy_count = 0;  ///< Copies to the device right from the input.
+  std::uint64_t staged_bytes = 0;     ///< Of input that was copied to a staging slab first.
   std::uint64_t pageable_count = 0;   ///< Copies by memory that is not registered.
   std::uint64_t batch_count = 0;      ///< Times that several works were given to it together.
   std::uint64_t cut_batch_count = 0;  ///< Batches that it could not take, and got one by one.
