@@ -91,9 +91,9 @@ class Stop {
 
   void shard_waits() const { stop_at("queued"); }
 
-  // So that what is reported first is the device's.
+  // So that nothing is reported before a shard of the device is in its state.
   void body_runs() const {
-    if (is_at("report")) {
+    if (!is_at("batch")) {
       stay();
     }
   }
