@@ -95,6 +95,7 @@ WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
 
 WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place, std::size_t device)
     : WorkerLoop(work, board, place) {
+  // NOLINTNEXTLINE(*-prefer-member-initializer): a constructor that delegates has none.
   worker_ = work.devices->trace_row(device);
   feed_.emplace(FeedWork{.devices = *work.devices,
                          .device = device,
