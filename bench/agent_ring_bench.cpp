@@ -85,7 +85,7 @@ UniqueFd watch_of(pid_t pid) {
   while (true) {
     const bool sleeps = ring.begin_sleep();
     ::poll(watched.data(), watched.size(), sleeps ? -1 : 0);
-    ring.end_sleep();
+    ring.end_sleep(watched[1].revents != 0);
     RingMessage message;
     while (ring.try_pop(message)) {
       if (message.kind == kAsked) {

@@ -149,8 +149,8 @@ int RingEnd::message_descriptor() const noexcept {
   return state_->connection.message_descriptor();
 }
 
-void RingEnd::end_sleep() noexcept {
-  state_->connection.end_sleep();
+void RingEnd::end_sleep(bool was_readable) noexcept {
+  state_->connection.end_sleep(was_readable);
 }
 
 Status RingEnd::check_received() const {

@@ -106,8 +106,10 @@ class RingConnection {
     return descriptor(RingDescriptor::kMessageCame);
   }
 
-  void end_sleep() noexcept {
-    clear_wake_ups(message_descriptor());
+  void end_sleep(bool was_readable) noexcept {
+    if (was_readable) {
+      clear_wake_ups(message_descriptor());
+    }
     message_parking_.unpark();
   }
 

@@ -196,7 +196,7 @@ Status wait_in_parts(Child& child) {
   const bool sleeps = child.end().begin_sleep();
   const int patience = static_cast<int>(kPatience / 1ms);
   const int count = ::poll(watched.data(), watched.size(), sleeps ? patience : 0);
-  child.end().end_sleep();
+  child.end().end_sleep(watched[0].revents != 0);
   if (sleeps && count == 0) {
     return Status(ErrorCode::kDeadlineExceeded, "nothing woke the reader");
   }

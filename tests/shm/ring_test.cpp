@@ -142,7 +142,7 @@ TEST(Ring, SleepsOnADescriptorThatTheNextMessageMakesReadable) {
     ASSERT_FALSE(is_readable(ring.second().message_descriptor()));
     ASSERT_TRUE(ring.first().try_push(numbered(round)));
     ASSERT_TRUE(is_readable(ring.second().message_descriptor()));
-    ring.second().end_sleep();
+    ring.second().end_sleep(true);
     ASSERT_FALSE(is_readable(ring.second().message_descriptor()));
     ASSERT_TRUE(ring.second().try_pop(message));
     ASSERT_EQ(message, numbered(round));
@@ -153,7 +153,7 @@ TEST(Ring, SleepsNotWhereAMessageIsThere) {
   TwoEnds ring(kCapacity);
   ASSERT_TRUE(ring.first().try_push(numbered(1)));
   EXPECT_FALSE(ring.second().begin_sleep());
-  ring.second().end_sleep();
+  ring.second().end_sleep(false);
   RingMessage message;
   ASSERT_TRUE(ring.second().try_pop(message));
   EXPECT_EQ(message, numbered(1));
@@ -163,9 +163,27 @@ TEST(Ring, SleepsNotWhereAMessageIsThere) {
 TEST(Ring, IsNotWokenByWhatComesWhileItIsAwake) {
   TwoEnds ring(kCapacity);
   ASSERT_TRUE(ring.second().begin_sleep());
-  ring.second().end_sleep();
+  ring.second().end_sleep(false);
   ASSERT_TRUE(ring.first().try_push(numbered(1)));
   EXPECT_FALSE(is_readable(ring.second().message_descriptor()));
+}
+
+// It came after the loop had looked at the descriptor.
+TEST(Ring, KeepsAWakeUpThatItWasNotToldOfForTheNextSleep) {
+  TwoEnds ring(kCapacity);
+  RingMessage message;
+  ASSERT_TRUE(ring.second().begin_sleep());
+  ASSERT_TRUE(ring.first().try_push(numbered(1)));
+  ring.second().end_sleep(false);
+  ASSERT_TRUE(ring.second().try_pop(message));
+  EXPECT_EQ(message, numbered(1));
+  ASSERT_TRUE(ring.second().begin_sleep());
+  EXPECT_TRUE(is_readable(ring.second().message_descriptor()));
+  ring.second().end_sleep(true);
+  EXPECT_FALSE(ring.second().try_pop(message));
+  ASSERT_TRUE(ring.second().begin_sleep());
+  EXPECT_FALSE(is_readable(ring.second().message_descriptor()));
+  ring.second().end_sleep(false);
 }
 
 TEST(Ring, MayWaitBetweenSleepsOnItsDescriptor) {
@@ -173,7 +191,7 @@ TEST(Ring, MayWaitBetweenSleepsOnItsDescriptor) {
   RingMessage message;
   for (std::uint64_t round = 0; round < 3; ++round) {
     ASSERT_TRUE(ring.second().begin_sleep());
-    ring.second().end_sleep();
+    ring.second().end_sleep(false);
     std::thread sending([&] { EXPECT_TRUE(ring.first().try_push(numbered(round))); });
     EXPECT_TRUE(ring.second().wait_for_message(Instant::max()).ok());
     sending.join();
@@ -344,7 +362,7 @@ class BrokenPeerTest : public testing::Test {
     EXPECT_FALSE(victim().try_pop(message));
     EXPECT_EQ(victim().check_received().to_string(), damaged.to_string());
     EXPECT_FALSE(victim().begin_sleep()) << "it would not be woken";
-    victim().end_sleep();
+    victim().end_sleep(false);
   }
 
  private:

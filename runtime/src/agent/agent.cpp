@@ -347,8 +347,11 @@ void Agent::wait_for_events() {
     }
   }
   int patience = milliseconds_to_wait();
+  const std::size_t rings_begin = watched.size();
+  std::vector<RingEnd*> sleeping;
   for (Rank& rank : ranks_) {
     if (listens_to_ring(rank)) {
+      sleeping.push_back(&*rank.ring);
       patience = rank.ring->begin_sleep() ? patience : 0;
       watched.push_back({rank.ring->message_descriptor(), POLLIN, 0});
     }
@@ -360,10 +363,8 @@ void Agent::wait_for_events() {
   turn_.unlock();
   poll(watched.data(), watched.size(), patience);
   turn_.lock();
-  for (Rank& rank : ranks_) {
-    if (listens_to_ring(rank)) {
-      rank.ring->end_sleep();
-    }
+  for (std::size_t i = 0; i < sleeping.size(); ++i) {
+    sleeping[i]->end_sleep(watched[rings_begin + i].revents != 0);
   }
   const std::span<const pollfd> answers = watched;
   output_.read(answers.subspan(output_begin, input_begin - output_begin));

@@ -138,7 +138,7 @@ class RingEnd {
   ///
   ///     const bool sleeps = ring.begin_sleep();
   ///     poll() on ring.message_descriptor() and the rest, without patience unless `sleeps`;
-  ///     ring.end_sleep();
+  ///     ring.end_sleep(the descriptor was readable);
   ///     while (ring.try_pop(message)) { ... }
   ///
   /// Says to the other end that this one is about to sleep, so that its next message makes the
@@ -153,10 +153,12 @@ class RingEnd {
   /// is for poll() alone.
   [[nodiscard]] int message_descriptor() const noexcept;
 
-  /// Says that this end is awake, and makes the descriptor unreadable. What came is then found by
-  /// try_pop(), which must be called until it finds no more before the next sleep.
+  /// Says that this end is awake, and makes the descriptor unreadable if it `was_readable`, as
+  /// poll() said; otherwise there is no system call, and a wake-up that came since ends the next
+  /// sleep at once. What came is then found by try_pop(), which must be called until it finds no
+  /// more before the next sleep.
   /// Precondition: after begin_sleep(), once. Blocks: never.
-  void end_sleep() noexcept;
+  void end_sleep(bool was_readable) noexcept;
 
   /// Whether the peer has damaged what it sends, so that try_pop() finds nothing any more. As of
   /// the last member that looked for messages. Blocks: never.
