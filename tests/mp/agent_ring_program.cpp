@@ -35,6 +35,7 @@
 #include "agent_link.hpp"
 #include "frames.hpp"
 #include "ring_connection.hpp"
+#include "shm/doomed_memory.hpp"
 
 namespace pinion {
 namespace {
@@ -45,30 +46,6 @@ void require(bool holds, const char* what) {
     std::_Exit(3);
   }
 }
-
-// The store at which this process ends itself, the next time but `left_out`.
-struct Doom {
-  RingStore store = RingStore::kWord;
-  bool is_before = false;
-  int left_out = -1;  // -1: it lives.
-};
-Doom doom;
-
-struct DoomedMemory {
-  template <class T>
-  using Atom = std::atomic<T>;
-  static constexpr std::size_t kWordCount = RingMemory::kWordCount;
-  static void before(RingStore store) noexcept { reach(store, true); }
-  static void after(RingStore store) noexcept { reach(store, false); }
-
- private:
-  static void reach(RingStore store, bool is_before) noexcept {
-    if (doom.left_out >= 0 && doom.store == store && doom.is_before == is_before &&
-        doom.left_out-- == 0) {
-      ::kill(::getpid(), SIGKILL);
-    }
-  }
-};
 
 UniqueFd duplicate(int descriptor) {
   return UniqueFd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
@@ -278,8 +255,8 @@ std::vector<Doom> dooms() {
   std::vector<Doom> all;
   for (const RingStore store : {RingStore::kWord, RingStore::kTurn, RingStore::kWake}) {
     for (const bool is_before : {true, false}) {
-      for (const int left_out : {0, 1, 2, 6, 7, 20}) {
-        all.push_back({store, is_before, left_out});
+      for (const int occurrence : {1, 2, 3, 7, 8, 21}) {
+        all.push_back({store, is_before, occurrence});
       }
     }
   }

@@ -24,6 +24,7 @@
 #include <pinion/core/detail/pause_cpu.hpp>
 
 #include "ring_connection.hpp"
+#include "shm/doomed_memory.hpp"
 #include "shm/ring_ends.hpp"
 #include "shm_host.hpp"
 
@@ -37,29 +38,6 @@ constexpr std::size_t kBatchMax = 5;
 constexpr Duration kPatience = 30s;  // A waiter that needs it is stuck.
 constexpr RingOptions kSleepAtOnce = {.spin = Duration::zero()};
 
-// Where the process of a child ends itself.
-struct Doom {
-  RingStore store = RingStore::kWord;
-  bool is_before = false;
-  int occurrence = 0;  // 0: it lives until it is killed.
-};
-Doom doom;
-
-struct DoomedMemory {
-  template <class T>
-  using Atom = std::atomic<T>;
-  static constexpr std::size_t kWordCount = RingMemory::kWordCount;
-  static void before(RingStore store) noexcept { reach(store, true); }
-  static void after(RingStore store) noexcept { reach(store, false); }
-
- private:
-  static void reach(RingStore store, bool is_before) noexcept {
-    if (doom.occurrence > 0 && doom.store == store && doom.is_before == is_before &&
-        --doom.occurrence == 0) {
-      ::kill(::getpid(), SIGKILL);
-    }
-  }
-};
 using DoomedEnd = RingConnection<DoomedMemory>;
 
 // What a child has done so far, in memory that outlives it.
