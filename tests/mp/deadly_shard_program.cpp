@@ -22,6 +22,8 @@
 #include <pinion/pinion.hpp>
 #include <pinion/shard/protocol/wire.hpp>
 
+#include "job_with_link.hpp"
+
 namespace {
 
 std::uint64_t count_letters(std::span<const std::byte> bytes) {
@@ -62,27 +64,6 @@ class NotingLink final : public pinion::IControlLink {
   const std::string path_;
 };
 
-// The job with that link.
-class NotingJob final : public pinion::IJobContext {
- public:
-  NotingJob(pinion::Job& job, std::string path) : job_(job), link_(job.control(), path) {}
-
-  const pinion::JobInfo& info() const noexcept override { return job_.info(); }
-  pinion::Executor& executor() noexcept override { return job_.executor(); }
-  pinion::IBlobStore& store() noexcept override { return job_.store(); }
-  pinion::IControlLink& control() noexcept override { return link_; }
-  pinion::Trace& trace() noexcept override { return job_.trace(); }
-  pinion::MemoryLedger& memory() noexcept override { return job_.memory(); }
-  pinion::PagePool& pages() noexcept override { return job_.pages(); }
-  pinion::Metrics& metrics() noexcept override { return job_.metrics(); }
-  pinion::IShardDevices* devices() override { return job_.devices(); }
-  std::uint64_t begin_step() noexcept override { return job_.begin_step(); }
-
- private:
-  pinion::Job& job_;
-  NotingLink link_;
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,7 +98,8 @@ int main(int argc, char** argv) {
       return std::filesystem::file_size(failed_path, none) == 2;
     });
   }
-  NotingJob noting(*job, claim_path(folder, job->rank()));
+  NotingLink link(job->control(), claim_path(folder, job->rank()));
+  pinion::JobWithLink noting(*job, link);
   std::string answer;
   for (const char* const name : {"/deadly", "/letters"}) {
     const auto sum = pinion::map_reduce(

@@ -24,6 +24,8 @@
 #include <pinion/pinion.hpp>
 #include <pinion/shard/protocol/wire.hpp>
 
+#include "job_with_link.hpp"
+
 namespace {
 
 std::uint64_t count_letters(std::span<const std::byte> bytes) {
@@ -164,27 +166,6 @@ class WatchedLink final : public pinion::IControlLink {
   const Stop& stop_;
 };
 
-// The job with that link.
-class WatchedJob final : public pinion::IJobContext {
- public:
-  WatchedJob(pinion::Job& job, const Stop& stop) : job_(job), link_(job.control(), stop) {}
-
-  const pinion::JobInfo& info() const noexcept override { return job_.info(); }
-  pinion::Executor& executor() noexcept override { return job_.executor(); }
-  pinion::IBlobStore& store() noexcept override { return job_.store(); }
-  pinion::IControlLink& control() noexcept override { return link_; }
-  pinion::Trace& trace() noexcept override { return job_.trace(); }
-  pinion::MemoryLedger& memory() noexcept override { return job_.memory(); }
-  pinion::PagePool& pages() noexcept override { return job_.pages(); }
-  pinion::Metrics& metrics() noexcept override { return job_.metrics(); }
-  pinion::IShardDevices* devices() override { return job_.devices(); }
-  std::uint64_t begin_step() noexcept override { return job_.begin_step(); }
-
- private:
-  pinion::Job& job_;
-  WatchedLink link_;
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -208,7 +189,8 @@ int main(int argc, char** argv) {
   if (!added.ok()) {
     return pinion::report(added);
   }
-  WatchedJob watched(*job, stop);
+  WatchedLink link(job->control(), stop);
+  pinion::JobWithLink watched(*job, link);
   const auto sum = pinion::map_reduce(watched, pinion::files({argv[1] + std::string("/letters")}),
                                       pinion::by_bytes(1024),
                                       pinion::on_gpu(
