@@ -13,7 +13,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -39,6 +38,8 @@
 #include <pinion/shm/channel.hpp>
 #include <pinion/shm/ring.hpp>
 
+#include "two_processes.hpp"
+
 namespace pinion {
 namespace {
 
@@ -46,32 +47,6 @@ constexpr std::uint32_t kTold = 1;
 constexpr std::uint32_t kAsked = 2;
 constexpr std::size_t kBurst = 64;
 constexpr std::size_t kSamplesPerRound = 200;
-
-void require(bool holds, const char* what) {
-  if (!holds) {
-    std::perror(what);
-    std::_Exit(1);
-  }
-}
-
-void bind_to_cpu(std::size_t which) {
-  cpu_set_t allowed;
-  require(::sched_getaffinity(0, sizeof(allowed), &allowed) == 0, "sched_getaffinity");
-  std::vector<std::size_t> cpus;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &allowed)) {
-      cpus.push_back(cpu);
-    }
-  }
-  if (cpus.size() < 2) {
-    std::fputs("agent_ring_bench needs two CPUs\n", stderr);
-    std::_Exit(77);
-  }
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpus[which], &one);
-  require(::sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity");
-}
 
 UniqueFd watch_of(pid_t pid) {
   return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -167,11 +142,6 @@ class Rank {
   std::uint64_t answered_ PINION_GUARDED_BY(mutex_) = 0;
   std::thread reader_;
 };
-
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // The median time of one call, in nanoseconds. The agent sleeps before each.
 double measure(const std::function<void()>& call) {

@@ -12,7 +12,6 @@
 //
 //   ring_bench [ROUNDS]
 
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -48,6 +47,8 @@
 #include <pinion/core/clock.hpp>
 #include <pinion/shm/ring.hpp>
 
+#include "two_processes.hpp"
+
 namespace pinion {
 namespace {
 
@@ -64,13 +65,6 @@ struct Contender {
   // Called once in each of the two processes.
   std::function<Trip(bool asks)> open;
 };
-
-void require(bool holds, const char* what) {
-  if (!holds) {
-    std::perror(what);
-    std::_Exit(1);
-  }
-}
 
 std::byte* share_memory(std::size_t size_bytes) {
   void* const memory = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
@@ -340,30 +334,6 @@ std::vector<Contender> make_contenders() {
   contenders.push_back(bare_eventfd());
   contenders.push_back(ring("ring, the receiver sleeps", Duration::zero()));
   return contenders;
-}
-
-void bind_to_cpu(std::size_t which) {
-  cpu_set_t allowed;
-  require(::sched_getaffinity(0, sizeof(allowed), &allowed) == 0, "sched_getaffinity");
-  std::vector<std::size_t> cpus;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &allowed)) {
-      cpus.push_back(cpu);
-    }
-  }
-  if (cpus.size() < 2) {
-    std::fputs("ring_bench needs two CPUs\n", stderr);
-    std::_Exit(77);
-  }
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpus[which], &one);
-  require(::sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity");
-}
-
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
 }
 
 // The median of one round, in nanoseconds for one way.
