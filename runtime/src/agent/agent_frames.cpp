@@ -32,6 +32,7 @@ void Agent::serve(std::uint32_t rank) {
   }
   // Asked before the frames are read: what a process sent before it ended is still handled.
   const bool is_over = has_ended(*it.process);
+  bool all_is_read = false;
   for (std::size_t i = 0; it.connected && (is_over || i < kFramesPerTurn); ++i) {
     Result<std::optional<Frame>> frame = it.process->channel.try_receive();
     // After the frame was received, and before it is handled: see there.
@@ -44,12 +45,14 @@ void Agent::serve(std::uint32_t rank) {
       break;
     }
     if (!frame->has_value()) {
+      all_is_read = true;
       break;
     }
     handle(rank, std::move(**frame));
   }
   if (it.connected && it.process->channel.wants_write()) {
-    if (Status flushed = it.process->channel.flush(); flushed.code() == ErrorCode::kUnavailable) {
+    if (Status flushed = it.process->channel.flush();
+        all_is_read && flushed.code() == ErrorCode::kUnavailable) {
       disconnect(rank, flushed);
     }
   }
@@ -318,8 +321,9 @@ void Agent::answer(std::uint32_t rank, FrameKind kind, std::uint64_t request,
   if (!it.connected) {
     return;
   }
+  // One that is gone may have said more before, which is still to be read: the end of that ends it.
   if (Status sent = it.process->channel.enqueue(number(kind), request, payload, descriptors);
-      !sent.ok()) {
+      !sent.ok() && sent.code() != ErrorCode::kUnavailable) {
     disconnect(rank, sent);
   }
 }
