@@ -93,13 +93,6 @@ class Stop {
 
   void shard_waits() const { stop_at("queued"); }
 
-  // So that nothing is reported before a shard of the device is in its state.
-  void body_runs() const {
-    if (!is_at("batch")) {
-      stay();
-    }
-  }
-
   // The agent stays in front of the report, and the rank behind it.
   template <class Send>
   pinion::Status report(const Send& send) const {
@@ -154,7 +147,12 @@ class WatchedLink final : public pinion::IControlLink {
     if (report == nullptr || report->stage != pinion::protocol::Stage::kMap) {
       return link_.send(message);
     }
-    return stop_.report([&] { return link_.send(message); });
+    return stop_.report([&] {
+      // The agent can answer this one only when we are dead, and has the report to read then.
+      const pinion::Status asked = link_.send(pinion::protocol::encode(
+          decoded->envelope, pinion::protocol::Heartbeat{.step = report->step}));
+      return asked.ok() ? link_.send(message) : asked;
+    });
   }
   pinion::Result<std::vector<std::byte>> receive(pinion::Instant deadline) override {
     return link_.receive(deadline);
@@ -196,7 +194,9 @@ int main(int argc, char** argv) {
                                       pinion::on_gpu(
                                           [&](const pinion::Shard& shard, auto& emit) {
                                             watch.body_runs();
-                                            stop.body_runs();
+                                            // What is reported is the device's, and the rank always
+                                            // holds this shard.
+                                            stop.stay();
                                             emit(0, count_letters(shard.bytes()));
                                           },
                                           {.name = "letters",
