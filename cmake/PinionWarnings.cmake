@@ -5,9 +5,14 @@
 # is built with, has none; later versions show them without stopping the build of a user.
 include_guard(GLOBAL)
 
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
-  foreach(warning IN ITEMS array-bounds dangling-pointer dangling-reference free-nonheap-object
-                           maybe-uninitialized restrict stringop-overflow stringop-overread)
-    add_compile_options(-Wno-error=${warning})
-  endforeach()
+set(pinion_optimiser_warnings "")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(pinion_optimiser_warnings array-bounds dangling-pointer free-nonheap-object
+      maybe-uninitialized restrict stringop-overflow stringop-overread)
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+    list(APPEND pinion_optimiser_warnings dangling-reference)
+    foreach(warning IN LISTS pinion_optimiser_warnings)
+      add_compile_options(-Wno-error=${warning})
+    endforeach()
+  endif()
 endif()
