@@ -4,6 +4,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "sim/sim_heap.hpp"
 #include "sim/sim_world.hpp"
 
 namespace pinion::sim {
@@ -91,3 +92,13 @@ BENCHMARK(whole_job_with_faults)
 
 }  // namespace
 }  // namespace pinion::sim
+
+int main(int argc, char** argv) {
+  pinion::sim::use_huge_heap();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
+    return 1;
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -1,7 +1,10 @@
 // The parts that the simulation stands on.
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <tuple>
 #include <vector>
 
@@ -11,6 +14,7 @@
 #include "sim/sim_clock.hpp"
 #include "sim/sim_event_queue.hpp"
 #include "sim/sim_faults.hpp"
+#include "sim/sim_heap.hpp"
 #include "sim/sim_journal.hpp"
 #include "sim/sim_pool.hpp"
 #include "sim/sim_random.hpp"
@@ -195,6 +199,31 @@ TEST(SimJournal, GoesOnFromWhatItHasRead) {
     EXPECT_EQ(recovery.records.size(), added);
     journal.restart(recovery.records);
   }
+}
+
+/// In how many page faults 64 MiB are filled.
+long faults_of_filling() {
+  const auto faults = [] {
+    rusage usage = {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+  };
+  const long before = faults();
+  const std::vector<std::uint64_t> memory(8 << 20, 1);
+  return faults() - before;
+}
+
+TEST(HugeHeapDeathTest, KeepsWhatIsFreedForWhatComesNext) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer has a heap of its own";
+#endif
+  const auto fill_twice = [] {
+    use_huge_heap();
+    faults_of_filling();
+    // 16384 where it is taken anew in small pages.
+    std::exit(faults_of_filling() < 1000 ? 0 : 1);
+  };
+  EXPECT_EXIT(fill_twice(), testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <pinion/core/clock.hpp>
 #include <pinion/core/status.hpp>
 
+#include "sim/sim_heap.hpp"
 #include "sim/sim_mutations.hpp"
 #include "sim/sim_shrink.hpp"
 #include "sim_report.hpp"
@@ -141,6 +142,7 @@ Status simulate(const SimCommand& command) {
   if (!options) {
     return std::move(options).error();
   }
+  sim::use_huge_heap();
   const SystemClock clock;
   const Instant begin = clock.now();
   sim::World world(*options, &clock);
