@@ -102,6 +102,7 @@ TEST_F(JobOnHosts, SaysWhereEachRankRuns) {
   EXPECT_EQ(result.status, 0);
   EXPECT_THAT(result.errors, AllOf(HasSubstr("pinion: localhost, rank 0: 1 worker"),
                                    HasSubstr("pinion: b, rank 1: 1 worker")));
+  EXPECT_EQ(count_of("MiB lay in huge pages\n", result.errors), 2u);
 }
 
 TEST_F(JobOnHosts, HasTheExitStatusOfARankThatFails) {
@@ -252,7 +253,8 @@ TEST_F(HostThatCannotBeUsed, HasNoAgent) {
   write_file(shell(), "#!/bin/sh\necho nothing to run\nexit 127\n");
   const CommandResult result = run(on_hosts({1, 1}, {"true"}));
   EXPECT_EQ(result.status, 69);
-  EXPECT_EQ(result.output, "nothing to run\n");
+  EXPECT_EQ(result.output, "");
+  EXPECT_THAT(result.errors, HasSubstr("nothing to run\n"));
 }
 
 TEST_F(HostThatCannotBeUsed, HasAnAgentOfAnotherVersion) {

@@ -63,9 +63,8 @@ TEST(RemoteCommand, RefusesWhatAShellWouldTakeApart) {
 TEST(RemoteShell, GivesItsInputAndThenLeavesItOpen) {
   Pipe output;
   const std::string input(300'000, 'x');  // More than a pipe holds.
-  Result<RemoteShell> shell =
-      RemoteShell::start({"sh", "-c", "head -c 300000 | wc -c; read -r line || echo end"}, input,
-                         output.writer.get(), STDERR_FILENO);
+  Result<RemoteShell> shell = RemoteShell::start(
+      {"sh", "-c", "head -c 300000 | wc -c; read -r line || echo end"}, input, output.writer.get());
   ASSERT_TRUE(shell.has_value());
   while (shell->input_descriptor() >= 0) {
     pollfd watched{shell->input_descriptor(), POLLOUT, 0};
@@ -83,8 +82,7 @@ TEST(RemoteShell, GivesItsInputAndThenLeavesItOpen) {
 }
 
 TEST(RemoteShell, TellsHowItHasEnded) {
-  Result<RemoteShell> shell =
-      RemoteShell::start({"sh", "-c", "exit 7"}, "unread", STDOUT_FILENO, STDERR_FILENO);
+  Result<RemoteShell> shell = RemoteShell::start({"sh", "-c", "exit 7"}, "unread", STDERR_FILENO);
   ASSERT_TRUE(shell.has_value());
   const int wait_status = wait_for(*shell);
   EXPECT_TRUE(WIFEXITED(wait_status));
@@ -95,8 +93,8 @@ TEST(RemoteShell, TellsHowItHasEnded) {
 
 TEST(RemoteShell, IsKilledWithWhatItHasStarted) {
   Pipe output;
-  Result<RemoteShell> shell = RemoteShell::start({"sh", "-c", "sleep 600 & sleep 600"}, "",
-                                                 output.writer.get(), STDERR_FILENO);
+  Result<RemoteShell> shell =
+      RemoteShell::start({"sh", "-c", "sleep 600 & sleep 600"}, "", output.writer.get());
   ASSERT_TRUE(shell.has_value());
   shell->kill();
   EXPECT_TRUE(WIFSIGNALED(wait_for(*shell)));
@@ -104,8 +102,7 @@ TEST(RemoteShell, IsKilledWithWhatItHasStarted) {
 }
 
 TEST(RemoteShell, ThatDoesNotExistIsNotFound) {
-  const Result<RemoteShell> shell =
-      RemoteShell::start({"pinion-no-such-shell"}, "", STDOUT_FILENO, STDERR_FILENO);
+  const Result<RemoteShell> shell = RemoteShell::start({"pinion-no-such-shell"}, "", STDERR_FILENO);
   ASSERT_FALSE(shell.has_value());
   EXPECT_EQ(shell.error().code(), ErrorCode::kNotFound);
 }

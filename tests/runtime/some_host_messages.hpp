@@ -48,7 +48,11 @@ inline std::vector<HostMessage> some_host_messages() {
       HostTookInput{},
       HostPlaced{.lines = {"rank 1: 1 worker", ""}},
       JobInput{.bytes = bytes},
-      JobInput{}};
+      JobInput{},
+      HostPrinted{.on_errors = true, .bytes = bytes},
+      HostPrinted{},
+      HeadTookOutput{.of_errors = true, .byte_count = 9, .is_closed = true},
+      HeadTookOutput{.of_errors = false, .byte_count = ~std::uint64_t{0}, .is_closed = false}};
 }
 
 }  // namespace pinion

@@ -239,6 +239,7 @@ Result<std::unique_ptr<Agent>> Agent::create_on_host(const HostLaunch& launch, U
   parts->epoch = launch.epoch;
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
   agent->lifeline_ = std::move(lifeline);
+  agent->output_.begin_to_send();
   PINION_RETURN_IF_ERROR(agent->open_link({.job = launch.job,
                                            .epoch = launch.epoch,
                                            .host = launch.host,
@@ -313,6 +314,9 @@ int Agent::run() {
   turn_.unlock();
   link_.reset();
   end_child_processes();  // Whatever the ranks have started and left running ends with the job.
+  for (std::uint32_t host = 1; host < host_count(); ++host) {
+    host_outputs_.end(host);
+  }
   output_.read_rest();
   end_journal();
   print_placements();
@@ -376,6 +380,7 @@ void Agent::pass_output_on() {
     display_.clear();
     output_.write();
   }
+  send_output_on();
   if (!output_.status().ok() && !output_failed_) {
     output_failed_ = true;
     const Status& status = output_.status();
@@ -409,9 +414,6 @@ int Agent::milliseconds_to_wait() const {
   }
   if (shells_end_) {
     until = std::min(until, *shells_end_);
-  }
-  for (const HeldMessage& held : held_messages_) {
-    until = held.missing_count == 0 ? std::min(until, held.until) : until;
   }
   if (link_ && waits_for_credit_) {
     until = std::min(until, now + kWaitForCredit);
@@ -450,13 +452,20 @@ void Agent::print_placements() {
   }
 }
 
-void Agent::print_summary() {
-  display_.clear();
+void Agent::report_pages() {
   if (spec_.report_bindings) {
     say(fmt::format("pinion: of {} MiB of large blobs {} MiB lay in huge pages",
                     large_blob_pages_.bytes >> 20, large_blob_pages_.huge_bytes >> 20));
   }
-  const JobTotals totals = driver_ ? driver_->totals() : JobTotals();
+}
+
+void Agent::print_summary() {
+  if (!is_head()) {
+    return;
+  }
+  display_.clear();
+  report_pages();
+  const JobTotals totals = driver_->totals();
   if (settings_.quiet || silenced_ || totals.step_count == 0) {
     return;
   }

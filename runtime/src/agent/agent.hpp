@@ -31,6 +31,7 @@
 #include "hosts/blob_parts.hpp"
 #include "hosts/host_launch.hpp"
 #include "hosts/host_link.hpp"
+#include "hosts/host_outputs.hpp"
 #include "hosts/remote_hosts.hpp"
 #include "journal/journal.hpp"
 #include "journal/journal_folder.hpp"
@@ -96,7 +97,6 @@ class Agent {
   // What another host says, until it may count.
   struct HeldMessage {
     HostSaid said;
-    Instant until;  // At most so long for what was printed before it.
     std::uint64_t number = 0;
     std::size_t missing_count = 0;        // Copies for the journal that are on their way,
     std::vector<BlobHandle> copies = {};  // those that are here,
@@ -215,6 +215,7 @@ class Agent {
   void handle_held_messages();
   void handle_held(const HeldMessage& held);
   void pass_input_on();
+  void send_output_on();
   void host_came(const HostCame& event);
   void host_lost(std::uint32_t host, const std::string& reason);
   void shell_ended(std::uint32_t host, int wait_status);
@@ -226,6 +227,7 @@ class Agent {
   void serve_lifeline();
   void head_is_gone(const std::string& reason);
   void begin_job(const BeginJob& begin);
+  void end_output();
   void tell_when_over();
 
   // What ranks send.
@@ -269,6 +271,7 @@ class Agent {
   void pass_output_on();
   void finish_output();
   void say(const std::string& line);
+  void report_pages();
   void print_summary();
   void print_placements();
   [[nodiscard]] std::string describe(std::uint32_t rank) const;
@@ -316,6 +319,7 @@ class Agent {
   std::optional<CoordinatorDriver> driver_;  // Of the head.
   ProgressDisplay display_;
   OutputRelay output_;
+  HostOutputs host_outputs_{output_};  // Of the head.
   InputRelay input_;
   pid_t launcher_;
   bool output_failed_ = false;
@@ -342,6 +346,8 @@ class Agent {
   bool waits_for_credit_ = false;      // Whether a message could not be sent yet.
   bool begun_ = false;                 // Whether ranks were started.
   bool told_over_ = false;             // Whether the head, or the hosts, know that they are over.
+  bool head_is_here_ = false;          // Whether its link stands, on another host.
+  bool output_has_ended_ = false;      // Whether nothing is printed on this host any more.
   bool leaves_ = false;                // Whether nobody needs this host any more.
   std::unique_ptr<HostLink> link_;     // Ends first: it calls for blobs.
 };

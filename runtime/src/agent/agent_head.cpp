@@ -22,7 +22,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kPatienceForOutput = 2s;
 constexpr Duration kTimeToLeave = 10s;  // For the agent of a host that has nothing left to do.
 
 // How much was pulled, and how quickly, where that can be told.
@@ -105,11 +104,10 @@ void Agent::host_came(const HostCame& event) {
   }
 }
 
-// What a rank has printed comes on another way than what it says, and before it. What the journal
-// is to have of what it says comes after it.
+// What was printed before it may still be held back there, as the head has yet to take more. What
+// the journal is to have of what it says comes after it.
 void Agent::handle_host_later(const HostSaid& said) {
-  held_messages_.push_back(
-      {.said = said, .until = clock_.now() + kPatienceForOutput, .number = ++held_count_});
+  held_messages_.push_back({.said = said, .number = ++held_count_});
   if (journal_) {
     copy_for_journal(held_messages_.back());
   }
@@ -122,9 +120,10 @@ bool Agent::must_wait(const HeldMessage& held) const {
     return false;
   }
   const auto* const from = std::get_if<FromRank>(&held.said.message);
-  const bool is_before_output = from != nullptr && !output_.output_is_full() &&
-                                output_.bytes_of_host(host) < from->output_bytes &&
-                                clock_.now() < held.until;
+  // Nobody waits for whoever does not read what the job prints.
+  const bool is_taken = !output_.is_full(false) && !output_.is_closed(false);
+  const bool is_before_output =
+      from != nullptr && is_taken && host_outputs_.bytes_of(host) < from->output_bytes;
   return held.missing_count > 0 || is_before_output;
 }
 
@@ -201,6 +200,7 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
 }
 
 void Agent::shell_ended(std::uint32_t host, int wait_status) {
+  output_.read_shell(host);
   host_lost(host,
             fmt::format("its remote shell {} {}", WIFSIGNALED(wait_status) ? "was" : "ended with",
                         describe_wait_status(wait_status)));
@@ -214,6 +214,7 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason) {
   if (!remote_hosts_->lose(host) || told_over_) {
     return;
   }
+  host_outputs_.end(host);
   remote_hosts_->kill_shell(host);
   input_.host_gone(host);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
@@ -232,6 +233,10 @@ void Agent::press_on_hosts() {
   }
   if (exit_status_ && !shells_end_) {
     shells_end_ = clock_.now() + 2 * settings_.grace + kTimeToLeave;
+  }
+  // Hosts keep what they have printed until it is taken.
+  if (told_over_ && !silenced_ && (output_.is_full(false) || output_.is_full(true))) {
+    shells_end_ = clock_.now() + kTimeToLeave;
   }
   if (shells_end_ && clock_.now() >= *shells_end_) {
     shells_end_.reset();

@@ -94,7 +94,8 @@ Result<Blob> Agent::view_for_others(const BlobHandle& handle) {
 }
 
 bool Agent::goes_on() const {
-  return any_rank_runs() || (remote_hosts_ && any_host_is_left()) || (!is_head() && !leaves_);
+  return any_rank_runs() || (remote_hosts_ && any_host_is_left()) ||
+         (!is_head() && (!leaves_ || !output_.head_has_all()));
 }
 
 void Agent::serve_link() {
@@ -110,6 +111,7 @@ void Agent::serve_link() {
   } else {
     serve_lifeline();
     tell_when_over();
+    end_output();
   }
 }
 
@@ -124,7 +126,10 @@ void Agent::handle_link(const HostEvent& event) {
     say("pinion: warning: from " + spec_.hosts[share_.host].name + " to " +
         spec_.hosts[slow->host].name + ": " + slow->reason);
   } else if (const auto* said = std::get_if<HostSaid>(&event)) {
-    if (is_head()) {
+    if (const auto* const printed = std::get_if<HostPrinted>(&said->message);
+        is_head() && printed != nullptr) {
+      host_outputs_.arrived(said->host, *printed);
+    } else if (is_head()) {
       handle_host_later(*said);
     } else if (said->host == 0) {
       handle_head(said->message);
@@ -132,6 +137,8 @@ void Agent::handle_link(const HostEvent& event) {
   } else if (const auto* came = std::get_if<HostCame>(&event)) {
     if (is_head()) {
       host_came(*came);
+    } else if (came->host == 0) {
+      head_is_here_ = true;
     }
   } else if (const auto* gone = std::get_if<HostGone>(&event)) {
     if (is_head()) {
@@ -149,6 +156,22 @@ void Agent::pass_input_on() {
     }
   } else if (link_ && input_.take_readiness()) {
     link_->send(0, HostTookInput{});
+  }
+}
+
+void Agent::send_output_on() {
+  if (!link_) {
+    return;
+  }
+  if (is_head()) {
+    for (const auto& [host, took] : host_outputs_.take_answers()) {
+      link_->send(host, took);
+    }
+    return;
+  }
+  while (const std::optional<OutputRelay::Block> block =
+             head_is_here_ ? output_.take_block() : std::nullopt) {
+    link_->send(0, HostPrinted{block->on_errors, {block->bytes.begin(), block->bytes.end()}});
   }
 }
 
@@ -190,6 +213,7 @@ Status Agent::pass_on(std::uint32_t rank, std::span<const std::byte> message) {
     return decoded.error();
   }
   keep_what_is_named(decoded->message);
+  output_.catch_up_with(who.rank);
   pass_output_on();  // What the rank has printed before is on its way before this.
   link_->send(
       0, FromRank{

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
+#include "agent/strays.hpp"
 
 namespace pinion {
 
@@ -34,6 +35,11 @@ void Agent::handle_head(const HostMessage& message) {
     begin_job(*begin);
   } else if (const auto* input = std::get_if<JobInput>(&message)) {
     input_.feed(input->bytes);
+  } else if (const auto* took = std::get_if<HeadTookOutput>(&message)) {
+    if (took->is_closed) {
+      output_.head_closed(took->of_errors);
+    }
+    output_.head_took(took->of_errors, took->byte_count);
   } else if (std::holds_alternative<LeaveJob>(message)) {
     leaves_ = true;
     if (any_rank_runs()) {  // The head has given this host up, and the job is over.
@@ -72,6 +78,7 @@ void Agent::serve_lifeline() {
 
 void Agent::head_is_gone(const std::string& reason) {
   lifeline_ = UniqueFd();
+  output_.end_sending();
   if (leaves_) {
     return;
   }
@@ -80,6 +87,17 @@ void Agent::head_is_gone(const std::string& reason) {
                   spec_.hosts[share_.host].name, reason));
   end_all_later(error_info(ErrorCode::kUnavailable).exit_status, Duration::zero());
   end_all_now();
+}
+
+// The ranks are over, and so is what they have started; the head is to have the last of what these
+// have printed before this agent ends.
+void Agent::end_output() {
+  if (leaves_ && !output_has_ended_ && !any_rank_runs()) {
+    output_has_ended_ = true;
+    end_child_processes();
+    output_.read_rest();
+    report_pages();
+  }
 }
 
 void Agent::tell_when_over() {

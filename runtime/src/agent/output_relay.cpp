@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,6 +17,8 @@ namespace {
 constexpr std::size_t kReadBytes = 1u << 16;        // What a pipe holds.
 constexpr std::size_t kWaitingBytesMax = 1u << 20;  // Beyond it ranks are not read.
 constexpr int kReadsOfOneRank = 64;                 // Whoever holds its pipe may write for ever.
+constexpr std::size_t kBlockBytes = 1u << 16;       // Of a message to the head.
+constexpr std::size_t kUnderWayBytesMax = 1u << 18;
 
 }  // namespace
 
@@ -33,16 +34,54 @@ OutputRelay::OutputRelay(bool tags) : tags_(tags) {
   }
 }
 
+void OutputRelay::begin_to_send() {
+  sends_ = true;
+  errors_target_ = 1;  // Whether they are the same file is the head's to know.
+}
+
+std::optional<OutputRelay::Block> OutputRelay::take_block() {
+  for (std::size_t i = 0; sends_ && i < targets_.size(); ++i) {
+    Target& target = targets_[i];
+    const std::size_t count =
+        std::min({target.queue.front().size(), kBlockBytes, kUnderWayBytesMax - target.under_way});
+    if (count > 0) {
+      const auto bytes = std::as_bytes(std::span(target.queue.front().substr(0, count)));
+      block_.assign(bytes.begin(), bytes.end());
+      target.queue.pop(count);
+      target.under_way += count;
+      return Block{.on_errors = i == 1, .bytes = block_};
+    }
+  }
+  return std::nullopt;
+}
+
+void OutputRelay::head_took(bool of_errors, std::uint64_t byte_count) {
+  std::size_t& under_way = targets_[target_of(of_errors)].under_way;
+  under_way -= static_cast<std::size_t>(std::min<std::uint64_t>(byte_count, under_way));
+}
+
+void OutputRelay::head_closed(bool of_errors) {
+  Target& target = targets_[target_of(of_errors)];
+  target.under_way = 0;
+  give_up(target, EPIPE);
+}
+
+void OutputRelay::end_sending() {
+  if (!std::exchange(sends_, false)) {
+    return;
+  }
+  give_up(targets_[0], EPIPE);
+  streams_.clear();
+}
+
+bool OutputRelay::head_has_all() const noexcept {
+  return !sends_ || std::all_of(targets_.begin(), targets_.end(), [](const Target& target) {
+    return target.queue.front().empty() && target.under_way == 0;
+  });
+}
+
 Result<OutputRelay::Ends> OutputRelay::add_rank(std::uint32_t rank) {
-  return add({.number = rank});
-}
-
-Result<OutputRelay::Ends> OutputRelay::add_host(std::uint32_t host) {
-  host_bytes_[host] = 0;
-  return add({.is_host = true, .number = host});
-}
-
-Result<OutputRelay::Ends> OutputRelay::add(Source source) {
+  const Source source{.number = rank};
   Result<UniqueFd> output = add_stream(source, false);
   if (!output) {
     return std::move(output).error();
@@ -54,6 +93,10 @@ Result<OutputRelay::Ends> OutputRelay::add(Source source) {
   return Ends{std::move(output).value(), std::move(errors).value()};
 }
 
+Result<UniqueFd> OutputRelay::add_shell(std::uint32_t host) {
+  return add_stream({.is_shell = true, .number = host}, true);
+}
+
 Result<UniqueFd> OutputRelay::add_stream(Source source, bool errors) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -62,34 +105,36 @@ Result<UniqueFd> OutputRelay::add_stream(Source source, bool errors) {
   UniqueFd reader(ends[0]);
   UniqueFd writer(ends[1]);
   fcntl(reader.get(), F_SETFL, O_NONBLOCK);  // Of this end only.
-  const std::size_t target = errors ? errors_target_ : 0;
+  const std::size_t target = target_of(errors);
   const std::string tag =
-      tags_ && !source.is_host ? fmt::format("[{}{}] ", source.number, errors ? ",err" : "") : "";
+      tags_ && !source.is_shell ? fmt::format("[{}{}] ", source.number, errors ? ",err" : "") : "";
   if (!targets_[target].is_broken) {
-    streams_.push_back({std::move(reader), source, target, errors, LineBuffer(tag)});
+    streams_.push_back({std::move(reader), source, target, LineBuffer(tag)});
   }
   return writer;
 }
 
 void OutputRelay::say(std::string_view line) {
-  targets_[errors_target_].queue.put(std::string(line) + "\n");
+  put(true, std::string(line) + "\n");
 }
 
 void OutputRelay::print(std::string_view line) {
-  targets_[0].queue.put(std::string(line) + "\n");
+  put(false, std::string(line) + "\n");
 }
 
-std::uint64_t OutputRelay::bytes_of_host(std::uint32_t host) const noexcept {
-  const bool goes_on = std::any_of(streams_.begin(), streams_.end(), [host](const Stream& stream) {
-    return stream.source == Source{.is_host = true, .number = host} && !stream.errors;
-  });
-  const auto found = host_bytes_.find(host);
-  return goes_on && found != host_bytes_.end() ? found->second
-                                               : std::numeric_limits<std::uint64_t>::max();
+void OutputRelay::put(bool on_errors, std::string_view lines) {
+  Target& target = targets_[target_of(on_errors)];
+  if (!target.is_broken) {
+    target.queue.put(lines);
+  }
 }
 
-bool OutputRelay::output_is_full() const noexcept {
-  return targets_[0].queue.front().size() >= kWaitingBytesMax;
+bool OutputRelay::is_full(bool of_errors) const noexcept {
+  return targets_[target_of(of_errors)].queue.front().size() >= kWaitingBytesMax;
+}
+
+bool OutputRelay::is_closed(bool of_errors) const noexcept {
+  return targets_[target_of(of_errors)].is_broken;
 }
 
 void OutputRelay::watch(std::vector<pollfd>& watched) const {
@@ -98,7 +143,8 @@ void OutputRelay::watch(std::vector<pollfd>& watched) const {
     watched.push_back({full ? -1 : stream.reader.get(), POLLIN, 0});
   }
   for (const Target& target : targets_) {
-    watched.push_back({target.queue.front().empty() ? -1 : target.descriptor, POLLOUT, 0});
+    const bool waits = !sends_ && !target.queue.front().empty();
+    watched.push_back({waits ? target.descriptor : -1, POLLOUT, 0});
   }
 }
 
@@ -119,9 +165,6 @@ bool OutputRelay::read_once(Stream& stream) {
   if (count > 0) {
     stream.lines.append({bytes, static_cast<std::size_t>(count)});
     queue.put(stream.lines.take_lines());
-    if (stream.source.is_host && !stream.errors) {
-      host_bytes_[stream.source.number] += static_cast<std::uint64_t>(count);
-    }
     return true;
   }
   if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -136,9 +179,26 @@ void OutputRelay::remove_ended() {
 }
 
 void OutputRelay::read_rank(std::uint32_t rank) {
+  read_all({.number = rank});
+}
+
+void OutputRelay::catch_up_with(std::uint32_t rank) {
   for (Stream& stream : streams_) {
-    for (int i = 0;
-         stream.source == Source{.number = rank} && i < kReadsOfOneRank && read_once(stream); ++i) {
+    const LineQueue& queue = targets_[stream.target].queue;
+    while (stream.source == Source{.number = rank} && queue.front().size() < kWaitingBytesMax &&
+           read_once(stream)) {
+    }
+  }
+  remove_ended();
+}
+
+void OutputRelay::read_shell(std::uint32_t host) {
+  read_all({.is_shell = true, .number = host});
+}
+
+void OutputRelay::read_all(Source source) {
+  for (Stream& stream : streams_) {
+    for (int i = 0; stream.source == source && i < kReadsOfOneRank && read_once(stream); ++i) {
     }
   }
   remove_ended();
@@ -164,8 +224,8 @@ bool OutputRelay::errors_are_idle() const noexcept {
 }
 
 void OutputRelay::write() {
-  for (Target& target : targets_) {
-    write(target);
+  for (std::size_t i = 0; !sends_ && i < targets_.size(); ++i) {
+    write(targets_[i]);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -18,9 +18,10 @@
 
 namespace pinion {
 
-/// Passes what ranks write on to our own standard output and standard error, line by line, so that
-/// no line has words of two of them; and what the agent itself says. A line is passed on when it is
-/// whole; the last one of a rank as it is, and ended when another follows.
+/// Passes what ranks write on to our own standard output and standard error, or to the head of the
+/// job, line by line, so that no line has words of two of them; and what the agent itself says. A
+/// line is passed on when it is whole; the last one of a rank as it is, and ended when another
+/// follows.
 ///
 /// Bounded: where our output is not taken, ranks wait as they would in front of it.
 /// Thread safety: none. Nothing blocks.
@@ -32,32 +33,64 @@ class OutputRelay {
     UniqueFd errors;
   };
 
+  /// What follows of one output, on its way to the head.
+  struct Block {
+    bool on_errors = false;
+    std::span<const std::byte> bytes = {};  ///< Until the next call of this object.
+  };
+
   /// Where `tags`, lines of a rank begin with "[3] ", or "[3,err] " on standard error.
   explicit OutputRelay(bool tags);
+
+  // Of an agent whose output goes to the head.
+
+  /// From now on nothing is written here: take_block() gives it out.
+  void begin_to_send();
+
+  /// What is to be sent next, once; nothing where there is none, or the head has yet to take what
+  /// was given out before.
+  [[nodiscard]] std::optional<Block> take_block();
+
+  /// The head has taken so much of that output.
+  void head_took(bool of_errors, std::uint64_t byte_count);
+
+  /// Nobody reads that output any more.
+  void head_closed(bool of_errors);
+
+  /// The head is gone: what it has not been sent of standard error is written here, and nothing of
+  /// the ranks any more.
+  void end_sending();
+
+  /// Whether all that was printed was given out and taken. True where nothing goes to the head.
+  [[nodiscard]] bool head_has_all() const noexcept;
 
   /// Pipes for one life of a rank. Errors: kResourceExhausted when descriptors are short.
   [[nodiscard]] Result<Ends> add_rank(std::uint32_t rank);
 
-  /// Pipes for what the agent of another host passes on, whose lines have their tags already.
+  /// A pipe for what the remote shell that reaches that host says; it goes to standard error.
   /// Errors: as add_rank().
-  [[nodiscard]] Result<Ends> add_host(std::uint32_t host);
+  [[nodiscard]] Result<UniqueFd> add_shell(std::uint32_t host);
 
-  /// What was read so far of the standard output of that host; all that can be once it has ended.
-  [[nodiscard]] std::uint64_t bytes_of_host(std::uint32_t host) const noexcept;
-
-  /// What was given so far to our standard output, whether or not it is written yet.
+  /// How much the head is to have of standard output, whether or not it was sent yet; 0 where
+  /// nothing goes to it.
   [[nodiscard]] std::uint64_t output_bytes() const noexcept {
-    return targets_[0].queue.put_bytes();
+    return sends_ ? targets_[0].queue.put_bytes() : 0;
   }
 
-  /// Whether standard output is not read from until more of it is written.
-  [[nodiscard]] bool output_is_full() const noexcept;
+  /// Whether nothing more is to come for that output until more of it is written.
+  [[nodiscard]] bool is_full(bool of_errors) const noexcept;
+
+  /// Whether nobody reads that output any more.
+  [[nodiscard]] bool is_closed(bool of_errors) const noexcept;
 
   /// Adds a line to standard error.
   void say(std::string_view line);
 
   /// Adds a line to standard output.
   void print(std::string_view line);
+
+  /// Adds lines, of which the last may have no end.
+  void put(bool on_errors, std::string_view lines);
 
   /// Adds what has to be waited for, for read().
   void watch(std::vector<pollfd>& watched) const;
@@ -68,6 +101,12 @@ class OutputRelay {
 
   /// Takes what the rank has written up to now.
   void read_rank(std::uint32_t rank);
+
+  /// The same, as far as it would be read by read().
+  void catch_up_with(std::uint32_t rank);
+
+  /// Takes what the remote shell of that host has said up to now.
+  void read_shell(std::uint32_t host);
 
   /// Takes what is there, also lines without an end, and what is written later is lost.
   void read_rest();
@@ -91,10 +130,11 @@ class OutputRelay {
     bool is_file = false;  // Takes everything at once.
     bool is_broken = false;
     LineQueue queue = {};
+    std::size_t under_way = 0;  // Bytes that the head has yet to take.
   };
   struct Source {
-    bool is_host = false;
-    std::uint32_t number = 0;
+    bool is_shell = false;
+    std::uint32_t number = 0;  // Of the rank, or of the shell's host.
 
     friend auto operator<=>(const Source&, const Source&) = default;
   };
@@ -102,22 +142,25 @@ class OutputRelay {
     UniqueFd reader;
     Source source;
     std::size_t target = 0;
-    bool errors = false;
     LineBuffer lines;
   };
 
-  [[nodiscard]] Result<Ends> add(Source source);
+  [[nodiscard]] std::size_t target_of(bool errors) const noexcept {
+    return errors ? errors_target_ : 0;
+  }
   [[nodiscard]] Result<UniqueFd> add_stream(Source source, bool errors);
   bool read_once(Stream& stream);
+  void read_all(Source source);
   void remove_ended();
   void write(Target& target);
   void give_up(Target& target, int error);
 
   bool tags_;
+  bool sends_ = false;  // Whether it goes to the head.
+  std::vector<std::byte> block_;
   std::array<Target, 2> targets_;  // Standard output and standard error.
   std::size_t errors_target_ = 1;  // The first one too where both are the same file.
   std::vector<Stream> streams_;
-  std::map<std::uint32_t, std::uint64_t> host_bytes_;  // Of standard outputs.
   Status status_;
 };
 

@@ -249,6 +249,19 @@ void pass(Pass& field, JobInput& message) {
   field(message.bytes);
 }
 
+template <class Pass>
+void pass(Pass& field, HostPrinted& message) {
+  field(message.on_errors);
+  field(message.bytes);
+}
+
+template <class Pass>
+void pass(Pass& field, HeadTookOutput& message) {
+  field(message.of_errors);
+  field(message.byte_count);
+  field(message.is_closed);
+}
+
 template <std::size_t Index = 0>
 void read_body(std::size_t kind, Reader& reader, HostMessage& message) {
   if constexpr (Index == std::variant_size_v<HostMessage>) {

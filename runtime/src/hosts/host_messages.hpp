@@ -60,7 +60,8 @@ struct FromRank {
   std::uint32_t rank = 0;
   std::uint32_t incarnation = 0;
 
-  /// How much the ranks of its host had printed, which the head is to have before it goes on.
+  /// How much the ranks of its host had printed on their standard output, which the head is to have
+  /// before it goes on.
   std::uint64_t output_bytes = 0;
   std::vector<std::byte> message = {};
 
@@ -108,6 +109,15 @@ struct HostRanksOver {
 /// The ranks of the host have taken what came last of standard input.
 struct HostTookInput {
   friend bool operator==(const HostTookInput&, const HostTookInput&) = default;
+};
+
+/// What ranks of the host, or its agent, have printed: what follows of one of its two outputs. How
+/// much is under way is bounded, by what the head says that it took.
+struct HostPrinted {
+  bool on_errors = false;
+  std::vector<std::byte> bytes = {};
+
+  friend bool operator==(const HostPrinted&, const HostPrinted&) = default;
 };
 
 /// Where the ranks of the host would run, for a launch that is to say only that.
@@ -172,15 +182,25 @@ struct JobInput {
   friend bool operator==(const JobInput&, const JobInput&) = default;
 };
 
-/// All ranks of all hosts are over: the agent ends.
+/// The head has taken so much of what was printed. Where the output is closed, nobody reads it any
+/// more.
+struct HeadTookOutput {
+  bool of_errors = false;
+  std::uint64_t byte_count = 0;
+  bool is_closed = false;
+
+  friend bool operator==(const HeadTookOutput&, const HeadTookOutput&) = default;
+};
+
+/// Nobody needs the host any more: the agent ends, once the head has what was printed there.
 struct LeaveJob {
   friend bool operator==(const LeaveJob&, const LeaveJob&) = default;
 };
 
-using HostMessage =
-    std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank, HostRankFailed,
-                 HostBroken, HostRanksOver, BeginJob, ToRank, KeepBlob, ReleaseBlob, EndRanks,
-                 SignalRanks, LeaveJob, HostTookInput, HostPlaced, JobInput>;
+using HostMessage = std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank,
+                                 HostRankFailed, HostBroken, HostRanksOver, BeginJob, ToRank,
+                                 KeepBlob, ReleaseBlob, EndRanks, SignalRanks, LeaveJob,
+                                 HostTookInput, HostPlaced, JobInput, HostPrinted, HeadTookOutput>;
 
 /// A host message on the wire: a magic word, the version of this form, the kind, and then its
 /// fields, little-endian.

@@ -26,12 +26,12 @@ Status RemoteHosts::start(const std::string& remote_shell, const std::string& ag
     if (!command) {
       return command.error();
     }
-    const Result<OutputRelay::Ends> ends = output.add_host(host);
-    if (!ends) {
-      return ends.error();
+    const Result<UniqueFd> words = output.add_shell(host);
+    if (!words) {
+      return words.error();
     }
-    Result<RemoteShell> shell = RemoteShell::start(*command, encode_host_launch(launch),
-                                                   ends->output.get(), ends->errors.get());
+    Result<RemoteShell> shell =
+        RemoteShell::start(*command, encode_host_launch(launch), words->get());
     if (!shell) {
       return std::move(shell).error();
     }

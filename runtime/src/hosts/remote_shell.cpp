@@ -70,7 +70,7 @@ RemoteShell::~RemoteShell() {
 }
 
 Result<RemoteShell> RemoteShell::start(const std::vector<std::string>& command, std::string input,
-                                       int output, int errors) {
+                                       int words) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
     return Status::from_errno(errno, "cannot make a pipe");
@@ -86,8 +86,8 @@ Result<RemoteShell> RemoteShell::start(const std::vector<std::string>& command, 
                                             .name = "the remote shell " + command.front(),
                                             .death_signal = SIGTERM,
                                             .input = reader.get(),
-                                            .output = output,
-                                            .errors = errors,
+                                            .output = words,
+                                            .errors = words,
                                             .closes_others = true});
   if (!child) {
     return std::move(child).error();

@@ -26,10 +26,10 @@ namespace pinion {
 /// Thread safety: none.
 class RemoteShell {
  public:
-  /// Its outputs become `output` and `errors`, which stay the caller's.
+  /// Both its outputs become `words`, which stays the caller's.
   /// Errors: those of exec, so a program that does not exist is kNotFound.
   [[nodiscard]] static Result<RemoteShell> start(const std::vector<std::string>& command,
-                                                 std::string input, int output, int errors);
+                                                 std::string input, int words);
 
   RemoteShell(RemoteShell&& other) noexcept;
   RemoteShell& operator=(RemoteShell&& other) noexcept;
