@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -131,7 +132,9 @@ Result<int> launch(const LaunchSpec& spec) {
     return Status::from_errno(cause, "cannot start " + *agent);
   }
   const int status = wait_for_agent(pid, signals, spec.debug_rank.has_value());
-  end_child_processes(own_children);
+  end_child_processes([&own_children](pid_t child) {
+    return std::find(own_children.begin(), own_children.end(), child) != own_children.end();
+  });
   restore();
   return status;
 }

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -154,6 +155,11 @@ constexpr Setting kSettings[] = {
     {"remote-shell", "a command",
      "what starts an agent on another host (--host) [ssh -o BatchMode=yes, or srun in Slurm]",
      [](Settings& s, std::string_view v) { return set_text(s.remote_shell, v); }},
+    {"start-width", "a number, at least 1",
+     "how many other agents each agent starts [16; in Slurm the head starts all]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint32_t>(s.start_width, v, 1);
+     }},
     {"join-seconds", "seconds, from 0.000001 to 1000000",
      "how long ranks of mpirun or srun wait for each other to join [60]",
      [](Settings& s, std::string_view v) { return set_seconds(s.join_patience, v); }},
@@ -291,6 +297,7 @@ Result<Settings> read_settings() {
   }
   if (!environment_value("SLURM_JOB_NODELIST").empty()) {
     settings.remote_shell = kShellInAllocation;
+    settings.start_width = std::numeric_limits<std::uint32_t>::max();
   }
   if (const std::string path = environment_value("PINION_CONFIG"); !path.empty()) {
     PINION_RETURN_IF_ERROR(read_file(settings, path));

@@ -40,6 +40,7 @@ struct Settings {
 
   /// The command that starts an agent on another host; the host and the agent's command follow it.
   std::string remote_shell = "ssh -o BatchMode=yes";
+  std::uint32_t start_width = 16;  ///< Agents that each agent starts at most.
   /// How long what another launcher has started waits for the others of its job to be there.
   Duration join_patience = std::chrono::seconds(60);
 

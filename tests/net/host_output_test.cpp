@@ -62,10 +62,13 @@ class OutputOfHosts : public JobOnHosts {
 
 TEST_F(OutputOfHosts, IsCompleteAndInOrder) {
   constexpr std::size_t kLineCount = 110'000;  // 10 MB of each rank.
-  const CommandResult result = run(on_hosts({1, 1, 1, 1}, program_of(kLineCount)));
-  EXPECT_EQ(result.status, 0);
-  expect_lines(result.output, 4, kLineCount, 1);
-  expect_lines(result.errors, 4, kLineCount, 10);
+  for (const char* const width : {"16", "1"}) {
+    const CommandResult result = run(on_hosts({1, 1, 1, 1}, program_of(kLineCount),
+                                              {"--set", std::string("start-width=") + width}));
+    EXPECT_EQ(result.status, 0);
+    expect_lines(result.output, 4, kLineCount, 1);
+    expect_lines(result.errors, 4, kLineCount, 10);
+  }
 }
 
 // Both outputs are one pipe, whose reader is slower than the ranks.

@@ -1,8 +1,5 @@
-// Jobs over hosts that are network namespaces, joined by a bridge in one more: what goes between
-// them goes over a network, which can be cut.
-
-#include <signal.h>
-#include <unistd.h>
+// Jobs over hosts that are network namespaces: what goes between them goes over a network, which
+// can be cut.
 
 #include <chrono>
 #include <filesystem>
@@ -14,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "mp/word_corpus.hpp"
-#include "net/job_on_hosts.hpp"
+#include "net/job_in_namespaces.hpp"
 
 namespace pinion {
 namespace {
@@ -24,96 +21,6 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 
 constexpr const char* kAnswer = "the sum is 2016\n";
-
-class JobInNamespaces : public JobOnHosts {
- protected:
-  static constexpr int kHostCount = 3;
-
-  void SetUp() override {
-    JobOnHosts::SetUp();
-    if (IsSkipped()) {
-      return;
-    }
-    std::string script = "#!/bin/sh\ncase $1 in\n";
-    for (int host = 1; host < kHostCount; ++host) {
-      script += std::string(1, static_cast<char>('a' + host)) + ") host=" + name(host) + ";;\n";
-    }
-    write_file(shell(), script + "esac\nshift\nexec ip netns exec $host \"$@\"\n");
-    if (const std::string why = make_network(); !why.empty()) {
-      GTEST_SKIP() << "no network namespaces here: " << why;
-    }
-  }
-
-  void TearDown() override {
-    JobOnHosts::TearDown();
-    for (int host = -1; host < kHostCount; ++host) {
-      static_cast<void>(ip({"netns", "del", name(host)}));
-    }
-  }
-
-  // The namespace of a host; that of the bridge for -1.
-  [[nodiscard]] static std::string name(int host) {
-    return "pinion-" + std::to_string(getpid()) + (host < 0 ? "-hub" : "-" + std::to_string(host));
-  }
-
-  // What it said against it; nothing where it has done it.
-  [[nodiscard]] std::string ip(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), "ip");
-    const CommandResult result = run_command(folder_, arguments);
-    return result.status == 0      ? ""
-           : result.errors.empty() ? "ip ended with status " + std::to_string(result.status)
-                                   : result.errors;
-  }
-
-  [[nodiscard]] std::string make_network() const {
-    std::vector<std::vector<std::string>> commands = {
-        {"netns", "add", name(-1)},
-        {"-n", name(-1), "link", "add", "bridge", "type", "bridge"},
-        {"-n", name(-1), "link", "set", "bridge", "up"}};
-    for (int host = 0; host < kHostCount; ++host) {
-      const std::string end = port(host);
-      const std::string address = "10.77.0." + std::to_string(host + 1) + "/24";
-      commands.insert(commands.end(),
-                      {{"netns", "add", name(host)},
-                       {"-n", name(-1), "link", "add", end, "type", "veth", "peer", "name", "eth0",
-                        "netns", name(host)},
-                       {"-n", name(-1), "link", "set", end, "master", "bridge", "up"},
-                       {"-n", name(host), "addr", "add", address, "dev", "eth0"},
-                       {"-n", name(host), "link", "set", "eth0", "up"},
-                       {"-n", name(host), "link", "set", "lo", "up"}});
-    }
-    for (const std::vector<std::string>& command : commands) {
-      if (const std::string why = ip(command); !why.empty()) {
-        return why;
-      }
-    }
-    return {};
-  }
-
-  [[nodiscard]] static std::string port(int host) { return "port" + std::to_string(host); }
-
-  // The way of a host to all others.
-  void set_link(int host, const std::string& state) const {
-    EXPECT_EQ(ip({"-n", name(-1), "link", "set", port(host), state}), "");
-  }
-
-  // What leaves by that device queues so from now on, in the words of `tc`. Whether it can be told.
-  [[nodiscard]] bool queue(const std::string& space, const std::string& device,
-                           const std::vector<std::string>& words) const {
-    std::vector<std::string> command = {"tc",      "-n",  space,  "qdisc",
-                                        "replace", "dev", device, "root"};
-    command.insert(command.end(), words.begin(), words.end());
-    return run_command(folder_, command).status == 0;
-  }
-
-  [[nodiscard]] std::vector<std::string> in_namespaces(
-      const std::vector<int>& rank_counts, const std::vector<std::string>& program,
-      const std::vector<std::string>& options = {}) {
-    std::vector<std::string> command = on_hosts(rank_counts, program, options);
-    command.insert(command.begin(), {"ip", "netns", "exec", name(0)});
-    return command;
-  }
-};
 
 TEST_F(JobInNamespaces, CountsWordsAsOneRankDoes) {
   const WordCorpus corpus = WordCorpus::of_seed(2);

@@ -1,10 +1,10 @@
-// Jobs over two hosts that are reached by a real ssh: to this machine, by an sshd of the test's
-// own.
+// Jobs over hosts that are reached by a real ssh: to this machine, by an sshd of the test's own.
 
 #include <signal.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -28,7 +28,9 @@ using testing::IsEmpty;
 
 constexpr const char* kAnswer = "the sum is 2016\n";
 constexpr const char* kSshd = "/usr/sbin/sshd";
-constexpr const char* kOtherHost = "127.0.0.2";  // This machine, by a name that is not the first's.
+// This machine, by names that are not the first's.
+constexpr const char* kOtherHost = "127.0.0.2";
+constexpr const char* kOtherHosts[] = {kOtherHost, "127.0.0.3", "127.0.0.4"};
 
 class JobOverSsh : public JobTest {
  protected:
@@ -80,6 +82,25 @@ class JobOverSsh : public JobTest {
     return on_ranks(4, program, options);
   }
 
+  // A rank on each of four hosts, each of which starts the agent of the next.
+  [[nodiscard]] std::vector<std::string> in_chain(const std::vector<std::string>& program,
+                                                  std::vector<std::string> options = {}) const {
+    std::string hosts = "localhost";
+    for (const char* const host : kOtherHosts) {
+      hosts += std::string(",") + host;
+    }
+    options.insert(options.begin(), {"--host", hosts, "--set", "remote-shell=" + remote_shell(),
+                                     "--set", "start-width=1"});
+    return on_ranks(4, program, options);
+  }
+
+  [[nodiscard]] bool all_bodies_have_begun() const {
+    return eventually([&] {
+      return fs::exists(path("body.0.1")) && fs::exists(path("body.1.1")) &&
+             fs::exists(path("body.2.1")) && fs::exists(path("body.3.1"));
+    });
+  }
+
  private:
   static std::vector<std::string> words_of(const std::string& text) {
     std::vector<std::string> words = {""};
@@ -96,12 +117,16 @@ class JobOverSsh : public JobTest {
   void start_sshd() {
     port_ = free_port();
     fs::copy_file(path("user_key.pub"), path("authorized_keys"));
-    write_file(path("known_hosts"), std::string("[") + kOtherHost + "]:" + std::to_string(port_) +
-                                        " " + read_file(path("host_key.pub")));
+    std::string known;
+    std::string addresses;
+    for (const std::string host : kOtherHosts) {
+      known += "[" + host + "]:" + std::to_string(port_) + " " + read_file(path("host_key.pub"));
+      addresses += "ListenAddress " + host + "\n";
+    }
+    write_file(path("known_hosts"), known);
     write_file(path("sshd_config"),
-               std::string("ListenAddress ") + kOtherHost + "\nPort " + std::to_string(port_) +
-                   "\nHostKey " + path("host_key") + "\nAuthorizedKeysFile " +
-                   path("authorized_keys") +
+               addresses + "Port " + std::to_string(port_) + "\nHostKey " + path("host_key") +
+                   "\nAuthorizedKeysFile " + path("authorized_keys") +
                    "\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
                    "KbdInteractiveAuthentication no\nPermitRootLogin yes\n");
     const std::string sshd = std::string("exec ") + kSshd + " -D -e -f " + path("sshd_config");
@@ -157,19 +182,51 @@ TEST_F(JobOverSsh, EndsOnASignalOnBothHosts) {
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 
-TEST_F(JobOverSsh, GoesOnWhenTheConnectionIsCut) {
+// Once an agent is there, it needs the way no more by which it was started.
+TEST_F(JobOverSsh, GoesOnWithTheHostWhenTheConnectionIsCut) {
   RunningCommand running(folder_, on_hosts({GATED_PROGRAM, path("")}, grant_log_option()),
                          environment());
   ASSERT_TRUE(eventually([&] { return fs::exists(path("body.3.1")); })) << running.errors();
   const pid_t agent = parent_of(pid_of(grant_log(), 3, 1));
-  kill(parent_of(agent), SIGKILL);  // What sshd has made of this connection.
-  ASSERT_TRUE(eventually([&] {
-    return running.errors().find("host 1 is lost: ") != std::string::npos;
-  })) << running.errors();
+  const pid_t session = parent_of(agent);  // What sshd has made of this connection.
+  kill(session, SIGKILL);
+  ASSERT_TRUE(eventually([&] { return parent_of(agent) != session; }));
   write_file(path("gate"), "open");
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(running.output(), kAnswer);
   EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+  EXPECT_THAT(running.errors(), testing::Not(HasSubstr("is lost")));
+  EXPECT_TRUE(eventually([&] { return !something_runs(); }));
+}
+
+TEST_F(JobOverSsh, GoesOnWithoutAHostThatHasStartedOthers) {
+  for (const std::uint64_t host : {1, 2}) {
+    RunningCommand running(folder_, in_chain({GATED_PROGRAM, path("")}, grant_log_option()),
+                           environment());
+    ASSERT_TRUE(all_bodies_have_begun()) << running.errors();
+    kill(parent_of(pid_of(grant_log(), host, 1)), SIGKILL);
+    const std::string lost = "host " + std::to_string(host) + " is lost: ";
+    ASSERT_TRUE(eventually([&] { return running.errors().find(lost) != std::string::npos; }))
+        << running.errors();
+    write_file(path("gate"), "open");
+    EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
+    EXPECT_EQ(running.output(), kAnswer);
+    EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+    EXPECT_EQ(count_of(" is lost: ", running.errors()), 1u) << running.errors();
+    EXPECT_TRUE(eventually([&] { return !something_runs(); }));
+    for (const char* const file :
+         {"body.0.1", "body.1.1", "body.2.1", "body.3.1", "gate", "grants"}) {
+      fs::remove(path(file));
+    }
+  }
+}
+
+TEST_F(JobOverSsh, LeavesNothingInAChainWhenTheHeadIsKilled) {
+  RunningCommand running(folder_, in_chain({GATED_PROGRAM, path("")}, grant_log_option()),
+                         environment());
+  ASSERT_TRUE(all_bodies_have_begun()) << running.errors();
+  kill(parent_of(pid_of(grant_log(), 0, 1)), SIGKILL);
+  EXPECT_EQ(running.wait_for(60s), 137) << running.errors();
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 

@@ -29,6 +29,8 @@ HostLaunch some_launch() {
   launch.epoch = 2;
   launch.token = "secret";
   launch.head_address = "10.0.0.1:4000";
+  launch.remote_shell = "ssh -q";
+  launch.start_width = 3;
   launch.start_directory = "/data";
   launch.environment = {"A=1", "B=\xfe"};
   return launch;
@@ -58,6 +60,8 @@ TEST(HostLaunch, ArrivesWholeWhileItsPipeStaysOpen) {
   EXPECT_EQ(launch->epoch, 2u);
   EXPECT_EQ(launch->token, "secret");
   EXPECT_EQ(launch->head_address, sent.head_address);
+  EXPECT_EQ(launch->remote_shell, "ssh -q");
+  EXPECT_EQ(launch->start_width, 3u);
   EXPECT_EQ(launch->start_directory, "/data");
   EXPECT_EQ(launch->environment, sent.environment);
 }

@@ -5,11 +5,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "hosts/remote_shells.hpp"
 
 namespace pinion {
 namespace {
@@ -99,6 +103,34 @@ TEST(RemoteShell, IsKilledWithWhatItHasStarted) {
   shell->kill();
   EXPECT_TRUE(WIFSIGNALED(wait_for(*shell)));
   EXPECT_EQ(output.read_to_end(), "");  // Nobody has the pipe any more.
+}
+
+TEST(RemoteShell, IsLeftToItselfWhenItIsLetGo) {
+  Pipe output;
+  Result<RemoteShell> shell =
+      RemoteShell::start({"sh", "-c", "cat; echo over"}, "", output.writer.get());
+  ASSERT_TRUE(shell.has_value());
+  shell->let_go();
+  EXPECT_EQ(shell->pid(), -1);
+  EXPECT_EQ(output.read_to_end(), "over\n");  // Its input is at its end, and nobody has killed it.
+}
+
+TEST(RemoteShells, ReachEveryHostOnce) {
+  for (const std::uint32_t host_count : {1u, 2u, 5u, 16u, 17u, 300u}) {
+    for (const std::uint32_t width : {1u, 2u, 3u, 16u, ~0u}) {
+      std::vector<std::uint32_t> hosts;
+      for (std::uint32_t host = 0; host < host_count; ++host) {
+        for (const std::uint32_t started : hosts_started_by(host, host_count, width)) {
+          EXPECT_EQ(starter_of(started, width), host);
+          EXPECT_GT(started, host);
+          hosts.push_back(started);
+        }
+      }
+      std::vector<std::uint32_t> all(host_count - 1);
+      std::iota(all.begin(), all.end(), 1u);
+      EXPECT_EQ(hosts, all) << "where each starts " << width;
+    }
+  }
 }
 
 TEST(RemoteShell, ThatDoesNotExistIsNotFound) {

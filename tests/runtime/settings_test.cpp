@@ -57,6 +57,7 @@ const std::vector<Example>& examples() {
        [](const Settings& s) { return s.debugger == "a debugger"; }},
       {"remote-shell", "a shell", "'a shell'",
        [](const Settings& s) { return s.remote_shell == "a shell"; }},
+      {"start-width", "9", "9", [](const Settings& s) { return s.start_width == 9; }},
       {"join-seconds", "9", "9", [](const Settings& s) { return s.join_patience == 9s; }},
       {"network", "10.0.0.0/24", "'10.0.0.0/24'",
        [](const Settings& s) { return s.network == "10.0.0.0/24"; }},

@@ -64,6 +64,7 @@ class AllocatedHosts : public testing::Test {
 TEST_F(AllocatedHosts, AreNoneOutsideOfSlurm) {
   EXPECT_THAT(*hosts_of_allocation(), IsEmpty());
   EXPECT_EQ(read_settings()->remote_shell, "ssh -o BatchMode=yes");
+  EXPECT_EQ(read_settings()->start_width, 16u);
 }
 
 TEST_F(AllocatedHosts, HaveAsManyRanksAsTasks) {
@@ -80,6 +81,7 @@ TEST_F(AllocatedHosts, HaveAsManyRanksAsTasks) {
 TEST_F(AllocatedHosts, AreReachedBySrunUnlessToldOtherwise) {
   environment_.set("SLURM_JOB_NODELIST", "n1");
   EXPECT_THAT(read_settings()->remote_shell, HasSubstr("srun "));
+  EXPECT_GE(read_settings()->start_width, 65'536u);
   environment_.set("PINION_REMOTE_SHELL", "own");
   EXPECT_EQ(read_settings()->remote_shell, "own");
 }

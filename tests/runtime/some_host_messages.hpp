@@ -52,7 +52,8 @@ inline std::vector<HostMessage> some_host_messages() {
       HostPrinted{.on_errors = true, .bytes = bytes},
       HostPrinted{},
       HeadTookOutput{.of_errors = true, .byte_count = 9, .is_closed = true},
-      HeadTookOutput{.of_errors = false, .byte_count = ~std::uint64_t{0}, .is_closed = false}};
+      HeadTookOutput{.of_errors = false, .byte_count = ~std::uint64_t{0}, .is_closed = false},
+      HostNotStarted{.host = 3, .exit_status = 69, .reason = "why"}};
 }
 
 }  // namespace pinion

@@ -234,12 +234,12 @@ Result<std::unique_ptr<Agent>> Agent::create_on_host(const HostLaunch& launch, U
   PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, parts->settings));
   PINION_RETURN_IF_ERROR(become_agent(*parts));
   parts->settings.quiet = true;  // The head shows how far the job is.
-  parts->launcher = getppid();
   parts->job = launch.job;
   parts->epoch = launch.epoch;
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
   agent->lifeline_ = std::move(lifeline);
   agent->output_.begin_to_send();
+  PINION_RETURN_IF_ERROR(agent->shells_.start(launch, agent->output_));
   PINION_RETURN_IF_ERROR(agent->open_link({.job = launch.job,
                                            .epoch = launch.epoch,
                                            .host = launch.host,
@@ -313,7 +313,7 @@ int Agent::run() {
   }
   turn_.unlock();
   link_.reset();
-  end_child_processes();  // Whatever the ranks have started and left running ends with the job.
+  end_strays();
   for (std::uint32_t host = 1; host < host_count(); ++host) {
     host_outputs_.end(host);
   }
@@ -322,7 +322,17 @@ int Agent::run() {
   print_placements();
   print_summary();
   finish_output();
+  shells_.let_go();
   return exit_status_.value_or(first_failure_.value_or(0));
+}
+
+// Whatever the ranks have started and left running ends with the job. Where a remote shell runs an
+// agent as our descendant, that is none of it: it ends by itself, like the shells.
+void Agent::end_strays() {
+  const bool may_be_agents = !is_head() && !launched_;
+  end_child_processes([&](pid_t pid) {
+    return may_be_agents && (shells_.is_process_of_one(pid) || is_agent_of_other_host(pid));
+  });
 }
 
 void Agent::wait_for_events() {
@@ -334,9 +344,7 @@ void Agent::wait_for_events() {
     watched.push_back({link_->descriptor(), POLLIN, 0});
     watched.push_back({lifeline_.get(), POLLIN, 0});  // Not looked at where it is none.
   }
-  if (remote_hosts_) {
-    remote_hosts_->watch(watched);
-  }
+  shells_.watch(watched);
   if (launched_) {
     launched_->watch(watched, begun_);
   }
@@ -392,7 +400,7 @@ void Agent::pass_output_on() {
 // The ranks are over; what they wrote waits for whoever reads it, unless we are told to end.
 void Agent::finish_output() {
   pass_output_on();
-  while (output_.has_waiting() && (launched_ || getppid() == launcher_)) {
+  while (output_.has_waiting() && (launched_ || (is_head() && getppid() == launcher_))) {
     std::vector<pollfd> watched{{signals_.get(), POLLIN, 0}};
     output_.watch(watched);
     poll(watched.data(), watched.size(), -1);
@@ -412,8 +420,8 @@ int Agent::milliseconds_to_wait() const {
   if (driver_) {
     until = std::min(until, driver_->next_deadline());
   }
-  if (shells_end_) {
-    until = std::min(until, *shells_end_);
+  if (hosts_end_) {
+    until = std::min(until, *hosts_end_);
   }
   if (link_ && waits_for_credit_) {
     until = std::min(until, now + kWaitForCredit);

@@ -33,6 +33,7 @@
 #include "hosts/host_link.hpp"
 #include "hosts/host_outputs.hpp"
 #include "hosts/remote_hosts.hpp"
+#include "hosts/remote_shells.hpp"
 #include "journal/journal.hpp"
 #include "journal/journal_folder.hpp"
 #include "journal/journal_start.hpp"
@@ -52,7 +53,7 @@ namespace pinion {
 ///
 /// What its death leaves: the ranks are ended by the kernel, what they have started by `pinion
 /// run`; the segments have no names and go with the last descriptor. Agents of other hosts see the
-/// end of the head's and end their ranks.
+/// end of the head's and end their ranks; that of the one that has started them is nothing to them.
 class Agent {
  public:
   /// The head of a job. `launcher` is our parent, whose death is to send us SIGCONT and ends the
@@ -60,8 +61,9 @@ class Agent {
   [[nodiscard]] static Result<std::unique_ptr<Agent>> create(const LaunchSpec& spec,
                                                              pid_t launcher);
 
-  /// The agent of another host. The head lives as long as `lifeline` is not at its end.
-  /// Errors: as create(), and those of entering the folder of the job.
+  /// The agent of another host, and behind it those that it has to start. Until it knows the head,
+  /// it ends when `lifeline` is at its end.
+  /// Errors: as create(), and those of entering the folder of the job and of starting those.
   [[nodiscard]] static Result<std::unique_ptr<Agent>> create_on_host(const HostLaunch& launch,
                                                                      UniqueFd lifeline);
 
@@ -192,6 +194,7 @@ class Agent {
   [[nodiscard]] Status open_link(const HostIdentity& identity);
   [[nodiscard]] Result<Blob> view_for_others(const BlobHandle& handle);
   void serve_link();
+  void serve_shells();
   void handle_link(const HostEvent& event);
   void handle_fetch_parts(std::uint32_t rank, const Frame& frame);
   void answer_parts(const BlobCopies::Asker& asker, const Status& outcome);
@@ -217,8 +220,9 @@ class Agent {
   void pass_input_on();
   void send_output_on();
   void host_came(const HostCame& event);
-  void host_lost(std::uint32_t host, const std::string& reason);
-  void shell_ended(std::uint32_t host, int wait_status);
+  void host_lost(std::uint32_t host, const std::string& reason,
+                 int exit_status = error_info(ErrorCode::kUnavailable).exit_status);
+  void host_not_started(std::uint32_t starter, const HostNotStarted& end);
   void press_on_hosts();
   void print_traffic();
 
@@ -267,6 +271,7 @@ class Agent {
   void take_signals();
   [[nodiscard]] int milliseconds_to_wait() const;
   [[nodiscard]] bool any_rank_runs() const;
+  void end_strays();
   void end_for_want_of_time();
   void pass_output_on();
   void finish_output();
@@ -335,21 +340,22 @@ class Agent {
   std::optional<BlobCopies> copies_;         // Where there are other hosts.
   std::optional<BlobParts> parts_;           // As copies_.
   std::optional<RemoteHosts> remote_hosts_;  // Of the head.
+  RemoteShells shells_;                      // Of the agents that this one has started.
   std::deque<HeldMessage> held_messages_;    // For what was printed before them, and for copies.
   std::uint64_t held_count_ = 0;             // Of messages that were ever held.
   std::vector<HostTraffic> head_traffic_;    // Once the ranks are over.
   std::map<std::uint32_t, std::vector<std::string>> placements_;  // By host, of a dry run.
-  std::optional<Instant> shells_end_;  // When remote shells that still run are killed.
-  std::vector<int> inherited_;         // Descriptors that ranks may have as well.
-  UniqueFd lifeline_;                  // Of another host.
-  std::string token_;                  // That agents of a launch tell each other.
-  bool waits_for_credit_ = false;      // Whether a message could not be sent yet.
-  bool begun_ = false;                 // Whether ranks were started.
-  bool told_over_ = false;             // Whether the head, or the hosts, know that they are over.
-  bool head_is_here_ = false;          // Whether its link stands, on another host.
-  bool output_has_ended_ = false;      // Whether nothing is printed on this host any more.
-  bool leaves_ = false;                // Whether nobody needs this host any more.
-  std::unique_ptr<HostLink> link_;     // Ends first: it calls for blobs.
+  std::optional<Instant> hosts_end_;  // When hosts that are left are given up.
+  std::vector<int> inherited_;        // Descriptors that ranks may have as well.
+  UniqueFd lifeline_;                 // Of another host, until it knows the head.
+  std::string token_;                 // That agents of a launch tell each other.
+  bool waits_for_credit_ = false;     // Whether a message could not be sent yet.
+  bool begun_ = false;                // Whether ranks were started.
+  bool told_over_ = false;            // Whether the head, or the hosts, know that they are over.
+  bool head_is_here_ = false;         // Whether its link stands, on another host.
+  bool output_has_ended_ = false;     // Whether nothing is printed on this host any more.
+  bool leaves_ = false;               // Whether nobody needs this host any more.
+  std::unique_ptr<HostLink> link_;    // Ends first: it calls for blobs.
 };
 
 }  // namespace pinion

@@ -1,13 +1,9 @@
 // The head of a job over several hosts: starts their agents, speaks for their ranks to the
 // coordinator, and ends them.
 
-#include <sys/wait.h>
-
 #include <algorithm>
-#include <filesystem>
 #include <random>
 #include <set>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,7 +11,6 @@
 #include <pinion/core/bytes.hpp>
 
 #include "agent/agent.hpp"
-#include "agent/rank_process.hpp"
 
 namespace pinion {
 namespace {
@@ -35,12 +30,6 @@ std::string pulled_words(const HostTraffic& traffic) {
          format_bytes(static_cast<std::uint64_t>(rate)) + "/s)";
 }
 
-// A Pinion that cannot do what it is asked to says why by its exit status.
-int status_of_agent(int wait_status) {
-  const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
-  return status >= 64 && status < 80 ? status : error_info(ErrorCode::kUnavailable).exit_status;
-}
-
 }  // namespace
 
 std::string Agent::random_token() {
@@ -52,40 +41,33 @@ std::string Agent::random_token() {
   return token;
 }
 
-// Agents that remote shells have started are gone with these, others with their connection.
+// Also the words of a shell are waited for.
 bool Agent::any_host_is_left() const {
-  return launched_ ? remote_hosts_->any_is_left() : remote_hosts_->any_shell_runs();
+  return remote_hosts_->any_is_left() || shells_.any_runs();
 }
 
 Status Agent::start_hosts(const std::string& started_in) {
-  std::error_code error;
-  const std::string agent = std::filesystem::read_symlink("/proc/self/exe", error).string();
-  if (error) {
-    return Status::from_errno(error.value(), "cannot tell where pinion-agent is");
-  }
   const std::string token = random_token();
   PINION_RETURN_IF_ERROR(open_link(
       {.job = job_, .epoch = epoch_, .host = 0, .host_count = host_count(), .token = token}));
   remote_hosts_.emplace(spec_);
-  return remote_hosts_->start(settings_.remote_shell, agent,
-                              {.spec = spec_,
-                               .job = job_,
-                               .epoch = epoch_,
-                               .token = token,
-                               .head_address = link_->address(),
-                               .start_directory = started_in,
-                               .environment = environment_to_give()},
-                              output_);
+  return shells_.start({.spec = spec_,
+                        .job = job_,
+                        .epoch = epoch_,
+                        .token = token,
+                        .head_address = link_->address(),
+                        .remote_shell = settings_.remote_shell,
+                        .start_width = settings_.start_width,
+                        .start_directory = started_in,
+                        .environment = environment_to_give()},
+                       output_);
 }
 
 void Agent::serve_hosts() {
   handle_held_messages();
-  for (const RemoteHosts::ShellEnd& end : remote_hosts_->serve()) {
-    shell_ended(end.host, end.wait_status);
-  }
   if (!told_over_ && (begun_ || exit_status_) && !any_rank_runs() && remote_hosts_->all_over()) {
     told_over_ = true;
-    shells_end_ = clock_.now() + kTimeToLeave;
+    hosts_end_ = clock_.now() + kTimeToLeave;
     head_traffic_ = traffic();
     link_->send_to_all(LeaveJob{});
   }
@@ -94,7 +76,9 @@ void Agent::serve_hosts() {
 
 void Agent::host_came(const HostCame& event) {
   remote_hosts_->came(event.host, event.address);
-  if (exit_status_) {
+  if (remote_hosts_->is_lost(event.host)) {
+    link_->send(event.host, LeaveJob{});
+  } else if (exit_status_) {
     link_->send(event.host, EndRanks{*exit_status_, Duration::zero()});
   } else if (!begun_ && remote_hosts_->all_came()) {
     if (const Status started = start_first(); !started.ok()) {
@@ -190,6 +174,8 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
     rank_failed(failed->exit_status, failed->others_go_on);
   } else if (const auto* broken = std::get_if<HostBroken>(&message)) {
     driver_->fail({broken->code, remote_hosts_->name_of(host) + ": " + broken->text});
+  } else if (const auto* end = std::get_if<HostNotStarted>(&message)) {
+    host_not_started(host, *end);
   } else if (const auto* over = std::get_if<HostRanksOver>(&message)) {
     remote_hosts_->ranks_over(host, over->traffic);
   } else if (std::holds_alternative<HostTookInput>(message)) {
@@ -199,51 +185,58 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
   }
 }
 
-void Agent::shell_ended(std::uint32_t host, int wait_status) {
-  output_.read_shell(host);
-  host_lost(host,
-            fmt::format("its remote shell {} {}", WIFSIGNALED(wait_status) ? "was" : "ended with",
-                        describe_wait_status(wait_status)));
-  if (!begun_ && !exit_status_) {
-    say(fmt::format("pinion: the job does not begin without {}", remote_hosts_->name_of(host)));
-    end_all_later(status_of_agent(wait_status), Duration::zero());
+// Once an agent is there its connection says how it is, and no shell.
+void Agent::host_not_started(std::uint32_t starter, const HostNotStarted& end) {
+  const bool is_known = end.host > 0 && end.host < host_count();
+  if (!is_known || starter_of(end.host, settings_.start_width) != starter ||
+      !remote_hosts_->is_expected(end.host)) {
+    return;
   }
+  const std::string way =
+      starter == 0 ? "" : fmt::format("reached from {}, ", remote_hosts_->name_of(starter));
+  host_lost(end.host, way + end.reason, end.exit_status);
 }
 
-void Agent::host_lost(std::uint32_t host, const std::string& reason) {
-  if (!remote_hosts_->lose(host) || told_over_) {
+void Agent::host_lost(std::uint32_t host, const std::string& reason, int exit_status) {
+  if (!remote_hosts_->lose(host)) {
     return;
   }
   host_outputs_.end(host);
-  remote_hosts_->kill_shell(host);
+  if (told_over_) {
+    return;
+  }
+  link_->send(host, LeaveJob{});  // It may not have noticed.
+  shells_.kill(host);
   input_.host_gone(host);
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }
   driver_->host_lost(host, remote_hosts_->name_of(host) + ": " + reason);
-  if (launched_ && !begun_ && !exit_status_) {
+  if (!begun_ && !exit_status_) {
     say(fmt::format("pinion: the job does not begin without {}", remote_hosts_->name_of(host)));
-    end_all_later(error_info(ErrorCode::kUnavailable).exit_status, Duration::zero());
+    end_all_later(exit_status, Duration::zero());
   }
 }
 
 void Agent::press_on_hosts() {
-  if (exit_status_ && !begun_) {
-    remote_hosts_->kill_shells_of_expected();
+  for (std::uint32_t host = 1; exit_status_ && !begun_ && !launched_ && host < host_count();
+       ++host) {
+    if (remote_hosts_->is_expected(host)) {
+      shells_.kill(host);
+      remote_hosts_->lose(host);
+    }
   }
-  if (exit_status_ && !shells_end_) {
-    shells_end_ = clock_.now() + 2 * settings_.grace + kTimeToLeave;
+  if (exit_status_ && !hosts_end_) {
+    hosts_end_ = clock_.now() + 2 * settings_.grace + kTimeToLeave;
   }
   // Hosts keep what they have printed until it is taken.
   if (told_over_ && !silenced_ && (output_.is_full(false) || output_.is_full(true))) {
-    shells_end_ = clock_.now() + kTimeToLeave;
+    hosts_end_ = clock_.now() + kTimeToLeave;
   }
-  if (shells_end_ && clock_.now() >= *shells_end_) {
-    shells_end_.reset();
-    remote_hosts_->kill_shells();
-    if (launched_) {
-      remote_hosts_->lose_all();
-    }
+  if (hosts_end_ && clock_.now() >= *hosts_end_) {
+    hosts_end_.reset();
+    shells_.kill_all();
+    remote_hosts_->lose_all();
   }
 }
 

@@ -2,6 +2,7 @@
 // what the coordinator is told of ranks.
 
 #include <fcntl.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,10 +11,13 @@
 #include <system_error>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include <pinion/shard/protocol/wire.hpp>
 #include <pinion/ucx/ucx_transport.hpp>
 
 #include "agent/agent.hpp"
+#include "agent/rank_process.hpp"
 #include "hosts/host_list.hpp"
 #include "memory_budget.hpp"
 
@@ -37,6 +41,12 @@ std::vector<std::string> words_of(const std::string& list) {
     words.push_back(word);
   }
   return words;
+}
+
+// A Pinion that cannot do what it is asked to says why by its exit status.
+int status_of_agent(int wait_status) {
+  const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
+  return status >= 64 && status < 80 ? status : error_info(ErrorCode::kUnavailable).exit_status;
 }
 
 }  // namespace
@@ -106,12 +116,29 @@ void Agent::serve_link() {
     handle_link(event);
   }
   waits_for_credit_ = link_->flush();
+  serve_shells();
   if (is_head()) {
     serve_hosts();
   } else {
     serve_lifeline();
     tell_when_over();
     end_output();
+  }
+}
+
+void Agent::serve_shells() {
+  for (const RemoteShells::End& end : shells_.serve()) {
+    output_.read_shell(end.host);  // Its last words come before ours.
+    pass_output_on();
+    const HostNotStarted news{
+        end.host, status_of_agent(end.wait_status),
+        fmt::format("its remote shell {} {}", WIFSIGNALED(end.wait_status) ? "was" : "ended with",
+                    describe_wait_status(end.wait_status))};
+    if (is_head()) {
+      host_not_started(share_.host, news);
+    } else {
+      link_->send(0, news);
+    }
   }
 }
 

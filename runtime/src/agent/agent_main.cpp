@@ -1,6 +1,7 @@
 // The body of the program pinion-agent.
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,6 +18,7 @@
 
 #include "agent/agent.hpp"
 #include "hosts/host_launch.hpp"
+#include "hosts/remote_shell.hpp"
 #include "launch/launched_job.hpp"
 #include "launch/start_agent.hpp"
 #include "launch_spec.hpp"
@@ -59,9 +61,11 @@ int fail(const Status& error) {
   return error_info(error.code()).exit_status;
 }
 
-// On another host: by a remote shell, whose input says what to do and then lives as long as the
-// head.
+// On another host: by a remote shell, whose input says what to do and then lives as long as whoever
+// has started it.
 int run_on_host() {
+  // A remote shell that has become this process was to end with the agent that has started it.
+  prctl(PR_SET_PDEATHSIG, 0);
   open_standard_descriptors();
   const Result<HostLaunch> launch = read_host_launch(STDIN_FILENO);
   if (!launch) {
@@ -125,7 +129,7 @@ int run_agent(int argc, char** argv) {
         "started, one for each host of a job; see `pinion run --help`.");
     return 0;
   }
-  if (argument == "--host-of-job") {
+  if (argument == kHostOfJobOption) {
     return run_on_host();
   }
   if (const std::size_t comma = argument.find(','); argument.starts_with(kLaunchedOption)) {

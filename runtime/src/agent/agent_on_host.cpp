@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
-#include "agent/strays.hpp"
 
 namespace pinion {
 
@@ -42,7 +41,7 @@ void Agent::handle_head(const HostMessage& message) {
     output_.head_took(took->of_errors, took->byte_count);
   } else if (std::holds_alternative<LeaveJob>(message)) {
     leaves_ = true;
-    if (any_rank_runs()) {  // The head has given this host up, and the job is over.
+    if (any_rank_runs()) {  // The head has given this host up.
       end_all_later(error_info(ErrorCode::kUnavailable).exit_status, Duration::zero());
       end_all_now();
     }
@@ -69,6 +68,9 @@ void Agent::begin_job(const BeginJob& begin) {
 }
 
 void Agent::serve_lifeline() {
+  if (head_is_here_) {
+    lifeline_ = UniqueFd();  // From now on the job needs nobody between.
+  }
   char bytes[256];
   const ssize_t count = lifeline_.valid() ? read(lifeline_.get(), bytes, sizeof(bytes)) : 1;
   if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
@@ -94,7 +96,7 @@ void Agent::head_is_gone(const std::string& reason) {
 void Agent::end_output() {
   if (leaves_ && !output_has_ended_ && !any_rank_runs()) {
     output_has_ended_ = true;
-    end_child_processes();
+    end_strays();
     output_.read_rest();
     report_pages();
   }

@@ -331,7 +331,7 @@ void Agent::end_all_now() {
 
 // Whether nobody is left to wait for us.
 bool Agent::end_without_launcher() {
-  if (launched_ || getppid() == launcher_) {
+  if (launched_ || !is_head() || getppid() == launcher_) {
     return false;
   }
   end_all_later(128 + SIGKILL, Duration::zero());

@@ -5,10 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
+#include <fstream>
+#include <string>
 
 #include <fmt/format.h>
+
+#include "hosts/remote_shell.hpp"
 
 namespace pinion {
 
@@ -25,12 +28,20 @@ std::vector<pid_t> child_processes() {
   return children;
 }
 
-void end_child_processes(std::span<const pid_t> except) {
+bool is_agent_of_other_host(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/cmdline", pid));
+  for (std::string word; std::getline(file, word, '\0');) {
+    if (word == kHostOfJobOption) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void end_child_processes(const std::function<bool(pid_t)>& spared) {
   for (int round = 0; round < 100; ++round) {
     std::vector<pid_t> strays = child_processes();
-    std::erase_if(strays, [except](pid_t pid) {
-      return std::find(except.begin(), except.end(), pid) != except.end();
-    });
+    std::erase_if(strays, spared);
     if (strays.empty()) {
       return;
     }

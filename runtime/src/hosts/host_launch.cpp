@@ -61,6 +61,8 @@ std::string encode_host_launch(const HostLaunch& launch) {
                      {"epoch", launch.epoch},
                      {"token", launch.token},
                      {"head_address", launch.head_address},
+                     {"remote_shell", launch.remote_shell},
+                     {"start_width", launch.start_width},
                      {"start_directory", launch.start_directory},
                      {"environment", launch.environment}},
                 body);
@@ -83,11 +85,16 @@ Result<HostLaunch> decode_host_launch(std::string_view text) {
     value.at("epoch").get_to(launch.epoch);
     value.at("token").get_to(launch.token);
     value.at("head_address").get_to(launch.head_address);
+    value.at("remote_shell").get_to(launch.remote_shell);
+    value.at("start_width").get_to(launch.start_width);
     value.at("start_directory").get_to(launch.start_directory);
     value.at("environment").get_to(launch.environment);
     if (launch.host == 0 || launch.host >= launch.spec.hosts.size()) {
       return not_a_launch("host " + std::to_string(launch.host) + " is none of the " +
                           std::to_string(launch.spec.hosts.size()) + " of the job but its first");
+    }
+    if (launch.start_width == 0) {
+      return not_a_launch("it says that an agent starts no others");
     }
     return launch;
   } catch (const json::exception& error) {

@@ -10,8 +10,8 @@
 
 namespace pinion {
 
-/// What the head of a job tells the agent that a remote shell has started on another host, over its
-/// standard input, which then stays open for as long as the head lives.
+/// What an agent that a remote shell has started on another host is told, over its standard input,
+/// which then stays open for as long as the agent lives that has started it.
 struct HostLaunch {
   LaunchSpec spec = {};  ///< Of the whole job.
   std::uint32_t host = 0;
@@ -19,6 +19,8 @@ struct HostLaunch {
   std::uint32_t epoch = 1;
   std::string token = {};
   std::string head_address = {};
+  std::string remote_shell = {};              ///< By which it starts the agents of more hosts,
+  std::uint32_t start_width = 1;              ///< so many of them at most; greater than 0.
   std::string start_directory = {};           ///< Where the job was started.
   std::vector<std::string> environment = {};  ///< NAME=VALUE: that of the job.
 };

@@ -262,6 +262,13 @@ void pass(Pass& field, HeadTookOutput& message) {
   field(message.is_closed);
 }
 
+template <class Pass>
+void pass(Pass& field, HostNotStarted& message) {
+  field(message.host);
+  field(message.exit_status);
+  field(message.reason);
+}
+
 template <std::size_t Index = 0>
 void read_body(std::size_t kind, Reader& reader, HostMessage& message) {
   if constexpr (Index == std::variant_size_v<HostMessage>) {

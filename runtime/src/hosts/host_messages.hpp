@@ -111,6 +111,16 @@ struct HostTookInput {
   friend bool operator==(const HostTookInput&, const HostTookInput&) = default;
 };
 
+/// The remote shell has ended by which the agent of that host was to be started. News where that
+/// agent is not there yet.
+struct HostNotStarted {
+  std::uint32_t host = 0;
+  std::int32_t exit_status = 0;  ///< For the job, which does not begin then.
+  std::string reason = {};
+
+  friend bool operator==(const HostNotStarted&, const HostNotStarted&) = default;
+};
+
 /// What ranks of the host, or its agent, have printed: what follows of one of its two outputs. How
 /// much is under way is bounded, by what the head says that it took.
 struct HostPrinted {
@@ -197,10 +207,11 @@ struct LeaveJob {
   friend bool operator==(const LeaveJob&, const LeaveJob&) = default;
 };
 
-using HostMessage = std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank,
-                                 HostRankFailed, HostBroken, HostRanksOver, BeginJob, ToRank,
-                                 KeepBlob, ReleaseBlob, EndRanks, SignalRanks, LeaveJob,
-                                 HostTookInput, HostPlaced, JobInput, HostPrinted, HeadTookOutput>;
+using HostMessage =
+    std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank, HostRankFailed,
+                 HostBroken, HostRanksOver, BeginJob, ToRank, KeepBlob, ReleaseBlob, EndRanks,
+                 SignalRanks, LeaveJob, HostTookInput, HostPlaced, JobInput, HostPrinted,
+                 HeadTookOutput, HostNotStarted>;
 
 /// A host message on the wire: a magic word, the version of this form, the kind, and then its
 /// fields, little-endian.

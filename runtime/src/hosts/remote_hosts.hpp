@@ -1,58 +1,31 @@
 #pragma once
 
-#include <poll.h>
-
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include <pinion/core/status.hpp>
 #include <pinion/runtime/launch.hpp>
 
-#include "agent/output_relay.hpp"
 #include "grant_log.hpp"
-#include "hosts/host_launch.hpp"
 #include "hosts/host_messages.hpp"
-#include "hosts/remote_shell.hpp"
 
 namespace pinion {
 
-/// The other hosts of a job, as its head sees them: the remote shells that run their agents, which
-/// of these are there, and which life of each rank.
+/// The other hosts of a job, as its head sees them: whose agents are there, and which life of each
+/// rank.
 ///
-/// Thread safety: none. Nothing blocks.
+/// Thread safety: none.
 class RemoteHosts {
  public:
-  struct ShellEnd {
-    std::uint32_t host = 0;
-    int wait_status = 0;
-  };
-
   explicit RemoteHosts(const LaunchSpec& spec);
-
-  /// Starts an agent on each, by a description that differs from `launch` in the host.
-  /// Errors: those of starting a remote shell; some may have been started then.
-  Status start(const std::string& remote_shell, const std::string& agent, HostLaunch launch,
-               OutputRelay& output);
-
-  /// Adds what has to be waited for, for serve().
-  void watch(std::vector<pollfd>& watched) const;
-
-  /// Writes to the shells what they take. Returns those that have ended since the last call.
-  [[nodiscard]] std::vector<ShellEnd> serve();
-
-  [[nodiscard]] bool any_shell_runs() const;
-  void kill_shells();
-  void kill_shell(std::uint32_t host);
-  /// Of hosts whose agent is not there yet.
-  void kill_shells_of_expected();
 
   /// The agent of that host is there.
   void came(std::uint32_t host, std::string address);
   [[nodiscard]] bool all_came() const;
+  [[nodiscard]] bool is_expected(std::uint32_t host) const {
+    return at(host).state == State::kExpected;
+  }
   /// By host; that of the head is `own`.
   [[nodiscard]] std::vector<std::string> addresses(const std::string& own) const;
 
@@ -89,7 +62,6 @@ class RemoteHosts {
     std::vector<std::uint32_t> incarnations;  // Of its ranks; 0 before one has joined.
     State state = State::kExpected;
     std::string address = {};
-    std::optional<RemoteShell> shell = {};
     std::vector<HostTraffic> traffic = {};
   };
 

@@ -41,7 +41,7 @@ Result<std::vector<std::string>> remote_command(const std::string& remote_shell,
   if (command.empty()) {
     return Status(ErrorCode::kInvalidArgument, "the setting remote-shell names no command");
   }
-  command.insert(command.end(), {host, agent, "--host-of-job"});
+  command.insert(command.end(), {host, agent, std::string(kHostOfJobOption)});
   return command;
 }
 
@@ -117,6 +117,11 @@ bool RemoteShell::has_ended(int& wait_status) {
   pid_ = -1;
   pipe_ = UniqueFd();
   return true;
+}
+
+void RemoteShell::let_go() noexcept {
+  pid_ = -1;
+  pipe_ = UniqueFd();
 }
 
 void RemoteShell::kill() noexcept {

@@ -12,6 +12,9 @@
 
 namespace pinion {
 
+/// What tells a pinion-agent that its standard input says what to do.
+inline constexpr std::string_view kHostOfJobOption = "--host-of-job";
+
 /// The command that runs an agent on another host, by the words of the setting remote-shell.
 /// Errors: kInvalidArgument for a path of the agent that a shell would take for something else, and
 ///   for no shell.
@@ -21,7 +24,8 @@ namespace pinion {
 
 /// The process that reaches another host and runs an agent there. Its standard input is the
 /// agent's: first a description of what to do, then nothing for as long as this object lives; its
-/// end is how the agent learns of ours. Ended with the object if it still runs.
+/// end is how an agent that does not know the head yet learns of ours. Ended with the object if it
+/// still runs.
 ///
 /// Thread safety: none.
 class RemoteShell {
@@ -48,6 +52,9 @@ class RemoteShell {
   [[nodiscard]] bool has_ended(int& wait_status);
 
   void kill() noexcept;
+
+  /// Closes its input and forgets the process, which gets SIGTERM when the calling thread ends.
+  void let_go() noexcept;
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
