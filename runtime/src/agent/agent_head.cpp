@@ -22,12 +22,13 @@ constexpr Duration kTimeToLeave = 10s;  // For the agent of a host that has noth
 // How much was pulled, and how quickly, where that can be told.
 std::string pulled_words(const HostTraffic& traffic) {
   const double seconds = std::chrono::duration<double>(traffic.bulk_time).count();
+  const std::string words = fmt::format("{} in {} pull{}", format_bytes(traffic.pulled_bytes),
+                                        traffic.pulled_count, traffic.pulled_count == 1 ? "" : "s");
   if (traffic.bulk_bytes == 0 || seconds <= 0) {
-    return format_bytes(traffic.pulled_bytes);
+    return words;
   }
   const double rate = static_cast<double>(traffic.bulk_bytes) / seconds;
-  return format_bytes(traffic.pulled_bytes) + " (at " +
-         format_bytes(static_cast<std::uint64_t>(rate)) + "/s)";
+  return words + " (at " + format_bytes(static_cast<std::uint64_t>(rate)) + "/s)";
 }
 
 }  // namespace
@@ -263,7 +264,7 @@ void Agent::print_traffic() {
       const std::string& path = here.path.empty() ? there.path : here.path;
       const std::string& name = spec_.hosts[host].name;
       const std::string& other_name = spec_.hosts[other].name;
-      say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs pulled", name, other_name,
+      say(fmt::format("pinion: {} and {}, by {}: {} and {} of blobs", name, other_name,
                       path.empty() ? "a way that is gone" : path, pulled_words(here),
                       pulled_words(there)));
       for (const std::string& slow : std::set{here.slow, there.slow}) {
