@@ -90,7 +90,8 @@ TEST(LeaseQueue, KeepsAShardInLessThanSixtyFourBytes) {
 /// What the queue promises, without any of its structures.
 class NaiveQueue {
  public:
-  explicit NaiveQueue(const std::vector<UnitTraits>& units) : units_(units) {
+  NaiveQueue(const std::vector<UnitTraits>& units, bool keeps_to_hosts)
+      : units_(units), keeps_to_hosts_(keeps_to_hosts) {
     for (std::uint32_t unit = 0; unit < units.size(); ++unit) {
       waiting_.insert(unit);
     }
@@ -116,6 +117,9 @@ class NaiveQueue {
   }
 
   [[nodiscard]] bool may_run(std::uint32_t unit, const std::vector<Place>& places) const {
+    if (keeps_to_hosts_ && rank_of(unit, places).second == 2) {
+      return false;
+    }
     return !units_[unit].needs_device ||
            std::any_of(places.begin(), places.end(),
                        [](const Place& place) { return place.kind == PlaceKind::kDevice; });
@@ -142,6 +146,7 @@ class NaiveQueue {
 
  private:
   const std::vector<UnitTraits>& units_;
+  bool keeps_to_hosts_;
   std::set<std::uint32_t> waiting_;
 };
 
@@ -166,7 +171,11 @@ RC_GTEST_PROP(LeaseQueueModel, GrantsWhatASearchOfTheWholeListFinds, ()) {
   const std::vector<UnitTraits> units = random_units();
   LeaseQueue queue(units, kRankCount);
   queue.put_all();
-  NaiveQueue naive(units);
+  const auto keeps_to_hosts = *rc::gen::arbitrary<bool>();
+  if (keeps_to_hosts) {
+    queue.keep_to_hosts();
+  }
+  NaiveQueue naive(units, keeps_to_hosts);
   std::vector<std::vector<Place>> places(kRankCount);
   for (std::uint32_t rank = 0; rank < kRankCount; ++rank) {
     for (int i = *rc::gen::inRange(0, 3); i > 0; --i) {

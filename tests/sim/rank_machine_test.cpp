@@ -294,6 +294,20 @@ TEST_F(RankMachineTest, DropsItsShardsWhenPartitionsAreGranted) {
   EXPECT_EQ(found<RunLeases>().front().stage, Stage::kMerge);
 }
 
+TEST_F(RankMachineTest, DropsWhatItCombinesWhenPartitionsAreGranted) {
+  begin();
+  receive(MergeInputs{.step = 1, .partials = {BlobHandle{.generation = 4}}});
+  grant({lease(6, 1), lease(7, 2)}, 0, Stage::kCombine);
+  tick(2s);
+  ASSERT_THAT(sent<Heartbeat>(), SizeIs(1));
+  EXPECT_THAT(sent<Heartbeat>().front().held, ElementsAre(lease(6, 1), lease(7, 2)));
+  receive(MergeInputs{.step = 1, .partials = {BlobHandle{.generation = 5}}});
+  grant({lease(0, 5)}, 0, Stage::kMerge);
+  ASSERT_THAT(found<DropLeases>(), SizeIs(1));
+  EXPECT_EQ(found<DropLeases>().front().stage, Stage::kCombine);
+  EXPECT_THAT(found<DropLeases>().front().leases, ElementsAre(lease(6, 1), lease(7, 2)));
+}
+
 TEST_F(RankMachineTest, IgnoresOtherStepsAndEverythingAfterTheEnd) {
   receive(StepStarted{.step = 2, .lease_duration = 6s});
   EXPECT_THAT(effects_, IsEmpty());

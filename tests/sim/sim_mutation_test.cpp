@@ -92,6 +92,7 @@ const Mutation kMutations[] = {
     {"keep-partials-of-lost-host",
      AnyOf(HasSubstr("is missing from the kept partials"), HasSubstr("cannot be read")),
      Faults::parse("host_crash=2").value()},
+    {"merge-members-too", HasSubstr("counts a shard twice or misses one")},
     {"double-timer", HasSubstr("too much is left to happen")},
 };
 

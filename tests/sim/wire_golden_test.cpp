@@ -18,8 +18,19 @@
 namespace pinion::protocol {
 namespace {
 
+/// What is left of a message in the third form.
+Message in_third_form(Message message) {
+  if (auto* plan = std::get_if<PlanReady>(&message)) {
+    plan->combines = false;
+  } else if (auto* inputs = std::get_if<MergeInputs>(&message)) {
+    inputs->combined.clear();
+  }
+  return message;
+}
+
 /// What is left of a message in the second form.
 Message in_second_form(Message message) {
+  message = in_third_form(std::move(message));
   if (auto* plan = std::get_if<PlanReady>(&message)) {
     plan->shard_deadline = {};
   } else if (auto* failed = std::get_if<StepFailed>(&message)) {
@@ -76,7 +87,7 @@ TEST(WireGolden, WhatWasAddedInTheThirdFormIsReadAsItWasMeant) {
   for (const char* const golden : kThirdForm) {
     const Result<Decoded> decoded = decode(bytes_of(golden));
     ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
-    const std::vector<Message> messages = one_of_each();
+    const std::vector<Message> messages = one_of_each_in(in_third_form);
     EXPECT_EQ(std::count(messages.begin(), messages.end(), decoded->message), 1);
     EXPECT_NE(in_second_form(decoded->message), decoded->message);
   }

@@ -126,7 +126,7 @@ TEST(Wire, RefusesValuesThatMeanNothing) {
     const Result<Decoded> decoded = decode(encode(kEnvelope, message));
     return decoded.has_value() ? std::string("none") : decoded.error().to_string();
   };
-  EXPECT_THAT(problem_of(GiveBack{.stage = static_cast<Stage>(2)}), testing::HasSubstr("stage"));
+  EXPECT_THAT(problem_of(GiveBack{.stage = static_cast<Stage>(3)}), testing::HasSubstr("stage"));
   EXPECT_THAT(problem_of(JobFailed{.failure = {.code = static_cast<ErrorCode>(17)}}),
               testing::HasSubstr("error code"));
   EXPECT_THAT(problem_of(PlanReady{.shards = {{.place = {.kind = static_cast<PlaceKind>(2)}}}}),

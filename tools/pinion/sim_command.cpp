@@ -205,6 +205,7 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
          "Steps run this shard and no other")
       ->type_name("N");
   app.add_flag("--skip-bad", options.skip_bad, "Steps go on without shards that are given up");
+  app.add_flag("--combine", options.combine, "Hosts may combine their partials");
   app.add_flag("--devices", options.devices, "Some ranks have a device, and some shards need one");
   app.add_flag("--journal", options.journal, "Keep what is decided, to be resumed");
   app.add_flag("--one-planner", command.one_planner, "Only the steadfast rank can plan");

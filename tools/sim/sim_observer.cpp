@@ -158,6 +158,10 @@ void Observer::host_lost(std::uint32_t host) {
         unit->told = false;
       }
     };
+    if (blob->kind == BlobKind::kCombined) {
+      world_.reached("combined partials were lost with their host");
+      continue;
+    }
     const std::uint64_t shards_per_unit = world_.shape(blob->step).map_units().shards_per_unit();
     for (const std::uint64_t shard : blob->shards) {
       reopen(Stage::kMap, shard / shards_per_unit);
@@ -358,8 +362,10 @@ void Observer::on_heartbeat(const protocol::Envelope& from, const protocol::Hear
       continue;
     }
     // A rank holds leases of one stage only.
-    Grant* grant = find(from, heartbeat.step, Stage::kMap, lease);
-    grant = grant == nullptr ? find(from, heartbeat.step, Stage::kMerge, lease) : grant;
+    Grant* grant = nullptr;
+    for (const Stage stage : {Stage::kMap, Stage::kCombine, Stage::kMerge}) {
+      grant = grant == nullptr ? find(from, heartbeat.step, stage, lease) : grant;
+    }
     if (grant == nullptr) {
       world_.fail("a lease of " + unit_text(lease.unit) + " is extended that is not the newest");
       return;
@@ -418,7 +424,7 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
   if (again) {
     note_output(report);
   }
-  if (world_.options().journaled()) {
+  if (world_.options().journaled() && report.stage != Stage::kCombine) {
     std::vector<std::uint64_t>& untold =
         untold_[{from.rank, report.step, report.stage, report.report}];
     untold.clear();
@@ -497,8 +503,10 @@ void Observer::on_taken_away(const protocol::Envelope& from, const protocol::Hea
       on_missed(from, ack.step, lease);
       continue;
     }
-    world_.reached("merging had to wait for partials that were made again");
-    on_return(from, ack.step, Stage::kMerge, {&lease, 1});
+    const bool combined = find(from, ack.step, Stage::kCombine, lease) != nullptr;
+    world_.reached("a host was lost while partials were combined", combined);
+    world_.reached("merging had to wait for partials that were made again", !combined);
+    on_return(from, ack.step, combined ? Stage::kCombine : Stage::kMerge, {&lease, 1});
   }
 }
 
@@ -511,7 +519,9 @@ std::vector<Observer::Unit>& Observer::units_of(std::uint64_t number, Stage stag
   std::vector<Unit>& units = of.units[static_cast<std::size_t>(stage)];
   if (units.empty() && !of.done) {
     const StepShape& shape = world_.shape(number);
-    units.resize(stage == Stage::kMap ? shape.map_units().unit_count() : shape.partition_count);
+    const std::uint64_t hosts = stage == Stage::kCombine ? world_.options().host_count : 1;
+    units.resize(stage == Stage::kMap ? shape.map_units().unit_count()
+                                      : hosts * shape.partition_count);
   }
   return units;
 }

@@ -70,7 +70,7 @@ class Observer {
 
   struct Step {
     std::map<std::pair<protocol::Stage, std::uint64_t>, Output> outputs = {};  ///< By first unit.
-    std::array<std::vector<Unit>, 2> units = {};                               ///< By stage.
+    std::array<std::vector<Unit>, protocol::kStageCount> units = {};           ///< By stage.
     bool done = false;
     bool failed = false;
     bool planned = false;

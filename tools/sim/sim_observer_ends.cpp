@@ -89,6 +89,8 @@ void Observer::check_leftovers() {
     const Store& store = world_.store();
     world_.expect(store.kept_of(number, BlobKind::kPlan).empty(), "a plan is never released");
     world_.expect(store.kept_of(number, BlobKind::kPartial).empty(), "a partial is never released");
+    world_.expect(store.kept_of(number, BlobKind::kCombined).empty(),
+                  "combined partials are never released");
     const auto held = static_cast<std::ptrdiff_t>(store.kept_of(number, BlobKind::kResult).size());
     world_.expect(held == std::count_if(ended.end.partitions.begin(), ended.end.partitions.end(),
                                         [&store](const BlobHandle& result) {

@@ -45,6 +45,7 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   options.only_one = added.chance(0.05);
   options.only_shard = added.below(options.shard_count);
   options.devices = added.chance(0.4);
+  options.combine = Random(mix(seed) ^ mix(2)).chance(0.7);
   const bool deadline = added.chance(0.4) && !options.skip_bad;
   options.shard_deadline = (deadline ? added.between(10, 2000) : 0) * Duration(1ms);
   const bool calm = random.chance(0.05);
@@ -81,6 +82,7 @@ std::string SimOptions::to_string() const {
   text += only_one ? " --only-shard " + std::to_string(only_shard) : "";
   text += skip_bad ? " --skip-bad" : "";
   text += devices ? " --devices" : "";
+  text += combine ? " --combine" : "";
   text += varied ? " --varied" : "";
   text += every_rank_plans ? "" : " --one-planner";
   text += journal ? " --journal" : "";
@@ -118,6 +120,7 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   shape.skip_bad = skip_bad;
   shape.shard_deadline = shard_deadline;
   shape.has_devices = devices;
+  shape.combines = combine && shape.ordered_batch_shard_count == 0;
   return shape;
 }
 

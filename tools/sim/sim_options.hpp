@@ -25,6 +25,7 @@ struct StepShape {
   bool skip_bad = false;                         ///< The unit of the poison counts for nothing.
   bool has_devices = false;                      ///< Some shards run on devices only.
   Duration shard_deadline = {};                  ///< Zero: none.
+  bool combines = false;                         ///< Hosts may combine their partials.
 
   [[nodiscard]] protocol::MapUnits map_units() const {
     return {.shard_count = shard_bytes.size(),
@@ -99,6 +100,7 @@ struct SimOptions {
   bool only_one = false;  ///< Whether steps run `only_shard` alone, where they have it.
   std::uint64_t only_shard = 0;
   bool devices = false;  ///< Ranks say where they work; some shards need a device.
+  bool combine = false;  ///< Hosts may combine their partials.
 
   bool journal = false;              ///< Whether the coordinator's decisions outlive it.
   bool every_rank_plans = true;      ///< Else only the steadfast one can.

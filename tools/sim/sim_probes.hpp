@@ -65,6 +65,12 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a rank could not read its plan",
     "a program had a result that was lost with its host",
     "the job ended, as a result was lost with its host",
+    "partials were combined on their host",
+    "a combined partition was merged",
+    "partials were merged beside combined ones that were there before",
+    "a host was lost while partials were combined",
+    "combined partials were lost with their host",
+    "a host had some partitions combined and others not",
 });
 
 /// One of kProbeNames; another does not compile.

@@ -51,7 +51,7 @@ void SimRank::enter_next_step() {
   stage_ = Stage::kMap;
   has_plan_ = false;
   unit_count_left_ = 0;
-  partials_.clear();
+  inputs_ = {};
   unsettled_.clear();
   machine_ = std::make_unique<protocol::RankMachine>(
       protocol::RankOptions{
@@ -139,6 +139,7 @@ void SimRank::plan(std::uint64_t step) {
     plan.partition_count = shape_->partition_count;
     plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
     plan.shard_deadline = shape_->shard_deadline;
+    plan.combines = shape_->combines;
     plan.shards.reserve(shape_->shard_bytes.size());
     for (std::uint64_t shard = 0; shard < shape_->shard_bytes.size(); ++shard) {
       plan.shards.push_back(entry_of(shard));
@@ -175,15 +176,30 @@ void SimRank::carry_out(const protocol::UsePlan& use) {
 }
 
 void SimRank::carry_out(protocol::UsePartials& use) {
-  partials_ = std::move(use.partials);
+  inputs_ = std::move(use.inputs);
+  const std::vector<BlobHandle>& partials = inputs_.partials;
   has_mapped_ = world_.options().host_count > 1 && world_.random().chance(0.8) &&
-                std::all_of(partials_.begin(), partials_.end(), [this](const BlobHandle& blob) {
+                std::all_of(partials.begin(), partials.end(), [this](const BlobHandle& blob) {
                   return world_.store().find_readable(blob) != nullptr;
                 });
+  note_inputs();
+}
+
+void SimRank::note_inputs() {
+  std::size_t member_count = 0;
+  for (const protocol::CombinedPartials& one : inputs_.combined) {
+    member_count += one.members.size();
+    const auto missing = std::count(one.outputs.begin(), one.outputs.end(), BlobHandle{});
+    world_.reached("a host had some partitions combined and others not", missing > 0);
+  }
+  world_.reached(
+      "partials were merged beside combined ones that were there before",
+      member_count > 0 && world_.any_host_is_lost() && member_count < inputs_.partials.size());
 }
 
 void SimRank::carry_out(const protocol::RunLeases& run) {
-  world_.expect(stage_ == Stage::kMap || run.stage == Stage::kMerge || world_.any_host_is_lost(),
+  world_.expect(stage_ == run.stage || stage_ == Stage::kMap || run.stage == Stage::kMerge ||
+                    world_.any_host_is_lost(),
                 "a stage that goes back");
   stage_ = run.stage;
   unit_count_left_ = draining_ ? 0 : run.unit_count_left;
@@ -330,7 +346,7 @@ void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
   } else if (world_.random().chance(options.faults[Fault::kDiscard])) {
     world_.count(Fault::kDiscard);
     give_back_batch(worker);
-  } else if (stage_ == Stage::kMerge || shape_->map_units().ordered() ||
+  } else if (stage_ != Stage::kMap || shape_->map_units().ordered() ||
              worker.batch.size() >= options.batch_shard_max) {
     seal(stage_, std::exchange(worker.batch, {}));
   }
@@ -361,8 +377,10 @@ void SimRank::give_back_batch(SimWorker& worker) {
 
 void SimRank::seal(Stage stage, std::vector<Lease> batch) {
   const BlobHandle output = make_output(stage, batch);
-  if (output == BlobHandle{} &&
-      std::any_of(partials_.begin(), partials_.end(),
+  const std::vector<BlobHandle> inputs =
+      output == BlobHandle{} ? inputs_of(batch.front().unit % shape_->partition_count)
+                             : std::vector<BlobHandle>();
+  if (std::any_of(inputs.begin(), inputs.end(),
                   [this](const BlobHandle& blob) { return world_.store().lost(blob); })) {
     world_.reached("partials could not be read, as their host was lost");
     const bool refused = world_.random().chance(0.5);
@@ -423,7 +441,7 @@ BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
     }
     return world_.store().create(std::move(content), host(), world_.epoch());
   }
-  std::optional<BlobContent> result = merge(batch.front().unit);
+  std::optional<BlobContent> result = merge(stage, batch.front().unit);
   return result ? world_.store().create(std::move(*result), host(), world_.epoch()) : BlobHandle{};
 }
 
@@ -436,33 +454,66 @@ const BlobContent* SimRank::find_partial(const BlobHandle& blob) {
   return store.find_readable(blob);
 }
 
-std::optional<BlobContent> SimRank::merge(std::uint64_t partition) {
+std::vector<BlobHandle> SimRank::inputs_of(std::uint64_t partition) {
+  if (inputs_.combined.empty()) {
+    return inputs_.partials;
+  }
+  std::vector<BlobHandle> in_place = inputs_.partials;
+  for (const protocol::CombinedPartials& one : inputs_.combined) {
+    const BlobHandle& output = one.outputs.at(partition);
+    if (output == BlobHandle{}) {
+      continue;
+    }
+    for (const std::uint32_t member : one.members) {
+      in_place[member] = BlobHandle{};
+    }
+    in_place[one.members.front()] = output;
+  }
+  std::erase(in_place, BlobHandle{});
+  return in_place;
+}
+
+std::optional<BlobContent> SimRank::merge(Stage stage, std::uint64_t unit) {
   constexpr std::size_t kAhead = 8;
-  const Store& store = world_.store();
+  Store& store = world_.store();
   const bool ordered = shape_->map_units().ordered();
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < partials_.size(); ++i) {
-    store.make_ready(partials_[std::min(i + kAhead, partials_.size() - 1)]);
-    const BlobContent* const partial = find_partial(partials_[i]);
-    if (partial == nullptr) {
+  const bool combines = stage == Stage::kCombine;
+  const std::uint64_t partition = unit % shape_->partition_count;
+  const std::vector<BlobHandle> inputs = inputs_of(partition);
+  BlobContent merged{.kind = combines ? BlobKind::kCombined : BlobKind::kResult,
+                     .partition = static_cast<std::uint32_t>(partition),
+                     .step = step_};
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    store.make_ready(inputs[std::min(i + kAhead, inputs.size() - 1)]);
+    const BlobContent* const input = find_partial(inputs[i]);
+    if (input == nullptr) {
       return std::nullopt;
     }
-    std::uint64_t of_batch = StepShape::in_partition(partial->sum, partition);
+    if (combines) {
+      world_.expect(world_.store().host_of(inputs[i]) == host(),
+                    "what is to be combined lies on another host");
+      merged.shards.insert(merged.shards.end(), input->shards.begin(), input->shards.end());
+    }
+    if (input->kind == BlobKind::kCombined) {
+      world_.reached("a combined partition was merged");
+      world_.expect(input->partition == partition, "another partition is merged as this one");
+      merged.sum = shape_->join(merged.sum, input->sum);
+      continue;
+    }
+    std::uint64_t of_batch = StepShape::in_partition(input->sum, partition);
     if (ordered) {
-      for (const std::uint64_t shard : partial->shards) {
+      for (const std::uint64_t shard : input->shards) {
         of_batch =
             shape_->join(of_batch, StepShape::in_partition(shape_->value_of(shard), partition));
       }
     }
-    sum = shape_->join(sum, partial->damaged ? ~of_batch : of_batch);
+    merged.sum = shape_->join(merged.sum, input->damaged ? ~of_batch : of_batch);
   }
   const std::uint64_t shard_count = shape_->shard_bytes.size();
-  const std::uint64_t wanted = shard_count - shape_->left_out_count();
-  return BlobContent{.kind = BlobKind::kResult,
-                     .whole = world_.store().count_shards(partials_, shard_count) == wanted,
-                     .partition = static_cast<std::uint32_t>(partition),
-                     .step = step_,
-                     .sum = sum};
+  const std::optional<std::uint64_t> count = store.count_shards(inputs, shard_count);
+  merged.whole = combines ? count.has_value() : count == shard_count - shape_->left_out_count();
+  world_.reached("partials were combined on their host", combines);
+  return merged;
 }
 
 std::uint32_t SimRank::host() const {

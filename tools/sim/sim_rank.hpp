@@ -83,8 +83,11 @@ class SimRank {
   void seal(protocol::Stage stage, std::vector<protocol::Lease> batch);
   [[nodiscard]] BlobHandle make_output(protocol::Stage stage,
                                        const std::vector<protocol::Lease>& batch);
-  /// Nothing when a partial cannot be read.
-  [[nodiscard]] std::optional<BlobContent> merge(std::uint64_t partition);
+  /// All that is to be read for the partition, in its order.
+  [[nodiscard]] std::vector<BlobHandle> inputs_of(std::uint64_t partition);
+  void note_inputs();
+  /// Nothing when an input cannot be read.
+  [[nodiscard]] std::optional<BlobContent> merge(protocol::Stage stage, std::uint64_t unit);
   [[nodiscard]] const BlobContent* find_partial(const BlobHandle& blob);
   [[nodiscard]] std::uint32_t host() const;
   [[nodiscard]] bool poisoned(const protocol::Lease& lease) const;
@@ -118,7 +121,7 @@ class SimRank {
   Instant timer_set_for_ = Instant::max();  ///< On the rank's own clock.
   std::uint32_t timer_ = 0;                 ///< Which is the newest; an older one is in vain.
 
-  std::vector<BlobHandle> partials_;
+  protocol::MergeInputs inputs_;
   bool has_mapped_ = false;  ///< All of them, so that it can read them even when they are lost.
   std::uint64_t report_count_ = 0;
   std::vector<std::pair<std::uint64_t, BlobHandle>> unsettled_;  ///< Reports and their outputs.

@@ -16,16 +16,19 @@
 
 namespace pinion::sim {
 
-enum class BlobKind : std::uint8_t { kPlan, kPartial, kResult };
+enum class BlobKind : std::uint8_t { kPlan, kPartial, kCombined, kResult };
 
 struct BlobContent {
   BlobKind kind = BlobKind::kPlan;
-  bool whole = true;  ///< Of a result: it was merged from each shard once.
+  /// Of a result: it was merged from each shard once. Of what is combined: from none twice.
+  bool whole = true;
   bool damaged = false;
-  std::uint32_t partition = 0;  ///< Of a result.
+  std::uint32_t partition = 0;  ///< Of a result, or of what is combined.
   std::uint64_t step = 0;
-  std::vector<std::uint64_t> shards = {};  ///< Of a partial: what it is made of.
-  std::uint64_t sum = 0;  ///< Of a result; of a partial that is not ordered, what its shards give.
+  std::vector<std::uint64_t> shards = {};  ///< Of a partial or combined ones: what they are of.
+  /// Of a result, or of what is combined, in its partition; of a partial that is not ordered, what
+  /// its shards give.
+  std::uint64_t sum = 0;
 };
 
 /// The sink, seen from outside the coordinator: which blobs the job holds and what is in them.
@@ -115,6 +118,7 @@ class Store {
   }
 
   /// Precondition: create() has made it.
+  [[nodiscard]] std::uint32_t host_of(const BlobHandle& blob) const { return entry(blob).host; }
   [[nodiscard]] const BlobContent& content_of(const BlobHandle& blob) const {
     return entry(blob).content;
   }

@@ -41,6 +41,7 @@ protocol::CoordinatorOptions World::coordinator_options() const {
           .only_shard = options_.only_one ? std::optional(options_.only_shard) : std::nullopt,
           .late_least = options_.lease_duration / 4,
           .host_patience = options_.lease_duration * 10,
+          .combine_bytes_min = 1,
           .journaled = options_.journaled(),
           .fast_forward = true,
           .mutations = options_.mutations};

@@ -31,36 +31,75 @@ Result<Blob> partition_of_whole(const Blob& whole, std::uint32_t index) {
 
 }  // namespace
 
+bool OpenedPartials::is_far(const BlobHandle& handle) const {
+  return host_with(handle, at_.epoch) != at_.host;
+}
+
 bool OpenedPartials::comes_in_parts(const BlobHandle& handle, std::uint32_t partition_count) const {
-  return host_with(handle, at_.epoch) != at_.host && partition_count > 1 &&
+  return is_far(handle) && partition_count > 1 &&
          handle.length_bytes / partition_count >= kPartBytesMin;
 }
 
 Result<OpenedPartials> OpenedPartials::open(const PartialsAt& at,
-                                            std::span<const BlobHandle> handles,
+                                            const protocol::MergeInputs& inputs,
                                             std::uint32_t partition_count) {
   OpenedPartials opened(at);
-  opened.partials_.reserve(handles.size());
-  for (const BlobHandle& handle : handles) {
-    Blob whole;
-    if (!opened.comes_in_parts(handle, partition_count)) {
-      Result<Blob> blob = at.store.open(handle);
+  opened.partials_.reserve(inputs.partials.size());
+  for (const BlobHandle& handle : inputs.partials) {
+    opened.partials_.push_back({.handle = handle, .whole = {}, .slots = {}});
+  }
+  opened.combined_ = inputs.combined;
+  PINION_RETURN_IF_ERROR(opened.take_members(partition_count));
+  for (Partial& partial : opened.partials_) {
+    if (opened.is_needed(partial) && !opened.comes_in_parts(partial.handle, partition_count)) {
+      Result<Blob> blob = at.store.open(partial.handle);
       if (!blob) {
         return std::move(blob).error();
       }
-      whole = *std::move(blob);
+      partial.whole = *std::move(blob);
     }
-    opened.partials_.push_back({.handle = handle, .whole = std::move(whole), .slots = {}});
   }
   PINION_RETURN_IF_ERROR(opened.open_tables(partition_count));
   return opened;
+}
+
+Status OpenedPartials::take_members(std::uint32_t partition_count) {
+  for (std::size_t number = 0; number < combined_.size(); ++number) {
+    const protocol::CombinedPartials& one = combined_[number];
+    if (one.outputs.size() != partition_count) {
+      return Status(ErrorCode::kInternal,
+                    "combined partials have " + std::to_string(one.outputs.size()) +
+                        " partitions, the step has " + std::to_string(partition_count));
+    }
+    for (const std::uint32_t member : one.members) {
+      partials_[member].combined = number;
+      partials_[member].is_first = member == one.members.front();
+    }
+  }
+  return {};
+}
+
+// Whether there is a partition that has to be read of the partial itself.
+bool OpenedPartials::is_needed(const Partial& partial) const {
+  if (partial.combined == kAlone) {
+    return true;
+  }
+  const std::vector<BlobHandle>& outputs = combined_[partial.combined].outputs;
+  return std::find(outputs.begin(), outputs.end(), BlobHandle{}) != outputs.end();
+}
+
+// Null where the partition is not combined.
+BlobHandle OpenedPartials::combined_output(const Partial& partial, std::uint32_t index) const {
+  const bool exists =
+      partial.combined != kAlone && index < combined_[partial.combined].outputs.size();
+  return exists ? combined_[partial.combined].outputs[index] : BlobHandle{};
 }
 
 Status OpenedPartials::open_tables(std::uint32_t partition_count) {
   std::vector<Partial*> far;
   std::vector<BlobPart> parts;
   for (Partial& partial : partials_) {
-    if (comes_in_parts(partial.handle, partition_count)) {
+    if (is_needed(partial) && comes_in_parts(partial.handle, partition_count)) {
       far.push_back(&partial);
       parts.push_back(
           {.blob = partial.handle, .length_bytes = partition_table_bytes(partition_count)});
@@ -110,7 +149,11 @@ Result<std::vector<Blob>> OpenedPartials::wait_for(const Coming& coming) {
 std::vector<BlobPart> OpenedPartials::far_parts(std::uint32_t index) const {
   std::vector<BlobPart> parts;
   for (const Partial& partial : partials_) {
-    if (index < partial.slots.size() && partial.slots[index].length > 0) {
+    if (const BlobHandle combined = combined_output(partial, index); combined != BlobHandle{}) {
+      if (partial.is_first && is_far(combined)) {
+        parts.push_back(BlobPart::whole(combined));
+      }
+    } else if (index < partial.slots.size() && partial.slots[index].length > 0) {
       parts.push_back({.blob = partial.handle,
                        .offset = partial.slots[index].offset,
                        .length_bytes = partial.slots[index].length});
@@ -159,23 +202,43 @@ Result<std::vector<Blob>> OpenedPartials::partition(std::uint32_t index) const {
   }
   std::vector<Blob> blobs;
   blobs.reserve(partials_.size());
-  auto next_far = far->begin();
+  std::span<Blob> left(*far);
   for (const Partial& partial : partials_) {
-    if (partial.slots.empty()) {
-      Result<Blob> part = partition_of_whole(partial.whole, index);
-      if (!part) {
-        return std::move(part).error();
-      }
-      blobs.push_back(*std::move(part));
-    } else if (index >= partial.slots.size()) {
-      return no_such_partition(index, partial.slots.size());
-    } else if (partial.slots[index].length > 0) {
-      blobs.push_back(std::move(*next_far++));
-    } else {
-      blobs.emplace_back();
+    if (!partial.is_first && combined_output(partial, index) != BlobHandle{}) {
+      continue;
     }
+    Result<Blob> part = part_of(partial, index, left);
+    if (!part) {
+      return std::move(part).error();
+    }
+    blobs.push_back(*std::move(part));
   }
   return blobs;
+}
+
+// Takes those that are far from the front of `far`.
+Result<Blob> OpenedPartials::part_of(const Partial& partial, std::uint32_t index,
+                                     std::span<Blob>& far) const {
+  const auto next_far = [&far] {
+    Blob blob = std::move(far.front());
+    far = far.subspan(1);
+    return blob;
+  };
+  if (const BlobHandle combined = combined_output(partial, index); combined != BlobHandle{}) {
+    const Result<Blob> whole =
+        is_far(combined) ? Result<Blob>(next_far()) : at_.store.open(combined);
+    if (!whole) {
+      return whole;
+    }
+    return partition_of_whole(*whole, 0);
+  }
+  if (partial.slots.empty()) {
+    return partition_of_whole(partial.whole, index);
+  }
+  if (index >= partial.slots.size()) {
+    return no_such_partition(index, partial.slots.size());
+  }
+  return partial.slots[index].length > 0 ? next_far() : Blob();
 }
 
 }  // namespace pinion::engine

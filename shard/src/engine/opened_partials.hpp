@@ -12,6 +12,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/protocol/messages.hpp>
 
 namespace pinion::engine {
 
@@ -25,7 +26,8 @@ struct PartialsAt {
 
 /// The accepted partials of a step, whose partitions are to be merged. Those that are here are
 /// mapped. Large ones of other hosts are not brought here as a whole: of them only the tables are
-/// here, and each partition comes to whoever merges it.
+/// here, and each partition comes to whoever merges it. Of those that are combined nothing is
+/// needed where that was done; the combined partition is opened by whoever merges it.
 ///
 /// Thread safety: all members may be called from any thread; moving is for one.
 /// Lifetime: borrows the store.
@@ -34,7 +36,7 @@ class OpenedPartials {
   /// Blocks: until all is here that is to be. Errors: those of the store; kDataLoss for what is no
   /// sealed state.
   [[nodiscard]] static Result<OpenedPartials> open(const PartialsAt& at,
-                                                   std::span<const BlobHandle> handles,
+                                                   const protocol::MergeInputs& inputs,
                                                    std::uint32_t partition_count);
 
   /// Begins to bring a partition here that is merged soon, unless too much is expected already.
@@ -43,7 +45,8 @@ class OpenedPartials {
   /// What was expected is not kept ready any more.
   void forget_expected() const;
 
-  /// A partition of each partial, in their order. Blocks and fails as open().
+  /// A partition of each partial, or of what some are combined into, in their order. Blocks and
+  /// fails as open().
   [[nodiscard]] Result<std::vector<Blob>> partition(std::uint32_t index) const;
 
  private:
@@ -51,7 +54,10 @@ class OpenedPartials {
     BlobHandle handle;
     Blob whole;                        // Without bytes where only the table is here.
     std::vector<PartitionSlot> slots;  // Of one that is not here.
+    std::size_t combined = kAlone;     // Where it is a member.
+    bool is_first = true;              // Of the members.
   };
+  static constexpr std::size_t kAlone = static_cast<std::size_t>(-1);
   using Wait = std::function<Result<std::vector<Blob>>()>;
   struct Coming {
     std::uint64_t size_bytes = 0;
@@ -66,14 +72,21 @@ class OpenedPartials {
   explicit OpenedPartials(const PartialsAt& at)
       : at_(at), expected_(std::make_unique<Expected>()) {}
 
+  [[nodiscard]] bool is_far(const BlobHandle& handle) const;
   [[nodiscard]] bool comes_in_parts(const BlobHandle& handle, std::uint32_t partition_count) const;
   [[nodiscard]] Coming begin(const std::vector<BlobPart>& parts) const;
   [[nodiscard]] static Result<std::vector<Blob>> wait_for(const Coming& coming);
   [[nodiscard]] Status open_tables(std::uint32_t partition_count);
   [[nodiscard]] std::vector<BlobPart> far_parts(std::uint32_t index) const;
+  [[nodiscard]] BlobHandle combined_output(const Partial& partial, std::uint32_t index) const;
+  [[nodiscard]] Status take_members(std::uint32_t partition_count);
+  [[nodiscard]] bool is_needed(const Partial& partial) const;
+  [[nodiscard]] Result<Blob> part_of(const Partial& partial, std::uint32_t index,
+                                     std::span<Blob>& far) const;
 
   PartialsAt at_;
   std::vector<Partial> partials_;
+  std::vector<protocol::CombinedPartials> combined_;
   std::unique_ptr<Expected> expected_;
 };
 

@@ -38,7 +38,8 @@ using Finished = std::variant<SealedBatch, protocol::BatchFailed, protocol::Give
 /// The step's plan. An error fails every shard that is run with it, in its words.
 using OpenedPlan = Result<StepPlan>;
 
-/// The opened partials that merge leases work on, or why they could not be opened.
+/// The opened partials that leases of the combine and the merge stage work on, or why they could
+/// not be opened.
 using Partials = Result<OpenedPartials>;
 
 /// What a worker does next.
@@ -54,7 +55,7 @@ struct Next {
   protocol::Stage stage = protocol::Stage::kMap;
   protocol::Lease lease = {};
   std::shared_ptr<const OpenedPlan> plan = {};    ///< For a unit of the map stage.
-  std::shared_ptr<const Partials> partials = {};  ///< For a unit of the merge stage.
+  std::shared_ptr<const Partials> partials = {};  ///< For a unit of another stage.
 };
 
 /// The runner that stands for the workers of the rank: see IShardPolicy.

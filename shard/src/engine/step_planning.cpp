@@ -134,7 +134,8 @@ Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec, std::uint64
                                    .partition_count = spec.partition_count,
                                    .ordered_batch_shard_count =
                                        ordered_batch_of(spec.partitioning, plan.shards.size()),
-                                   .shard_deadline = spec.partitioning.shard_deadline},
+                                   .shard_deadline = spec.partitioning.shard_deadline,
+                                   .combines = spec.combines},
                        .blob = std::move(*blob),
                        .listing = {}};
   for (const ShardRange& shard : plan.shards) {

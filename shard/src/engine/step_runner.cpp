@@ -311,7 +311,7 @@ void StepRunner::carry_out(const protocol::UsePartials& effect) {
                             .host = job_.info().host,
                             .epoch = job_.info().epoch,
                             .expected_bytes_max = job_.memory().budget_bytes() / kExpectedShare},
-                           effect.partials, work_ ? work_->partition_count : 0);
+                           effect.inputs, work_ ? work_->partition_count : 0);
   partials_ = std::make_shared<const Partials>(
       partials ? std::move(partials)
                : std::move(partials).error().with_context("opening a partial of the step"));

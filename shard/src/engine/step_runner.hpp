@@ -71,7 +71,7 @@ class StepRunner {
   std::optional<StepWork> work_;
   std::optional<SealedPlan> sealed_plan_;  // Of the rank that planned: kept until the step is over.
   std::shared_ptr<const OpenedPlan> plan_;
-  std::shared_ptr<const Partials> partials_;  // Of the merge stage, as the board has them.
+  std::shared_ptr<const Partials> partials_;  // As the board has them.
   struct Reported {
     Blob output;  // Kept until the coordinator has decided.
     std::uint64_t first_unit;

@@ -137,7 +137,7 @@ void WorkerLoop::run_unit(const Next& next) {
     plan_ = next.plan;
     feed_ ? put_on_device(next.lease) : map(next.lease);
   } else {
-    merge(next.lease, *next.partials);
+    merge(next.stage, next.lease, *next.partials);
   }
   if (!feed_) {
     last_unit_ = std::max(clock_.now() - begin, Duration(1));
@@ -362,28 +362,33 @@ void WorkerLoop::lose_device(Status error, const std::vector<std::uint64_t>& uni
   work_.devices->lose(feed_->device(), error);
 }
 
-void WorkerLoop::merge(const Lease& lease, const Partials& partials) {
+// Of all partials of the step, or of those of this host.
+void WorkerLoop::merge(Stage stage, const Lease& lease, const Partials& partials) {
   const Instant begin = clock_.now();
+  const auto partition = static_cast<std::uint32_t>(lease.unit % work_.partition_count);
+  const bool is_last = stage == Stage::kMerge;
   Blob output;
-  Failure failure = try_merge(lease, partials, output);
+  Failure failure = try_merge(stage, partition, partials, output);
   if (failure.code != ErrorCode::kOk) {
-    failure.text = "merging partition " + std::to_string(lease.unit) + " on rank " +
-                   std::to_string(work_.job.info().rank) + ": " + failure.text;
-    fail(Stage::kMerge, lease.unit, std::move(failure), {lease});
+    failure.text = (is_last ? "merging partition " : "combining partition ") +
+                   std::to_string(partition) + " on rank " + std::to_string(work_.job.info().rank) +
+                   ": " + failure.text;
+    fail(stage, lease.unit, std::move(failure), {lease});
     return;
   }
-  trace("merge", lease.unit, begin);
-  report(Stage::kMerge, {lease}, 0, std::move(output));
+  trace(is_last ? "merge" : "combine", partition, begin);
+  report(stage, {lease}, 0, std::move(output));
 }
 
 // What does not fit beside the merges of other workers may fit alone.
-Failure WorkerLoop::try_merge(const Lease& lease, const Partials& partials, Blob& output) {
+Failure WorkerLoop::try_merge(Stage stage, std::uint32_t partition, const Partials& partials,
+                              Blob& output) {
   const auto merge_once = [&] {
     return guarded(state_pages_, [&]() -> Failure {
       if (!partials) {
         return to_failure(partials.error());
       }
-      Result<Blob> merged = merge_partition(static_cast<std::uint32_t>(lease.unit), *partials);
+      Result<Blob> merged = merge_partition(stage, partition, *partials);
       if (!merged) {
         return to_failure(merged.error());
       }
@@ -405,7 +410,8 @@ Failure WorkerLoop::try_merge(const Lease& lease, const Partials& partials, Blob
   return merge_once();
 }
 
-Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, const OpenedPartials& partials) {
+Result<Blob> WorkerLoop::merge_partition(Stage stage, std::uint32_t partition,
+                                         const OpenedPartials& partials) {
   if (work_.spec.prototype == nullptr) {
     return Status(ErrorCode::kInternal, "a step without aggregator was asked to merge");
   }
@@ -421,7 +427,9 @@ Result<Blob> WorkerLoop::merge_partition(std::uint32_t partition, const OpenedPa
   }
   const std::unique_ptr<IAggregator> state = work_.spec.prototype->fresh();
   PINION_RETURN_IF_ERROR(state->merge(parts));
-  state->finalize();
+  if (stage == Stage::kMerge) {
+    state->finalize();
+  }
   return seal(*state, 1, partition);
 }
 

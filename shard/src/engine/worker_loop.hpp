@@ -78,10 +78,10 @@ class WorkerLoop {
   void seal_batch();
   void drop_batch();
 
-  void merge(const protocol::Lease& lease, const Partials& partials);
-  [[nodiscard]] protocol::Failure try_merge(const protocol::Lease& lease, const Partials& partials,
-                                            Blob& output);
-  [[nodiscard]] Result<Blob> merge_partition(std::uint32_t partition,
+  void merge(protocol::Stage stage, const protocol::Lease& lease, const Partials& partials);
+  [[nodiscard]] protocol::Failure try_merge(protocol::Stage stage, std::uint32_t partition,
+                                            const Partials& partials, Blob& output);
+  [[nodiscard]] Result<Blob> merge_partition(protocol::Stage stage, std::uint32_t partition,
                                              const OpenedPartials& partials);
 
   [[nodiscard]] Result<Blob> seal(IAggregator& state, std::uint32_t partition_count,

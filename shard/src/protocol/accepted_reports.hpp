@@ -35,7 +35,9 @@ class AcceptedReports {
   [[nodiscard]] std::uint64_t size() const noexcept {
     std::uint64_t size = 0;
     for (const OfRank& rank : ranks_) {
-      size += rank.runs[0].size() + rank.runs[1].size();
+      for (const std::vector<Run>& runs : rank.runs) {
+        size += runs.size();
+      }
     }
     return size;
   }
@@ -68,7 +70,7 @@ class AcceptedReports {
   };
   struct OfRank {
     std::uint32_t incarnation = 0;
-    std::array<std::vector<Run>, 2> runs = {};  // By stage; in order.
+    std::array<std::vector<Run>, kStageCount> runs = {};  // By stage; in order.
   };
 
   static std::vector<Run>::const_iterator first_after(const std::vector<Run>& runs,
@@ -77,7 +79,7 @@ class AcceptedReports {
         runs.begin(), runs.end(), report,
         [](std::uint64_t number, const Run& run) { return number < run.first; });
   }
-  static std::size_t index_of(Stage stage) { return stage == Stage::kMap ? 0 : 1; }
+  static std::size_t index_of(Stage stage) { return static_cast<std::size_t>(stage); }
 
   std::vector<OfRank> ranks_;
 };

@@ -50,8 +50,11 @@ Progress Coordinator::progress() const noexcept {
   }
   const StepRecord& step = state_->steps.rbegin()->second;
   const bool mapped = step.phase == Phase::kMerge || step.phase == Phase::kDone;
+  const bool combines = step.phase == Phase::kCombine;
   return {.step = step.number,
-          .stage = mapped ? Stage::kMerge : Stage::kMap,
+          .stage = combines ? Stage::kCombine
+                   : mapped ? Stage::kMerge
+                            : Stage::kMap,
           .planned = step.phase != Phase::kPlanning,
           .shard_count = step.map_units.shard_count,
           .shard_accepted_count = step.shard_accepted_count,
@@ -67,8 +70,9 @@ std::uint64_t Coordinator::record_count() const noexcept {
   std::uint64_t count = state_->ranks.size();
   for (const auto& [number, step] : state_->steps) {
     count += 1 + step.participants.size() + step.shards.leased_count() +
-             step.partitions.leased_count() + step.accepted_reports.size() + step.digests.size() +
-             step.partials.size() + step.results.size();
+             step.combinations.leased_count() + step.partitions.leased_count() +
+             step.accepted_reports.size() + step.digests.size() + step.partials.size() +
+             step.combined.size() * step.partition_count + step.results.size();
   }
   return count;
 }

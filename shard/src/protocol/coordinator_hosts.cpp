@@ -73,7 +73,7 @@ void Coordinator::State::lose_work_of(StepRecord& step, const HostLost& lost) {
     }
   }
   const bool partials_are_lost = reopen_lost_units(step, lost.host, options.epoch);
-  if (partials_are_lost && step.phase == Phase::kMerge) {
+  if (partials_are_lost && step.phase != Phase::kMap) {
     return_to_map(step);
   }
 }
@@ -99,6 +99,11 @@ bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host,
         step.weight_accepted -= step.shards.weight_of_unit(unit);
       }
     }
+    for (CombinedHost& combined : step.combined) {
+      if (combined.host == host && epoch == options.epoch) {
+        combined = {.host = host};  // Others are still named by their places.
+      }
+    }
     std::erase_if(step.partials, lies_there);
     std::erase_if(step.far_partials, lies_there);
   }
@@ -117,24 +122,19 @@ bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host,
   return partials_are_lost;
 }
 
-/// Partitions that are merged already stay so. Nobody may go on with another.
+/// Partitions that are merged already stay so, and what is combined of other hosts. Nobody may go
+/// on with another.
 void Coordinator::State::return_to_map(StepRecord& step) {
+  LeaseTable& table = step.table();
   for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
     HeartbeatAck ended{.step = step.number, .sent_ns = HeartbeatAck::kUnasked};
-    step.partitions.list(rank, options.epoch, ended.lost);
+    table.list(rank, options.epoch, ended.lost);
     if (!ended.lost.empty()) {
-      step.partitions.withdraw(rank);
+      table.withdraw(rank);
       send(rank, std::move(ended));
     }
   }
-  step.phase = Phase::kMap;
-  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
-    step.participants[rank].has_merge_inputs = false;
-    step.participants[rank].told_to_wait = false;
-    place_rank(step, rank);
-  }
-  step.next_late_check = Instant::min();
-  step.claims.wake_all();
+  enter_phase(step, Phase::kMap);
 }
 
 /// Ranks that were told of a result have it, or see for themselves that they do not.

@@ -71,7 +71,9 @@ void Coordinator::State::receive(Holder from, const Report& report) {
   } else {
     step.accepted_reports.insert(key);
     accept(step, from, report);
-    persist<UnitsAccepted>([&] { return acceptance_of(from, report); });
+    if (report.stage != Stage::kCombine) {  // Which can be done again.
+      persist<UnitsAccepted>([&] { return acceptance_of(from, report); });
+    }
     send(from.rank, std::move(verdict));
     advance_stage(step);
   }
@@ -103,6 +105,11 @@ void Coordinator::State::receive(Holder from, const BatchFailed& failed) {
 
 void Coordinator::State::fail_unit(StepRecord& step, Holder from, const BatchFailed& failed,
                                    LeaseTable::Slot bad) {
+  if (failed.stage == Stage::kCombine) {
+    step.combinations.give_back(bad);
+    give_up_combining(step, failed.bad_unit, failed.failure);
+    return;
+  }
   Failure failure = failed.failure;
   if (failure.code == ErrorCode::kOk) {
     failure.code = ErrorCode::kUnknown;
@@ -165,6 +172,10 @@ void Coordinator::State::serve(StepRecord& step) {
   for (const std::uint32_t rank : silent_ranks) {
     set_silent(step, rank, true);
   }
+  leave_unaided(step);
+  if (!step.granting()) {
+    return;
+  }
   const std::uint64_t share = share_among(step, std::max<std::uint64_t>(sharer_count(step), 1));
   if (step.table().return_count() != step.seen_return_count || share > step.seen_share) {
     step.claims.wake_all();
@@ -224,13 +235,9 @@ bool Coordinator::State::serve_rank(StepRecord& step, std::uint32_t rank) {
 
 void Coordinator::State::send_grant(StepRecord& step, std::uint32_t rank, Grant grant) {
   Participant& participant = step.participants[rank];
-  if (step.stage() == Stage::kMerge && !participant.has_merge_inputs) {
+  if (step.phase != Phase::kMap && !participant.has_merge_inputs) {
     participant.has_merge_inputs = true;
-    MergeInputs inputs{.step = step.number};
-    for (const PartialRecord& partial : step.partials) {
-      inputs.partials.push_back(partial.blob);
-    }
-    send(rank, std::move(inputs));
+    send(rank, inputs_for(step, rank));
   }
   grant.lease_duration = options.lease_duration;
   send(rank, std::move(grant));
@@ -268,10 +275,10 @@ Failure Coordinator::State::judge(StepRecord& step, Holder from, const Report& r
         .code = ErrorCode::kAborted,
         .text = "its output lay on host " + std::to_string(report.output.host) + ", which is lost"};
   }
-  if (report.stage == Stage::kMap && step.phase == Phase::kMerge) {
+  if (report.stage == Stage::kMap && step.phase != Phase::kMap && step.granting()) {
     return {.code = ErrorCode::kAlreadyExists, .text = "every shard was accepted before"};
   }
-  const bool one_unit = report.stage == Stage::kMerge || step.map_units.ordered();
+  const bool one_unit = report.stage != Stage::kMap || step.map_units.ordered();
   if (!step.granting() || report.stage != step.stage() || report.batch.empty() ||
       (one_unit && report.batch.size() != 1)) {
     return {.code = ErrorCode::kAborted, .text = "the report does not fit the stage of the step"};
@@ -328,6 +335,10 @@ void Coordinator::State::count_accepted(StepRecord& step, const Report& report,
                                         std::uint64_t weight) {
   if (report.stage == Stage::kMerge) {
     step.results[report.batch.front().unit] = report.output;
+    return;
+  }
+  if (report.stage == Stage::kCombine) {
+    note_combined(step, report.batch.front().unit, report.output);
     return;
   }
   std::uint64_t smallest = step.map_units.shard_count;

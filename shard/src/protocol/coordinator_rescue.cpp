@@ -93,9 +93,13 @@ bool Coordinator::State::another_can_try(const StepRecord& step, std::uint32_t r
   return false;
 }
 
-/// A unit that is given up fails the step, unless it may be skipped.
+/// A unit that is given up fails the step, unless it may be skipped or is done without.
 void Coordinator::State::give_up(StepRecord& step, std::uint64_t unit, Failure failure) {
   const Stage stage = step.stage();
+  if (stage == Stage::kCombine) {
+    give_up_combining(step, unit, failure);
+    return;
+  }
   step.table().give_up(unit);
   if (stage == Stage::kMap && options.skip_bad) {
     step.skipped_shard_count += step.map_units.shards_of(unit).count();

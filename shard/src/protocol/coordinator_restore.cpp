@@ -59,7 +59,8 @@ void Coordinator::State::replay(const StepPlanned& planned) {
 /// Who reported it is of no matter: ranks count their lives and their reports anew in each epoch.
 void Coordinator::State::replay(const UnitsAccepted& accepted) {
   const auto found = steps.find(accepted.step);
-  if (found == steps.end() || !found->second.granting() || accepted.units.empty()) {
+  if (found == steps.end() || !found->second.granting() || accepted.units.empty() ||
+      accepted.stage == Stage::kCombine) {
     return;
   }
   StepRecord& step = found->second;

@@ -52,11 +52,24 @@ struct Participant {
   Instant silent_since = {};
 };
 
-enum class Phase : std::uint8_t { kPlanning, kMap, kMerge, kDone, kFailed };
+enum class Phase : std::uint8_t { kPlanning, kMap, kCombine, kMerge, kDone, kFailed };
 
 struct PartialRecord {
+  static constexpr std::uint32_t kAlone = 0;
+
   std::uint64_t smallest_shard = 0;
   BlobHandle blob = {};
+  std::uint32_t combined = kAlone;  ///< Which of StepRecord::combined it is part of, from 1.
+};
+
+/// The partials of a host that are combined, partition by partition.
+struct CombinedHost {
+  std::uint32_t host = 0;
+  std::uint64_t member_bytes = 0;
+  std::vector<BlobHandle> outputs = {};  ///< Index = partition; null: not combined.
+  std::uint64_t output_count = 0;
+  std::uint64_t output_bytes = 0;
+  bool is_known_to_fail = false;
 };
 
 /// What a partial on another host than ours was made of: it may have to be made again.
@@ -83,6 +96,7 @@ struct StepRecord {
   std::vector<Participant> participants = {};  ///< None once the step is over.
   std::uint32_t entered_count = 0;
   std::uint32_t idle_count = 0;  ///< Of these, ranks that are silent or drain: they have no share.
+  std::uint64_t sharer_changes = 0;  ///< How often who has a share has changed.
 
   Holder planner = {};  ///< Incarnation 0 while nobody plans.
   Failure first_decline = {};
@@ -95,7 +109,8 @@ struct StepRecord {
   Duration shard_deadline = {};  ///< Zero: none.
   std::uint32_t partition_count = 0;
   std::uint64_t weight = 0;
-  LeaseTable shards = {};  ///< By unit of the map stage.
+  LeaseTable shards = {};        ///< By unit of the map stage.
+  LeaseTable combinations = {};  ///< By host in `combined`, then by partition.
   LeaseTable partitions = {};
 
   ClaimList claims = {};
@@ -108,7 +123,11 @@ struct StepRecord {
   std::map<std::pair<Stage, std::uint64_t>, DigestRecord> digests = {};
   std::vector<PartialRecord> partials = {};
   std::vector<FarPartial> far_partials = {};  ///< More of some of these.
-  std::vector<BlobHandle> results = {};       ///< Index = partition.
+  bool combines = false;                      ///< By its plan.
+  bool may_not_combine = false;               ///< Any more.
+  std::vector<CombinedHost> combined = {};
+  std::uint64_t seen_changes = 0;        ///< When units without a rank for them were looked for.
+  std::vector<BlobHandle> results = {};  ///< Index = partition.
   std::uint64_t shard_accepted_count = 0;
   std::uint64_t weight_accepted = 0;
   std::uint64_t input_bytes = 0;
@@ -135,18 +154,22 @@ struct StepRecord {
     return phase == Phase::kPlanning || plan_is_lost;
   }
   [[nodiscard]] bool granting() const noexcept {
-    return phase == Phase::kMap || phase == Phase::kMerge;
+    return phase == Phase::kMap || phase == Phase::kCombine || phase == Phase::kMerge;
   }
   /// Precondition: granting().
   [[nodiscard]] Stage stage() const noexcept {
-    return phase == Phase::kMap ? Stage::kMap : Stage::kMerge;
+    return phase == Phase::kMap       ? Stage::kMap
+           : phase == Phase::kCombine ? Stage::kCombine
+                                      : Stage::kMerge;
   }
-  [[nodiscard]] LeaseTable& table() noexcept { return phase == Phase::kMap ? shards : partitions; }
+  [[nodiscard]] LeaseTable& table() noexcept {
+    return phase == Phase::kMap ? shards : phase == Phase::kCombine ? combinations : partitions;
+  }
   [[nodiscard]] const LeaseTable& table() const noexcept {
-    return phase == Phase::kMap ? shards : partitions;
+    return phase == Phase::kMap ? shards : phase == Phase::kCombine ? combinations : partitions;
   }
 
-  /// A unit in words: "shard 7", "shards 8 to 15", "partition 3".
+  /// A unit in words: "shard 7", "shards 8 to 15", "partition 3", "partition 3 of host 1".
   [[nodiscard]] std::string name_of(Stage stage_of_unit, std::uint64_t unit) const;
 };
 
@@ -225,6 +248,7 @@ struct Coordinator::State {
   void announce_start(const StepRecord& step, std::uint32_t rank);
   void announce_end(const StepRecord& step, std::uint32_t rank);
   void advance_stage(StepRecord& step);
+  void enter_phase(StepRecord& step, Phase phase);
   void finish_step(StepRecord& step);
   void fail_step(StepRecord& step, Failure failure);
   void close_step(StepRecord& step);
@@ -232,6 +256,17 @@ struct Coordinator::State {
   void release_plan(const BlobHandle& plan, const std::vector<BlobHandle>& streams);
   [[nodiscard]] bool entered(const StepRecord& step, std::uint32_t rank) const;
   [[nodiscard]] StepRecord* find_open(std::uint64_t number);
+
+  // Partials that are combined on their host (coordinator_combine.cpp).
+  bool begin_combine(StepRecord& step);
+  [[nodiscard]] bool has_other_hosts() const;
+  void choose_combined_hosts(StepRecord& step);
+  static void forget_combined(StepRecord& step);
+  void leave_unaided(StepRecord& step);
+  static void leave_uncombined(StepRecord& step, std::uint32_t index);
+  void give_up_combining(StepRecord& step, std::uint64_t unit, const Failure& failure);
+  static void note_combined(StepRecord& step, std::uint64_t unit, const BlobHandle& output);
+  [[nodiscard]] MergeInputs inputs_for(const StepRecord& step, std::uint32_t rank) const;
 
   // Leases (coordinator_leases.cpp).
   void receive(Holder from, const Claim& claim);

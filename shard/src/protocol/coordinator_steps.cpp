@@ -177,6 +177,7 @@ void Coordinator::State::adopt_plan(StepRecord& step, const PlanReady& ready) {
                     .ordered_batch_shard_count = ready.ordered_batch_shard_count};
   step.shard_deadline = ready.shard_deadline;
   step.partition_count = ready.partition_count;
+  step.combines = ready.combines;
   step.results.resize(ready.partition_count);
   begin_map(step, ready);
 }
@@ -268,7 +269,7 @@ void Coordinator::State::announce_end(const StepRecord& step, std::uint32_t rank
                       .skipped_shard_count = step.skipped_shard_count});
 }
 
-/// Goes on to the merge stage, and to the end, when there is nothing left to accept.
+/// Goes on to the next stage, and to the end, when there is nothing left to accept.
 void Coordinator::State::advance_stage(StepRecord& step) {
   if (step.phase == Phase::kMap && step.shards.all_settled()) {
     if (!options.mutations.merge_in_order_of_reports) {
@@ -277,17 +278,26 @@ void Coordinator::State::advance_stage(StepRecord& step) {
                          return a.smallest_shard < b.smallest_shard;
                        });
     }
-    step.phase = Phase::kMerge;
-    for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
-      step.participants[rank].told_to_wait = false;
-      place_rank(step, rank);
-    }
-    step.next_late_check = Instant::min();
-    step.claims.wake_all();
+    enter_phase(step, begin_combine(step) ? Phase::kCombine : Phase::kMerge);
+  }
+  if (step.phase == Phase::kCombine && step.combinations.all_settled()) {
+    enter_phase(step, Phase::kMerge);
   }
   if (step.phase == Phase::kMerge && step.partitions.all_settled()) {
     finish_step(step);
   }
+}
+
+/// Precondition: the phase has leases to grant.
+void Coordinator::State::enter_phase(StepRecord& step, Phase phase) {
+  step.phase = phase;
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    step.participants[rank].has_merge_inputs = false;
+    step.participants[rank].told_to_wait = false;
+    place_rank(step, rank);
+  }
+  step.next_late_check = Instant::min();
+  step.claims.wake_all();
 }
 
 void Coordinator::State::finish_step(StepRecord& step) {
@@ -318,11 +328,18 @@ void Coordinator::State::close_step(StepRecord& step) {
   for (const PartialRecord& partial : step.partials) {
     release(partial.blob);
   }
+  for (const CombinedHost& host : step.combined) {
+    for (const BlobHandle& output : host.outputs) {
+      release(output);
+    }
+  }
   step.partials.clear();
   step.far_partials.clear();
+  step.combined.clear();
   step.plan_is_lost = false;
   step.planner = {};
   step.shards = {};
+  step.combinations = {};
   step.partitions = {};
   step.digests.clear();
   if (options.fast_forward) {
@@ -341,6 +358,10 @@ void Coordinator::State::release_plan(const BlobHandle& plan,
 std::string StepRecord::name_of(Stage stage_of_unit, std::uint64_t unit) const {
   if (stage_of_unit == Stage::kMerge) {
     return "partition " + std::to_string(unit);
+  }
+  if (stage_of_unit == Stage::kCombine) {
+    return "partition " + std::to_string(unit % partition_count) + " of host " +
+           std::to_string(combined[unit / partition_count].host);
   }
   const MapUnits::ShardSpan span = map_units.shards_of(unit);
   const std::string first = std::to_string(span.begin);

@@ -196,8 +196,14 @@ void LeaseQueue::set_places(std::uint32_t rank, std::span<const Place> places) {
 }
 
 bool LeaseQueue::may_run(std::uint32_t rank, std::uint32_t position) const {
-  const bool needs_device = (bins_[entries_[position].bin].key >> kNeedShift & 1U) != 0;
-  return !needs_device || views_[rank].has_device;
+  const std::uint32_t bin = entries_[position].bin;
+  const std::uint64_t key = bins_[bin].key;
+  const bool needs_device = (key >> kNeedShift & 1U) != 0;
+  if (needs_device && !views_[rank].has_device) {
+    return false;
+  }
+  const std::vector<std::uint32_t>& near = views_[rank].near[key >> kLevelShift];
+  return !keeps_to_hosts_ || std::find(near.begin(), near.end(), bin) != near.end();
 }
 
 void LeaseQueue::put(std::uint32_t position) {
@@ -272,7 +278,7 @@ std::uint32_t LeaseQueue::pick_bin(const View& view) const {
       }
     }
     for (const std::size_t need : {1U, 0U}) {
-      if (need == 1 && !view.has_device) {
+      if (keeps_to_hosts_ || (need == 1 && !view.has_device)) {
         continue;
       }
       const std::uint32_t found = waiting_bin_in(ranges_[level][need], view.home[level]);

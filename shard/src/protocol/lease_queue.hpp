@@ -69,6 +69,8 @@ class LeaseQueue {
   void set_places(std::uint32_t rank, std::span<const Place> places);
   [[nodiscard]] bool may_run(std::uint32_t rank, std::uint32_t position) const;
   [[nodiscard]] bool any_needs_device() const noexcept { return any_needs_device_; }
+  /// From here on a rank may run what has a place on a host of its own places, and nothing else.
+  void keep_to_hosts() noexcept { keeps_to_hosts_ = true; }
 
   /// Lets what does not wait wait, and the other way round.
   void put(std::uint32_t position);
@@ -128,6 +130,7 @@ class LeaseQueue {
   mutable std::vector<std::uint32_t> positions_;  // By unit; empty until somebody asks.
   std::uint32_t waiting_count_ = 0;
   bool any_needs_device_ = false;
+  bool keeps_to_hosts_ = false;
 };
 
 }  // namespace pinion::protocol

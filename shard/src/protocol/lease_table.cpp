@@ -478,6 +478,11 @@ void LeaseTable::stop_waiting(std::uint32_t position) {
   }
 }
 
+bool LeaseTable::waits(std::uint64_t unit) const {
+  const std::uint32_t position = queue_.position_of(static_cast<std::uint32_t>(unit));
+  return queue_.waits(position) || suspects_.contains(position) || retries_.contains(position);
+}
+
 /// Precondition: the unit does not wait among those without trouble.
 Trouble& LeaseTable::trouble_at(std::uint32_t position) {
   return troubles_[queue_.unit_at(position)];

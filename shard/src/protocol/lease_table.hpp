@@ -104,6 +104,10 @@ class LeaseTable {
     queue_.set_places(rank, places);
   }
   [[nodiscard]] bool any_needs_device() const noexcept { return queue_.any_needs_device(); }
+  /// From here on a unit is for ranks of the host of its place only.
+  void keep_to_hosts() { queue_.keep_to_hosts(); }
+  /// Whether the unit can be granted now.
+  [[nodiscard]] bool waits(std::uint64_t unit) const;
 
   /// Leases that are granted from here on are overdue so long after that.
   void set_deadline(Duration deadline) { deadline_ = deadline; }

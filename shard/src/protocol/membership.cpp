@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <utility>
 
@@ -182,7 +183,9 @@ void Coordinator::State::set_status(std::uint32_t rank, RankStatus status) {
 
 /// Lets the queue of the step's stage know where the rank works.
 void Coordinator::State::place_rank(StepRecord& step, std::uint32_t rank) {
-  if (ranks[rank].registration) {
+  if (step.phase == Phase::kCombine) {
+    step.table().set_places(rank, std::array{Place{.host = host_of(rank)}});
+  } else if (ranks[rank].registration) {
     step.table().set_places(rank, ranks[rank].registration->places);
   }
 }
@@ -225,6 +228,7 @@ void Coordinator::State::count_out(StepRecord& step, std::uint32_t rank) {
   step.entered_count -= participant.counted ? 1 : 0;
   step.idle_count -= participant.idle ? 1 : 0;
   step.claims.remove(rank);
+  ++step.sharer_changes;
   participant = {};
 }
 
@@ -237,6 +241,7 @@ void Coordinator::State::set_silent(StepRecord& step, std::uint32_t rank, bool s
   const bool idle = participant.counted && (silent || ranks[rank].draining);
   step.idle_count += idle ? 1 : 0;
   step.idle_count -= std::exchange(participant.idle, idle) ? 1 : 0;
+  ++step.sharer_changes;
 }
 
 }  // namespace pinion::protocol

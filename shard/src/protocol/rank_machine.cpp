@@ -1,6 +1,7 @@
 #include <pinion/shard/protocol/rank_machine.hpp>
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 #include <utility>
 
@@ -12,6 +13,9 @@ namespace pinion::protocol {
 namespace {
 
 constexpr Duration kHeartbeatMin = std::chrono::milliseconds(1);
+
+constexpr std::array kStages = {Stage::kMap, Stage::kCombine, Stage::kMerge};
+static_assert(kStages.size() == kStageCount);
 
 /// A lease is used for 80 % of its time: less than that cannot have passed on the coordinator's
 /// clock.
@@ -51,11 +55,17 @@ struct RankMachine::State {
   /// Three in the time of a lease, where that is short.
   [[nodiscard]] Duration heartbeat() const;
   void beat();
-  void give_back_held(Stage stage, std::vector<Lease> leases);
+  void give_back_held(Stage stage, std::vector<Lease> given);
   [[nodiscard]] bool begin(Instant at, RankEffects& to);
 
-  [[nodiscard]] HeldLeases& held(Stage stage) { return stage == Stage::kMap ? shards : partitions; }
-  [[nodiscard]] std::size_t held_count() const { return shards.size() + partitions.size(); }
+  [[nodiscard]] HeldLeases& held(Stage stage) { return leases[static_cast<std::size_t>(stage)]; }
+  [[nodiscard]] std::size_t held_count() const {
+    std::size_t count = 0;
+    for (const HeldLeases& of_stage : leases) {
+      count += of_stage.size();
+    }
+    return count;
+  }
 
   RankOptions options;
   EnterStep enter;
@@ -63,8 +73,7 @@ struct RankMachine::State {
   bool started = false;
   BlobHandle plan = {};
   bool finished = false;
-  HeldLeases shards;
-  HeldLeases partitions;
+  std::array<HeldLeases, kStageCount> leases;  // By stage.
   std::uint32_t unfinished_count = 0;
   std::optional<Need> needed = {};  // Else claims go by what is held.
   bool claim_open = false;
@@ -232,9 +241,9 @@ Instant RankMachine::next_deadline() const noexcept {
     return deadline;
   }
   deadline = state_->next_heartbeat;
-  for (const HeldLeases* held : {&state_->shards, &state_->partitions}) {
-    if (!held->empty()) {
-      deadline = std::min(deadline, held->soonest());
+  for (const HeldLeases& held : state_->leases) {
+    if (!held.empty()) {
+      deadline = std::min(deadline, held.soonest());
     }
   }
   return deadline;
@@ -261,10 +270,12 @@ void RankMachine::State::on(const StepStarted& start) {
 }
 
 void RankMachine::State::on(const Grant& grant) {
-  // Every shard is accepted, or partials are lost and made again: what we hold of the other stage
-  // is not ours any more.
-  const Stage other = grant.stage == Stage::kMap ? Stage::kMerge : Stage::kMap;
-  if (!held(other).empty()) {
+  // What was there to accept of another stage is accepted, or partials are lost and made again:
+  // what we hold of it is not ours any more.
+  for (const Stage other : kStages) {
+    if (other == grant.stage || held(other).empty()) {
+      continue;
+    }
     DropLeases stale{.stage = other, .leases = {}};
     held(other).list(stale.leases);
     held(other).clear();
@@ -290,7 +301,7 @@ void RankMachine::State::on(const Grant& grant) {
 }
 
 void RankMachine::State::on(const MergeInputs& inputs) {
-  effects->push_back(UsePartials{.partials = inputs.partials});
+  effects->push_back(UsePartials{.inputs = inputs});
 }
 
 void RankMachine::State::on(const HeartbeatAck& ack) {
@@ -298,7 +309,7 @@ void RankMachine::State::on(const HeartbeatAck& ack) {
   if (sent > last_heartbeat) {
     return;
   }
-  for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
+  for (const Stage stage : kStages) {
     DropLeases dropped{.stage = stage, .leases = {}};
     for (const Lease& lease : ack.lost) {
       if (held(stage).holds(lease)) {
@@ -340,14 +351,15 @@ void RankMachine::State::on(const Registered& registered) {
 
 void RankMachine::State::finish(StepFinished end) {
   finished = true;
-  shards.clear();
-  partitions.clear();
+  for (HeldLeases& of_stage : leases) {
+    of_stage.clear();
+  }
   effects->push_back(std::move(end));
 }
 
 /// Stops using what was not extended in time, and says so, for it may be granted again at once.
 void RankMachine::State::drop_overdue() {
-  for (const Stage stage : {Stage::kMap, Stage::kMerge}) {
+  for (const Stage stage : kStages) {
     DropLeases dropped{.stage = stage, .leases = {}};
     held(stage).find_overdue(now, dropped.leases);
     if (dropped.leases.empty()) {
@@ -395,18 +407,19 @@ void RankMachine::State::beat() {
                       .unit_count_done = unit_count_done,
                       .input_bytes = input_bytes,
                       .observations = std::exchange(observations, {})};
-  shards.list(heartbeat.held);
-  partitions.list(heartbeat.held);
+  for (const Stage stage : kStages) {
+    held(stage).list(heartbeat.held);
+  }
   send(std::move(heartbeat));
 }
 
-void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> leases) {
-  std::erase_if(leases, [&](const Lease& lease) { return !held(stage).holds(lease); });
-  if (leases.empty()) {
+void RankMachine::State::give_back_held(Stage stage, std::vector<Lease> given) {
+  std::erase_if(given, [&](const Lease& lease) { return !held(stage).holds(lease); });
+  if (given.empty()) {
     return;
   }
-  held(stage).remove(leases);
-  send(GiveBack{.step = enter.step, .stage = stage, .leases = std::move(leases)});
+  held(stage).remove(given);
+  send(GiveBack{.step = enter.step, .stage = stage, .leases = std::move(given)});
 }
 
 }  // namespace pinion::protocol

@@ -68,7 +68,8 @@ inline auto write(flatbuffers::FlatBufferBuilder& to, const PlanReady& from) {
   const schema::BlobHandle plan = write(from.plan);
   return schema::CreatePlanReady(to, from.step, &plan, from.partition_count, write(to, from.shards),
                                  write(to, from.streams), from.ordered_batch_shard_count,
-                                 write_traits(to, from.shards), from.shard_deadline.count());
+                                 write_traits(to, from.shards), from.shard_deadline.count(),
+                                 from.combines);
 }
 
 /// Takes values out of tables. The verifier has proved that everything lies inside the bytes; what
@@ -80,7 +81,7 @@ class SchemaReader {
   [[nodiscard]] const char* problem() const noexcept { return problem_; }
 
   Stage stage(std::uint8_t number) {
-    require(number <= number_of(Stage::kMerge), "a stage that does not exist");
+    require(number <= number_of(Stage::kCombine), "a stage that does not exist");
     return static_cast<Stage>(number);
   }
 
@@ -184,9 +185,32 @@ class SchemaReader {
     return read;
   }
 
-  std::vector<std::uint64_t> numbers(const flatbuffers::Vector<std::uint64_t>* from) {
-    return is_there<std::uint64_t>(from) ? std::vector(from->begin(), from->end())
-                                         : std::vector<std::uint64_t>();
+  template <class Number>
+  std::vector<Number> numbers(const flatbuffers::Vector<Number>* from) {
+    return is_there<Number>(from) ? std::vector<Number>(from->begin(), from->end())
+                                  : std::vector<Number>();
+  }
+
+  /// No partial may be among the members twice, and each must be one of `partial_count`.
+  std::vector<CombinedPartials> combined(
+      const flatbuffers::Vector<flatbuffers::Offset<schema::CombinedPartials>>* from,
+      std::size_t partial_count) {
+    std::vector<CombinedPartials> read;
+    std::vector<bool> seen(from == nullptr ? 0 : partial_count);
+    for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
+      const schema::CombinedPartials& one = *from->Get(i);
+      read.push_back({.members = numbers(one.members()), .outputs = values(one.outputs())});
+      require(!read.back().members.empty(), "combined partials without a member");
+      for (const std::uint32_t member : read.back().members) {
+        const bool good = member < partial_count && !seen[member];
+        require(good, "a member of combined partials that does not exist, or is one of others");
+        if (!good) {
+          return read;
+        }
+        seen[member] = true;
+      }
+    }
+    return read;
   }
 
   PlanReady plan(const schema::PlanReady& from) {
@@ -196,7 +220,8 @@ class SchemaReader {
                     .shards = values(from.shards()),
                     .streams = values(from.streams()),
                     .ordered_batch_shard_count = from.ordered_batch_shard_count(),
-                    .shard_deadline = Duration(from.shard_deadline_ns())};
+                    .shard_deadline = Duration(from.shard_deadline_ns()),
+                    .combines = from.combines()};
     require(ready.shard_deadline >= Duration::zero(), "a deadline of shards that is negative");
     add_traits(from.shard_traits(), ready.shards);
     return ready;

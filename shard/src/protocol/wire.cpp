@@ -73,7 +73,16 @@ auto write(FlatBufferBuilder& to, const Grant& from) {
 }
 
 auto write(FlatBufferBuilder& to, const MergeInputs& from) {
-  return schema::CreateMergeInputs(to, from.step, write(to, from.partials));
+  std::vector<Offset<schema::CombinedPartials>> combined;
+  for (const CombinedPartials& one : from.combined) {
+    const auto members = to.CreateVector(one.members);
+    combined.push_back(schema::CreateCombinedPartials(to, members, write(to, one.outputs)));
+  }
+  Offset<flatbuffers::Vector<Offset<schema::CombinedPartials>>> list;
+  if (!combined.empty()) {
+    list = to.CreateVector(combined);
+  }
+  return schema::CreateMergeInputs(to, from.step, write(to, from.partials), list);
 }
 
 auto write(FlatBufferBuilder& to, const HeartbeatAck& from) {
@@ -162,7 +171,7 @@ Message read(SchemaReader& to, const schema::Report& from) {
                 .batch = to.values(from.batch())};
   to.require(!report.batch.empty(), "a report without a lease");
   to.require(report.stage == Stage::kMap || report.batch.size() == 1,
-             "a merge report with more than one lease");
+             "a report of a partition with more than one lease");
   return report;
 }
 
@@ -206,7 +215,9 @@ Message read(SchemaReader& to, const schema::Grant& from) {
 }
 
 Message read(SchemaReader& to, const schema::MergeInputs& from) {
-  return MergeInputs{.step = from.step(), .partials = to.values(from.partials())};
+  MergeInputs inputs{.step = from.step(), .partials = to.values(from.partials())};
+  inputs.combined = to.combined(from.combined(), inputs.partials.size());
+  return inputs;
 }
 
 Message read(SchemaReader& to, const schema::HeartbeatAck& from) {

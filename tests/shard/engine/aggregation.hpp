@@ -50,7 +50,8 @@ class Aggregation {
     return sealed;
   }
 
-  /// The merged partitions, each sealed as one blob. Merges in one call, or in two.
+  /// The merged partitions, each sealed as one blob. Merges in one call, or in two, and every
+  /// second time, where the aggregator may do so, what some have been combined into.
   template <class A>
   [[nodiscard]] std::vector<Blob> merge(const A& prototype, std::span<const Blob> partials,
                                         std::uint32_t partition_count) {
@@ -59,6 +60,15 @@ class Aggregation {
       std::vector<std::span<const std::byte>> pieces;
       for (const Blob& partial : partials) {
         pieces.push_back(partition_of(partial.bytes(), i).value());
+      }
+      Blob combined;
+      if constexpr (CombinesPartials<A>) {
+        if (merge_count_++ % 2 == 1 && pieces.size() > 1) {
+          combined = combine(prototype, std::span(pieces).first(pieces.size() / 2 + 1));
+          pieces.erase(pieces.begin(),
+                       pieces.begin() + static_cast<std::ptrdiff_t>(pieces.size() / 2 + 1));
+          pieces.insert(pieces.begin(), partition_of(combined.bytes(), 0).value());
+        }
       }
       const std::unique_ptr<IAggregator> state = prototype.fresh();
       const std::span all(pieces);
@@ -80,6 +90,15 @@ class Aggregation {
   }
 
  private:
+  template <class A>
+  [[nodiscard]] Blob combine(const A& prototype,
+                             std::span<const std::span<const std::byte>> pieces) {
+    const std::unique_ptr<IAggregator> state = prototype.fresh();
+    EXPECT_TRUE(state->merge(pieces).ok());
+    return state->seal(*store_, Place{}, 1).value();
+  }
+
+  std::uint64_t merge_count_ = 0;
   std::unique_ptr<LocalBlobStore> store_ =
       make_local_blob_store({.job = 1, .epoch = 1, .host = 0}, std::uint64_t{1} << 30);
 };

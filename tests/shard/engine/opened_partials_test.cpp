@@ -60,10 +60,11 @@ class WatchedStore final : public IBlobStore {
 class OpenedPartialsTest : public testing::Test {
  protected:
   // As a rank of `host`; the store makes blobs of host 0.
-  Result<OpenedPartials> open_on(std::uint32_t host, const std::vector<BlobHandle>& handles) {
+  Result<OpenedPartials> open_on(std::uint32_t host, const std::vector<BlobHandle>& handles,
+                                 const std::vector<protocol::CombinedPartials>& combined = {}) {
     return OpenedPartials::open(
-        {.store = store_, .host = host, .epoch = 1, .expected_bytes_max = 400'000}, handles,
-        kPartitionCount);
+        {.store = store_, .host = host, .epoch = 1, .expected_bytes_max = 400'000},
+        {.partials = handles, .combined = combined}, kPartitionCount);
   }
 
   static std::vector<std::byte> first_bytes(const Result<std::vector<Blob>>& blobs) {
@@ -127,6 +128,72 @@ TEST_F(OpenedPartialsTest, HaveTheErrorOfTheStore) {
     const BlobHandle handle = {.job = 1, .generation = 7, .length_bytes = length, .epoch = 1};
     EXPECT_EQ(open_on(1, {handle}).error().code(), ErrorCode::kNotFound);
   }
+}
+
+class CombinedPartialsTest : public OpenedPartialsTest {
+ protected:
+  // Three partials, the first and the last of which are combined; the named partitions of them.
+  std::vector<protocol::CombinedPartials> combine(const std::vector<std::uint32_t>& partitions) {
+    protocol::CombinedPartials one{.members = {0, 2}, .outputs = {}};
+    one.outputs.resize(kPartitionCount);
+    for (const std::uint32_t partition : partitions) {
+      one.outputs[partition] = store_.add({30'000 + partition}, std::byte{5});
+    }
+    return {one};
+  }
+
+  std::vector<BlobHandle> handles_ = {store_.add({50'000, 1, 2, 50'000}, std::byte{7}),
+                                      store_.add({50'000, 1, 2, 50'000}, std::byte{8}),
+                                      store_.add({50'000, 1, 2, 50'000}, std::byte{9})};
+};
+
+TEST_F(CombinedPartialsTest, StandForTheirMembersWhereTheFirstOfThemStood) {
+  for (const std::uint32_t host : {0U, 1U}) {
+    const auto partials = open_on(host, handles_, combine({0, 1, 2, 3}));
+    ASSERT_TRUE(partials) << partials.error().to_string();
+    EXPECT_THAT(first_bytes(partials->partition(3)), ElementsAre(std::byte{5}, std::byte{8}));
+  }
+}
+
+TEST_F(CombinedPartialsTest, AreAllThatComesOfTheirMembers) {
+  const std::vector<protocol::CombinedPartials> combined = combine({0, 1, 2, 3});
+  const auto partials = open_on(1, handles_, combined);
+  ASSERT_TRUE(partials) << partials.error().to_string();
+  EXPECT_THAT(store_.parts, ElementsAre(ElementsAre(table_bytes_))) << "of the one that is alone";
+  store_.parts.clear();
+  partials->expect(3);
+  EXPECT_THAT(first_bytes(partials->partition(3)), ElementsAre(std::byte{5}, std::byte{8}));
+  EXPECT_THAT(store_.parts,
+              ElementsAre(ElementsAre(combined.front().outputs[3].length_bytes, 50'000)));
+  EXPECT_THAT(store_.whole, IsEmpty());
+}
+
+TEST_F(CombinedPartialsTest, AreOpenedOnTheirHostByWhoMergesThem) {
+  const std::vector<protocol::CombinedPartials> combined = combine({0, 1, 2, 3});
+  const auto partials = open_on(0, handles_, combined);
+  ASSERT_TRUE(partials) << partials.error().to_string();
+  EXPECT_THAT(store_.whole, ElementsAre(handles_[1].length_bytes));
+  EXPECT_THAT(first_bytes(partials->partition(0)), ElementsAre(std::byte{5}, std::byte{8}));
+  EXPECT_THAT(store_.whole,
+              ElementsAre(handles_[1].length_bytes, combined.front().outputs[0].length_bytes));
+}
+
+TEST_F(CombinedPartialsTest, LeavePartitionsToTheirMembersThatAreNotCombined) {
+  for (const std::uint32_t host : {0U, 1U}) {
+    const auto partials = open_on(host, handles_, combine({3}));
+    ASSERT_TRUE(partials) << partials.error().to_string();
+    EXPECT_THAT(first_bytes(partials->partition(3)), ElementsAre(std::byte{5}, std::byte{8}));
+    EXPECT_THAT(first_bytes(partials->partition(0)),
+                ElementsAre(std::byte{7}, std::byte{8}, std::byte{9}));
+  }
+}
+
+TEST_F(CombinedPartialsTest, OfAnotherNumberOfPartitionsAreRefused) {
+  std::vector<protocol::CombinedPartials> combined = combine({3});
+  combined.front().outputs.pop_back();
+  const auto partials = open_on(0, handles_, combined);
+  ASSERT_FALSE(partials);
+  EXPECT_EQ(partials.error().code(), ErrorCode::kInternal);
 }
 
 }  // namespace

@@ -404,6 +404,53 @@ TEST(StepRunner, MapsAgainAfterItHasMergedWhenAPartialIsLost) {
                                     std::pair(Stage::kMap, 1), std::pair(Stage::kMerge, 0)));
 }
 
+TEST(StepRunner, CombinesPartialsAndMergesWhatCameOfThemInTheirPlace) {
+  std::vector<std::pair<Stage, std::uint64_t>> reported;
+  std::vector<BlobHandle> outputs;
+  bool combines = false;
+  std::unique_ptr<ScriptedRank> rank;
+  const auto grant = [&rank, &reported](Stage stage, std::uint64_t unit) {
+    Lease lease = lease_of(unit);
+    lease.fence.counter += 10 * reported.size();
+    rank->tell(grant_of(stage, lease));
+  };
+  rank = std::make_unique<ScriptedRank>([&](const protocol::Message& message) {
+    if (std::holds_alternative<protocol::EnterStep>(message)) {
+      rank->tell(protocol::MakePlan{.step = 1});
+    } else if (const auto* ready = std::get_if<protocol::PlanReady>(&message)) {
+      combines = ready->combines;
+      rank->tell(started_with(*ready));
+      grant(Stage::kMap, 0);
+    } else if (const auto* report = std::get_if<protocol::Report>(&message)) {
+      reported.emplace_back(report->stage, report->batch.front().unit);
+      outputs.push_back(report->output);
+      protocol::MergeInputs inputs{.step = 1, .partials = {outputs.front(), outputs.back()}};
+      if (reported.size() == 1) {
+        grant(Stage::kMap, 1);
+      } else if (reported.size() == 2) {
+        rank->tell(inputs);
+        grant(Stage::kCombine, 5);  // Of a host behind others.
+      } else if (reported.size() == 3) {
+        inputs.partials = {outputs[0], outputs[1]};
+        inputs.combined = {{.members = {0, 1}, .outputs = {report->output}}};
+        rank->tell(inputs);
+        grant(Stage::kMerge, 0);
+      } else {
+        rank->tell(protocol::StepDone{.step = 1, .partitions = {report->output}, .shard_count = 2});
+      }
+    }
+  });
+  const auto sums = map_reduce(
+      rank->job(), indices(2), by_index_range(1),
+      [](const Shard& shard, auto& emit) { emit(0, shard.id() + 1); },
+      sum_vector<std::uint64_t>(1));
+  ASSERT_TRUE(sums) << sums.error().to_string();
+  EXPECT_THAT(sums->values(), ElementsAre(3));
+  EXPECT_TRUE(combines);
+  EXPECT_THAT(reported, ElementsAre(std::pair(Stage::kMap, 0), std::pair(Stage::kMap, 1),
+                                    std::pair(Stage::kCombine, 5), std::pair(Stage::kMerge, 0)));
+}
+
 // The store of a host from which the blobs of another cannot be had.
 class StoreOfOneHost final : public IBlobStore {
  public:

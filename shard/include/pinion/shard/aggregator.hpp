@@ -75,4 +75,14 @@ class IAggregator {
   [[nodiscard]] virtual std::uint64_t memory_bytes() const noexcept = 0;
 };
 
+/// An aggregator that says by `static constexpr bool kCombinesPartials = true` that the partials of
+/// a host may be combined there, so that other hosts pull less. It promises that a state which
+/// merged a partition of some partials, and was sealed as one partition without finalize(), can be
+/// merged in the place of that partition of these; and that the state is mostly smaller than they
+/// are. One that keeps every record has nothing to gain.
+template <class A>
+concept CombinesPartials = requires {
+  requires A::kCombinesPartials;
+};
+
 }  // namespace pinion

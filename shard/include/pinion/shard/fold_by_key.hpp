@@ -42,6 +42,7 @@ class FoldByKey final : public IAggregator {
   class Emitter;
 
   static constexpr std::uint32_t kPartitionCount = 32;
+  static constexpr bool kCombinesPartials = true;
 
   FoldByKey() = default;
 

@@ -40,6 +40,7 @@ class FoldObjectsByKey final : public IAggregator {
   class Emitter;
 
   static constexpr std::uint32_t kPartitionCount = 32;
+  static constexpr bool kCombinesPartials = true;
 
   FoldObjectsByKey() = default;
 

@@ -54,6 +54,7 @@ class Histogram final : public IAggregator {
   class Emitter;
 
   static constexpr std::uint32_t kPartitionCount = 1;
+  static constexpr bool kCombinesPartials = true;
 
   /// Precondition: at least two bounds, finite, each greater than the one before.
   explicit Histogram(std::vector<double> bounds);

@@ -75,6 +75,7 @@ template <class Body, class A>
                 "several threads at once, so it must not be mutable");
   spec.partition_count = A::kPartitionCount;
   spec.prototype = &aggregator;
+  spec.combines = CombinesPartials<A>;
   spec.body = [&body](const Shard& shard, IAggregator& state) {
     typename A::Emitter emit(state, shard);
     body(shard, emit);

@@ -69,6 +69,9 @@ struct StepSpec {
   /// the body then gets takes nothing.
   const IAggregator* prototype = nullptr;
 
+  /// Whether partials of the prototype's kind may be combined: see CombinesPartials.
+  bool combines = false;
+
   /// Whether this rank opens all partitions of the answer, or gets their handles only.
   bool opens_partitions = true;
 

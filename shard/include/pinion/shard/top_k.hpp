@@ -64,6 +64,7 @@ class TopK final : public IAggregator {
   class Emitter;
 
   static constexpr std::uint32_t kPartitionCount = 1;
+  static constexpr bool kCombinesPartials = true;
 
   TopK(std::size_t k, Before before) : k_(k), before_(std::move(before)) {}
 

@@ -169,6 +169,7 @@ class VectorReduce final : public IAggregator {
   class Emitter;
 
   static constexpr std::uint32_t kPartitionCount = 1;
+  static constexpr bool kCombinesPartials = true;
 
   explicit VectorReduce(std::size_t length) : length_(length) {}
 

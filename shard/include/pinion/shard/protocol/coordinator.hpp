@@ -29,6 +29,7 @@ struct CoordinatorMutations {
   bool retry_for_ever = false;              ///< A unit may fail as often as it likes.
   bool keep_partials_of_lost_host = false;  ///< They are merged as if they were still there.
   bool forget_deadlines = false;            ///< A shard may take as long as it likes.
+  bool merge_members_too = false;           ///< A combined partial is merged beside one of its own.
 };
 
 struct CoordinatorOptions {
@@ -72,6 +73,11 @@ struct CoordinatorOptions {
   /// tried again without counting that as failures: so long it may take until a host is known to be
   /// lost.
   Duration host_patience = std::chrono::seconds(10);
+
+  /// The partials of a host are combined before they are merged if that may spare others so many
+  /// bytes, which is the case if all but the largest came to nothing. Where less than a quarter of
+  /// them goes, the rest of the host's partitions are merged uncombined.
+  std::uint64_t combine_bytes_min = std::uint64_t{8} << 20;
 
   /// Whether what is decided is to outlive the coordinator: see Persist and Coordinator::restore().
   bool journaled = false;

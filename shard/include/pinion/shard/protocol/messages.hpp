@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -23,9 +24,12 @@ namespace pinion::protocol {
 /// allocate.
 inline constexpr std::uint32_t kPartitionCountMax = 65536;
 
-/// Which of a step's two rounds of leases: first the shards are mapped, then the partitions of all
-/// accepted partials are merged.
-enum class Stage : std::uint8_t { kMap = 0, kMerge = 1 };
+/// Which of a step's rounds of leases: first the shards are mapped; then, where that may spare the
+/// way between hosts something, the partials of each host are combined, partition by partition;
+/// then the partitions are merged from all hosts.
+enum class Stage : std::uint8_t { kMap = 0, kMerge = 1, kCombine = 2 };
+
+inline constexpr std::size_t kStageCount = 3;
 
 /// Orders grants over the whole life of a job: a later grant of a unit always carries a greater
 /// one.
@@ -37,7 +41,8 @@ struct Fence {
 };
 
 /// The right to work on one unit: in the map stage a shard, or several in an ordered step (see
-/// MapUnits); in the merge stage a partition.
+/// MapUnits); in the merge stage a partition; in the combine stage a partition of a host's
+/// partials: modulo the partition count, the partition.
 struct Lease {
   std::uint64_t unit = 0;
   Fence fence = {};
@@ -176,6 +181,10 @@ struct PlanReady {
   /// never.
   Duration shard_deadline = {};
 
+  /// Whether what is merged of some partials can be merged with others as a partial can, so that
+  /// the partials of a host may be combined there.
+  bool combines = false;
+
   friend bool operator==(const PlanReady&, const PlanReady&) = default;
 };
 
@@ -213,10 +222,11 @@ struct Report {
   std::uint64_t step = 0;
   Stage stage = Stage::kMap;
   std::uint64_t report = 0;  ///< The rank's own number for it, returned in Verdict.
-  BlobHandle output = {};    ///< Map: the partial. Merge: the finished partition.
+  /// Map: the partial. Combine: a partition of one host's partials. Merge: the finished partition.
+  BlobHandle output = {};
   std::uint64_t digest = 0;  ///< Of the output; 0 from a lone rank, who reports nothing twice.
   std::uint64_t input_bytes = 0;
-  std::vector<Lease> batch = {};  ///< Never empty; one lease in the merge stage, or when ordered.
+  std::vector<Lease> batch = {};  ///< Never empty; more than one in an unordered map stage only.
 
   friend bool operator==(const Report&, const Report&) = default;
 };
@@ -297,11 +307,24 @@ struct Grant {
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
+/// What some partials of one host have been combined into.
+struct CombinedPartials {
+  std::vector<std::uint32_t> members = {};  ///< Places among the partials, ascending; not empty.
+
+  /// Index = partition: a sealed state of one partition, which is merged in the place of the first
+  /// member, and without the others. Null: the members are merged one by one.
+  std::vector<BlobHandle> outputs = {};
+
+  friend bool operator==(const CombinedPartials&, const CombinedPartials&) = default;
+};
+
 /// The accepted partials of the step, sent to a rank before its first merge lease, and again when
-/// some were lost with their host, sorted by their smallest shard.
+/// some were lost with their host, sorted by their smallest shard. Before its first lease of the
+/// combine stage a rank gets those of its host only.
 struct MergeInputs {
   std::uint64_t step = 0;
   std::vector<BlobHandle> partials = {};
+  std::vector<CombinedPartials> combined = {};  ///< No two have the same member.
 
   friend bool operator==(const MergeInputs&, const MergeInputs&) = default;
 };

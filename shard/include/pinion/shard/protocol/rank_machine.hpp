@@ -45,10 +45,10 @@ struct StartPlanning {};
 struct UsePlan {
   StepStarted started;
 };
-/// What the merge leases that follow are merged from. When some of it is lost, leases of the map
-/// stage follow, and then this again.
+/// What the leases of the combine or the merge stage that follow are merged from. When some of it
+/// is lost, leases of the map stage follow, and then this again.
 struct UsePartials {
-  std::vector<BlobHandle> partials;
+  MergeInputs inputs;
 };
 /// Run these; each ends in exactly one of batch_sealed(), batch_failed(), give_back().
 /// `unit_count_left` is 0 when no more will come soon, so that waiting for a fuller batch is in
