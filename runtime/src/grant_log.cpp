@@ -17,7 +17,15 @@ json line_of(const char* event, LoggedRank who) {
 }
 
 const char* name_of(protocol::Stage stage) {
-  return stage == protocol::Stage::kMap ? "map" : "merge";
+  switch (stage) {
+    case protocol::Stage::kMap:
+      return "map";
+    case protocol::Stage::kCombine:
+      return "combine";
+    case protocol::Stage::kMerge:
+      break;
+  }
+  return "merge";
 }
 
 json units_of(const std::vector<protocol::Lease>& leases) {

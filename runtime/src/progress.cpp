@@ -42,8 +42,8 @@ std::string facts(const protocol::Progress& progress, Duration elapsed) {
   if (!progress.planned) {
     return "planning";
   }
-  if (progress.stage == protocol::Stage::kMerge) {
-    return "merging";
+  if (progress.stage != protocol::Stage::kMap) {
+    return progress.stage == protocol::Stage::kCombine ? "combining" : "merging";
   }
   std::string text =
       fmt::format("{}/{} shards", progress.shard_accepted_count, progress.shard_count);
@@ -128,7 +128,7 @@ std::string ProgressDisplay::bar(const protocol::Progress& progress, Instant now
   const std::string tail = facts(progress, now - step_started_);
   const std::size_t used = head.size() + tail.size() + 4;
   const std::size_t room = options_.width > used ? std::min(options_.width - used, 40uL) : 0;
-  const double done = progress.stage == protocol::Stage::kMerge ? 1 : fraction_done(progress);
+  const double done = progress.stage != protocol::Stage::kMap ? 1 : fraction_done(progress);
   const auto filled = std::min(room, static_cast<std::size_t>(done * static_cast<double>(room)));
   const std::string text = room < 5 ? head + tail
                                     : fmt::format("{}[{}{}] {}", head, std::string(filled, '#'),

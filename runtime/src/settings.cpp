@@ -145,6 +145,12 @@ constexpr Setting kSettings[] = {
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.death_count_max, v, 1);
      }},
+    {"combine-bytes", "bytes, 0 or more",
+     "what hosts may spare each other at most, from which each combines its partials before others "
+     "pull them [8388608]",
+     [](Settings& s, std::string_view v) {
+       return set_number<std::uint64_t>(s.combine_bytes, v, 0);
+     }},
     {"quiet", "0 or 1", "print no progress and no summary [0]",
      [](Settings& s, std::string_view v) { return set_flag(s.quiet, v); }},
     {"grace-seconds", "seconds, from 0.000001 to 1000000",

@@ -33,6 +33,8 @@ struct Settings {
   std::optional<std::uint64_t> only_shard = {};   ///< Steps that have it run this shard alone.
   Duration late_least = std::chrono::seconds(1);  ///< Age of a lease that a second rank gets too.
   std::uint32_t death_count_max = 2;              ///< Ranks that a shard may kill.
+  std::uint64_t combine_bytes = 8u << 20;         ///< Spared at most, from which partials of a host
+                                                  ///< are combined before others pull them.
   bool quiet = false;
   std::string trace_directory = {};          ///< Empty: no trace.
   Duration grace = std::chrono::seconds(5);  ///< From SIGTERM to SIGKILL, of ranks that do not end.

@@ -51,6 +51,7 @@ const std::vector<Example>& examples() {
       {"only-shard", "0", "0", [](const Settings& s) { return s.only_shard == 0U; }},
       {"late-seconds", "3", "3", [](const Settings& s) { return s.late_least == 3s; }},
       {"deaths-max", "9", "9", [](const Settings& s) { return s.death_count_max == 9; }},
+      {"combine-bytes", "0", "0", [](const Settings& s) { return s.combine_bytes == 0; }},
       {"quiet", "yes", "true", [](const Settings& s) { return s.quiet; }},
       {"grace-seconds", "0.5", "0.5", [](const Settings& s) { return s.grace == 500ms; }},
       {"debugger", "a debugger", "'a debugger'",

@@ -35,6 +35,7 @@ void Agent::make_coordinator() {
                                    .skip_bad = settings_.skip_bad,
                                    .only_shard = settings_.only_shard,
                                    .late_least = settings_.late_least,
+                                   .combine_bytes_min = settings_.combine_bytes,
                                    .journaled = !spec_.journal_directory.empty(),
                                    .fast_forward = !settings_.test_no_fast_forward,
                                    .mutations = {.accept_stale_fence = settings_.test_no_fences,

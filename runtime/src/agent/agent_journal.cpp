@@ -98,6 +98,10 @@ void Agent::copy_for_journal(HeldMessage& held) {
   if (!decoded) {
     return;  // It is refused when it is handled.
   }
+  const auto* const report = std::get_if<protocol::Report>(&decoded->message);
+  if (report != nullptr && report->stage == protocol::Stage::kCombine) {
+    return;  // No record names it.
+  }
   const Result<BlobMemory>& memory = blob_memory();
   for (const BlobHandle& blob : blobs_named_by(decoded->message)) {
     if (!is_with_us(blob)) {
