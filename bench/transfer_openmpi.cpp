@@ -1,6 +1,6 @@
 // As transfer_pinion, by MPI: rank 1 asks rank 0, which sends.
 //
-//   mpirun -n 2 transfer_openmpi
+//   mpirun -n 2 transfer_openmpi [new]
 
 #define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
@@ -38,37 +38,47 @@ void ping(bool asks) {
   }
 }
 
-void transfer(const Transfer& transfer, bool asks) {
-  std::vector<std::vector<std::byte>> memory(transfer.at_once,
-                                             std::vector<std::byte>(transfer.bytes, std::byte{7}));
+constexpr int kAsks = 0;
+constexpr int kSends = 1;
+
+void receive(const Transfer& transfer, const FreshMemory& memory) {
   std::vector<MPI_Request> requests(transfer.at_once);
-  if (asks) {
-    std::printf("%zu", transfer.bytes);
+  for (std::size_t i = 0; i < transfer.at_once; ++i) {
+    MPI_Irecv(memory.part(transfer, i).data(), static_cast<int>(transfer.bytes), MPI_BYTE, 0,
+              kSends, MPI_COMM_WORLD, &requests[i]);
   }
-  for (std::size_t round = 0; round < transfer.rounds; ++round) {
-    std::uint64_t number = 0;
-    const double begin = MPI_Wtime();
-    if (!asks) {
-      MPI_Recv(&number, 8, MPI_BYTE, 1, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-    }
-    for (std::size_t i = 0; i < transfer.at_once; ++i) {
-      const auto count = static_cast<int>(transfer.bytes);
-      if (asks) {
-        MPI_Irecv(memory[i].data(), count, MPI_BYTE, 0, 1, MPI_COMM_WORLD, &requests[i]);
-      } else {
-        MPI_Isend(memory[i].data(), count, MPI_BYTE, 1, 1, MPI_COMM_WORLD, &requests[i]);
+  const std::uint64_t number = 0;
+  MPI_Send(&number, 8, MPI_BYTE, 0, kAsks, MPI_COMM_WORLD);
+  MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+}
+
+void send(const Transfer& transfer, const FreshMemory& source) {
+  std::vector<MPI_Request> requests(transfer.at_once);
+  std::uint64_t number = 0;
+  MPI_Recv(&number, 8, MPI_BYTE, 1, kAsks, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+  for (std::size_t i = 0; i < transfer.at_once; ++i) {
+    MPI_Isend(source.part(transfer, i).data(), static_cast<int>(transfer.bytes), MPI_BYTE, 1,
+              kSends, MPI_COMM_WORLD, &requests[i]);
+  }
+  MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+}
+
+void run(bool asks, bool new_memory) {
+  ping(asks);
+  const FreshMemory source(asks ? 1 : kSourceBytes);
+  fill_source(source.bytes());
+  for (const Transfer& transfer : kTransfers) {
+    if (asks) {
+      Rounds rounds(transfer, new_memory);
+      while (const FreshMemory* const memory = rounds.begin()) {
+        receive(transfer, *memory);
+        rounds.end();
+      }
+    } else {
+      for (std::size_t round = 0; round < rounds_of(transfer); ++round) {
+        send(transfer, source);
       }
     }
-    if (asks) {
-      MPI_Send(&number, 8, MPI_BYTE, 0, 0, MPI_COMM_WORLD);
-    }
-    MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
-    if (asks) {
-      print_rate(transfer, MPI_Wtime() - begin, round);
-    }
-  }
-  if (asks) {
-    std::printf("\n");
   }
 }
 
@@ -79,10 +89,7 @@ int main(int count, char** arguments) {
   MPI_Init(&count, &arguments);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  pinion::bench::ping(rank == 1);
-  for (const pinion::bench::Transfer& transfer : pinion::bench::kTransfers) {
-    pinion::bench::transfer(transfer, rank == 1);
-  }
+  pinion::bench::run(rank == 1, pinion::bench::wants_new_memory(count, arguments));
   MPI_Finalize();
   return 0;
 }

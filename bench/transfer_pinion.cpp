@@ -1,8 +1,8 @@
 // One host of bench/transport_hosts: pulls blobs from the other one, and asks it.
 //
-//   transfer_pinion IP              serves until its input ends; prints its address
-//   transfer_pinion IP ADDRESS      measures against that one; prints "WORK SAMPLE..." a line, a
-//                                   request in microseconds, blobs in bytes a second
+//   transfer_pinion IP                  serves until its input ends; prints its address
+//   transfer_pinion IP ADDRESS [new]    measures against that one; prints lines "WORK SAMPLE...",
+//                                       a request in microseconds, blobs in bytes a second
 
 #include <chrono>
 #include <cstddef>
@@ -32,13 +32,16 @@ Result<std::unique_ptr<ITransport>> make(std::uint32_t host, const char* ip,
 }
 
 int serve(const char* ip) {
-  const std::vector<std::byte> bytes(kTransfers.back().bytes, std::byte{7});
+  const FreshMemory source(kSourceBytes);
+  fill_source(source.bytes());
   TransportHandlers handlers;
   handlers.on_request = [](std::uint32_t, std::span<const std::byte> request) {
     return Result<std::vector<std::byte>>({request.begin(), request.end()});
   };
-  handlers.on_pull = [&bytes](std::uint32_t, const BlobHandle& handle) {
-    return Result<Blob>(Blob(handle, {}, std::span(bytes).first(handle.length_bytes), nullptr));
+  handlers.on_pull = [&source](std::uint32_t, const BlobHandle& handle) {
+    return Result<Blob>(Blob(
+        handle, {}, source.bytes().subspan(handle.index * handle.length_bytes, handle.length_bytes),
+        nullptr));
   };
   const auto transport = make(1, ip, std::move(handlers));
   if (!transport) {
@@ -79,32 +82,43 @@ class Puller {
     std::printf("\n");
   }
 
-  // All of a round at once, as a merge does that has several partials.
-  Status pull(const Transfer& transfer) {
-    std::printf("%zu", transfer.bytes);
-    std::vector<std::vector<std::byte>> memory(transfer.at_once,
-                                               std::vector<std::byte>(transfer.bytes));
-    for (std::size_t round = 0; round < transfer.rounds; ++round) {
-      std::promise<Status> ended;
-      std::size_t left = transfer.at_once;
-      Status outcome;
-      const Instant begin = clock_.now();
-      for (std::vector<std::byte>& bytes : memory) {
-        const BlobHandle handle = {.length_bytes = bytes.size(), .host = 1};
-        BlobWriter writer(
-            bytes, [handle, &bytes]() -> Result<Blob> { return Blob(handle, {}, bytes, nullptr); });
-        transport_.pull(handle, std::move(writer), [&](const Result<Blob>& blob) {
-          outcome = blob ? outcome : blob.error();
-          if (--left == 0) {
-            ended.set_value(outcome);
-          }
-        });
+  // All of a round at once, as a merge does that has several partials; the last one that has come
+  // begins the next round, so no other thread has a part in it.
+  Status pull(const Transfer& transfer, bool new_memory) {
+    Rounds rounds(transfer, new_memory);
+    std::promise<Status> ended;
+    std::size_t left = 0;
+    Status outcome;
+    std::function<void()> begin;
+    const auto done = [&](const Result<Blob>& blob) {
+      outcome = blob ? outcome : blob.error();
+      if (--left > 0) {
+        return;
       }
-      PINION_RETURN_IF_ERROR(ended.get_future().get());
-      print_rate(transfer, std::chrono::duration<double>(clock_.now() - begin).count(), round);
-    }
-    std::printf("\n");
-    return {};
+      rounds.end();
+      if (outcome.ok()) {
+        begin();
+      } else {
+        ended.set_value(outcome);
+      }
+    };
+    begin = [&] {
+      const FreshMemory* const memory = rounds.begin();
+      if (memory == nullptr) {
+        ended.set_value(outcome);
+        return;
+      }
+      left = transfer.at_once;
+      for (std::uint32_t i = 0; i < transfer.at_once; ++i) {
+        const std::span<std::byte> bytes = memory->part(transfer, i);
+        const BlobHandle handle = {.length_bytes = bytes.size(), .host = 1, .index = i};
+        BlobWriter writer(
+            bytes, [handle, bytes]() -> Result<Blob> { return Blob(handle, {}, bytes, nullptr); });
+        transport_.pull(handle, std::move(writer), done);
+      }
+    };
+    begin();
+    return ended.get_future().get();
   }
 
  private:
@@ -112,7 +126,7 @@ class Puller {
   ITransport& transport_;
 };
 
-int measure(const char* ip, const char* address) {
+int measure(const char* ip, const char* address, bool new_memory) {
   std::promise<Status> up;
   TransportHandlers handlers;
   handlers.on_peer = [&up, said = false](std::uint32_t, const Status& status) mutable {
@@ -130,7 +144,7 @@ int measure(const char* ip, const char* address) {
     Puller puller(**transport);
     puller.ping(kRequestCount);
     for (const Transfer& transfer : kTransfers) {
-      status = status.ok() ? puller.pull(transfer) : status;
+      status = status.ok() ? puller.pull(transfer, new_memory) : status;
     }
   }
   return report(status);
@@ -144,9 +158,11 @@ int main(int count, char** arguments) {
     case 2:
       return pinion::bench::serve(arguments[1]);
     case 3:
-      return pinion::bench::measure(arguments[1], arguments[2]);
+    case 4:
+      return pinion::bench::measure(arguments[1], arguments[2],
+                                    pinion::bench::wants_new_memory(count, arguments));
     default:
-      std::fputs("usage: transfer_pinion IP [ADDRESS]\n", stderr);
+      std::fputs("usage: transfer_pinion IP [ADDRESS [new]]\n", stderr);
       return 64;
   }
 }

@@ -13,10 +13,7 @@
 //
 //   transport_bench [ROUNDS]
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sched.h>
-#include <ucp/api/ucp.h>
 
 #include <algorithm>
 #include <atomic>
@@ -25,22 +22,20 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <future>
 #include <memory>
 #include <span>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <pinion/core/clock.hpp>
-#include <pinion/core/detail/checksum.hpp>
 #include <pinion/core/transport.hpp>
 #include <pinion/ucx/ucx_transport.hpp>
 
 #include "line_round_trip.hpp"
+#include "raw_ucx.hpp"
 
 namespace pinion {
 namespace {
@@ -181,209 +176,61 @@ class PinionContender final : public IContender {
   std::unique_ptr<ITransport> puller_;
 };
 
-/// A worker of UCX, for the thread that progresses it.
-class RawWorker {
- public:
-  RawWorker() {
-    ucp_config_t* config = nullptr;
-    require(ucp_config_read(nullptr, nullptr, &config) == UCS_OK, "ucp_config_read");
-    require(ucp_config_modify(config, "TLS", "tcp,self") == UCS_OK, "TLS");
-    require(ucp_config_modify(config, "NET_DEVICES", "lo") == UCS_OK, "NET_DEVICES");
-    ucp_params_t params = {};
-    params.field_mask = UCP_PARAM_FIELD_FEATURES;
-    params.features = UCP_FEATURE_AM;
-    require(ucp_init(&params, config, &context_) == UCS_OK, "ucp_init");
-    ucp_config_release(config);
-    ucp_worker_params_t worker_params = {};
-    require(ucp_worker_create(context_, &worker_params, &worker_) == UCS_OK, "ucp_worker_create");
-  }
-  ~RawWorker() {
-    ucp_worker_destroy(worker_);
-    ucp_cleanup(context_);
-  }
-  RawWorker(const RawWorker&) = delete;
-  RawWorker& operator=(const RawWorker&) = delete;
-
-  [[nodiscard]] ucp_worker_h get() const { return worker_; }
-
-  void handle(unsigned id, ucp_am_recv_callback_t callback, void* argument) {
-    ucp_am_handler_param_t params = {};
-    params.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
-                        UCP_AM_HANDLER_PARAM_FIELD_ARG;
-    params.id = id;
-    params.cb = callback;
-    params.arg = argument;
-    require(ucp_worker_set_am_recv_handler(worker_, &params) == UCS_OK, "a handler");
-  }
-
-  ucp_ep_h endpoint(ucp_ep_params_t params) {
-    params.field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
-    params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
-    ucp_ep_h endpoint = nullptr;
-    require(ucp_ep_create(worker_, &params, &endpoint) == UCS_OK, "ucp_ep_create");
-    return endpoint;
-  }
-
- private:
-  ucp_context_h context_ = nullptr;
-  ucp_worker_h worker_ = nullptr;
-};
-
 class RawContender final : public IContender {
  public:
-  RawContender() {
-    server_.handle(kPing, on_ping, this);
-    server_.handle(kPull, on_pull, this);
-    client_.handle(kPong, on_pong, this);
-    client_.handle(kBytes, on_bytes, this);
-    ucp_listener_params_t params = {};
-    params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    params.sockaddr = {.addr = reinterpret_cast<sockaddr*>(&address), .addrlen = sizeof(address)};
-    params.conn_handler = {.cb = on_connect, .arg = this};
-    require(ucp_listener_create(server_.get(), &params, &listener_) == UCS_OK, "listening");
-    ucp_listener_attr_t attributes = {};
-    attributes.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR;
-    require(ucp_listener_query(listener_, &attributes) == UCS_OK, "listening");
-    thread_ = std::thread([this] { serve(); });
-    ucp_ep_params_t end = {};
-    end.field_mask = UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR;
-    end.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
-    end.sockaddr = {.addr = reinterpret_cast<sockaddr*>(&attributes.sockaddr),
-                    .addrlen = sizeof(address)};
-    endpoint_ = client_.endpoint(end);
-  }
+  RawContender()
+      : owner_("lo", "127.0.0.1"),
+        thread_([this] { serve(); }),
+        puller_("lo", "127.0.0.1", owner_.port()) {}
   ~RawContender() override {
     stopping_ = true;
     thread_.join();
-    ucp_listener_destroy(listener_);
   }
   RawContender(const RawContender&) = delete;
   RawContender& operator=(const RawContender&) = delete;
 
   void ping(std::size_t count, Samples& samples) override {
     awake_ = true;
-    const std::uint64_t number = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const Instant begin = clock_.now();
-      send(endpoint_, kPing, {}, &number, sizeof(number), UCP_AM_SEND_FLAG_EAGER);
-      wait();
+      puller_.ping();
       samples.push_back(microseconds(clock_.now() - begin));
     }
     awake_ = false;
   }
 
+  // The owner looks at its source when the request is there.
   void pull(Memory& memory, std::size_t count, Samples& samples) override {
-    memory_ = &memory;
+    owner_.set_source(memory.source);
+    const std::span<std::byte> destination(memory.destination);
     awake_ = true;
-    const BlobHandle handle = {.length_bytes = memory.source.size()};
     for (std::size_t i = 0; i < count; ++i) {
       const Instant begin = clock_.now();
-      send(endpoint_, kPull, {}, &handle, sizeof(handle), UCP_AM_SEND_FLAG_EAGER);
-      wait();
-      require(detail::checksum(memory.destination) == expected_, "a checksum");
+      puller_.pull(std::span(&destination, 1));
       samples.push_back(microseconds(clock_.now() - begin));
     }
     awake_ = false;
   }
 
  private:
-  static constexpr unsigned kPing = 1;
-  static constexpr unsigned kPong = 2;
-  static constexpr unsigned kPull = 3;
-  static constexpr unsigned kBytes = 4;
-
   // While others are measured it leaves them the CPU.
   void serve() {
     bind_to(0);
     while (!stopping_) {
-      if (!awake_ && connected_) {
+      if (!awake_ && owner_.connected()) {
         std::this_thread::yield();
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
-      ucp_worker_progress(server_.get());
+      owner_.progress();
     }
-  }
-
-  void wait() {
-    while (!arrived_) {
-      ucp_worker_progress(client_.get());
-    }
-    arrived_ = false;
-  }
-
-  void send(ucp_ep_h to, unsigned id, std::span<const std::byte> header, const void* bytes,
-            std::size_t size, unsigned flags) {
-    ucp_request_param_t param = {};
-    param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK;
-    param.flags = flags | UCP_AM_SEND_FLAG_REPLY;
-    param.cb.send = [](void* request, ucs_status_t, void*) { ucp_request_free(request); };
-    require(
-        !UCS_PTR_IS_ERR(ucp_am_send_nbx(to, id, header.data(), header.size(), bytes, size, &param)),
-        "ucp_am_send_nbx");
-  }
-
-  static void on_connect(ucp_conn_request_h request, void* self) {
-    RawContender& raw = *static_cast<RawContender*>(self);
-    ucp_ep_params_t params = {};
-    params.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST;
-    params.conn_request = request;
-    raw.server_.endpoint(params);
-    raw.connected_ = true;
-  }
-  static ucs_status_t on_ping(void* self, const void*, std::size_t, void* data, std::size_t length,
-                              const ucp_am_recv_param_t* param) {
-    static_cast<RawContender*>(self)->send(param->reply_ep, kPong, {}, data, length,
-                                           UCP_AM_SEND_FLAG_EAGER);
-    return UCS_OK;
-  }
-  static ucs_status_t on_pong(void* self, const void*, std::size_t, void*, std::size_t,
-                              const ucp_am_recv_param_t*) {
-    static_cast<RawContender*>(self)->arrived_ = true;
-    return UCS_OK;
-  }
-  static ucs_status_t on_pull(void* self, const void*, std::size_t, void*, std::size_t,
-                              const ucp_am_recv_param_t* param) {
-    RawContender& raw = *static_cast<RawContender*>(self);
-    raw.sum_ = detail::checksum(raw.memory_->source);
-    raw.send(param->reply_ep, kBytes, std::as_bytes(std::span(&raw.sum_, 1)),
-             raw.memory_->source.data(), raw.memory_->source.size(), UCP_AM_SEND_FLAG_RNDV);
-    return UCS_OK;
-  }
-  static ucs_status_t on_bytes(void* self, const void* header, std::size_t, void* data,
-                               std::size_t length, const ucp_am_recv_param_t*) {
-    RawContender& raw = *static_cast<RawContender*>(self);
-    std::memcpy(&raw.expected_, header, sizeof(raw.expected_));
-    ucp_request_param_t param = {};
-    param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
-    param.user_data = self;
-    param.cb.recv_am = [](void* request, ucs_status_t status, std::size_t, void* user) {
-      require(status == UCS_OK, "receiving");
-      static_cast<RawContender*>(user)->arrived_ = true;
-      ucp_request_free(request);
-    };
-    const ucs_status_ptr_t request = ucp_am_recv_data_nbx(
-        raw.client_.get(), data, raw.memory_->destination.data(), length, &param);
-    require(!UCS_PTR_IS_ERR(request), "ucp_am_recv_data_nbx");
-    raw.arrived_ = raw.arrived_ || request == nullptr;
-    return UCS_OK;
   }
 
   const SystemClock clock_;
-  RawWorker server_;
-  RawWorker client_;
-  ucp_listener_h listener_ = nullptr;
-  ucp_ep_h endpoint_ = nullptr;
-  Memory* memory_ = nullptr;
-  std::uint64_t sum_ = 0;
-  std::uint64_t expected_ = 0;
-  bool arrived_ = false;
-  std::atomic<bool> connected_ = false;
+  bench::RawOwner owner_;
   std::atomic<bool> awake_ = false;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
+  bench::RawPuller puller_;
 };
 
 struct Row {

@@ -33,6 +33,7 @@ launch = load("launch")
 scaling = load("scaling")
 bounded = load("bounded")
 dag_compare = load("dag_compare")
+transport_hosts = load("transport_hosts")
 
 PROGRAM = """#!/usr/bin/env python3
 import json, sys
@@ -426,6 +427,29 @@ class DagCompare(unittest.TestCase):
             "threads": [repetition(33, disturbed=True)]})
         self.assertEqual(lines, ["chain: pinion 11.0 (1.00x), threads 33.0* (3.00x)",
                                  "    2 of 4 repetitions stayed disturbed"])
+
+
+class TransportHosts(unittest.TestCase):
+    def compare(self, **outputs):
+        """What measure_by_turns() makes of contenders that print so, in two rounds."""
+        named = {name: lambda hosts, options, text=text: transport_hosts.samples_of(text)
+                 for name, text in outputs.items()}
+        with unittest.mock.patch.object(transport_hosts, "Hosts", contextlib.nullcontext):
+            return transport_hosts.measure_by_turns(named, 2, [])
+
+    def test_has_the_median_of_each_round(self):
+        medians = self.compare(one="request 3 1 2\n65536x1 5 7\nanswer 65536x1 ab\nother 9\n",
+                               two="65536x1 4\nanswer 65536x1 ab\n")
+        self.assertEqual(medians, {"one": {"request": [2, 2], "65536x1": [6, 6]},
+                                   "two": {"65536x1": [4, 4]}})
+
+    def test_refuses_two_answers(self):
+        with self.assertRaisesRegex(runs.Refused, "65536x1: two received cd and one ab"):
+            self.compare(one="answer 65536x1 ab\n", two="answer 65536x1 cd\n")
+
+    def test_names_what_is_carried(self):
+        self.assertEqual([transport_hosts.title_of(work) for work in ("65536x1", "1048576x8")],
+                         ["64 KiB, GB/s", "8 of 1 MiB, GB/s"])
 
 
 if __name__ == "__main__":
