@@ -30,6 +30,9 @@ class FakeLink final : public detail::ILink {
   void send(detail::ConnectionId connection, std::vector<std::byte> batch) override {
     sent[connection].push_back(std::move(batch));
   }
+  std::uint64_t chunk_bytes(detail::ConnectionId /*connection*/) override {
+    return bytes_of_chunks;
+  }
   void send_chunk(detail::ConnectionId connection, const detail::ChunkHeader& header,
                   const Blob& /*blob*/) override {
     chunks[connection].push_back(header);
@@ -63,6 +66,7 @@ class FakeLink final : public detail::ILink {
   std::map<detail::ConnectionId, std::vector<detail::ChunkHeader>> chunks;
   std::map<detail::ConnectionId, bool> closed;
   detail::LinkPath path_to = {.name = "nowhere"};
+  std::uint64_t bytes_of_chunks = 1 << 20;
 
  private:
   detail::ConnectionId next_id_ = 1000;

@@ -293,6 +293,26 @@ TEST_F(TransportEngineTest, LendsSmallBlobsTooWhileMuchWaits) {
   EXPECT_EQ(link_.chunks.at(1)[0].length, 100u);
 }
 
+TEST_F(TransportEngineTest, LendsInChunksAsLongAsTheLinkLikes) {
+  link_.bytes_of_chunks = 60'000;  // No whole pages.
+  FakePeer peer = accept_host(1, 3);
+  const BlobHandle handle = blobs_.add(5, pattern(500'001, 1));
+  peer.frame({.kind = FrameKind::kPull, .id = 9}, std::as_bytes(std::span(&handle, 1))).deliver();
+  std::uint64_t sent = 0;
+  for (std::size_t i = 0; sent < handle.length_bytes; ++i) {
+    settle();
+    ASSERT_LT(i, link_.chunks[1].size()) << "nothing comes after " << sent << " bytes";
+    const ChunkHeader chunk = link_.chunks[1][i];
+    EXPECT_EQ(chunk.offset, sent);
+    EXPECT_LE(chunk.length, link_.bytes_of_chunks);
+    sent += chunk.length;
+    engine_->on_chunk_sent(1, chunk);
+  }
+  settle();
+  EXPECT_EQ(sent, handle.length_bytes);
+  EXPECT_EQ(link_.chunks[1].size(), 9u);
+}
+
 TEST_F(TransportEngineTest, TakesASmallBlobThatWasLentAndGivesItBack) {
   accept_host(1, 3);
   const auto bytes = pattern(100, 1);

@@ -10,7 +10,6 @@ namespace pinion {
 
 // The functions of UCX that are called.
 #define PINION_UCX_FUNCTIONS(use)      \
-  use(ucp_am_recv_data_nbx);           \
   use(ucp_am_send_nbx);                \
   use(ucp_cleanup);                    \
   use(ucp_config_modify);              \

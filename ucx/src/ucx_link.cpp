@@ -199,11 +199,11 @@ void UcxWorkerLink::close(ConnectionId connection, bool after_other) {
   }
 }
 
-// UCX 1.13 over TCP ends the process, by its own checks, when an endpoint is closed, or its peer
-// closes, while data of a rendezvous is on its way between two that are alive. So what is under way
-// is carried to its end, and force is left for peers that are gone or do not move. Where both sides
-// wait for each other, neither begins anything any more, and the one that has opened the connection
-// goes first.
+// UCX 1.13 ends the process, by its own checks, when an endpoint is closed, or its peer closes,
+// while something that takes several round trips is on its way between two that are alive. So what
+// is under way is carried to its end, and force is left for peers that are gone or do not move.
+// Where both sides wait for each other, neither begins anything any more, and the one that has
+// opened the connection goes first.
 void UcxWorkerLink::close_ends() {
   const Instant now = clock_.now();
   std::erase_if(to_close_, [this, now](ConnectionId id) {

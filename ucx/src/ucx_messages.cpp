@@ -20,8 +20,14 @@ constexpr unsigned kOfferId = 3;
 constexpr unsigned kTakenId = 4;
 constexpr unsigned kWaitingId = 5;
 
-// A copy on each side costs less than the round trips of a rendezvous, or of a read.
-constexpr std::uint64_t kEagerChunkBytesMax = std::uint64_t{64} << 10;
+// What leaves as one piece of UCX over TCP, with what UCX and this link put before it.
+constexpr std::uint64_t kMessageChunkBytes = std::uint64_t{60} << 10;
+
+// Of chunks that are read, which several round trips go with.
+constexpr std::uint64_t kReadChunkBytes = std::uint64_t{1} << 20;
+
+// A copy on each side costs less than the round trips of a read.
+constexpr std::uint64_t kUnreadChunkBytesMax = std::uint64_t{64} << 10;
 
 // Of a key, which has no length in itself: what a peer sent is followed by zeros up to that.
 constexpr std::size_t kKeyBytesMax = 1024;
@@ -97,26 +103,35 @@ void UcxWorkerLink::send(ConnectionId connection, std::vector<std::byte> batch) 
   post(*end, operation, kBatchId, {}, operation.batch, UCP_AM_SEND_FLAG_EAGER);
 }
 
+ChunkWay UcxWorkerLink::way_of(End& end) {
+  if (!end.way) {
+    end.way = way_ ? *way_ : chunk_way_of(lanes_of_endpoint(end.endpoint));
+  }
+  return *end.way;
+}
+
+std::uint64_t UcxWorkerLink::chunk_bytes(ConnectionId connection) {
+  End* const end = find(connection);
+  return end != nullptr && way_of(*end) == ChunkWay::kGet ? kReadChunkBytes : kMessageChunkBytes;
+}
+
 void UcxWorkerLink::send_chunk(ConnectionId connection, const ChunkHeader& header,
                                const Blob& blob) {
   End* const end = find(connection);
   if (end == nullptr || end->failed) {
     return;
   }
-  if (!end->way) {
-    end->way = way_ ? *way_ : chunk_way_of(lanes_of_endpoint(end->endpoint));
-  }
-  const bool eager = header.length <= kEagerChunkBytesMax;
-  if (end->way == ChunkWay::kGet && !eager) {
+  if (way_of(*end) == ChunkWay::kGet && header.length > kUnreadChunkBytesMax) {
     offer(*end, header, blob);
     return;
   }
   Operation& operation = begin(connection, What::kChunk);
   operation.header = header;
   operation.blob = blob;
+  // Eager, and so copied at the other end: the round trips of a rendezvous cost more, and meanwhile
+  // the cache loses what was summed. UCX 1.13 also ends processes that close during one.
   post(*end, operation, kChunkId, std::as_bytes(std::span(&operation.header, 1)),
-       blob.bytes().subspan(header.offset, header.length),
-       eager ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV);
+       blob.bytes().subspan(header.offset, header.length), UCP_AM_SEND_FLAG_EAGER);
 }
 
 void UcxWorkerLink::offer(End& end, const ChunkHeader& header, const Blob& blob) {
@@ -218,60 +233,28 @@ ucs_status_t UcxWorkerLink::on_chunk(void* link, const void* header, std::size_t
   if (header_length == sizeof(chunk)) {
     std::memcpy(&chunk, header, sizeof(chunk));
   }
-  if (header_length != sizeof(chunk) || chunk.length != length) {
+  if (header_length != sizeof(chunk) || chunk.length != length ||
+      (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
     self.fail(*end, {ErrorCode::kDataLoss, "it sent a piece of a blob under a damaged header"});
     return UCS_OK;
   }
-  self.receive(*end, chunk, data, (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0);
+  // Told at once: what comes next would push it out of the cache.
+  if (const ChunkTarget target = self.events_->on_chunk(end->id, chunk); target.keep_alive) {
+    std::memcpy(target.bytes.data(), data, target.bytes.size());
+    self.events_->on_chunk_arrived(end->id, chunk);
+  }
   return UCS_OK;
 }
 
-// Called from on_chunk(): a rendezvous that was not begun when that returns is one that nobody
-// wants, and UCX tells its sender.
-void UcxWorkerLink::receive(End& end, const ChunkHeader& header, void* data, bool rendezvous) {
-  ChunkTarget target = events_->on_chunk(end.id, header);
-  if (target.keep_alive == nullptr) {
-    return;
-  }
-  if (!rendezvous) {
-    std::memcpy(target.bytes.data(), data, target.bytes.size());
-    notes_.push_back({end.id, ChunkArrived{header}});
-    return;
-  }
-  Operation& operation = begin(end.id, What::kChunk);
-  operation.header = header;
-  operation.target = target;
-  ucp_request_param_t param = {};
-  param.op_attr_mask =
-      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
-  param.cb.recv_am = on_received;
-  param.user_data = &operation;
-  param.memory_type = UCS_MEMORY_TYPE_HOST;
-  const ucs_status_ptr_t request = ucx().ucp_am_recv_data_nbx(
-      worker_.get(), data, target.bytes.data(), target.bytes.size(), &param);
-  if (!UCS_PTR_IS_PTR(request)) {
-    finish_receive(operation, UCS_PTR_STATUS(request));
-  }
-}
-
-void UcxWorkerLink::on_received(void* request, ucs_status_t status, std::size_t /*length*/,
-                                void* operation) {
-  ucx().ucp_request_free(request);
-  Operation& received = *static_cast<Operation*>(operation);
-  received.link->finish_receive(received, status);
-}
-
-void UcxWorkerLink::finish_receive(Operation& operation, ucs_status_t status) {
+void UcxWorkerLink::finish_get(Operation& operation, ucs_status_t status) {
   End& end = ends_.at(operation.connection);
   if (status != UCS_OK) {
     fail(end, ucx_error(status, "receive a blob"));
   } else {
-    if (operation.stage != nullptr) {
-      std::memcpy(operation.target.bytes.data(), operation.stage->bytes().data(),
-                  operation.target.bytes.size());
-    }
+    std::memcpy(operation.target.bytes.data(), operation.stage->bytes().data(),
+                operation.target.bytes.size());
     notes_.push_back({operation.connection, ChunkArrived{operation.header}});
-    if (operation.stage != nullptr && !end.failed && !end.closed) {
+    if (!end.failed && !end.closed) {
       say_taken(end, operation.header);
     }
   }
@@ -335,14 +318,14 @@ void UcxWorkerLink::get(End& end, const ChunkHeader& header, std::uint64_t addre
   const ucs_status_ptr_t request = ucx().ucp_get_nbx(end.endpoint, operation.stage->bytes().data(),
                                                      header.length, address, unpacked, &param);
   if (!UCS_PTR_IS_PTR(request)) {
-    finish_receive(operation, UCS_PTR_STATUS(request));
+    finish_get(operation, UCS_PTR_STATUS(request));
   }
 }
 
 void UcxWorkerLink::on_got(void* request, ucs_status_t status, void* operation) {
   ucx().ucp_request_free(request);
   Operation& got = *static_cast<Operation*>(operation);
-  got.link->finish_receive(got, status);
+  got.link->finish_get(got, status);
 }
 
 void UcxWorkerLink::say_taken(End& end, const ChunkHeader& header) {

@@ -54,6 +54,7 @@ class UcxWorkerLink final : public detail::ILink {
 
   Result<detail::ConnectionId> open(const std::string& address) override;
   void send(detail::ConnectionId connection, std::vector<std::byte> batch) override;
+  std::uint64_t chunk_bytes(detail::ConnectionId connection) override;
   void send_chunk(detail::ConnectionId connection, const detail::ChunkHeader& header,
                   const Blob& blob) override;
   void close(detail::ConnectionId connection, bool after_other) override;
@@ -146,23 +147,22 @@ class UcxWorkerLink final : public detail::ILink {
   static ucs_status_t on_waiting(void* link, const void* header, std::size_t header_length,
                                  void* data, std::size_t length, const ucp_am_recv_param_t* param);
   static void on_sent(void* request, ucs_status_t status, void* operation);
-  static void on_received(void* request, ucs_status_t status, std::size_t length, void* operation);
   static void on_got(void* request, ucs_status_t status, void* operation);
   [[nodiscard]] Status set_handlers();
   [[nodiscard]] End* end_of(const ucp_am_recv_param_t& param);
   [[nodiscard]] End* sender_of(const ucp_am_recv_param_t& param);
+  [[nodiscard]] ChunkWay way_of(End& end);
   Operation& begin(detail::ConnectionId connection, What what);
   void post(End& end, Operation& operation, unsigned id, std::span<const std::byte> header,
             std::span<const std::byte> bytes, unsigned flags);
   void offer(End& end, const detail::ChunkHeader& header, const Blob& blob);
   void forget_offers(detail::ConnectionId connection);
-  void receive(End& end, const detail::ChunkHeader& header, void* data, bool rendezvous);
   void get(End& end, const detail::ChunkHeader& header, std::uint64_t address,
            std::span<const std::byte> key);
   void say_taken(End& end, const detail::ChunkHeader& header);
   void say_waiting(End& end);
   void finish_send(Operation& operation, ucs_status_t status);
-  void finish_receive(Operation& operation, ucs_status_t status);
+  void finish_get(Operation& operation, ucs_status_t status);
   void finish(Operation& operation);
 
   std::string address_;

@@ -417,7 +417,7 @@ Status TransportEngine::on_pull(Connection& connection, const Frame& frame) {
     if (connection.loans.size() == 0) {
       connection.moved = clock_.now();
     }
-    if (!connection.loans.add(id, *std::move(blob))) {
+    if (!connection.loans.add(id, *std::move(blob), link_.chunk_bytes(connection.id))) {
       return {ErrorCode::kDataLoss, "it pulls two blobs under one number"};
     }
     mark_dirty(connection);

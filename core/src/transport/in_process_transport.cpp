@@ -25,6 +25,8 @@ using detail::ConnectionId;
 
 constexpr std::string_view kScheme = "in-process:";
 
+constexpr std::uint64_t kChunkBytes = std::uint64_t{1} << 20;
+
 // What arrives at one end of a connection.
 struct Accepted {};
 struct Batch {
@@ -304,6 +306,8 @@ class InProcessLink final : public detail::ILink {
   void send(ConnectionId connection, std::vector<std::byte> batch) override {
     network_->send(connection, Batch{std::move(batch)});
   }
+
+  std::uint64_t chunk_bytes(ConnectionId /*connection*/) override { return kChunkBytes; }
 
   void send_chunk(ConnectionId connection, const ChunkHeader& header, const Blob& blob) override {
     network_->send(connection, Chunk{header, blob});

@@ -9,10 +9,12 @@
 namespace pinion::detail {
 namespace {
 
-// A chunk is summed while it is in the second-level cache, just before it leaves and just after it
-// arrived. Several under way hide the way of the answers between them.
-constexpr std::uint64_t kChunkBytes = std::uint64_t{1} << 20;
+// A chunk is summed just before it leaves and just after it arrived, while it is in a cache.
+// Several under way hide the way of the answers between them.
 constexpr unsigned kChunksUnderWay = 4;
+
+// Chunks end where pages do.
+constexpr std::uint64_t kPageBytes = 4096;
 
 Status damaged(const BlobHandle& handle, std::uint64_t offset, std::uint64_t length) {
   return {ErrorCode::kDataLoss,
@@ -138,11 +140,12 @@ std::vector<EndedPull> Pulls::fail_all(std::optional<ConnectionId> connection,
   return ended;
 }
 
-bool Loans::add(std::uint64_t id, Blob blob) {
+bool Loans::add(std::uint64_t id, Blob blob, std::uint64_t chunk_bytes) {
   // Chunks of one blob are about equal, so that none of them is left alone at its end.
   const std::uint64_t size = blob.bytes().size();
-  const std::uint64_t pieces = (size + kChunkBytes - 1) / kChunkBytes;
-  const std::uint64_t piece = (size / pieces + 4096) / 4096 * 4096;
+  const std::uint64_t pieces = (size + chunk_bytes - 1) / chunk_bytes;
+  const std::uint64_t piece =
+      std::min(chunk_bytes, (size / pieces + kPageBytes) / kPageBytes * kPageBytes);
   if (!loans_.try_emplace(id, Loan{std::move(blob), piece}).second) {
     return false;
   }

@@ -97,8 +97,9 @@ class Loans {
     Blob blob;
   };
 
+  /// To be sent in chunks of about `chunk_bytes`, and no longer ones.
   /// False when the peer pulls under that number already.
-  [[nodiscard]] bool add(std::uint64_t id, Blob blob);
+  [[nodiscard]] bool add(std::uint64_t id, Blob blob, std::uint64_t chunk_bytes);
 
   /// The peer wants no more of it.
   void end(std::uint64_t id);

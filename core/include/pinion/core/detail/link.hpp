@@ -91,6 +91,9 @@ class ILink {
 
   virtual void send(ConnectionId connection, std::vector<std::byte> batch) = 0;
 
+  /// How long the chunks of a large blob are best over that connection; above 0.
+  [[nodiscard]] virtual std::uint64_t chunk_bytes(ConnectionId connection) = 0;
+
   /// Sends header.length bytes of `blob` from header.offset on, and has `blob` while it does.
   virtual void send_chunk(ConnectionId connection, const ChunkHeader& header, const Blob& blob) = 0;
 
