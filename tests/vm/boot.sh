@@ -12,7 +12,11 @@ MACHINE   two: two nodes of 2 CPUs and 512 MiB; control groups of version 2
           network adapter at node 1; control groups of version 1
           rdma: one node of 2 CPUs and 1536 MiB; rxe0, RDMA in software over the network
           10.77.0.0/24 of veth0, where the machine is 10.77.0.1
-KERNEL    a Linux kernel image; for rdma the folder "modules" beside it has the modules
+          rdma-pair: two machines as that, 10.77.0.1 and 10.77.0.2, with a cable between their
+          eth0, of which each loses 1 % of what it sends. PROGRAM runs in the first; in the second,
+          whoever connects to port 2222 and sends a line has that command run, with the rest as its
+          input
+KERNEL    a Linux kernel image; for RDMA the folder "modules" beside it has the modules
 PROGRAM   runs as root of the machine with PINION_VM_MACHINE=MACHINE; it and every FILE lie in /test
 
 Prints what the program prints. Exit status: the program's; 77, with the reason, where there is no
@@ -77,7 +81,7 @@ case $machine in
     with -device "pcie-root-port,id=slot1,bus=bridge,chassis=1"
     with -device "e1000e,bus=slot1,romfile="
     ;;
-  rdma)
+  rdma | rdma-pair)
     with -m 1536 -smp 2
     [[ -d $(dirname "$kernel")/modules ]] || skip "there are no modules beside $kernel"
     for command in ip rdma tc; do
@@ -85,7 +89,7 @@ case $machine in
     done
     ;;
   *)
-    echo "unknown machine '$machine'; it must be two, four or rdma" >&2
+    echo "unknown machine '$machine'; it must be two, four, rdma or rdma-pair" >&2
     exit 64
     ;;
 esac
@@ -100,11 +104,13 @@ done
 cp "$(command -v busybox)" "$tree/bin/busybox"
 cp "$(dirname "${BASH_SOURCE[0]}")/init.sh" "$tree/init"
 cp "$@" "$tree/test/"
-printf '%s\n' "$machine" "/test/$(basename "$1")" "$(command -v ip)" >"$tree/test/plan"
+printf '%s\n' "$machine" "/test/$(basename "$1")" "$(command -v ip)" "$(command -v tc)" \
+  >"$tree/test/plan"
 # What is looked for at run time lies in the machine where it lies here.
 in_place=()
-if [[ $machine == rdma ]]; then
-  libraries=$(ldconfig -p | awk '/libucp\.so\.0 / { print $NF; exit }')
+if [[ $machine == rdma* ]]; then
+  # All of the list is read: ldconfig would fail if somebody went before its end.
+  libraries=$(ldconfig -p | awk '/libucp\.so\.0 / { found = $NF } END { print found }')
   [[ -n $libraries ]] || skip "UCX is not installed"
   libraries=$(dirname "$libraries")
   in_place=("$libraries/libucp.so.0" "$libraries"/ucx/libuct_{ib,rdmacm}.so{,.0}
@@ -127,11 +133,28 @@ done
 (cd "$tree" && find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1) \
   >"$work/initrd.gz"
 
+# boot HOST [OPTION]...: the machine, which knows itself as number HOST.
+boot() {
+  exec timeout --foreground "${PINION_VM_SECONDS:-110}" qemu-system-x86_64 "${arguments[@]}" \
+    -kernel "$kernel" -initrd "$work/initrd.gz" \
+    -append "console=ttyS0 quiet panic=-1 init=/init rdinit=/init pinion_host=$1" "${@:2}" \
+    </dev/null
+}
+# boot_at_cable OWN OTHER: as boot, at one end of the cable.
+boot_at_cable() {
+  local ends="local.type=unix,local.path=$work/end$1,remote.type=unix,remote.path=$work/end$2"
+  boot "$1" -netdev "dgram,id=cable,$ends" \
+    -device "virtio-net-pci,netdev=cable,mac=52:54:00:77:00:0$1,romfile="
+}
 status=0
-timeout --foreground "${PINION_VM_SECONDS:-110}" qemu-system-x86_64 "${arguments[@]}" \
-  -kernel "$kernel" -initrd "$work/initrd.gz" \
-  -append "console=ttyS0 quiet panic=-1 init=/init rdinit=/init" \
-  </dev/null >"$work/serial" 2>"$work/errors" || status=$?
+if [[ $machine == rdma-pair ]]; then
+  (boot_at_cable 2 1) >"$work/serial2" 2>"$work/errors2" &
+  second=$!
+  trap 'kill "$second" 2>/dev/null || true; wait "$second" || true; rm -rf "$work"' EXIT
+  (boot_at_cable 1 2) >"$work/serial" 2>"$work/errors" || status=$?
+else
+  (boot 1) >"$work/serial" 2>"$work/errors" || status=$?
+fi
 tr --delete '\r' <"$work/serial" >"$work/output"
 sed '1,/^VM-BEGIN$/d; /^VM-END /,$d' "$work/output"
 if ((status == 124)); then

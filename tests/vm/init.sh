@@ -14,20 +14,50 @@ ip link set lo up
 {
   read -r PINION_VM_MACHINE
   read -r program
-  read -r ip  # The one of busybox, which has the short name here, knows less.
+  read -r ip  # Those of busybox, which have the short names here, know less.
+  read -r tc
 } </test/plan
 export PINION_VM_MACHINE
-if [ "$PINION_VM_MACHINE" = rdma ]; then
-  for module in veth crc32_generic rdma_rxe rdma_ucm sch_netem; do
+load_rdma() {
+  for module in crc32_generic rdma_rxe rdma_ucm sch_netem "$@"; do
     modprobe "$module"
   done
+  # Of the addresses of rxe0 that by IPv4: UCX chooses by what real adapters say of theirs.
+  export UCX_IB_GID_INDEX=1
+}
+
+# Runs the commands of the other machine.
+serve() {
+  cat >/tmp/serve <<'END'
+#!/bin/sh
+read -r command
+exec $command
+END
+  chmod +x /tmp/serve
+  nc -ll -p 2222 -e /tmp/serve
+}
+
+if [ "$PINION_VM_MACHINE" = rdma ]; then
+  load_rdma veth
   "$ip" link add veth0 type veth peer name veth1
   "$ip" addr add 10.77.0.1/24 dev veth0
   "$ip" link set veth0 up
   "$ip" link set veth1 up
   rdma link add rxe0 type rxe netdev veth0
-  # Of the addresses of rxe0 that by IPv4: UCX chooses by what real adapters say of theirs.
-  export UCX_IB_GID_INDEX=1
+elif [ "$PINION_VM_MACHINE" = rdma-pair ]; then
+  load_rdma virtio_pci virtio_net
+  host=$(sed 's/.*pinion_host=\([0-9]*\).*/\1/' /proc/cmdline)
+  hostname "host$host"
+  "$ip" addr add "10.77.0.$host/24" dev eth0
+  "$ip" link set eth0 up
+  rdma link add rxe0 type rxe netdev eth0
+  "$tc" qdisc add dev eth0 root netem loss 1%
+  if [ "$host" = 2 ]; then
+    cd /tmp && serve
+  fi
+  until nc -w 1 10.77.0.2 2222 </dev/null; do  # Until it serves; boot.sh bounds the time.
+    sleep 1
+  done
 elif [ "$PINION_VM_MACHINE" = two ]; then
   mount -t cgroup2 cgroup /sys/fs/cgroup
 else

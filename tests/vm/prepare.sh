@@ -25,7 +25,11 @@ if [[ $(uname -m) != x86_64 ]]; then
   exit 77
 fi
 install_packages "${pinion_vm_packages[@]}"
-if [[ -e $folder/vmlinuz && -e $folder/rdma/vmlinuz ]]; then
+# Whether the larger kernel is there, with the last of the modules that a test began to need.
+has_rdma() {
+  [[ -e $folder/rdma/vmlinuz && -n $(find "$folder/rdma/modules" -name virtio_net.ko) ]]
+}
+if [[ -e $folder/vmlinuz ]] && has_rdma; then
   exit 0
 fi
 work=$(mktemp -d)
@@ -57,7 +61,7 @@ if [[ ! -e $folder/vmlinuz ]]; then
 fi
 
 # The modules that the machine with RDMA loads, and what these need.
-if [[ ! -e $folder/rdma/vmlinuz ]]; then
+if ! has_rdma; then
   unpack "$work/large" linux-image-amd64 linux-image-generic
   tree=$work/large/kernel
   version=$(ls "$tree/lib/modules")
@@ -65,7 +69,7 @@ if [[ ! -e $folder/rdma/vmlinuz ]]; then
   modules=$folder/rdma/modules/lib/modules/$version
   rm -rf "$folder/rdma"
   mkdir -p "$modules"
-  for module in veth crc32_generic rdma_rxe rdma_ucm sch_netem; do
+  for module in veth crc32_generic rdma_rxe rdma_ucm sch_netem virtio_net virtio_pci; do
     grep "/$module\.ko:" "$tree/lib/modules/$version/modules.dep" || {
       say "the kernel $version has no module $module"
       exit 77

@@ -1,11 +1,8 @@
 // Runs as root inside the virtual machine "rdma" of tests/vm/boot.sh: what goes between hosts goes
 // over RDMA there, by an adapter in software. All hosts are that machine.
 
-#include <sys/stat.h>
-
 #include <atomic>
 #include <chrono>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,6 +17,7 @@
 #include "conformance/transport_conformance.hpp"
 #include "mp/job_runner.hpp"
 #include "ucx_link.hpp"
+#include "words_over_rdma.hpp"
 
 namespace pinion {
 namespace {
@@ -97,27 +95,12 @@ TEST(RdmaPath, ThatIsNotTakenIsMissed) {
 
 TEST(JobOverRdma, CountsWordsAsOneRankDoes) {
   const TemporaryFolder folder;
-  std::map<std::string, int> counts;
-  std::string text;
-  for (int i = 0; i < 150'000; ++i) {
-    const std::string word = "word" + std::to_string(i * 7919 % 100'000);
-    ++counts[word];
-    text += word + (i % 10 == 9 ? "\n" : " ");
-  }
-  std::string expected;
-  for (const auto& [word, count] : counts) {
-    expected += word + " " + std::to_string(count) + "\n";
-  }
-  write_file(folder / "text", text);
-  write_file(folder / "shell", "#!/bin/sh\nshift\nexec \"$@\"\n");
-  ASSERT_EQ(::chmod((folder / "shell").c_str(), 0700), 0);
+  const WordsOverRdma words;
+  write_file(folder / "text", words.text);
   RunningCommand job(
-      folder, {"/test/pinion", "run", "--host", "localhost:1,b:1", "--bind-to", "none", "--set",
-               "remote-shell=" + (folder / "shell"), "--set", "network=10.77.0.0/24", "--set",
-               "transports=rc_verbs,self", "--set", "network-devices=rxe0:1", "/test/word_program",
-               "100000", folder / "out", folder / "text"});
+      folder, WordsOverRdma::command(folder, "exec \"$@\"", folder / "text", folder / "out"));
   EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
-  EXPECT_EQ(read_file(folder / "out"), expected);
+  EXPECT_EQ(read_file(folder / "out"), words.counts);
   EXPECT_THAT(job.errors(), HasSubstr("pinion: localhost and b, by rc_verbs over rxe0:1"));
   EXPECT_THAT(job.errors(), HasSubstr("MiB"));
   EXPECT_EQ(count_of("warning", job.errors()), 0u);
