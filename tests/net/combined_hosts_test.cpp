@@ -61,7 +61,8 @@ std::optional<std::array<std::uint64_t, 2>> pull_counts(const std::string& error
 
 TEST_F(CombiningHosts, PullsEachPartitionOfAHostOnce) {
   constexpr std::uint64_t kPartitionCount = 32;
-  constexpr std::uint64_t kPlanCount = 2;  // Of the two steps of the program.
+  // Of the two steps of the program; of the second it may not be needed.
+  constexpr std::uint64_t kPlanCountMax = 2;
   bool every_host_combined = false;
   // A host that got no more than a shard has nothing to combine.
   for (int attempt = 0; attempt < 50 && !every_host_combined; ++attempt) {
@@ -81,7 +82,7 @@ TEST_F(CombiningHosts, PullsEachPartitionOfAHostOnce) {
     ASSERT_TRUE(counts) << result.errors;
     EXPECT_GE((*counts)[0], kPartitionCount) << result.errors;
     EXPECT_GE((*counts)[1], kPartitionCount) << result.errors;
-    EXPECT_EQ((*counts)[0] + (*counts)[1], 2 * kPartitionCount + kPlanCount) << result.errors;
+    EXPECT_LE((*counts)[0] + (*counts)[1], 2 * kPartitionCount + kPlanCountMax) << result.errors;
   }
   EXPECT_TRUE(every_host_combined);
 }
