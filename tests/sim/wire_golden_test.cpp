@@ -93,5 +93,15 @@ TEST(WireGolden, WhatWasAddedInTheThirdFormIsReadAsItWasMeant) {
   }
 }
 
+TEST(WireGolden, WhatWasAddedInTheFourthFormIsReadAsItWasMeant) {
+  for (const char* const golden : kFourthForm) {
+    const Result<Decoded> decoded = decode(bytes_of(golden));
+    ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
+    const std::vector<Message> messages = one_of_each();
+    EXPECT_EQ(std::count(messages.begin(), messages.end(), decoded->message), 1);
+    EXPECT_NE(in_third_form(decoded->message), decoded->message);
+  }
+}
+
 }  // namespace
 }  // namespace pinion::protocol
