@@ -23,6 +23,7 @@ namespace pinion {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -61,8 +62,6 @@ std::optional<std::array<std::uint64_t, 2>> pull_counts(const std::string& error
 
 TEST_F(CombiningHosts, PullsEachPartitionOfAHostOnce) {
   constexpr std::uint64_t kPartitionCount = 32;
-  // Of the two steps of the program; of the second it may not be needed.
-  constexpr std::uint64_t kPlanCountMax = 2;
   bool every_host_combined = false;
   // A host that got no more than a shard has nothing to combine.
   for (int attempt = 0; attempt < 50 && !every_host_combined; ++attempt) {
@@ -82,7 +81,10 @@ TEST_F(CombiningHosts, PullsEachPartitionOfAHostOnce) {
     ASSERT_TRUE(counts) << result.errors;
     EXPECT_GE((*counts)[0], kPartitionCount) << result.errors;
     EXPECT_GE((*counts)[1], kPartitionCount) << result.errors;
-    EXPECT_LE((*counts)[0] + (*counts)[1], 2 * kPartitionCount + kPlanCountMax) << result.errors;
+    // Of the second step one rank runs all, and may have done so before others read its plan.
+    EXPECT_THAT((*counts)[0] + (*counts)[1],
+                AnyOf(2 * kPartitionCount + 1, 2 * kPartitionCount + 2))
+        << result.errors;
   }
   EXPECT_TRUE(every_host_combined);
 }
