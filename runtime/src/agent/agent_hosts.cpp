@@ -196,9 +196,9 @@ void Agent::send_output_on() {
     }
     return;
   }
-  while (const std::optional<OutputRelay::Block> block =
+  while (std::optional<OutputRelay::Block> block =
              head_is_here_ ? output_.take_block() : std::nullopt) {
-    link_->send(0, HostPrinted{block->on_errors, {block->bytes.begin(), block->bytes.end()}});
+    link_->send(0, HostPrinted{block->on_errors, std::move(block->bytes)});
   }
 }
 

@@ -46,10 +46,10 @@ std::optional<OutputRelay::Block> OutputRelay::take_block() {
         std::min({target.queue.front().size(), kBlockBytes, kUnderWayBytesMax - target.under_way});
     if (count > 0) {
       const auto bytes = std::as_bytes(std::span(target.queue.front().substr(0, count)));
-      block_.assign(bytes.begin(), bytes.end());
+      Block block{.on_errors = i == 1, .bytes = {bytes.begin(), bytes.end()}};
       target.queue.pop(count);
       target.under_way += count;
-      return Block{.on_errors = i == 1, .bytes = block_};
+      return block;
     }
   }
   return std::nullopt;

@@ -36,7 +36,7 @@ class OutputRelay {
   /// What follows of one output, on its way to the head.
   struct Block {
     bool on_errors = false;
-    std::span<const std::byte> bytes = {};  ///< Until the next call of this object.
+    std::vector<std::byte> bytes = {};
   };
 
   /// Where `tags`, lines of a rank begin with "[3] ", or "[3,err] " on standard error.
@@ -156,8 +156,7 @@ class OutputRelay {
   void give_up(Target& target, int error);
 
   bool tags_;
-  bool sends_ = false;  // Whether it goes to the head.
-  std::vector<std::byte> block_;
+  bool sends_ = false;             // Whether it goes to the head.
   std::array<Target, 2> targets_;  // Standard output and standard error.
   std::size_t errors_target_ = 1;  // The first one too where both are the same file.
   std::vector<Stream> streams_;
