@@ -103,7 +103,9 @@ TYPED_TEST_P(TransportConformance, DeliversEmptyAndLargeMessages) {
 }
 
 TYPED_TEST_P(TransportConformance, RefusesWhatIsTooLong) {
-  auto [one, two] = this->pair();
+  const auto sides = this->pair();
+  auto& one = sides.first;
+  auto& two = sides.second;
   const std::vector<std::byte> longer(kMessageBytesMax + 1);
   EXPECT_EQ(one.transport->send(2, longer).code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(one.request(2, longer)->wait().error().code(), ErrorCode::kInvalidArgument);
@@ -123,7 +125,7 @@ TYPED_TEST_P(TransportConformance, ReachesNobodyWhoIsNotConnected) {
 
 TYPED_TEST_P(TransportConformance, AnswersRequests) {
   auto [one, two] = this->pair();
-  for (const std::size_t size : {0, 1, 8, 5000, 100'000, 3'000'000}) {
+  for (const std::size_t size : {0u, 1u, 8u, 5000u, 100'000u, 3'000'000u}) {
     const auto request = this->pattern(size, 3);
     EXPECT_EQ(*one.request(2, request)->wait(), request) << size;
     EXPECT_EQ(*two.request(1, request)->wait(), request) << size;
@@ -178,7 +180,7 @@ TYPED_TEST_P(TransportConformance, GivesUpARequestAtItsDeadline) {
 TYPED_TEST_P(TransportConformance, PullsBlobsOfAnySize) {
   auto [one, two] = this->pair();
   unsigned sealed = 0;
-  for (const std::size_t size : {0, 1, 64 << 10, (1 << 20) + 1, 40 << 20}) {
+  for (const std::size_t size : {0u, 1u, 64u << 10, (1u << 20) + 1, 40u << 20}) {
     const auto bytes = this->pattern(size, 5);
     const BlobHandle handle = two.blobs.add(2, bytes);
     const auto pulled = one.pull(handle);
@@ -189,7 +191,9 @@ TYPED_TEST_P(TransportConformance, PullsBlobsOfAnySize) {
 }
 
 TYPED_TEST_P(TransportConformance, PullsPartsOfBlobs) {
-  auto [one, two] = this->pair();
+  const auto sides = this->pair();
+  auto& one = sides.first;
+  auto& two = sides.second;
   const auto bytes = this->pattern(5 << 20, 6);
   const BlobHandle handle = two.blobs.add(2, bytes);
   for (const auto& [offset, length] : std::vector<std::pair<std::size_t, std::size_t>>{
@@ -236,7 +240,7 @@ TYPED_TEST_P(TransportConformance, APullFailsWithTheErrorOfTheOwner) {
 
 TYPED_TEST_P(TransportConformance, SealsNothingThatWasDamagedOnItsWay) {
   auto [one, two] = this->pair();
-  for (const std::size_t size : {10, 100'000, 3 << 20}) {
+  for (const std::size_t size : {10u, 100'000u, 3u << 20}) {
     const BlobHandle handle = two.blobs.add(2, this->pattern(size, 1));
     this->host_.damage_pulls();
     const auto damaged = one.pull(handle);
@@ -250,7 +254,8 @@ TYPED_TEST_P(TransportConformance, SealsNothingThatWasDamagedOnItsWay) {
 }
 
 TYPED_TEST_P(TransportConformance, HoldsABlobUntilItHasArrived) {
-  auto [one, two] = this->pair();
+  const auto sides = this->pair();
+  auto& one = sides.first;
   auto bytes = std::make_shared<const std::vector<std::byte>>(this->pattern(8 << 20, 9));
   const std::weak_ptr<const std::vector<std::byte>> there = bytes;
   const BlobHandle handle = {.length_bytes = bytes->size(), .host = 2};
@@ -381,7 +386,9 @@ TYPED_TEST_P(TransportConformance, TheDestructorCancelsWhatIsUnderWay) {
 }
 
 TYPED_TEST_P(TransportConformance, BothMayEndAtOnce) {
-  auto [one, two] = this->pair();
+  const auto sides = this->pair();
+  auto& one = sides.first;
+  auto& two = sides.second;
   const BlobHandle of_one = one.blobs.add(1, this->pattern(2 << 20, 1));
   const BlobHandle of_two = two.blobs.add(2, this->pattern(2 << 20, 2));
   std::vector<std::shared_ptr<testing_transport::Pulled>> pulls;
@@ -477,7 +484,9 @@ TYPED_TEST_P(TransportConformance, RefusesAHostThatIsAnotherOne) {
 }
 
 TYPED_TEST_P(TransportConformance, HandlersMayCallTheTransport) {
-  auto [one, two] = this->pair();
+  const auto sides = this->pair();
+  auto& one = sides.first;
+  auto& two = sides.second;
   // A message goes to and fro until it is long enough.
   auto play = [](auto& side, std::uint32_t other) {
     side.on_message = [&side, other](std::uint32_t, std::span<const std::byte> message) {
@@ -509,7 +518,9 @@ TYPED_TEST_P(TransportConformance, HandlersMayCallTheTransport) {
 }
 
 TYPED_TEST_P(TransportConformance, ServesManyThreads) {
-  auto [one, two] = this->pair();
+  const auto sides = this->pair();
+  auto& one = sides.first;
+  auto& two = sides.second;
   constexpr unsigned kThreads = 4;
   constexpr unsigned kRounds = 100;
   const BlobHandle handle = two.blobs.add(2, this->pattern(20'000, 1));

@@ -12,27 +12,18 @@ bool later(const SimEvent& a, const SimEvent& b) {
 
 }  // namespace
 
-bool EventQueue::take(SimEvent& event) {
-  if (size_ == 0) {
-    return false;
-  }
-  --size_;
-  while (open_.empty() && late_.empty()) {
-    advance();
-  }
-  if (late_.empty() || (!open_.empty() && later(late_.front(), open_.back()))) {
+void EventQueue::take_beside_late(SimEvent& event) {
+  if (!open_.empty() && later(late_.front(), open_.back())) {
     event = open_.back();
     open_.pop_back();
-  } else {
-    std::pop_heap(late_.begin(), late_.end(), later);
-    event = late_.back();
-    late_.pop_back();
+    return;
   }
-  now_ = event.when;
-  return true;
+  std::pop_heap(late_.begin(), late_.end(), later);
+  event = late_.back();
+  late_.pop_back();
 }
 
-void EventQueue::place_in_open(const SimEvent& event) {
+void EventQueue::place_in_open(SimEvent event) {
   late_.push_back(event);
   std::push_heap(late_.begin(), late_.end(), later);
 }
@@ -54,10 +45,14 @@ void EventQueue::advance() {
     const std::uint64_t below = (std::uint64_t{1} << (shift + kWheelBits)) - 1;
     opened_ = (opened_ & ~below) | (std::uint64_t{bucket} << shift);
     if (level == 0) {
-      open_.swap(wheel.buckets[bucket]);
-      if (open_.size() > 1) {
-        std::sort(open_.begin(), open_.end(), later);
+      std::vector<SimEvent>& filled = wheel.buckets[bucket];
+      if (filled.size() == 1) {
+        open_.push_back(filled.front());
+        filled.clear();
+        return;
       }
+      open_.swap(filled);
+      std::sort(open_.begin(), open_.end(), later);
       return;
     }
     spread_.swap(wheel.buckets[bucket]);

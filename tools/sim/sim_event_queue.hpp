@@ -44,7 +44,7 @@ static_assert(sizeof(SimEvent) == 32);
 
 /// Virtual time: what is to happen, earliest first, ties in the order in which they were added.
 ///
-/// A wheel of wheels: buckets of 33 us, 512 of which fill one of the next wheel, and so on. Adding
+/// A wheel of wheels: buckets of 66 us, 512 of which fill one of the next wheel, and so on. Adding
 /// costs a bucket's end, taking costs the sorting of a bucket that holds few.
 class EventQueue {
  public:
@@ -64,7 +64,23 @@ class EventQueue {
   }
 
   /// Goes on to the next event. False when nothing is left to happen.
-  bool take(SimEvent& event);
+  bool take(SimEvent& event) {
+    if (size_ == 0) {
+      return false;
+    }
+    --size_;
+    while (open_.empty() && late_.empty()) {
+      advance();
+    }
+    if (late_.empty()) {
+      event = open_.back();
+      open_.pop_back();
+    } else {
+      take_beside_late(event);
+    }
+    now_ = event.when;
+    return true;
+  }
 
   /// What is likely to be taken after `ahead` others, or nothing. Only to make memory ready for it.
   [[nodiscard]] const SimEvent* likely(std::size_t ahead) const noexcept {
@@ -72,7 +88,7 @@ class EventQueue {
   }
 
  private:
-  static constexpr unsigned kBucketBits = 15;
+  static constexpr unsigned kBucketBits = 16;
   static constexpr unsigned kWheelBits = 9;
   static constexpr std::size_t kWheelSize = std::size_t{1} << kWheelBits;
   static constexpr std::size_t kWheelCount = 5;
@@ -84,7 +100,7 @@ class EventQueue {
 
   /// The highest bit in which a time differs from that of the open bucket says in which wheel it
   /// belongs: all before it are equal, so that wheel has not turned past it yet.
-  void place(const SimEvent& event) {
+  void place(SimEvent event) {
     const auto when = static_cast<std::uint64_t>(event.when.time_since_epoch().count());
     const std::uint64_t ahead = (when ^ opened_) >> kBucketBits;
     if (ahead == 0) {
@@ -95,10 +111,13 @@ class EventQueue {
     PINION_ASSERT(level < kWheelCount);
     const std::size_t bucket = (when >> (kBucketBits + level * kWheelBits)) % kWheelSize;
     Wheel& wheel = wheels_[level];
-    wheel.buckets[bucket].push_back(event);
+    // Member by member: what was just made of small parts cannot be copied by large ones at once.
+    wheel.buckets[bucket].emplace_back() = event;
     wheel.filled[bucket / 64] |= std::uint64_t{1} << (bucket % 64);
   }
-  void place_in_open(const SimEvent& event);
+  void place_in_open(SimEvent event);
+  /// The next one of the open bucket, or of what was added to it since.
+  void take_beside_late(SimEvent& event);
   /// Opens the next bucket that holds something. Precondition: there is one.
   void advance();
 

@@ -113,8 +113,9 @@ void Observer::on_drained(std::uint32_t rank) {
   world_.reached("a rank was drained");
   for (const Step& of : steps_) {
     for (std::size_t stage = 0; stage < of.units.size() && !of.done && !of.failed; ++stage) {
-      for (const Unit& unit : of.units[stage]) {
-        for (const Grant& grant : unit.grants) {
+      const WatchedUnits& units = of.units[stage];
+      for (const Unit& unit : units.all()) {
+        for (const Grant& grant : units.grants_of(unit)) {
           const bool holds = grant.counter != 0 && !unit.accepted && grant.rank == rank &&
                              grant.incarnation == live_[rank] && grant.expires > world_.now();
           world_.expect(!holds, "a rank is told that it is drained, and has a lease");
@@ -153,7 +154,6 @@ void Observer::host_lost(std::uint32_t host) {
     const auto reopen = [&](Stage stage, std::uint64_t number) {
       if (Unit* const unit = find(blob->step, stage, number)) {
         world_.reached("a unit was open again as its output was lost with its host");
-        unit->grants = {};  // Ended when it was accepted.
         unit->accepted = false;
         unit->told = false;
       }
@@ -245,7 +245,7 @@ void Observer::check_nothing_told_is_forgotten(const std::vector<Step>& before) 
     }
     world_.expect(!before[i].done, "a step that ranks were told is done is forgotten");
     for (std::size_t stage = 0; stage < now.units.size(); ++stage) {
-      const std::vector<Unit>& units = before[i].units[stage];
+      const WatchedUnits& units = before[i].units[stage];
       for (std::size_t unit = 0; unit < units.size(); ++unit) {
         const bool forgotten = units[unit].told && (unit >= now.units[stage].size() ||
                                                     !now.units[stage][unit].accepted);
@@ -275,7 +275,7 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
   world_.expect(!step(grant.step).done, "a lease of a step that is done");
   world_.expect(drained_[rank] == 0 || drained_[rank] != live_[rank],
                 "a lease for a rank that drains");
-  std::vector<Unit>& units = units_of(grant.step, grant.stage);
+  WatchedUnits& units = units_of(grant.step, grant.stage);
   make_ready(units, grant.leases);
   const StepShape& shape = world_.shape(grant.step);
   const bool restricted = shape.has_devices || shape.only_shard.has_value();
@@ -292,7 +292,7 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
     if (restricted) {
       check_fits(rank, grant, lease.unit);
     }
-    if (live_count(unit) > (grant.second_attempt ? 1U : 0U)) {
+    if (unit.grants != 0 && live_count(units.grants_of(unit)) > (grant.second_attempt ? 1U : 0U)) {
       world_.fail(unit_text(lease.unit) + " is granted while another's lease of it is live");
       return;
     }
@@ -301,11 +301,10 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
     unit.granted_again = unit.granted;
     world_.figures().regrants += unit.granted ? 1 : 0;
     unit.granted = true;
-    Grant& free = unit.grants[unit.grants[0].counter == 0 ? 0 : 1];
-    free = {.counter = lease.fence.counter,
-            .rank = rank,
-            .incarnation = live_[rank],
-            .expires = world_.now() + world_.lease_end()};
+    units.add_grant(unit, {.counter = lease.fence.counter,
+                           .rank = rank,
+                           .incarnation = live_[rank],
+                           .expires = world_.now() + world_.lease_end()});
     if (deadline > Duration::zero()) {
       due_.push_back({.when = world_.now() + deadline,
                       .step = grant.step,
@@ -315,10 +314,10 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
   }
 }
 
-/// How many grants of the unit hold. Those that are over are forgotten.
-std::uint32_t Observer::live_count(Unit& unit) {
+/// How many of a unit's grants hold. Those that are over are forgotten.
+std::uint32_t Observer::live_count(WatchedUnits::Grants& grants) {
   std::uint32_t count = 0;
-  for (Grant& earlier : unit.grants) {
+  for (Grant& earlier : grants) {
     if (earlier.counter == 0) {
       continue;
     }
@@ -403,16 +402,23 @@ void Observer::on_report(const protocol::Envelope& from, const protocol::Report&
 /// and only while that life is the newest that the coordinator's host knows.
 void Observer::check_acceptance(const protocol::Envelope& from, const protocol::Report& report) {
   world_.expect(from.incarnation == live_[from.rank], "a report of a fenced life is accepted");
-  std::vector<Unit>& units = units_of(report.step, report.stage);
+  WatchedUnits& units = units_of(report.step, report.stage);
   make_ready(units, report.batch);
+  for (const Lease& lease : report.batch) {
+    if (lease.unit < units.size()) {
+      __builtin_prefetch(&units.grants_of(units[lease.unit]), 1);
+    }
+  }
   bool again = false;
   for (const Lease& lease : report.batch) {
-    if (lease.unit >= units.size() || grant_in(units[lease.unit], from, lease) == nullptr) {
+    if (lease.unit >= units.size() ||
+        grant_in(units.grants_of(units[lease.unit]), from, lease) == nullptr) {
       world_.fail("a report is accepted whose lease of " + unit_text(lease.unit) +
                   " is not the newest");
       return;
     }
     Unit& unit = units[lease.unit];
+    units.forget_grants(unit);
     unit.accepted = true;
     again = again || unit.granted_again;
   }
@@ -514,46 +520,45 @@ Observer::Step& Observer::step(std::uint64_t number) {
   return steps_.at(number - 1);
 }
 
-std::vector<Observer::Unit>& Observer::units_of(std::uint64_t number, Stage stage) {
+WatchedUnits& Observer::units_of(std::uint64_t number, Stage stage) {
   Step& of = step(number);
-  std::vector<Unit>& units = of.units[static_cast<std::size_t>(stage)];
-  if (units.empty() && !of.done) {
+  WatchedUnits& units = of.units[static_cast<std::size_t>(stage)];
+  if (units.size() == 0 && !of.done) {
     const StepShape& shape = world_.shape(number);
     const std::uint64_t hosts = stage == Stage::kCombine ? world_.options().host_count : 1;
-    units.resize(stage == Stage::kMap ? shape.map_units().unit_count()
-                                      : hosts * shape.partition_count);
+    units = WatchedUnits(stage == Stage::kMap ? shape.map_units().unit_count()
+                                              : hosts * shape.partition_count);
   }
   return units;
 }
 
 Observer::Unit* Observer::find(std::uint64_t number, Stage stage, std::uint64_t unit) {
-  std::vector<Unit>& units = units_of(number, stage);
+  WatchedUnits& units = units_of(number, stage);
   return unit < units.size() ? &units[unit] : nullptr;
 }
 
 /// Asks for the memory of the units that are looked at next: they lie far from each other.
-void Observer::make_ready(const std::vector<Unit>& units, std::span<const Lease> leases) {
+void Observer::make_ready(const WatchedUnits& units, std::span<const Lease> leases) {
   for (const Lease& lease : leases) {
     if (lease.unit < units.size()) {
-      const auto* const bytes = reinterpret_cast<const std::byte*>(&units[lease.unit]);
-      __builtin_prefetch(bytes, 1);
-      __builtin_prefetch(bytes + sizeof(Unit) - 1, 1);
+      __builtin_prefetch(&units[lease.unit], 1);
     }
   }
 }
 
 Observer::Grant* Observer::find(const protocol::Envelope& from, std::uint64_t number, Stage stage,
                                 const Lease& lease) {
-  Unit* const unit = find(number, stage, lease.unit);
-  return unit == nullptr ? nullptr : grant_in(*unit, from, lease);
+  WatchedUnits& units = units_of(number, stage);
+  return lease.unit < units.size() ? grant_in(units.grants_of(units[lease.unit]), from, lease)
+                                   : nullptr;
 }
 
-Observer::Grant* Observer::grant_in(Unit& unit, const protocol::Envelope& from,
+Observer::Grant* Observer::grant_in(WatchedUnits::Grants& grants, const protocol::Envelope& from,
                                     const Lease& lease) const {
   if (from.incarnation != live_[from.rank] || lease.fence.epoch != newest_fence_.epoch) {
     return nullptr;
   }
-  for (Grant& grant : unit.grants) {
+  for (Grant& grant : grants) {
     if (grant.counter != 0 && grant.counter == lease.fence.counter && grant.rank == from.rank &&
         grant.incarnation == from.incarnation) {
       return &grant;

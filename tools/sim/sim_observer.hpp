@@ -12,6 +12,7 @@
 #include <pinion/shard/protocol/coordinator.hpp>
 
 #include "sim/sim_options.hpp"
+#include "sim/sim_watched_units.hpp"
 
 namespace pinion::sim {
 
@@ -45,22 +46,8 @@ class Observer {
   [[nodiscard]] std::uint64_t accepted_count() const noexcept { return accepted_count_; }
 
  private:
-  struct Grant {
-    std::uint64_t counter = 0;  ///< 0: none.
-    std::uint32_t rank = 0;
-    std::uint32_t incarnation = 0;
-    Instant expires = {};
-  };
-
-  struct Unit {
-    std::array<Grant, 2> grants = {};
-    bool granted = false;
-    bool granted_again = false;
-    bool accepted = false;
-    bool told = false;    ///< A rank knows that it is accepted.
-    bool missed = false;  ///< Its deadline, at least once.
-    std::uint8_t failure_count = 0;
-  };
+  using Grant = WatchedGrant;
+  using Unit = WatchedUnit;
 
   /// What was accepted of a batch one of whose units was granted more than once.
   struct Output {
@@ -70,7 +57,7 @@ class Observer {
 
   struct Step {
     std::map<std::pair<protocol::Stage, std::uint64_t>, Output> outputs = {};  ///< By first unit.
-    std::array<std::vector<Unit>, protocol::kStageCount> units = {};           ///< By stage.
+    std::array<WatchedUnits, protocol::kStageCount> units = {};                ///< By stage.
     bool done = false;
     bool failed = false;
     bool planned = false;
@@ -114,12 +101,12 @@ class Observer {
   void take_over(const protocol::Record& record);
   void check_nothing_told_is_forgotten(const std::vector<Step>& before);
 
-  [[nodiscard]] std::uint32_t live_count(Unit& unit);
-  static void make_ready(const std::vector<Unit>& units, std::span<const protocol::Lease> leases);
+  [[nodiscard]] std::uint32_t live_count(WatchedUnits::Grants& grants);
+  static void make_ready(const WatchedUnits& units, std::span<const protocol::Lease> leases);
 
   [[nodiscard]] Step& step(std::uint64_t number);
   /// None when the step is done.
-  [[nodiscard]] std::vector<Unit>& units_of(std::uint64_t number, protocol::Stage stage);
+  [[nodiscard]] WatchedUnits& units_of(std::uint64_t number, protocol::Stage stage);
   /// The life of the rank that the coordinator knows, as the sender of a message.
   [[nodiscard]] protocol::Envelope of_life(std::uint32_t rank) const {
     return {.rank = rank, .incarnation = live_[rank]};
@@ -129,7 +116,7 @@ class Observer {
   /// The grant that the lease names, if this life of the rank has it still.
   [[nodiscard]] Grant* find(const protocol::Envelope& from, std::uint64_t number,
                             protocol::Stage stage, const protocol::Lease& lease);
-  [[nodiscard]] Grant* grant_in(Unit& unit, const protocol::Envelope& from,
+  [[nodiscard]] Grant* grant_in(WatchedUnits::Grants& grants, const protocol::Envelope& from,
                                 const protocol::Lease& lease) const;
   [[nodiscard]] const Grant* grant_of(const Due& due);
   [[nodiscard]] std::uint64_t oracle(std::uint64_t number, std::uint32_t partition);

@@ -28,14 +28,16 @@ void Observer::on_missed(const protocol::Envelope& from, std::uint64_t number, c
     return;
   }
   due_.erase(due);
-  Unit& unit = *find(number, Stage::kMap, lease.unit);
-  Grant& grant = *grant_in(unit, from, lease);
+  WatchedUnits& units = units_of(number, Stage::kMap);
+  Unit& unit = units[lease.unit];
+  WatchedUnits::Grants& grants = units.grants_of(unit);
+  Grant& grant = *grant_in(grants, from, lease);
   world_.reached("a shard missed its deadline");
   world_.reached("a shard missed its deadline whose lease had run out",
                  grant.expires <= world_.now());
   grant = {};
   world_.reached("a shard missed its deadline while a second rank tried it",
-                 unit.grants[0].counter != 0 || unit.grants[1].counter != 0);
+                 grants[0].counter != 0 || grants[1].counter != 0);
   unit.missed = true;
   count_failure(number, unit);
 }

@@ -8,6 +8,12 @@
 
 namespace pinion::sim {
 
+namespace {
+
+constexpr std::size_t kAhead = 4;  // Partials whose memory is asked for before it is needed.
+
+}  // namespace
+
 /// Asked when the end of a step is announced: the kept partials hold each shard once, the kept
 /// results are right.
 void Observer::check_sink(const protocol::StepDone& done) {
@@ -18,8 +24,11 @@ void Observer::check_sink(const protocol::StepDone& done) {
   const StepShape& shape = world_.shape(done.step);
   std::vector<bool> counted(shape.shard_bytes.size());
   std::uint64_t count = 0;
-  for (const BlobContent* partial : world_.store().kept_of(done.step, BlobKind::kPartial)) {
-    for (const std::uint64_t shard : partial->shards) {
+  const std::vector<const BlobContent*> partials =
+      world_.store().kept_of(done.step, BlobKind::kPartial);
+  for (std::size_t i = 0; i < partials.size(); ++i) {
+    __builtin_prefetch(partials[std::min(i + kAhead, partials.size() - 1)]->shards.data());
+    for (const std::uint64_t shard : partials[i]->shards) {
       if (counted[shard] || shape.is_left_out(shard)) {
         world_.fail("shard " + std::to_string(shard) + " counts twice, or is to be left out");
       }

@@ -102,8 +102,8 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   const std::uint64_t shards =
       varied && shard_count > 0 ? random.between(1, shard_count) : shard_count;
   shape.shard_bytes.resize(empty ? 0 : shards);
-  for (std::uint64_t& bytes : shape.shard_bytes) {
-    bytes = random.below(4) * 1000;
+  for (std::uint16_t& bytes : shape.shard_bytes) {
+    bytes = static_cast<std::uint16_t>(random.below(4) * 1000);
   }
   shape.partition_count =
       static_cast<std::uint32_t>(varied ? random.between(0, partition_count) : partition_count);

@@ -16,7 +16,7 @@ namespace pinion::sim {
 /// What the program computes in one step: for each partition, the sum of one value a shard. The
 /// sums of an ordered step depend on the order of joining and on which shards share a batch.
 struct StepShape {
-  std::vector<std::uint64_t> shard_bytes = {};  ///< Index = shard.
+  std::vector<std::uint16_t> shard_bytes = {};  ///< Index = shard.
   std::uint32_t partition_count = 0;
   std::uint32_t ordered_batch_shard_count = 0;
   std::uint64_t base = 0;                        ///< From which values are drawn.
@@ -45,6 +45,8 @@ struct StepShape {
   [[nodiscard]] bool needs_device(std::uint64_t shard) const {
     return has_devices && value_of(shard) % 8 == 0;
   }
+  /// Asks for the memory of what a report of the unit says, where units are shards.
+  void make_ready(std::uint64_t unit) const { __builtin_prefetch(shard_bytes.data() + unit); }
   /// What a shard gives, and what becomes of it in a partition.
   [[nodiscard]] std::uint64_t value_of(std::uint64_t shard) const {
     return mix(base + shard * 0x9e3779b97f4a7c15U);

@@ -30,6 +30,7 @@ std::uint64_t digest_of(const std::vector<Lease>& batch) {
 SimRank::SimRank(World& world, const SimProcess& process, std::span<SimWorker> workers)
     : world_(world),
       workers_(workers),
+      wanted_count_(static_cast<std::uint32_t>(world.options().wanted_count)),
       slowness_(process.slowness),
       rank_(process.rank),
       life_(process.life),
@@ -102,9 +103,8 @@ void SimRank::carry_out_effects() {
   schedule_tick();
 }
 
-void SimRank::say_need() {
-  const auto wanted = static_cast<std::uint32_t>(world_.options().wanted_count);
-  if (machine_ == nullptr || wanted == 0) {
+void SimRank::say_what_is_needed() {
+  if (machine_ == nullptr) {
     return;
   }
   const auto running = std::count_if(workers_.begin(), workers_.end(),
@@ -112,7 +112,8 @@ void SimRank::say_need() {
   const std::size_t unfinished =
       waiting_.size() - waiting_begin_ + static_cast<std::size_t>(running);
   machine_->need(static_cast<std::uint32_t>(unfinished),
-                 {.least_count = wanted / 2, .wanted_count = wanted}, now(), effects_);
+                 {.least_count = wanted_count_ / 2, .wanted_count = wanted_count_}, now(),
+                 effects_);
   if (!effects_.empty()) {
     carry_out_effects();
   }
@@ -140,9 +141,9 @@ void SimRank::plan(std::uint64_t step) {
     plan.ordered_batch_shard_count = shape_->ordered_batch_shard_count;
     plan.shard_deadline = shape_->shard_deadline;
     plan.combines = shape_->combines;
-    plan.shards.reserve(shape_->shard_bytes.size());
+    plan.shards.resize(shape_->shard_bytes.size());
     for (std::uint64_t shard = 0; shard < shape_->shard_bytes.size(); ++shard) {
-      plan.shards.push_back(entry_of(shard));
+      describe(shard, plan.shards[shard]);
     }
     machine_->plan_ready(std::move(plan), now(), effects_);
   } else {
@@ -152,19 +153,19 @@ void SimRank::plan(std::uint64_t step) {
   carry_out_effects();
 }
 
-protocol::ShardEntry SimRank::entry_of(std::uint64_t shard) const {
-  protocol::ShardEntry entry{.weight = shape_->shard_bytes[shard]};
-  if (shape_->has_devices) {
-    const std::uint64_t drawn = shape_->value_of(shard);
-    entry.place = {.index = static_cast<std::uint16_t>(drawn / 8 % 2),
-                   .host = static_cast<std::uint32_t>(drawn / 16 % world_.options().host_count)};
-    entry.priority = static_cast<protocol::Priority>(drawn / 1024 % 3);
+void SimRank::describe(std::uint64_t shard, protocol::ShardEntry& entry) const {
+  entry.weight = shape_->shard_bytes[shard];
+  if (!shape_->has_devices) {
+    return;
   }
+  const std::uint64_t drawn = shape_->value_of(shard);
+  entry.place = {.index = static_cast<std::uint16_t>(drawn / 8 % 2),
+                 .host = static_cast<std::uint32_t>(drawn / 16 % world_.options().host_count)};
+  entry.priority = static_cast<protocol::Priority>(drawn / 1024 % 3);
   if (shape_->needs_device(shard)) {
     entry.place.kind = PlaceKind::kDevice;
     entry.has_cpu_body = false;
   }
-  return entry;
 }
 
 void SimRank::carry_out(const protocol::UsePlan& use) {
@@ -335,6 +336,7 @@ void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
     worker.batch.reserve(options.batch_shard_max);
   }
   worker.batch.push_back(worker.lease);
+  shape_->make_ready(worker.lease.unit);
   if (stage_ == Stage::kMap && !has_plan_) {
     fail_batch(worker, ErrorCode::kUnavailable);
   } else if (poisoned(worker.lease)) {
@@ -377,9 +379,9 @@ void SimRank::give_back_batch(SimWorker& worker) {
 
 void SimRank::seal(Stage stage, std::vector<Lease> batch) {
   const BlobHandle output = make_output(stage, batch);
-  const std::vector<BlobHandle> inputs =
+  const std::span<const BlobHandle> inputs =
       output == BlobHandle{} ? inputs_of(batch.front().unit % shape_->partition_count)
-                             : std::vector<BlobHandle>();
+                             : std::span<const BlobHandle>();
   if (std::any_of(inputs.begin(), inputs.end(),
                   [this](const BlobHandle& blob) { return world_.store().lost(blob); })) {
     world_.reached("partials could not be read, as their host was lost");
@@ -418,7 +420,7 @@ void SimRank::seal(Stage stage, std::vector<Lease> batch) {
                      std::move(report));
 }
 
-void SimRank::hand_in(protocol::Report report) {
+void SimRank::hand_in(protocol::Report&& report) {
   if (step_ != report.step || machine_ == nullptr) {
     world_.reached("a batch was sealed in vain");
     return;
@@ -445,32 +447,31 @@ BlobHandle SimRank::make_output(Stage stage, const std::vector<Lease>& batch) {
   return result ? world_.store().create(std::move(*result), host(), world_.epoch()) : BlobHandle{};
 }
 
-const BlobContent* SimRank::find_partial(const BlobHandle& blob) {
-  const Store& store = world_.store();
-  if (has_mapped_ && store.lost(blob)) {
-    world_.reached("partials of a lost host were read, as they were mapped");
-    return &store.content_of(blob);
+const BlobContent* SimRank::find_mapped(const BlobHandle& blob) {
+  if (!has_mapped_ || !world_.store().lost(blob)) {
+    return nullptr;
   }
-  return store.find_readable(blob);
+  world_.reached("partials of a lost host were read, as they were mapped");
+  return &world_.store().content_of(blob);
 }
 
-std::vector<BlobHandle> SimRank::inputs_of(std::uint64_t partition) {
+std::span<const BlobHandle> SimRank::inputs_of(std::uint64_t partition) {
   if (inputs_.combined.empty()) {
     return inputs_.partials;
   }
-  std::vector<BlobHandle> in_place = inputs_.partials;
+  in_place_ = inputs_.partials;
   for (const protocol::CombinedPartials& one : inputs_.combined) {
     const BlobHandle& output = one.outputs.at(partition);
     if (output == BlobHandle{}) {
       continue;
     }
     for (const std::uint32_t member : one.members) {
-      in_place[member] = BlobHandle{};
+      in_place_[member] = BlobHandle{};
     }
-    in_place[one.members.front()] = output;
+    in_place_[one.members.front()] = output;
   }
-  std::erase(in_place, BlobHandle{});
-  return in_place;
+  std::erase(in_place_, BlobHandle{});
+  return in_place_;
 }
 
 std::optional<BlobContent> SimRank::merge(Stage stage, std::uint64_t unit) {
@@ -479,7 +480,7 @@ std::optional<BlobContent> SimRank::merge(Stage stage, std::uint64_t unit) {
   const bool ordered = shape_->map_units().ordered();
   const bool combines = stage == Stage::kCombine;
   const std::uint64_t partition = unit % shape_->partition_count;
-  const std::vector<BlobHandle> inputs = inputs_of(partition);
+  const std::span<const BlobHandle> inputs = inputs_of(partition);
   BlobContent merged{.kind = combines ? BlobKind::kCombined : BlobKind::kResult,
                      .partition = static_cast<std::uint32_t>(partition),
                      .step = step_};
@@ -489,7 +490,8 @@ std::optional<BlobContent> SimRank::merge(Stage stage, std::uint64_t unit) {
   const bool counts = decided.step == step_ && decided.stage == Stage::kCombine;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     store.make_ready(inputs[std::min(i + kAhead, inputs.size() - 1)]);
-    const BlobContent* const input = find_partial(inputs[i]);
+    const BlobContent* input = store.find_readable(inputs[i]);
+    input = input == nullptr ? find_mapped(inputs[i]) : input;
     if (input == nullptr) {
       return std::nullopt;
     }
@@ -524,26 +526,23 @@ std::uint32_t SimRank::host() const {
   return world_.host_of(rank_);
 }
 
-bool SimRank::poisoned(const Lease& lease) const {
-  if (!shape_->poison || stage_ != Stage::kMap) {
-    return false;
-  }
+bool SimRank::holds_poison(const Lease& lease) const {
   const protocol::MapUnits::ShardSpan shards = shape_->map_units().shards_of(lease.unit);
   return shards.begin <= *shape_->poison && *shape_->poison < shards.end;
 }
 
-std::vector<std::uint64_t> SimRank::shards_of(const std::vector<Lease>& batch) const {
-  std::vector<std::uint64_t> shards;
+std::vector<std::uint32_t> SimRank::shards_of(const std::vector<Lease>& batch) const {
+  std::vector<std::uint32_t> shards;
   const protocol::MapUnits units = shape_->map_units();
   shards.reserve(batch.size() * units.shards_per_unit());
   for (const Lease& lease : batch) {
     if (!units.ordered() && lease.unit < units.shard_count) {
-      shards.push_back(lease.unit);
+      shards.push_back(static_cast<std::uint32_t>(lease.unit));
       continue;
     }
     const protocol::MapUnits::ShardSpan span = units.shards_of(lease.unit);
     for (std::uint64_t shard = span.begin; shard < span.end; ++shard) {
-      shards.push_back(shard);
+      shards.push_back(static_cast<std::uint32_t>(shard));
     }
   }
   return shards;

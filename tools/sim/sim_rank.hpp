@@ -52,7 +52,7 @@ class SimRank {
     __builtin_prefetch(worker.batch.data() + worker.batch.size(), 1);
     __builtin_prefetch(waiting_.data() + waiting_begin_);
   }
-  void hand_in(protocol::Report report);
+  void hand_in(protocol::Report&& report);
   void tick(std::uint32_t timer);
   /// False between two steps, where there is no engine to ask for it.
   bool drain();
@@ -64,7 +64,12 @@ class SimRank {
  private:
   [[nodiscard]] std::optional<protocol::Register> registration() const;
   void carry_out_effects();
-  void say_need();
+  void say_need() {
+    if (wanted_count_ > 0) {
+      say_what_is_needed();
+    }
+  }
+  void say_what_is_needed();
   void carry_out(protocol::SendMessage& send);
   void carry_out(const protocol::StartPlanning&);
   void carry_out(const protocol::UsePlan& use);
@@ -74,7 +79,8 @@ class SimRank {
   void carry_out(const protocol::BatchSettled& settled);
   void carry_out(const protocol::StepFinished& finished);
 
-  [[nodiscard]] protocol::ShardEntry entry_of(std::uint64_t shard) const;
+  /// What the plan says of the shard. Precondition: `entry` is new.
+  void describe(std::uint64_t shard, protocol::ShardEntry& entry) const;
   void drop_all_work();
   void put_to_work();
   void run_next(SimWorker& worker);
@@ -83,17 +89,21 @@ class SimRank {
   void seal(protocol::Stage stage, std::vector<protocol::Lease> batch);
   [[nodiscard]] BlobHandle make_output(protocol::Stage stage,
                                        const std::vector<protocol::Lease>& batch);
-  /// All that is to be read for the partition, in its order.
-  [[nodiscard]] std::vector<BlobHandle> inputs_of(std::uint64_t partition);
+  /// All that is to be read for the partition, in its order. Until the next call.
+  [[nodiscard]] std::span<const BlobHandle> inputs_of(std::uint64_t partition);
   void note_inputs();
   /// Nothing when an input cannot be read.
   [[nodiscard]] std::optional<BlobContent> merge(protocol::Stage stage, std::uint64_t unit);
-  [[nodiscard]] const BlobContent* find_partial(const BlobHandle& blob);
+  /// What can be read only where it was mapped before its host was lost.
+  [[nodiscard]] const BlobContent* find_mapped(const BlobHandle& blob);
   [[nodiscard]] std::uint32_t host() const;
-  [[nodiscard]] bool poisoned(const protocol::Lease& lease) const;
+  [[nodiscard]] bool poisoned(const protocol::Lease& lease) const {
+    return shape_->poison && stage_ == protocol::Stage::kMap && holds_poison(lease);
+  }
+  [[nodiscard]] bool holds_poison(const protocol::Lease& lease) const;
   [[nodiscard]] bool hangs(const protocol::Lease& lease) const;
   /// In the order of the batch.
-  [[nodiscard]] std::vector<std::uint64_t> shards_of(
+  [[nodiscard]] std::vector<std::uint32_t> shards_of(
       const std::vector<protocol::Lease>& batch) const;
   void schedule_tick();
   void set_timer(Instant local);
@@ -105,6 +115,7 @@ class SimRank {
   const StepShape* shape_ = nullptr;
   std::vector<protocol::Lease> waiting_;  ///< Those before `waiting_begin_` are under way.
   std::size_t waiting_begin_ = 0;
+  const std::uint32_t wanted_count_;
   const std::uint64_t slowness_;
   const std::uint32_t rank_;
   const std::uint32_t life_;
@@ -122,6 +133,7 @@ class SimRank {
   std::uint32_t timer_ = 0;                 ///< Which is the newest; an older one is in vain.
 
   protocol::MergeInputs inputs_;
+  std::vector<BlobHandle> in_place_;  ///< Of the partition at hand, where some are combined.
   bool has_mapped_ = false;  ///< All of them, so that it can read them even when they are lost.
   std::uint64_t report_count_ = 0;
   std::vector<std::pair<std::uint64_t, BlobHandle>> unsettled_;  ///< Reports and their outputs.

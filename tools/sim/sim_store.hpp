@@ -25,7 +25,7 @@ struct BlobContent {
   bool damaged = false;
   std::uint32_t partition = 0;  ///< Of a result, or of what is combined.
   std::uint64_t step = 0;
-  std::vector<std::uint64_t> shards = {};  ///< Of a partial or combined ones: what they are of.
+  std::vector<std::uint32_t> shards = {};  ///< Of a partial or combined ones: what they are of.
   /// Of a result, or of what is combined, in its partition; of a partial that is not ordered, what
   /// its shards give.
   std::uint64_t sum = 0;
@@ -36,6 +36,7 @@ class Store {
  public:
   BlobHandle create(BlobContent content, std::uint32_t host, std::uint32_t epoch) {
     blobs_.push_back({.content = std::move(content), .host = host});
+    __builtin_prefetch(blobs_.data() + blobs_.size(), 1);  // For the next one.
     return {
         .job = 1, .generation = blobs_.size(), .length_bytes = 64, .epoch = epoch, .host = host};
   }
@@ -141,7 +142,7 @@ class Store {
 
   /// How many shards these partials have of a step's, or nothing when two have the same one. All
   /// partitions of a step are merged from the same, so the last answer is remembered.
-  [[nodiscard]] std::optional<std::uint64_t> count_shards(const std::vector<BlobHandle>& partials,
+  [[nodiscard]] std::optional<std::uint64_t> count_shards(std::span<const BlobHandle> partials,
                                                           std::uint64_t shard_count) {
     static_assert(std::has_unique_object_representations_v<BlobHandle>);
     if (!partials.empty() && partials.size() == counted_partials_.size() &&
@@ -149,11 +150,14 @@ class Store {
                     partials.size() * sizeof(BlobHandle)) == 0) {
       return counted_;
     }
-    counted_partials_ = partials;
+    counted_partials_.assign(partials.begin(), partials.end());
     counted_ = 0;
     std::vector<bool> found(shard_count);
-    for (const BlobHandle& partial : partials) {
-      for (const std::uint64_t shard : content_of(partial).shards) {
+    for (std::size_t i = 0; i < partials.size(); ++i) {
+      make_ready(partials[std::min(i + 2 * kAhead, partials.size() - 1)]);
+      __builtin_prefetch(
+          content_of(partials[std::min(i + kAhead, partials.size() - 1)]).shards.data());
+      for (const std::uint64_t shard : content_of(partials[i]).shards) {
         if (found[shard]) {
           counted_.reset();
           return counted_;
@@ -176,6 +180,7 @@ class Store {
 
  private:
   enum class State : std::uint8_t { kOfItsMaker, kKept, kForgotten, kReleased };
+  static constexpr std::size_t kAhead = 4;  // Blobs whose memory is asked for before it is needed.
   /// A line of the cache, as merges look at one after another, wherever they lie.
   struct alignas(64) Entry {
     BlobContent content = {};

@@ -158,6 +158,24 @@ void World::make_ready() const {
 
 void World::happen(const SimEvent& event) {
   switch (event.kind) {
+    case EventKind::kAtCoordinator:
+      arrive_at_coordinator(event);
+      return;
+    case EventKind::kAtRank:
+    case EventKind::kPlanIsMade:
+    case EventKind::kBodyEnds:
+    case EventKind::kBatchIsSealed:
+    case EventKind::kNextStep:
+    case EventKind::kRankTick:
+      happen_to_rank(event);
+      return;
+    default:
+      happen_seldom(event);
+  }
+}
+
+void World::happen_seldom(const SimEvent& event) {
+  switch (event.kind) {
     case EventKind::kStartProcess:
       if (event.payload == epoch_ && head_is_up_) {
         start_process(event.rank);
@@ -165,9 +183,6 @@ void World::happen(const SimEvent& event) {
       return;
     case EventKind::kProcessEnds:
       end_process(event.rank, event.life);
-      return;
-    case EventKind::kAtCoordinator:
-      arrive_at_coordinator(event);
       return;
     case EventKind::kLossIsKnown:
       if (event.life > ranks_[event.rank].lives_of_epochs) {
@@ -199,7 +214,7 @@ void World::happen(const SimEvent& event) {
       }
       return;
     default:
-      happen_to_rank(event);
+      return;
   }
 }
 
@@ -233,7 +248,8 @@ void World::happen_to_rank(const SimEvent& event) {
       process.end_run(event.worker, event.payload);
       break;
     case EventKind::kBatchIsSealed:
-      process.hand_in(reports_.take(event.payload));
+      process.hand_in(std::move(reports_[event.payload]));
+      reports_.close(event.payload);
       break;
     case EventKind::kNextStep:
       process.enter_next_step();

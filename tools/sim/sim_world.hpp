@@ -138,6 +138,7 @@ class World {
   void make_ready() const;
   const StepShape& make_shape(std::uint64_t step);
   void happen_to_rank(const SimEvent& event);
+  void happen_seldom(const SimEvent& event);
   void arrive_at_coordinator(const SimEvent& event);
   void start_process(std::uint32_t rank);
   void end_process(std::uint32_t rank, std::uint32_t life);

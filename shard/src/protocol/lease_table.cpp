@@ -51,7 +51,7 @@ void LeaseTable::grant(Holder holder, const GrantTerms& terms, FenceSource& fenc
       return;
     }
     for (std::uint32_t position = run.begin; position < run.begin + run.count; ++position) {
-      leases.push_back(make(position, holder, terms, fences));
+      make(position, holder, terms, fences, leases.emplace_back());
     }
   }
 }
@@ -68,7 +68,7 @@ void LeaseTable::grant_troubled(Holder holder, const GrantTerms& terms, FenceSou
     if (found != suspects_.end()) {
       const std::uint32_t position = *found;
       suspects_.erase(found);
-      leases.push_back(make(position, holder, terms, fences));
+      make(position, holder, terms, fences, leases.emplace_back());
       return;
     }
   }
@@ -80,7 +80,7 @@ void LeaseTable::grant_troubled(Holder holder, const GrantTerms& terms, FenceSou
     }
     const std::uint32_t position = *at;
     at = retries_.erase(at);
-    leases.push_back(make(position, holder, terms, fences));
+    make(position, holder, terms, fences, leases.emplace_back());
   }
 }
 
@@ -88,7 +88,8 @@ Lease LeaseTable::grant_second(Slot first, Holder holder, const GrantTerms& term
                                FenceSource& fences) {
   const std::uint32_t position = records_[first].position;
   PINION_ASSERT(!records_[first].has_twin && records_[first].holder.rank != holder.rank);
-  const Lease lease = make(position, holder, terms, fences);
+  Lease lease;
+  make(position, holder, terms, fences, lease);
   const Slot second = find(lease, holder);
   records_[first].has_twin = true;
   records_[second].has_twin = true;
@@ -97,8 +98,8 @@ Lease LeaseTable::grant_second(Slot first, Holder holder, const GrantTerms& term
   return lease;
 }
 
-Lease LeaseTable::make(std::uint32_t position, Holder holder, const GrantTerms& terms,
-                       FenceSource& fences) {
+void LeaseTable::make(std::uint32_t position, Holder holder, const GrantTerms& terms,
+                      FenceSource& fences, Lease& lease) {
   if (!lapsed_.empty()) {
     if (const auto lapsed = lapsed_.find(position); lapsed != lapsed_.end()) {
       drop(lapsed->second);
@@ -138,7 +139,7 @@ Lease LeaseTable::make(std::uint32_t position, Holder holder, const GrantTerms& 
     record.alone = trouble->suspect;
     rank.alone_count += record.alone ? 1 : 0;
   }
-  return {.unit = unit, .fence = fence, .attempt = attempt};
+  lease = {.unit = unit, .fence = fence, .attempt = attempt};
 }
 
 void LeaseTable::note_due(Slot slot) {

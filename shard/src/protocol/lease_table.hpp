@@ -243,7 +243,9 @@ class LeaseTable {
     std::uint64_t counter = 0;
   };
 
-  Lease make(std::uint32_t position, Holder holder, const GrantTerms& terms, FenceSource& fences);
+  /// Written where it belongs: to copy what was just made of small parts holds the processor up.
+  void make(std::uint32_t position, Holder holder, const GrantTerms& terms, FenceSource& fences,
+            Lease& lease);
   void grant_troubled(Holder holder, const GrantTerms& terms, FenceSource& fences,
                       std::vector<Lease>& leases);
   [[nodiscard]] bool kept_from(std::uint32_t rank, std::uint32_t position) const;
