@@ -8,7 +8,7 @@ namespace pinion {
 namespace {
 
 TEST(SystemClock, NeverGoesBack) {
-  const SystemClock clock;
+  const SystemClock clock{};
   Instant before = clock.now();
   for (int i = 0; i < 1000; ++i) {
     const Instant after = clock.now();

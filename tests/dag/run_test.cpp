@@ -278,7 +278,7 @@ TEST(Run, SignalsItsCompletion) {
 
 TEST(Run, IsWaitedForUntilItsEndOrForATime) {
   const auto executor = make_executor(1);
-  const SystemClock clock;
+  const SystemClock clock{};
   std::latch released(1);
   Graph graph;
   graph.add([&] { released.wait(); });
@@ -368,7 +368,7 @@ TEST(Run, SharesACompiledGraphWithOthersAtTheSameTime) {
 // A chain that keeps the only worker busy for long lets another task in before it has ended.
 TEST(Run, LetsOtherTasksOfTheExecutorHaveTheirTurn) {
   const auto executor = make_executor(1);
-  const SystemClock clock;
+  const SystemClock clock{};
   std::atomic<bool> submitted = false;
   std::atomic<bool> other_ran = false;
   int count_before = 0;

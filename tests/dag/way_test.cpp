@@ -162,7 +162,7 @@ TEST(Ways, AreThoseThatTheEnvironmentNames) {
 TEST(Ways, CountWhenARunTakesMuchLongerThanThoseBefore) {
   for (const RunWay way : {RunWay::kSweep, RunWay::kWaves}) {
     const auto executor = make_executor(2);
-    const SystemClock clock;
+    const SystemClock clock{};
     std::latch both(2);
     Graph graph;
     TaskId last = graph.add([&clock] {

@@ -24,7 +24,7 @@ TEST(FuzzEmulationSpec, GivesDevicesThatCanBeMadeOrAnError) {
       "emu:2,pageable=6000m,pinned=64k,arch=sm_90,effects=none,fault=0:slow@2x,fault=1:hang@9",
       "emu:1,time=virtual,fault=regfail,fault=wrongarch"};
   const Topology topology = Topology::from_xml(PINION_TEST_TOPOLOGY).value();
-  const KernelRegistry kernels;
+  const KernelRegistry kernels{};
   for_each_trial([&](Mutator& mutator, std::uint64_t) {
     const std::string mutated = mutator.mutate(examples);
     // A copy of its own size, so that a sanitizer sees each read beyond it.

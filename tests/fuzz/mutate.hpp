@@ -100,7 +100,7 @@ void for_each_trial(Trial trial) {
   const std::uint64_t first = one != nullptr       ? std::strtoull(one, nullptr, 10)
                               : seconds != nullptr ? std::random_device()()
                                                    : 1;
-  const SystemClock clock;
+  const SystemClock clock{};
   const Instant end =
       clock.now() +
       std::chrono::seconds(seconds != nullptr ? std::strtoll(seconds, nullptr, 10) : 2);

@@ -83,7 +83,7 @@ TEST(TransportFuzz, Greetings) {
 }
 
 TEST(TransportFuzz, BatchesOfAPeer) {
-  const SystemClock clock;
+  const SystemClock clock{};
   Blobs blobs;
   const BlobHandle large = blobs.add(5, pattern(20'000, 1));
   std::vector<std::byte> greeting;

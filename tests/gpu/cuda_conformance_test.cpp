@@ -58,7 +58,7 @@ class CudaHost {
   void wait(const Completion& completion) { completion.wait(); }
 
  private:
-  const KernelRegistry kernels_;
+  const KernelRegistry kernels_{};
   const std::shared_ptr<CudaSession> session_;
   CudaDevice device_;
   const std::unique_ptr<EmulatedDevices> other_;

@@ -61,7 +61,7 @@ class CudaRanges : public ::testing::Test {
   }
 
   const std::vector<std::byte> input_ = std::vector<std::byte>(2);
-  const KernelRegistry kernels_;
+  const KernelRegistry kernels_{};
   MemoryLedger ledger_{{.budget_bytes = 16 << 20}};
   PagePool pages_{ledger_, {}};
   std::unique_ptr<ITimer> timer_ = SystemTimer::create().value();

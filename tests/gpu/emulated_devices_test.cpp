@@ -232,7 +232,7 @@ TEST_F(EmulatedTimes, StreamsThatEndLetTimePass) {
 }
 
 TEST(EmulatedDevices, RefusesASpecThatCannotWork) {
-  const KernelRegistry kernels;
+  const KernelRegistry kernels{};
   const EmulationSpec good = parse_emulation_spec("emu:2").value();
   EmulationSpec spec = good;
   spec.devices.clear();
@@ -258,7 +258,7 @@ TEST(EmulatedDevices, RefusesASpecThatCannotWork) {
 }
 
 TEST(EmulatedDevices, EndWithWorkThatWaits) {
-  const KernelRegistry kernels;
+  const KernelRegistry kernels{};
   for (const char* const text : {"emu:1,fault=lost@1s", "emu:1,time=real,fault=lost@1000s"}) {
     auto devices = EmulatedDevices::create(parse_emulation_spec(text).value(), kernels).value();
     EXPECT_EQ(devices->virtual_time() == nullptr,

@@ -222,7 +222,7 @@ class PipelineBed {
 
   MemoryLedger ledger_;
   PagePool pages_;
-  const KernelRegistry kernels_;
+  const KernelRegistry kernels_{};
   const std::unique_ptr<EmulatedDevices> devices_;
   std::vector<std::unique_ptr<StagingPool>> staging_;
   std::vector<std::unique_ptr<Pipeline>> pipelines_;

@@ -426,7 +426,7 @@ TEST(Pipeline, RefusesWorkBeyondItsQueueAndWorkThatTellsNobody) {
 
 TEST(Pipeline, RefusesOptionsOutsideTheirRange) {
   PipelineBed bed(kEven);
-  const KernelRegistry kernels;
+  const KernelRegistry kernels{};
   for (const PipelineOptions& options :
        {PipelineOptions{.depth = 0}, PipelineOptions{.depth = 9}, PipelineOptions{.waiting_max = 0},
         PipelineOptions{.hang_factor = 0.5}, PipelineOptions{.hang_factor = std::nan("")},

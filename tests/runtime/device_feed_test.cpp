@@ -144,7 +144,7 @@ class VirtualDevices final : public IShardDevices {
   }
 
   const DeviceBatch batch_;
-  const KernelRegistry kernels_;
+  const KernelRegistry kernels_{};
   const std::unique_ptr<EmulatedDevices> emulation_;
   const std::unique_ptr<StagingPool> staging_;
   std::unique_ptr<Pipeline> pipeline_;

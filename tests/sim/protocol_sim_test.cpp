@@ -86,7 +86,7 @@ TEST(ProtocolSim, ALargeJobComesToItsEnd) {
   options.wire_period = 1024;
   options.chaos_end = 60s;
   options.faults = Faults::parse("crash=0.02,pause=0.02,drop=0.0001,fail=0.0001").value();
-  const SystemClock clock;
+  const SystemClock clock{};
   const Instant begin = clock.now();
   World world(options, &clock);
   EXPECT_EQ(world.run(), "");

@@ -57,7 +57,7 @@ class End final : public detail::ILinkEvents {
   void on_lost(ConnectionId /*connection*/, const Status& /*reason*/) override {}
 
  private:
-  const SystemClock clock_;
+  const SystemClock clock_{};
   const std::unique_ptr<detail::ILink> link_ = *make_ucx_link({.listen_address = "127.0.0.1"});
   std::optional<ConnectionId> connection_;
   bool heard_ = false;

@@ -39,7 +39,7 @@ class UcxLoss : public testing::Test {
     EXPECT_EQ(two_.hear("peer"), "1 OK");
   }
 
-  const SystemClock clock_;
+  const SystemClock clock_{};
   PeerProcess two_{{UCX_PEER, "2", "127.0.0.1", "60000"}};
   Side one_{1};
 };

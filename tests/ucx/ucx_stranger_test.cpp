@@ -86,7 +86,7 @@ class Stranger final : public detail::ILinkEvents {
     }
   }
 
-  const SystemClock clock_;
+  const SystemClock clock_{};
   const std::unique_ptr<detail::ILink> link_;
   const ConnectionId connection_;
   std::uint32_t said_ = 0;
