@@ -132,20 +132,20 @@ TEST(AgentLinkJoin, RefusesAWelcomeThatNoRingFollows) {
              go_on(channel, frame);
     });
   };
-  const std::uint16_t kind = number_of(FrameKind::kRingTicket);
+  constexpr std::uint16_t kKind = number_of(FrameKind::kRingTicket);
   EXPECT_EQ(error_after_welcome([](Channel&, const Frame&) { return false; }).code(),
             ErrorCode::kUnavailable);
   EXPECT_EQ(error_after_welcome([](Channel& channel, const Frame& frame) {
               return send_status(channel, frame.request, {ErrorCode::kResourceExhausted, "no"});
             }).code(),
             ErrorCode::kResourceExhausted);
-  EXPECT_EQ(error_after_welcome([kind](Channel& channel, const Frame& frame) {
-              return channel.send(kind, frame.request, encode_ring_address({})).ok();
+  EXPECT_EQ(error_after_welcome([](Channel& channel, const Frame& frame) {
+              return channel.send(kKind, frame.request, encode_ring_address({})).ok();
             }).code(),
             ErrorCode::kInternal);
-  EXPECT_EQ(error_after_welcome([kind](Channel& channel, const Frame& frame) {
+  EXPECT_EQ(error_after_welcome([](Channel& channel, const Frame& frame) {
               return channel
-                  .send(kind, frame.request, encode_ring_address({.capacity = 4}),
+                  .send(kKind, frame.request, encode_ring_address({.capacity = 4}),
                         std::vector<int>(kRingDescriptorCount, channel.descriptor()))
                   .ok();
             }).code(),
@@ -264,7 +264,7 @@ TEST(AgentLink, HasARingWithAnotherRank) {
 TEST(AgentLink, RefusesAnswersThatBringNoRing) {
   int ask_count = 0;
   FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
-    const std::uint16_t kind = number_of(FrameKind::kRingTicket);
+    constexpr std::uint16_t kKind = number_of(FrameKind::kRingTicket);
     switch (++ask_count) {
       case 1:
         return send_status(channel, frame.request, Status());

@@ -518,7 +518,7 @@ TEST_F(DeviceFeedTest, HasOneDescriptorForAllOfItsUnits) {
 TEST_F(DeviceFeedTest, KeepsTheMemoryOfFewLargeUnits) {
   write_file(8 * kMiB);
   std::vector<std::uint64_t> sizes;
-  for (int round = 0; round < 20; ++round) {
+  for (std::size_t round = 0; round < 20; ++round) {
     sizes.insert(sizes.end(), 50, 100);
     sizes.insert(sizes.end(), 2, 8 * kMiB);
     sizes.insert(sizes.end(), round, 100);  // So that lanes change their order.
