@@ -271,10 +271,10 @@ TEST(AgentLink, RefusesAnswersThatBringNoRing) {
       case 2:
         return send_status(channel, frame.request, Status(ErrorCode::kUnavailable, "not yet"));
       case 3:
-        return channel.send(kind, frame.request, encode_ring_address({})).ok();
+        return channel.send(kKind, frame.request, encode_ring_address({})).ok();
       default:
         return channel
-            .send(kind, frame.request, {},
+            .send(kKind, frame.request, {},
                   std::vector<int>(kRingDescriptorCount + 1, channel.descriptor()))
             .ok();
     }
