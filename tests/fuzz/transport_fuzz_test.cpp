@@ -103,7 +103,7 @@ TEST(TransportFuzz, BatchesOfAPeer) {
     unsigned answered = 0;
     engine.request(3, {}, std::chrono::hours(1),
                    [&](Result<std::vector<std::byte>>) { ++answered; });
-    for (const std::uint64_t size : {50, 20'000}) {
+    for (const std::uint64_t size : {50u, 20'000u}) {
       const BlobHandle handle = {.length_bytes = size, .host = 3};
       engine.pull(handle, blobs.writer(handle), [&](Result<Blob>) { ++answered; });
     }

@@ -137,7 +137,7 @@ TEST_F(JobOfMpirun, EndsWithARankThatDies) {
 }
 
 TEST_F(JobOfMpirun, LeavesNothingWhenMpirunIsKilled) {
-  for (const std::size_t rank_count : {2, 3}) {
+  for (const std::size_t rank_count : {2u, 3u}) {
     RunningCommand running = start_gated(rank_count);
     ASSERT_TRUE(bodies_have_begun(rank_count)) << running.errors();
     kill(running.pid(), SIGKILL);

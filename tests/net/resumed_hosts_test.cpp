@@ -120,7 +120,7 @@ TEST_F(ResumedJobOnHosts, FindsTheDistributedResultsOfEarlierSteps) {
 
 // The agents of all hosts and the command, at a moment of the head's log.
 TEST_F(ResumedJobOnHosts, HasTheAnswerWhenAllWereKilledAtOnce) {
-  for (const std::size_t moment : {4, 11, 19, 33, 47}) {
+  for (const std::size_t moment : {4u, 11u, 19u, 33u, 47u}) {
     SCOPED_TRACE("after " + std::to_string(moment) + " lines");
     for (const char* const name : {"journal", "grants", "out"}) {
       fs::remove_all(path(name));

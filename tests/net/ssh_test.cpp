@@ -200,7 +200,7 @@ TEST_F(JobOverSsh, GoesOnWithTheHostWhenTheConnectionIsCut) {
 }
 
 TEST_F(JobOverSsh, GoesOnWithoutAHostThatHasStartedOthers) {
-  for (const std::uint64_t host : {1, 2}) {
+  for (const std::uint64_t host : {1u, 2u}) {
     RunningCommand running(folder_, in_chain({GATED_PROGRAM, path("")}, grant_log_option()),
                            environment());
     ASSERT_TRUE(all_bodies_have_begun()) << running.errors();
