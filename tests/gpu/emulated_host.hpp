@@ -66,6 +66,8 @@ class EmulatedHost {
 };
 
 struct VirtualTimeHost : EmulatedHost {
+  static constexpr bool kTimeStandsStill = true;
+
   explicit VirtualTimeHost(DeviceTrial trial) : EmulatedHost(trial, "time=virtual") {}
   static std::unique_ptr<VirtualTimeHost> make(DeviceTrial trial) {
     return std::make_unique<VirtualTimeHost>(trial);

@@ -248,8 +248,7 @@ void World::happen_to_rank(const SimEvent& event) {
       process.end_run(event.worker, event.payload);
       break;
     case EventKind::kBatchIsSealed:
-      process.hand_in(std::move(reports_[event.payload]));
-      reports_.close(event.payload);
+      process.hand_in(reports_.take(event.payload));
       break;
     case EventKind::kNextStep:
       process.enter_next_step();
