@@ -41,7 +41,7 @@ enum class DeviceTrial : std::uint8_t {
 ///     IDevice& other_device();            // Another one, healthy.
 ///     ITimer& timer();                    // In the time of the device.
 ///     void wait(const Completion&);       // Lets that time pass.
-///     static constexpr bool kTimeStandsStill = true;       // Only where it passes in wait() alone.
+///     static constexpr bool kTimeStandsStill = true;  // Where it passes in wait() only.
 ///     static constexpr std::uint64_t kBudgetBytes;         // At least 1 MiB.
 ///     static constexpr std::uint64_t kRegisteredBytesMax;  // At least 64 KiB.
 ///   };
