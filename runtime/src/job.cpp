@@ -126,7 +126,7 @@ Result<std::optional<UniqueFd>> inherited_socket() {
 // is this process alone.
 Result<std::optional<AgentConnection>> join_launched(const Settings& settings,
                                                      const LaunchedProgram& program) {
-  const Result<std::unique_ptr<IExchange>> exchange = open_pmix_exchange(settings.join_patience);
+  Result<std::unique_ptr<IExchange>> exchange = open_pmix_exchange(settings.join_patience);
   if (!exchange) {
     return Status(exchange.error())
         .with_context(
@@ -137,7 +137,7 @@ Result<std::optional<AgentConnection>> join_launched(const Settings& settings,
     return std::optional<AgentConnection>();
   }
   Result<AgentConnection> joined =
-      become_ranks(**exchange, describe_this_process(), program, &start_agent);
+      become_ranks(*std::move(exchange), describe_this_process(), program, &start_agent);
   if (!joined) {
     return std::move(joined).error().with_context("this job of another launcher does not begin");
   }

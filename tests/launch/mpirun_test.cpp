@@ -103,6 +103,22 @@ TEST_F(JobOfMpirun, CanBeFollowedByAnotherInTheSameRanks) {
   EXPECT_EQ(result.output, std::string(kAnswer) + kAnswer);
 }
 
+// Once that has happened, the server of PMIx 4.2 thinks that there is one process less, and lets
+// whoever waits for "all" go on too early.
+TEST_F(JobOfMpirun, IsThatOfAllRanksAfterOneWasCutOffTheLauncher) {
+  open_gate();
+  const std::string once = std::string(GATED_PROGRAM) + " " + path("");
+  std::string programs = std::string(CUT_OFF_PROGRAM) + " && sleep 0.1";
+  std::string answers;
+  for (int i = 0; i < 4; ++i) {
+    programs += " && " + once;
+    answers += kAnswer;
+  }
+  const CommandResult result = run_it(mpirun(2, {"sh", "-c", programs}));
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(result.output, answers);
+}
+
 TEST_F(JobOfMpirun, IsAloneWithOneRank) {
   open_gate();
   const CommandResult result = run_it(mpirun(1, {GATED_PROGRAM, path("")}));

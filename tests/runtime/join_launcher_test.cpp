@@ -31,14 +31,15 @@ class Launch {
   void join() {
     SharedExchange exchange(static_cast<std::uint32_t>(hosts_.size()));
     outcomes_.resize(hosts_.size());
-    exchange.run([this](IExchange& processes) {
-      const std::uint32_t process = processes.process();
+    exchange.run([this](std::unique_ptr<IExchange> processes) {
+      const std::uint32_t process = processes->process();
       const LaunchedProcess self{.host = hosts_[process] + " of a network",
                                  .host_name = hosts_[process],
                                  .pid = static_cast<pid_t>(100 + process)};
-      Result<AgentConnection> joined = become_ranks(
-          processes, self, {.name = "program", .settings = {{"seed", std::to_string(process)}}},
-          [this](const LaunchedHost& host) { return start(host); });
+      Result<AgentConnection> joined =
+          become_ranks(std::move(processes), self,
+                       {.name = "program", .settings = {{"seed", std::to_string(process)}}},
+                       [this](const LaunchedHost& host) { return start(host); });
       outcomes_[process] = joined ? Status() : joined.error();
       const std::lock_guard lock(mutex_);
       if (joined && joined->started_agent) {

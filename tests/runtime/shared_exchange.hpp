@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,13 +20,11 @@ class SharedExchange {
       : values_(process_count), barrier_(static_cast<std::ptrdiff_t>(process_count)) {}
 
   /// Runs `body` once for each process, all at once, until all have ended.
-  void run(const std::function<void(IExchange&)>& body) {
+  void run(const std::function<void(std::unique_ptr<IExchange>)>& body) {
     std::vector<std::thread> threads;
     for (std::uint32_t process = 0; process < values_.size(); ++process) {
-      threads.emplace_back([this, process, &body] {
-        Process exchange(*this, process);
-        body(exchange);
-      });
+      threads.emplace_back(
+          [this, process, &body] { body(std::make_unique<Process>(*this, process)); });
     }
     for (std::thread& thread : threads) {
       thread.join();

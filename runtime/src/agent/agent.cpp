@@ -346,7 +346,7 @@ void Agent::wait_for_events() {
   }
   shells_.watch(watched);
   if (launched_) {
-    launched_->watch(watched, begun_);
+    launched_->watch(watched);
   }
   for (const Rank& rank : ranks_) {
     if (rank.process) {

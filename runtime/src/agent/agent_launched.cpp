@@ -72,15 +72,15 @@ void Agent::serve_launched() {
   if (!launched_) {
     return;
   }
+  for (const std::uint32_t rank : launched_->take_absent(clock_.now())) {
+    tell_lost(rank, "it ended without joining the job", false);
+  }
   for (LaunchedRanks::Arrival& arrival :
        begun_ ? launched_->take_arrivals() : std::vector<LaunchedRanks::Arrival>()) {
     Rank& it = ranks_[arrival.rank];
     it.process = std::move(arrival.process);
     it.incarnation = 1;
     it.connected = true;
-  }
-  for (const std::uint32_t rank : launched_->take_absent(clock_.now())) {
-    tell_lost(rank, "it ended without joining the job", false);
   }
   if (launched_->launcher_has_ended()) {
     say("pinion: what started the ranks has ended without them; they are ended");

@@ -97,12 +97,13 @@ class Joining {
 
 }  // namespace
 
-Result<AgentConnection> become_ranks(IExchange& exchange, const LaunchedProcess& self,
-                                     const LaunchedProgram& program, const StartAgent& start) {
-  Joining joining(exchange, start);
+Result<AgentConnection> become_ranks(std::unique_ptr<IExchange> exchange,
+                                     const LaunchedProcess& self, const LaunchedProgram& program,
+                                     const StartAgent& start) {
+  Joining joining(*exchange, start);
   PINION_RETURN_IF_ERROR(joining.meet(self));
   std::vector<std::string> told;
-  const bool is_head = exchange.process() == 0;
+  const bool is_head = exchange->process() == 0;
   Result<AgentReport> report = joining.start_and_tell(is_head, program, {}, told);
   if (!report) {
     return std::move(report).error();
@@ -125,11 +126,13 @@ Result<AgentConnection> become_ranks(IExchange& exchange, const LaunchedProcess&
       socket = host == joining.host() ? other->socket : socket;
     }
   }
+  const bool is_first = joining.is_first();
+  exchange.reset();
   Result<UniqueFd> connected = connect_to_agent(socket);
   if (!connected) {
     return std::move(connected).error();
   }
-  return AgentConnection{*std::move(connected), joining.is_first()};
+  return AgentConnection{*std::move(connected), is_first};
 }
 
 }  // namespace pinion

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,10 +30,13 @@ struct AgentConnection {
 using StartAgent = std::function<Result<AgentReport>(const LaunchedHost&)>;
 
 /// Makes the processes of an exchange the ranks of a job: finds out which of them share a host, has
-/// the first of each start an agent by `start`, that of process 0 before the others, and connects
-/// to the one of this host. Every process calls it. Blocks: until all have.
+/// the first of each start an agent by `start`, that of process 0 before the others, ends the
+/// exchange, and connects to the one of this host. As that lets them in together (LaunchedRanks),
+/// none of them can come to the end of the job, and its launcher hear from its next program, while
+/// another is still in the exchange. Every process calls it. Blocks: until all have.
 /// Errors: those of the exchange; that of an agent that cannot do its part, on every process.
-[[nodiscard]] Result<AgentConnection> become_ranks(IExchange& exchange, const LaunchedProcess& self,
+[[nodiscard]] Result<AgentConnection> become_ranks(std::unique_ptr<IExchange> exchange,
+                                                   const LaunchedProcess& self,
                                                    const LaunchedProgram& program,
                                                    const StartAgent& start);
 

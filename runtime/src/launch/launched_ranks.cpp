@@ -57,51 +57,60 @@ Result<LaunchedRanks> LaunchedRanks::create(const std::vector<LaunchedProcess>& 
   return ranks;
 }
 
-void LaunchedRanks::watch(std::vector<pollfd>& watched, bool open) const {
-  watched.push_back({open ? listening_.descriptor.get() : -1, POLLIN, 0});
+void LaunchedRanks::watch(std::vector<pollfd>& watched) const {
+  watched.push_back({listening_.descriptor.get(), POLLIN, 0});
   for (const Expected& it : expected_) {
-    watched.push_back({it.watch.get(), POLLIN, 0});
+    // How one that has connected ends is for its agent to see.
+    watched.push_back({it.channel ? -1 : it.watch.get(), POLLIN, 0});
   }
   for (const UniqueFd& launcher : launchers_) {
     watched.push_back({launcher.get(), POLLIN, 0});
   }
 }
 
-std::vector<LaunchedRanks::Arrival> LaunchedRanks::take_arrivals() {
-  std::vector<Arrival> arrivals;
+void LaunchedRanks::let_in() {
   while (true) {
     UniqueFd socket(accept4(listening_.descriptor.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket.valid()) {
-      return arrivals;
+      return;
     }
-    if (std::optional<Arrival> arrival = take(std::move(socket))) {
-      arrivals.push_back(*std::move(arrival));
-    }
+    let_in(std::move(socket));
   }
 }
 
 // Who it is the kernel says.
-std::optional<LaunchedRanks::Arrival> LaunchedRanks::take(UniqueFd socket) {
+void LaunchedRanks::let_in(UniqueFd socket) {
   Result<Channel> channel = Channel::adopt(std::move(socket));
   if (!channel) {
-    return std::nullopt;
+    return;
   }
   const Result<PeerCredentials> peer = channel->peer();
   const auto found = std::find_if(expected_.begin(), expected_.end(), [&](const Expected& it) {
-    return peer && it.watch.valid() && it.pid == peer->pid && peer->uid == geteuid();
+    return peer && it.watch.valid() && !it.channel && it.pid == peer->pid && peer->uid == geteuid();
   });
-  if (found == expected_.end()) {
-    return std::nullopt;
+  if (found != expected_.end()) {
+    found->channel = *std::move(channel);
   }
-  Arrival arrival{found->rank, {found->pid, std::move(found->watch), *std::move(channel)}};
-  expected_.erase(found);
-  return arrival;
+}
+
+std::vector<LaunchedRanks::Arrival> LaunchedRanks::take_arrivals() {
+  let_in();
+  std::vector<Arrival> arrivals;
+  if (!std::all_of(expected_.begin(), expected_.end(),
+                   [](const Expected& it) { return it.channel.has_value(); })) {
+    return arrivals;
+  }
+  for (Expected& it : std::exchange(expected_, {})) {
+    arrivals.push_back({it.rank, {it.pid, std::move(it.watch), *std::move(it.channel)}});
+  }
+  return arrivals;
 }
 
 std::vector<std::uint32_t> LaunchedRanks::take_absent(Instant now) {
+  let_in();
   std::vector<std::uint32_t> absent;
   std::erase_if(expected_, [&](const Expected& it) {
-    const bool is_absent = now >= deadline_ || is_over(it.watch);
+    const bool is_absent = !it.channel && (now >= deadline_ || is_over(it.watch));
     if (is_absent) {
       absent.push_back(it.rank);
     }

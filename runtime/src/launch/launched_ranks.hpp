@@ -35,35 +35,38 @@ class LaunchedRanks {
 
   [[nodiscard]] const std::string& socket_name() const noexcept { return listening_.name; }
 
-  /// Adds what has to be waited for; whoever connects only where it is `open` to them.
-  void watch(std::vector<pollfd>& watched, bool open) const;
+  /// Adds what has to be waited for.
+  void watch(std::vector<pollfd>& watched) const;
 
-  /// The ranks that have connected since the last call. Whoever is none of them is cut off.
+  /// All ranks that have connected, once no other is still to. Whoever is no rank is cut off.
   [[nodiscard]] std::vector<Arrival> take_arrivals();
 
   /// The ranks that will never connect, since the last call: their processes have ended, or it is
   /// too late.
   [[nodiscard]] std::vector<std::uint32_t> take_absent(Instant now);
 
+  /// Whether some have neither been taken as arrivals nor as absent.
   [[nodiscard]] bool any_expected() const noexcept;
   [[nodiscard]] Instant deadline() const noexcept { return deadline_; }
 
   /// Whether the launcher has ended, where it was not said before.
   [[nodiscard]] bool launcher_has_ended();
 
-  /// Kills those that are still to connect.
+  /// Kills those that are expected.
   void kill_expected() const;
 
  private:
   struct Expected {
     std::uint32_t rank = 0;
     pid_t pid = 0;
-    UniqueFd watch;  // Not valid where the process was over before we came.
+    UniqueFd watch;                       // Not valid where the process was over before we came.
+    std::optional<Channel> channel = {};  // Once it has connected.
   };
 
   LaunchedRanks(ListeningSocket listening, Instant deadline)
       : listening_(std::move(listening)), deadline_(deadline) {}
-  [[nodiscard]] std::optional<Arrival> take(UniqueFd socket);
+  void let_in();
+  void let_in(UniqueFd socket);
 
   ListeningSocket listening_;
   Instant deadline_;
