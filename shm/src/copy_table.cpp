@@ -116,16 +116,16 @@ Result<BlobCopy> CopyTable::make(const BlobHandle& handle, Place home, const Blo
   }
   const auto file = std::make_shared<SegmentFile>(*std::move(made));
   const auto segment = std::make_shared<UniqueFd>();
-  return BlobCopy{.writer = BlobWriter(file->payload(),
-                                       [file, segment, handle, home]() -> Result<Blob> {
-                                         Result<UniqueFd> sealed = file->finish(handle);
-                                         if (!sealed) {
-                                           return std::move(sealed).error();
-                                         }
-                                         *segment = *std::move(sealed);
-                                         return Blob(handle, home, {}, nullptr);
-                                       }),
-                  .segment = segment};
+  const auto seal = [file, segment, handle, home]() -> Result<Blob> {
+    Result<UniqueFd> sealed = file->finish(handle);
+    if (!sealed) {
+      return std::move(sealed).error();
+    }
+    *segment = *std::move(sealed);
+    return Blob(handle, home, {}, nullptr);
+  };
+  BlobWriter writer(file->payload(), seal);
+  return BlobCopy{.writer = std::move(writer), .segment = segment};
 }
 
 Status CopyTable::add(const BlobHandle& handle, Place home, UniqueFd segment) {
