@@ -22,13 +22,13 @@ constexpr Duration kTimeToLeave = 10s;  // For the agent of a host that has noth
 // How much was pulled, and how quickly, where that can be told.
 std::string pulled_words(const HostTraffic& traffic) {
   const double seconds = std::chrono::duration<double>(traffic.bulk_time).count();
-  const std::string words = fmt::format("{} in {} pull{}", format_bytes(traffic.pulled_bytes),
-                                        traffic.pulled_count, traffic.pulled_count == 1 ? "" : "s");
-  if (traffic.bulk_bytes == 0 || seconds <= 0) {
-    return words;
+  std::string words = fmt::format("{} in {} pull{}", format_bytes(traffic.pulled_bytes),
+                                  traffic.pulled_count, traffic.pulled_count == 1 ? "" : "s");
+  if (traffic.bulk_bytes > 0 && seconds > 0) {
+    const double rate = static_cast<double>(traffic.bulk_bytes) / seconds;
+    words += " (at " + format_bytes(static_cast<std::uint64_t>(rate)) + "/s)";
   }
-  const double rate = static_cast<double>(traffic.bulk_bytes) / seconds;
-  return words + " (at " + format_bytes(static_cast<std::uint64_t>(rate)) + "/s)";
+  return words;
 }
 
 }  // namespace
