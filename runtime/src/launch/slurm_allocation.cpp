@@ -83,7 +83,8 @@ bool add_names(std::string_view text, std::vector<std::string>& names) {
     std::vector<std::string> longer;
     for (const std::string& name : begun) {
       for (const std::string& word : words) {
-        longer.push_back(name + std::string(text.substr(0, open)) + word);
+        longer.push_back(name);
+        longer.back().append(text.substr(0, open)).append(word);
         if (longer.size() > kHostCountMax) {
           return false;
         }

@@ -225,8 +225,7 @@ Result<Blob> OpenedPartials::part_of(const Partial& partial, std::uint32_t index
     return blob;
   };
   if (const BlobHandle combined = combined_output(partial, index); combined != BlobHandle{}) {
-    const Result<Blob> whole =
-        is_far(combined) ? Result<Blob>(next_far()) : at_.store.open(combined);
+    Result<Blob> whole = is_far(combined) ? Result<Blob>(next_far()) : at_.store.open(combined);
     if (!whole) {
       return whole;
     }
