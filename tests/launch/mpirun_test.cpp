@@ -103,12 +103,16 @@ TEST_F(JobOfMpirun, CanBeFollowedByAnotherInTheSameRanks) {
   EXPECT_EQ(result.output, std::string(kAnswer) + kAnswer);
 }
 
-// Once that has happened, the server of PMIx 4.2 thinks that there is one process less, and lets
-// whoever waits for "all" go on too early.
+// A connection that is cut makes the server of PMIx 4.2 count one process less from then on, and
+// let whoever waits for "all" go on too early.
 TEST_F(JobOfMpirun, IsThatOfAllRanksAfterOneWasCutOffTheLauncher) {
   open_gate();
   const std::string once = std::string(GATED_PROGRAM) + " " + path("");
-  std::string programs = std::string(CUT_OFF_PROGRAM) + " && sleep 0.1";
+  // No rank goes on before the other has been cut off.
+  std::string programs = std::string(CUT_OFF_PROGRAM) + " && : > " + path("gone.") +
+                         "$PMIX_RANK && i=0 && until [ -e " + path("gone.0") + " -a -e " +
+                         path("gone.1") +
+                         " ]; do i=$((i+1)); [ $i -lt 3000 ] || exit 1; sleep 0.01; done";
   std::string answers;
   for (int i = 0; i < 4; ++i) {
     programs += " && " + once;
