@@ -52,6 +52,23 @@ run_tests() {
   return "$status"
 }
 
+# need_space <MiB>: a disk that fills up ends a build late, and in the words of a linker. What lies
+# under build/ already counts as there.
+need_space() {
+  local -r needed=$1
+  local built=0 free
+  if [[ -d $root/build ]]; then
+    built=$(du --summarize --block-size=1M "$root/build" | cut --fields=1)
+  fi
+  free=$(df --output=avail --block-size=1M "$root" | tail -n 1)
+  if ((free + built < needed)); then
+    say "the builds take $needed MiB under $root/build; found $built MiB of them and" \
+      "$free MiB free: make room for $((needed - built - free)) MiB more"
+    return 1
+  fi
+}
+
+phase "space: what the builds take" need_space 20480
 phase "packages: what build and checks need" \
   install_packages "${pinion_build_packages[@]}" "${pinion_check_packages[@]}"
 
