@@ -1,10 +1,13 @@
 #include "engine/input_file.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <pinion/core/assert.hpp>
 
 namespace pinion {
 namespace {
@@ -62,13 +65,7 @@ bool InputFile::is_at(const std::string& path) const noexcept {
 
 Status InputFile::read(std::uint64_t offset, std::uint64_t listed_bytes,
                        std::span<std::byte> out) const {
-  const Result<std::uint64_t> size = size_bytes();
-  if (!size) {
-    return size.error();
-  }
-  if (*size < listed_bytes) {
-    return shrunk(path_, listed_bytes, *size);
-  }
+  PINION_ASSERT(offset <= listed_bytes && out.size() <= listed_bytes - offset);
   while (!out.empty()) {
     const ssize_t count = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) {
@@ -79,11 +76,19 @@ Status InputFile::read(std::uint64_t offset, std::uint64_t listed_bytes,
           errno, "cannot read input file '" + path_ + "' at byte " + std::to_string(offset));
     }
     if (count == 0) {
-      // It shrank between the look at its size and the read.
-      return shrunk(path_, listed_bytes, offset);
+      break;
     }
     out = out.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::uint64_t>(count);
+  }
+  // After the read, as it may shrink at any moment before, and grow again before this one.
+  const Result<std::uint64_t> size = size_bytes();
+  if (!size) {
+    return size.error();
+  }
+  const std::uint64_t found_bytes = out.empty() ? *size : std::min(*size, offset);
+  if (found_bytes < listed_bytes) {
+    return shrunk(path_, listed_bytes, found_bytes);
   }
   return {};
 }

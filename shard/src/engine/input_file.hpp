@@ -42,6 +42,7 @@ class InputFile {
   [[nodiscard]] bool is_at(const std::string& path) const noexcept;
 
   /// Fills `out` with the bytes from `offset` on, of a file that was listed with `listed_bytes`.
+  /// Precondition: they are within these.
   /// Errors: kDataLoss when the file is shorter than listed.
   [[nodiscard]] Status read(std::uint64_t offset, std::uint64_t listed_bytes,
                             std::span<std::byte> out) const;
