@@ -169,7 +169,8 @@ class PmixExchange final : public IExchange {
   // server of PMIx 4.2 counts, and it counts one less for good when the connection of a program
   // that has taken its leave is cut before that is written down, so that the fences of the next
   // program of the same processes end too early (op_cbfunc2() and lost_connection() in its source).
-  // Of more than kNamedMax that next program may then have to say that it cannot begin.
+  // Of more than kNamedMax, or where it has come to count none of a host (new_tracker()), that next
+  // program may then have to say that it cannot begin.
   [[nodiscard]] Status meet() const {
     pmix_info_t collects{};
     std::strncpy(collects.key, PMIX_COLLECT_DATA, PMIX_MAX_KEYLEN);
