@@ -21,7 +21,9 @@ Runs these phases, with --from only the named one and those after it:
   mp        the tests with real processes and kill -9, on one host and on several, PINION_MP_REPEAT
             times (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
-            random moments, and four times as many whose agent or launcher is killed
+            random moments, and four times as many whose agent or launcher is killed; a tenth of
+            them again under the address sanitizer; and three times as many in which rank 0 of a
+            k-means is killed in its second step
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
   dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default here:
@@ -95,6 +97,11 @@ test_release() {
   (cd "$root" && ctest --preset release --no-tests=error --output-on-failure "$@")
 }
 
+test_asan() {
+  (cd "$root" && "${fixed_addresses[@]}" ctest --preset asan --no-tests=error \
+    --output-on-failure "$@")
+}
+
 fuzz() {
   local found
   found=$(cd "$root" && ctest --preset asan --show-only --label-regex '^fuzz$') || return
@@ -102,7 +109,7 @@ fuzz() {
     say "no test has the label fuzz; nothing to run"
     return 0
   fi
-  (cd "$root" && ctest --preset asan --output-on-failure --label-regex '^fuzz$')
+  test_asan --label-regex '^fuzz$'
 }
 
 # Exit status 77 of the preparation: this system cannot, and has said why.
@@ -163,8 +170,14 @@ run_mp() {
 }
 
 run_kill() {
-  PINION_KILL_LOOPS=${PINION_KILL_LOOPS:-100} \
+  local -r loops=${PINION_KILL_LOOPS:-100}
+  PINION_KILL_LOOPS=$loops \
     phase "kill: jobs that are disturbed" test_release --tests-regex 'DisturbedRanks|KilledAgent'
+  PINION_KILL_LOOPS=$(((loops + 9) / 10)) \
+    phase "kill: the same under the address sanitizer" \
+    test_asan --tests-regex 'DisturbedRanks|KilledAgent'
+  phase "kill: rank 0 of a k-means in step 2" test_release \
+    --tests-regex '^KilledRank\.ChangesNothingAboutTheAnswer$' --repeat "until-fail:$((3 * loops))"
 }
 
 run_vm() {

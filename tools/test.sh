@@ -32,14 +32,6 @@ start=$SECONDS
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 
-# The sanitizers of gcc 12 and 13 cannot map their shadow under the widest address randomisation
-# (vm.mmap_rnd_bits=32, the default of newer kernels), so their tests run without it where the
-# system lets us.
-fixed_addresses=()
-if setarch "$(uname -m)" --addr-no-randomize true 2>/dev/null; then
-  fixed_addresses=(setarch "$(uname -m)" --addr-no-randomize)
-fi
-
 # run_tests <preset> [ctest option]...: keeps ctest's closing line for the end.
 run_tests() {
   local preset=$1 status=0 log
