@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 #include <regex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,13 +34,20 @@ class CombiningHosts : public JobOnHosts {
   // a second rank for being late.
   [[nodiscard]] std::vector<std::string> combining(const std::vector<std::string>& program,
                                                    std::vector<std::string> options = {},
-                                                   std::size_t host_count = 2) {
+                                                   std::size_t host_count = 2,
+                                                   int ranks_of_host = 2) {
     const std::vector<std::string> more = {
         "--grant-log", path("grants"),      "--set", "combine-bytes=0",  "--set", "batch-shards=1",
         "--set",       "late-seconds=1000", "--set", "lease-seconds=600"};
     options.insert(options.end(), more.begin(), more.end());
-    return on_hosts(std::vector<int>(host_count, 2), program, options);
+    return on_hosts(std::vector<int>(host_count, ranks_of_host), program, options);
   }
+
+  // A vector of one partition on four hosts of a rank, of which pairs combine theirs.
+  [[nodiscard]] std::vector<std::string> combining_pairs(std::vector<std::string> options = {}) {
+    return combining({VECTOR_PROGRAM, "24", "20000"}, std::move(options), 4, 1);
+  }
+  static constexpr const char* kSumOfPairs = "4800240000\n";
 
   // Of the first step, by ranks of that host.
   [[nodiscard]] std::uint64_t accepted_on(std::uint64_t host, const std::string& stage) const {
@@ -120,6 +128,33 @@ TEST_F(CombiningHosts, DoNotWhereLittleIsSpared) {
   EXPECT_EQ(accepted_on(0, "combine") + accepted_on(1, "combine"), 0u);
 }
 
+TEST_F(CombiningHosts, AddVectorsInPairs) {
+  bool every_host_mapped = false;
+  for (int attempt = 0; attempt < 50 && !every_host_mapped; ++attempt) {
+    std::filesystem::remove(path("grants"));
+    const CommandResult result = run(combining_pairs());
+    ASSERT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.output, kSumOfPairs);
+    const std::vector<nlohmann::json> log = grant_log();
+    EXPECT_THAT(fence_violations(log), IsEmpty());
+    std::set<std::uint64_t> mapped;
+    std::set<std::uint64_t> pairs;
+    for (const nlohmann::json& line : log) {
+      if (line.at("event") != "accepted" || line.at("step") != 1) {
+        continue;
+      }
+      if (line.at("stage") == "map") {
+        mapped.insert(line.at("rank").get<std::uint64_t>());
+      } else if (line.at("stage") == "combine" && line.at("units").at(0) >= 4) {
+        pairs.insert(line.at("rank").get<std::uint64_t>());
+      }
+    }
+    every_host_mapped = mapped.size() == 4;
+    EXPECT_TRUE(!every_host_mapped || pairs == (std::set<std::uint64_t>{0, 2}));
+  }
+  EXPECT_TRUE(every_host_mapped);
+}
+
 // The loss of a host that combines at many moments of a job, as in lost_host_test.cpp.
 class CombiningHostLost : public CombiningHosts, public testing::WithParamInterface<std::size_t> {};
 
@@ -148,6 +183,30 @@ TEST_P(CombiningHostLost, CostsWhatItHeldAndNotTheAnswer) {
   EXPECT_EQ(status, 0) << running.errors();
   EXPECT_EQ(read_file(path("out")), corpus.counts);
 }
+
+class PairedHostLost : public CombiningHosts, public testing::WithParamInterface<std::size_t> {};
+
+TEST_P(PairedHostLost, CostsWhatItHeldAndNotTheAnswer) {
+  const std::size_t lost = 1 + GetParam() / 8 % 3;
+  RunningCommand running(folder_, combining_pairs(stop_option(GetParam())), environment());
+  if (const pid_t head = stopped_agent(running); head != 0) {
+    if (const pid_t agent = agent_of_rank(lost); agent != 0) {
+      kill(agent, SIGKILL);
+    }
+    kill(head, SIGCONT);
+  }
+  const std::optional<int> status = running.wait_for(120s);
+  if (status == 74) {
+    EXPECT_THAT(running.errors(), HasSubstr("host " + std::to_string(lost)));
+    EXPECT_GT(accepted_on(0, "merge") + accepted_on(1, "merge"), 0u);
+    return;
+  }
+  EXPECT_EQ(status, 0) << running.errors();
+  EXPECT_EQ(running.output(), kSumOfPairs);
+}
+
+INSTANTIATE_TEST_SUITE_P(At, PairedHostLost, testing::Range<std::size_t>(10, 130, 8),
+                         [](const auto& it) { return "Line" + std::to_string(it.param); });
 
 INSTANTIATE_TEST_SUITE_P(At, CombiningHostLost, testing::Range<std::size_t>(10, 250, 12),
                          [](const auto& it) { return "Line" + std::to_string(it.param); });

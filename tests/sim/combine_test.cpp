@@ -18,15 +18,18 @@ using testing::IsEmpty;
 using testing::SizeIs;
 using testing::UnorderedElementsAre;
 
-/// Ranks 0 and 1 live on host 0, ranks 2 and 3 on host 1.
+/// Ranks live on hosts two by two: 0 and 1 on host 0, 2 and 3 on host 1.
 class CombineTest : public CoordinatorTest {
  protected:
   static constexpr std::uint64_t kPartialBytes = 1000;
 
-  void make_hosts(CoordinatorOptions options = {}) {
-    options.rank_count = 4;
-    options.rank_hosts = {0, 0, 1, 1};
-    options.combine_bytes_min = kPartialBytes;
+  void make_hosts(CoordinatorOptions options = {}, std::uint32_t host_count = 2) {
+    options.rank_count = host_count * ranks_of_host_;
+    options.rank_hosts.clear();
+    for (std::uint32_t rank = 0; rank < options.rank_count; ++rank) {
+      options.rank_hosts.push_back(rank / ranks_of_host_);
+    }
+    options.combine_bytes_min = combine_bytes_min_;
     make(options);
   }
 
@@ -54,15 +57,18 @@ class CombineTest : public CoordinatorTest {
                          .batch = batch});
     return sent<Verdict>(rank).at(0).failure.code;
   }
-  static BlobHandle on_host_of(std::uint32_t rank, std::uint64_t number,
-                               std::uint64_t size_bytes = kPartialBytes) {
-    return {
-        .job = 1, .generation = number, .length_bytes = size_bytes, .epoch = 1, .host = rank / 2};
+  [[nodiscard]] BlobHandle on_host_of(std::uint32_t rank, std::uint64_t number,
+                                      std::uint64_t size_bytes = kPartialBytes) const {
+    return {.job = 1,
+            .generation = number,
+            .length_bytes = size_bytes,
+            .epoch = 1,
+            .host = rank / ranks_of_host_};
   }
 
-  /// Every rank maps one unit of four, with the outputs 1 to 4.
-  void map_one_each() {
-    start_combining(4);
+  /// Every rank maps one unit, with the outputs 1, 2 and so on.
+  void map_one_each(std::uint32_t partition_count = 2) {
+    start_combining(rank_count_, partition_count);
     std::vector<std::vector<Lease>> leases;
     for (std::uint32_t rank = 0; rank < rank_count_; ++rank) {
       leases.push_back(claim(rank, 1));
@@ -88,6 +94,8 @@ class CombineTest : public CoordinatorTest {
     return sent<MergeInputs>(rank).at(0);
   }
 
+  std::uint32_t ranks_of_host_ = 2;
+  std::uint64_t combine_bytes_min_ = kPartialBytes;
   bool combines_ = true;
   std::uint64_t report_count_ = 0;
 };
@@ -347,6 +355,188 @@ TEST_F(CombineTest, ReportsThatComeAgainAreAnsweredAlike) {
   --report_count_;
   EXPECT_EQ(report_here(0, of_0, Stage::kCombine, 10), ErrorCode::kOk);
   EXPECT_THAT(blobs<Keep>(), IsEmpty());
+}
+
+/// Hosts of which pairs combine what they have before it is merged.
+class CombinedPairs : public CombineTest {
+ protected:
+  void make_pairs(std::uint32_t ranks_of_host, std::uint32_t partition_count,
+                  std::uint32_t host_count = 4) {
+    ranks_of_host_ = ranks_of_host;
+    combine_bytes_min_ = kPartialBytes / 2;
+    make_hosts({}, host_count);
+    map_one_each(partition_count);
+    ASSERT_EQ(stage(), Stage::kCombine);
+  }
+
+  /// What the first rank of each combines, of its host.
+  void combine_hosts() {
+    for (std::uint32_t rank = 0; rank < rank_count_; rank += ranks_of_host_) {
+      combine(rank, 400);
+    }
+    ASSERT_EQ(stage(), Stage::kCombine);
+  }
+};
+
+TEST_F(CombinedPairs, HaveOneOfThemPullFromTheOther) {
+  make_pairs(1, 1);
+  const std::vector<Lease> of_0 = claim(0, 9);
+  EXPECT_THAT(units(of_0), ElementsAre(4)) << "the first that is not of a host alone";
+  EXPECT_THAT(sent<MergeInputs>(0).at(0).partials, ElementsAre(on_host_of(0, 1), on_host_of(1, 2)));
+  EXPECT_THAT(sent<MergeInputs>(0).at(0).combined, IsEmpty());
+  EXPECT_THAT(claim(1, 9), IsEmpty());
+  EXPECT_THAT(claim(3, 9), IsEmpty());
+  EXPECT_THAT(units(claim(2, 9)), ElementsAre(5));
+  EXPECT_THAT(sent<MergeInputs>(2).at(0).partials, ElementsAre(on_host_of(2, 3), on_host_of(3, 4)));
+}
+
+TEST_F(CombinedPairs, AreMergedInThePlaceOfTheirMembers) {
+  make_pairs(1, 1);
+  combine(0);
+  combine(2);
+  EXPECT_EQ(stage(), Stage::kMerge) << "half of two is not less than what one gets";
+  const MergeInputs inputs = merge_inputs(0);
+  ASSERT_THAT(inputs.combined, SizeIs(2));
+  EXPECT_THAT(inputs.combined[0].members, ElementsAre(0, 1));
+  EXPECT_THAT(inputs.combined[0].outputs, ElementsAre(on_host_of(0, 5, 10)));
+  EXPECT_THAT(inputs.combined[1].members, ElementsAre(2, 3));
+  EXPECT_THAT(inputs.combined[1].outputs, ElementsAre(on_host_of(2, 6, 10)));
+}
+
+TEST_F(CombinedPairs, ShareThePartitions) {
+  make_pairs(1, 2);
+  EXPECT_THAT(units(claim(0, 9)), ElementsAre(8));
+  EXPECT_THAT(units(claim(1, 9)), ElementsAre(9));
+  EXPECT_THAT(units(claim(2, 9)), ElementsAre(10));
+  EXPECT_THAT(units(claim(3, 9)), ElementsAre(11));
+}
+
+TEST_F(CombinedPairs, AreMadeOfWhatTheirHostsHaveCombined) {
+  make_pairs(2, 1);
+  combine_hosts();
+  const std::vector<Lease> of_0 = claim(0, 9);
+  EXPECT_THAT(units(of_0), ElementsAre(4));
+  const MergeInputs inputs = sent<MergeInputs>(0).at(0);
+  EXPECT_THAT(inputs.partials,
+              ElementsAre(on_host_of(0, 1), on_host_of(0, 2), on_host_of(2, 3), on_host_of(2, 4)));
+  ASSERT_THAT(inputs.combined, SizeIs(2));
+  EXPECT_THAT(inputs.combined[0].members, ElementsAre(0, 1));
+  EXPECT_THAT(inputs.combined[0].outputs, ElementsAre(on_host_of(0, 9, 400)));
+  EXPECT_THAT(inputs.combined[1].members, ElementsAre(2, 3));
+  EXPECT_EQ(report_here(0, of_0, Stage::kCombine, 10), ErrorCode::kOk);
+  combine(4);
+  EXPECT_EQ(stage(), Stage::kMerge);
+  const MergeInputs last = merge_inputs(0);
+  ASSERT_THAT(last.combined, SizeIs(2)) << "what is in another output is in it once";
+  EXPECT_THAT(last.combined[0].members, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(last.combined[1].members, ElementsAre(4, 5, 6, 7));
+}
+
+TEST_F(CombinedPairs, ThatFailAreMergedHostByHost) {
+  make_pairs(2, 1);
+  combine_hosts();
+  const std::vector<Lease> of_0 = claim(0, 1);
+  effects_.clear();
+  receive(0, BatchFailed{.step = 1,
+                         .stage = Stage::kCombine,
+                         .bad_unit = of_0.front().unit,
+                         .failure = {.code = ErrorCode::kDataLoss, .text = "it is damaged"},
+                         .batch = of_0});
+  EXPECT_THAT(observations(), ElementsAre("step 1 merges partials of 2 hosts from 0 to 1 "
+                                          "without combining them first: it is damaged"));
+  combine(4);
+  EXPECT_EQ(stage(), Stage::kMerge);
+  const MergeInputs inputs = merge_inputs(0);
+  ASSERT_THAT(inputs.combined, SizeIs(3));
+  EXPECT_THAT(inputs.combined[0].members, ElementsAre(0, 1));
+  EXPECT_THAT(inputs.combined[1].members, ElementsAre(2, 3));
+  EXPECT_THAT(inputs.combined[2].members, ElementsAre(4, 5, 6, 7));
+}
+
+TEST_F(CombinedPairs, AreNotMadeWherePartialsHaveLittleInCommon) {
+  make_pairs(2, 1);
+  for (std::uint32_t rank = 0; rank < rank_count_; ++rank) {
+    combine(rank, 1900);
+  }
+  EXPECT_EQ(stage(), Stage::kMerge);
+}
+
+TEST_F(CombinedPairs, AreLetGoOfWhenOneOfThemIsLost) {
+  make_pairs(2, 1);
+  combine_hosts();
+  combine(0);
+  combine(4);
+  EXPECT_EQ(stage(), Stage::kMerge);
+  lose_host(1);
+  EXPECT_EQ(stage(), Stage::kMap);
+  EXPECT_THAT(blobs<Release>(), ElementsAre(13)) << "it has in it what is mapped again";
+  for (const std::uint32_t rank : {0U, 1U}) {
+    const std::vector<Lease> again = claim(rank, 9);
+    EXPECT_EQ(report_here(rank, again, Stage::kMap), ErrorCode::kOk);
+  }
+  EXPECT_EQ(stage(), Stage::kMerge);
+  const MergeInputs inputs = merge_inputs(0);
+  ASSERT_THAT(inputs.combined, SizeIs(2));
+  EXPECT_THAT(inputs.combined[0].members, ElementsAre(0, 1)) << "of host 0 alone";
+  EXPECT_THAT(inputs.combined[1].members, SizeIs(4));
+}
+
+TEST_F(CombinedPairs, AreNotMadeOfWhatCouldNotBeCombined) {
+  make_pairs(2, 1);
+  const std::vector<Lease> of_0 = claim(0, 1);
+  effects_.clear();
+  receive(0, BatchFailed{.step = 1,
+                         .stage = Stage::kCombine,
+                         .bad_unit = of_0.front().unit,
+                         .failure = {.code = ErrorCode::kDataLoss, .text = "it is damaged"},
+                         .batch = of_0});
+  EXPECT_THAT(observations(), SizeIs(1));
+  for (const std::uint32_t rank : {2U, 4U, 6U}) {
+    combine(rank, 400);
+  }
+  EXPECT_EQ(stage(), Stage::kCombine);
+  EXPECT_THAT(claim(0, 9), IsEmpty());
+  combine(4);
+  EXPECT_EQ(stage(), Stage::kMerge);
+  const std::vector<MergeInputs> inputs = sent<MergeInputs>(0);
+  ASSERT_THAT(inputs, SizeIs(1)) << "its claim was open";
+  ASSERT_THAT(inputs.front().combined, SizeIs(2));
+  EXPECT_THAT(inputs.front().combined[0].members, ElementsAre(2, 3)) << "of host 1 alone";
+  EXPECT_THAT(inputs.front().combined[1].members, ElementsAre(4, 5, 6, 7));
+}
+
+TEST_F(CombinedPairs, DoNotKillARankAgainAndAgain) {
+  make_pairs(1, 1, 8);
+  ASSERT_THAT(claim(0, 9), SizeIs(1));
+  lose(0, true);
+  join(0);
+  enter(0);
+  for (const std::uint32_t rank : {2U, 4U, 6U}) {
+    combine(rank);
+  }
+  EXPECT_EQ(stage(), Stage::kCombine) << "of the other four";
+  EXPECT_THAT(claim(0, 9), IsEmpty());
+  combine(4);
+  EXPECT_EQ(stage(), Stage::kMerge);
+}
+
+TEST_F(CombinedPairs, DoNotWaitWhereNoneCanBeMade) {
+  make_pairs(2, 1);
+  combine(2, 400);
+  combine(6, 400);
+  for (const std::uint32_t rank : {0U, 1U, 4U, 5U}) {
+    EXPECT_EQ(stage(), Stage::kCombine);
+    lose(rank, false);
+  }
+  EXPECT_EQ(stage(), Stage::kMerge);
+}
+
+TEST_F(CombinedPairs, DoNotWaitForAHostWithoutARankForThem) {
+  make_pairs(1, 1);
+  lose(2, false);
+  combine(0);
+  EXPECT_EQ(stage(), Stage::kMerge);
+  EXPECT_THAT(merge_inputs(0).combined, SizeIs(1));
 }
 
 }  // namespace

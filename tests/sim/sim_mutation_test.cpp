@@ -93,6 +93,8 @@ const Mutation kMutations[] = {
      AnyOf(HasSubstr("is missing from the kept partials"), HasSubstr("cannot be read")),
      Faults::parse("host_crash=2").value()},
     {"merge-members-too", HasSubstr("counts a shard twice or misses one")},
+    {"keep-pairs-of-lost-host", HasSubstr("counts a shard twice or misses one"),
+     Faults::parse("host_crash=4").value()},
     {"double-timer", HasSubstr("too much is left to happen")},
 };
 

@@ -121,6 +121,30 @@ TEST(Wire, RefusesAnotherVersionAndNamesBoth) {
   EXPECT_TRUE(found);
 }
 
+TEST(Wire, CarriesWhatIsCombinedAgain) {
+  const auto problem_of = [](std::vector<CombinedPartials> combined) {
+    const Message message = MergeInputs{.partials = {kBlob, kBlob}, .combined = combined};
+    const Result<Decoded> decoded = decode(encode(kEnvelope, message));
+    EXPECT_TRUE(!decoded || decoded->message == message);
+    return decoded ? std::string("none") : decoded.error().to_string();
+  };
+  const CombinedPartials one{.members = {1}, .outputs = {{}, kBlob}};
+  EXPECT_EQ(problem_of({one, {.members = {0, 1}, .outputs = {kBlob, {}}}}), "none");
+  EXPECT_THAT(problem_of({one, {.members = {0, 1}, .outputs = {kBlob, kBlob}}}),
+              testing::HasSubstr("member"));
+  EXPECT_THAT(problem_of({{.members = {1, 1}, .outputs = {kBlob, {}}}}),
+              testing::HasSubstr("member"));
+  EXPECT_THAT(problem_of({{.members = {2}, .outputs = {kBlob, {}}}}), testing::HasSubstr("member"));
+  const CombinedPartials around{.members = {0}, .outputs = {{}, {}}};
+  EXPECT_EQ(problem_of(std::vector<CombinedPartials>(32, around)), "none");
+  EXPECT_THAT(problem_of(std::vector<CombinedPartials>(33, around)), testing::HasSubstr("member"));
+  EXPECT_THAT(problem_of({{.members = {}, .outputs = {kBlob}}}), testing::HasSubstr("member"));
+  CombinedPartials many{.members = {0}, .outputs = {}};
+  many.outputs.resize(MergeInputs::kOutputCountMax);
+  EXPECT_EQ(problem_of({many}), "none");
+  EXPECT_THAT(problem_of({many, one}), testing::HasSubstr("more combined partials"));
+}
+
 TEST(Wire, RefusesValuesThatMeanNothing) {
   const auto problem_of = [](const Message& message) {
     const Result<Decoded> decoded = decode(encode(kEnvelope, message));

@@ -23,6 +23,8 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
      [](O& of) -> bool& { return of.mutations.keep_partials_of_lost_host; }},
     {"forget-deadlines", [](O& of) -> bool& { return of.mutations.forget_deadlines; }},
     {"merge-members-too", [](O& of) -> bool& { return of.mutations.merge_members_too; }},
+    {"keep-pairs-of-lost-host",
+     [](O& of) -> bool& { return of.mutations.keep_pairs_of_lost_host; }},
     {"forget-give-back", [](O& of) -> bool& { return of.rank_mutations.forget_give_back; }},
     {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},
     {"release-before-accept",

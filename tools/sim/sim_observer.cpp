@@ -528,9 +528,10 @@ WatchedUnits& Observer::units_of(std::uint64_t number, Stage stage) {
   WatchedUnits& units = of.units[static_cast<std::size_t>(stage)];
   if (units.size() == 0 && !of.done) {
     const StepShape& shape = world_.shape(number);
-    const std::uint64_t hosts = stage == Stage::kCombine ? world_.options().host_count : 1;
+    // Hosts, and pairs of them and of pairs, are fewer than twice the hosts.
+    const std::uint64_t groups = stage == Stage::kCombine ? 2 * world_.options().host_count : 1;
     units = WatchedUnits(stage == Stage::kMap ? shape.map_units().unit_count()
-                                              : hosts * shape.partition_count);
+                                              : groups * shape.partition_count);
   }
   return units;
 }

@@ -46,6 +46,9 @@ SimOptions SimOptions::of_seed(std::uint64_t seed) {
   options.only_shard = added.below(options.shard_count);
   options.devices = added.chance(0.4);
   options.combine = Random(mix(seed) ^ mix(2)).chance(0.7);
+  if (options.combine && Random(mix(seed) ^ mix(3)).chance(0.3)) {
+    options.host_count = options.rank_count;  // So many that pairs of them combine.
+  }
   const bool deadline = added.chance(0.4) && !options.skip_bad;
   options.shard_deadline = (deadline ? added.between(10, 2000) : 0) * Duration(1ms);
   const bool calm = random.chance(0.05);

@@ -66,6 +66,7 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a program had a result that was lost with its host",
     "the job ended, as a result was lost with its host",
     "partials were combined on their host",
+    "hosts combined what others had combined",
     "a combined partition was merged",
     "partials were merged beside combined ones that were there before",
     "a host was lost while partials were combined",

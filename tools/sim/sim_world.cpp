@@ -105,7 +105,8 @@ void World::check_bounds() {
   for (const std::unique_ptr<StepShape>& shape : shapes_) {
     if (shape != nullptr) {
       record_count_max +=
-          1 + options_.rank_count + 5 * (shape->map_units().unit_count() + shape->partition_count);
+          1 + options_.rank_count + 5 * (shape->map_units().unit_count() + shape->partition_count) +
+          2 * options_.host_count * shape->partition_count;  // Groups of hosts that combine.
     }
   }
   expect(coordinator_.record_count() <= record_count_max, "the coordinator remembers too much");

@@ -36,7 +36,7 @@ bool OpenedPartials::is_far(const BlobHandle& handle) const {
 }
 
 bool OpenedPartials::comes_in_parts(const BlobHandle& handle, std::uint32_t partition_count) const {
-  return is_far(handle) && partition_count > 1 &&
+  return is_far(handle) && partition_count > 0 &&
          handle.length_bytes / partition_count >= kPartBytesMin;
 }
 
@@ -51,7 +51,8 @@ Result<OpenedPartials> OpenedPartials::open(const PartialsAt& at,
   opened.combined_ = inputs.combined;
   PINION_RETURN_IF_ERROR(opened.take_members(partition_count));
   for (Partial& partial : opened.partials_) {
-    if (opened.is_needed(partial) && !opened.comes_in_parts(partial.handle, partition_count)) {
+    if (opened.is_needed(partial, partition_count) &&
+        !opened.comes_in_parts(partial.handle, partition_count)) {
       Result<Blob> blob = at.store.open(partial.handle);
       if (!blob) {
         return std::move(blob).error();
@@ -72,34 +73,47 @@ Status OpenedPartials::take_members(std::uint32_t partition_count) {
                         " partitions, the step has " + std::to_string(partition_count));
     }
     for (const std::uint32_t member : one.members) {
-      partials_[member].combined = number;
-      partials_[member].is_first = member == one.members.front();
+      partials_[member].combined.push_back(number);
     }
   }
   return {};
 }
 
 // Whether there is a partition that has to be read of the partial itself.
-bool OpenedPartials::is_needed(const Partial& partial) const {
-  if (partial.combined == kAlone) {
+bool OpenedPartials::is_needed(const Partial& partial, std::uint32_t partition_count) const {
+  if (partial.combined.empty()) {
     return true;
   }
-  const std::vector<BlobHandle>& outputs = combined_[partial.combined].outputs;
-  return std::find(outputs.begin(), outputs.end(), BlobHandle{}) != outputs.end();
+  for (std::uint32_t index = 0; index < partition_count; ++index) {
+    if (find_combined(partial, index) == nullptr) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // Null where the partition is not combined.
-BlobHandle OpenedPartials::combined_output(const Partial& partial, std::uint32_t index) const {
-  const bool exists =
-      partial.combined != kAlone && index < combined_[partial.combined].outputs.size();
-  return exists ? combined_[partial.combined].outputs[index] : BlobHandle{};
+const protocol::CombinedPartials* OpenedPartials::find_combined(const Partial& partial,
+                                                                std::uint32_t index) const {
+  for (const std::size_t number : partial.combined) {
+    const protocol::CombinedPartials& one = combined_[number];
+    if (index < one.outputs.size() && one.outputs[index] != BlobHandle{}) {
+      return &one;
+    }
+  }
+  return nullptr;
+}
+
+// It stands for the other members.
+bool OpenedPartials::is_first(const protocol::CombinedPartials& of, const Partial& partial) const {
+  return &partial == &partials_[of.members.front()];
 }
 
 Status OpenedPartials::open_tables(std::uint32_t partition_count) {
   std::vector<Partial*> far;
   std::vector<BlobPart> parts;
   for (Partial& partial : partials_) {
-    if (is_needed(partial) && comes_in_parts(partial.handle, partition_count)) {
+    if (is_needed(partial, partition_count) && comes_in_parts(partial.handle, partition_count)) {
       far.push_back(&partial);
       parts.push_back(
           {.blob = partial.handle, .length_bytes = partition_table_bytes(partition_count)});
@@ -149,9 +163,9 @@ Result<std::vector<Blob>> OpenedPartials::wait_for(const Coming& coming) {
 std::vector<BlobPart> OpenedPartials::far_parts(std::uint32_t index) const {
   std::vector<BlobPart> parts;
   for (const Partial& partial : partials_) {
-    if (const BlobHandle combined = combined_output(partial, index); combined != BlobHandle{}) {
-      if (partial.is_first && is_far(combined)) {
-        parts.push_back(BlobPart::whole(combined));
+    if (const protocol::CombinedPartials* const combined = find_combined(partial, index)) {
+      if (is_first(*combined, partial) && is_far(combined->outputs[index])) {
+        parts.push_back(BlobPart::whole(combined->outputs[index]));
       }
     } else if (index < partial.slots.size() && partial.slots[index].length > 0) {
       parts.push_back({.blob = partial.handle,
@@ -204,7 +218,8 @@ Result<std::vector<Blob>> OpenedPartials::partition(std::uint32_t index) const {
   blobs.reserve(partials_.size());
   std::span<Blob> left(*far);
   for (const Partial& partial : partials_) {
-    if (!partial.is_first && combined_output(partial, index) != BlobHandle{}) {
+    const protocol::CombinedPartials* const combined = find_combined(partial, index);
+    if (combined != nullptr && !is_first(*combined, partial)) {
       continue;
     }
     Result<Blob> part = part_of(partial, index, left);
@@ -224,8 +239,9 @@ Result<Blob> OpenedPartials::part_of(const Partial& partial, std::uint32_t index
     far = far.subspan(1);
     return blob;
   };
-  if (const BlobHandle combined = combined_output(partial, index); combined != BlobHandle{}) {
-    Result<Blob> whole = is_far(combined) ? Result<Blob>(next_far()) : at_.store.open(combined);
+  if (const protocol::CombinedPartials* const combined = find_combined(partial, index)) {
+    const BlobHandle& output = combined->outputs[index];
+    Result<Blob> whole = is_far(output) ? Result<Blob>(next_far()) : at_.store.open(output);
     if (!whole) {
       return whole;
     }

@@ -52,12 +52,10 @@ class OpenedPartials {
  private:
   struct Partial {
     BlobHandle handle;
-    Blob whole;                        // Without bytes where only the table is here.
-    std::vector<PartitionSlot> slots;  // Of one that is not here.
-    std::size_t combined = kAlone;     // Where it is a member.
-    bool is_first = true;              // Of the members.
+    Blob whole;                              // Without bytes where only the table is here.
+    std::vector<PartitionSlot> slots;        // Of one that is not here.
+    std::vector<std::size_t> combined = {};  // Where it is a member.
   };
-  static constexpr std::size_t kAlone = static_cast<std::size_t>(-1);
   using Wait = std::function<Result<std::vector<Blob>>()>;
   struct Coming {
     std::uint64_t size_bytes = 0;
@@ -78,9 +76,11 @@ class OpenedPartials {
   [[nodiscard]] static Result<std::vector<Blob>> wait_for(const Coming& coming);
   [[nodiscard]] Status open_tables(std::uint32_t partition_count);
   [[nodiscard]] std::vector<BlobPart> far_parts(std::uint32_t index) const;
-  [[nodiscard]] BlobHandle combined_output(const Partial& partial, std::uint32_t index) const;
+  [[nodiscard]] const protocol::CombinedPartials* find_combined(const Partial& partial,
+                                                                std::uint32_t index) const;
+  [[nodiscard]] bool is_first(const protocol::CombinedPartials& of, const Partial& partial) const;
   [[nodiscard]] Status take_members(std::uint32_t partition_count);
-  [[nodiscard]] bool is_needed(const Partial& partial) const;
+  [[nodiscard]] bool is_needed(const Partial& partial, std::uint32_t partition_count) const;
   [[nodiscard]] Result<Blob> part_of(const Partial& partial, std::uint32_t index,
                                      std::span<Blob>& far) const;
 

@@ -362,7 +362,7 @@ void WorkerLoop::lose_device(Status error, const std::vector<std::uint64_t>& uni
   work_.devices->lose(feed_->device(), error);
 }
 
-// Of all partials of the step, or of those of this host.
+// Of all partials of the step, or of those that this host combines.
 void WorkerLoop::merge(Stage stage, const Lease& lease, const Partials& partials) {
   const Instant begin = clock_.now();
   const auto partition = static_cast<std::uint32_t>(lease.unit % work_.partition_count);

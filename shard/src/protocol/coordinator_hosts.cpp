@@ -99,10 +99,8 @@ bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host,
         step.weight_accepted -= step.shards.weight_of_unit(unit);
       }
     }
-    for (CombinedHost& combined : step.combined) {
-      if (combined.host == host && epoch == options.epoch) {
-        combined = {.host = host};  // Others are still named by their places.
-      }
+    if (epoch == options.epoch) {
+      lose_combined(step, host);
     }
     std::erase_if(step.partials, lies_there);
     std::erase_if(step.far_partials, lies_there);
@@ -122,8 +120,8 @@ bool Coordinator::State::reopen_lost_units(StepRecord& step, std::uint32_t host,
   return partials_are_lost;
 }
 
-/// Partitions that are merged already stay so, and what is combined of other hosts. Nobody may go
-/// on with another.
+/// Partitions that are merged already stay so, and what is combined of other hosts alone. Nobody
+/// may go on with another.
 void Coordinator::State::return_to_map(StepRecord& step) {
   LeaseTable& table = step.table();
   for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {

@@ -14,6 +14,7 @@
 
 #include "protocol/accepted_reports.hpp"
 #include "protocol/claim_list.hpp"
+#include "protocol/combined_groups.hpp"
 #include "protocol/lease_table.hpp"
 
 namespace pinion::protocol {
@@ -55,21 +56,9 @@ struct Participant {
 enum class Phase : std::uint8_t { kPlanning, kMap, kCombine, kMerge, kDone, kFailed };
 
 struct PartialRecord {
-  static constexpr std::uint32_t kAlone = 0;
-
   std::uint64_t smallest_shard = 0;
   BlobHandle blob = {};
-  std::uint32_t combined = kAlone;  ///< Which of StepRecord::combined it is part of, from 1.
-};
-
-/// The partials of a host that are combined, partition by partition.
-struct CombinedHost {
-  std::uint32_t host = 0;
-  std::uint64_t member_bytes = 0;
-  std::vector<BlobHandle> outputs = {};  ///< Index = partition; null: not combined.
-  std::uint64_t output_count = 0;
-  std::uint64_t output_bytes = 0;
-  bool is_known_to_fail = false;
+  std::uint32_t group = CombinedGroup::kNone;  ///< That of its host in StepRecord::combined.
 };
 
 /// What a partial on another host than ours was made of: it may have to be made again.
@@ -110,7 +99,7 @@ struct StepRecord {
   std::uint32_t partition_count = 0;
   std::uint64_t weight = 0;
   LeaseTable shards = {};        ///< By unit of the map stage.
-  LeaseTable combinations = {};  ///< By host in `combined`, then by partition.
+  LeaseTable combinations = {};  ///< By group in `combined`, then by partition.
   LeaseTable partitions = {};
 
   ClaimList claims = {};
@@ -125,7 +114,9 @@ struct StepRecord {
   std::vector<FarPartial> far_partials = {};  ///< More of some of these.
   bool combines = false;                      ///< By its plan.
   bool may_not_combine = false;               ///< Any more.
-  std::vector<CombinedHost> combined = {};
+  bool has_little_in_common = false;          ///< What was to be combined.
+  std::uint32_t combine_level = 0;
+  std::vector<CombinedGroup> combined = {};  ///< Level by level.
   std::uint64_t seen_changes = 0;        ///< When units without a rank for them were looked for.
   std::vector<BlobHandle> results = {};  ///< Index = partition.
   std::uint64_t shard_accepted_count = 0;
@@ -257,16 +248,25 @@ struct Coordinator::State {
   [[nodiscard]] bool entered(const StepRecord& step, std::uint32_t rank) const;
   [[nodiscard]] StepRecord* find_open(std::uint64_t number);
 
-  // Partials that are combined on their host (coordinator_combine.cpp).
+  // Partials that are combined before they are merged (coordinator_combine.cpp).
   bool begin_combine(StepRecord& step);
-  [[nodiscard]] bool has_other_hosts() const;
-  void choose_combined_hosts(StepRecord& step);
-  static void forget_combined(StepRecord& step);
+  bool begin_level(StepRecord& step, std::uint32_t level);
+  [[nodiscard]] std::uint32_t live_host_count() const;
+  void choose_combined_groups(StepRecord& step, std::uint32_t host_count);
+  static void leave_failing(StepRecord& step);
+  static void prepare_group(StepRecord& step, CombinedGroup& group);
+  [[nodiscard]] static std::uint32_t host_for_unit(const StepRecord& step, std::uint64_t unit);
+  void lose_combined(StepRecord& step, std::uint32_t host);
   void leave_unaided(StepRecord& step);
   static void leave_uncombined(StepRecord& step, std::uint32_t index);
   void give_up_combining(StepRecord& step, std::uint64_t unit, const Failure& failure);
   static void note_combined(StepRecord& step, std::uint64_t unit, const BlobHandle& output);
   [[nodiscard]] MergeInputs inputs_for(const StepRecord& step, std::uint32_t rank) const;
+  [[nodiscard]] static bool is_combined_by(const StepRecord& step, const PartialRecord& partial,
+                                           std::uint32_t host);
+  [[nodiscard]] static std::vector<BlobHandle> outermost_outputs(const StepRecord& step,
+                                                                 const CombinedGroup& group,
+                                                                 std::uint32_t level_end);
 
   // Leases (coordinator_leases.cpp).
   void receive(Holder from, const Claim& claim);

@@ -281,7 +281,7 @@ void Coordinator::State::advance_stage(StepRecord& step) {
     enter_phase(step, begin_combine(step) ? Phase::kCombine : Phase::kMerge);
   }
   if (step.phase == Phase::kCombine && step.combinations.all_settled()) {
-    enter_phase(step, Phase::kMerge);
+    enter_phase(step, begin_level(step, step.combine_level + 1) ? Phase::kCombine : Phase::kMerge);
   }
   if (step.phase == Phase::kMerge && step.partitions.all_settled()) {
     finish_step(step);
@@ -328,8 +328,8 @@ void Coordinator::State::close_step(StepRecord& step) {
   for (const PartialRecord& partial : step.partials) {
     release(partial.blob);
   }
-  for (const CombinedHost& host : step.combined) {
-    for (const BlobHandle& output : host.outputs) {
+  for (const CombinedGroup& group : step.combined) {
+    for (const BlobHandle& output : group.outputs) {
       release(output);
     }
   }
@@ -360,8 +360,8 @@ std::string StepRecord::name_of(Stage stage_of_unit, std::uint64_t unit) const {
     return "partition " + std::to_string(unit);
   }
   if (stage_of_unit == Stage::kCombine) {
-    return "partition " + std::to_string(unit % partition_count) + " of host " +
-           std::to_string(combined[unit / partition_count].host);
+    return "partition " + std::to_string(unit % partition_count) + " of " +
+           combined[unit / partition_count].in_words();
   }
   const MapUnits::ShardSpan span = map_units.shards_of(unit);
   const std::string first = std::to_string(span.begin);

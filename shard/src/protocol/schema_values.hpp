@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -70,6 +72,17 @@ inline auto write(flatbuffers::FlatBufferBuilder& to, const PlanReady& from) {
                                  write(to, from.streams), from.ordered_batch_shard_count,
                                  write_traits(to, from.shards), from.shard_deadline.count(),
                                  from.combines);
+}
+
+/// Whether there is a partition that both have combined.
+inline bool share_a_partition(const CombinedPartials& a, const CombinedPartials& b) {
+  const std::size_t count = std::min(a.outputs.size(), b.outputs.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    if (a.outputs[i] != BlobHandle{} && b.outputs[i] != BlobHandle{}) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /// Takes values out of tables. The verifier has proved that everything lies inside the bytes; what
@@ -191,23 +204,39 @@ class SchemaReader {
                                   : std::vector<Number>();
   }
 
-  /// No partial may be among the members twice, and each must be one of `partial_count`.
+  /// Each member must be one of `partial_count`, and no partition of it may have two outputs. Ends
+  /// at what is wrong, as a few bytes can name much again and again.
   std::vector<CombinedPartials> combined(
       const flatbuffers::Vector<flatbuffers::Offset<schema::CombinedPartials>>* from,
       std::size_t partial_count) {
+    // Of pairs of hosts, and pairs of these: more than there can be hosts for.
+    constexpr std::size_t kDepthMax = 32;
     std::vector<CombinedPartials> read;
-    std::vector<bool> seen(from == nullptr ? 0 : partial_count);
+    std::vector<std::vector<std::uint32_t>> around(from == nullptr ? 0 : partial_count);
+    std::set<std::pair<std::uint32_t, std::uint32_t>> compared;
+    std::size_t output_count = 0;
     for (flatbuffers::uoffset_t i = 0; from != nullptr && i < from->size(); ++i) {
       const schema::CombinedPartials& one = *from->Get(i);
+      output_count += one.outputs() == nullptr ? 0 : one.outputs()->size();
+      require(output_count <= MergeInputs::kOutputCountMax,
+              "more combined partials than there are");
+      if (problem_ != nullptr) {
+        return read;
+      }
       read.push_back({.members = numbers(one.members()), .outputs = values(one.outputs())});
       require(!read.back().members.empty(), "combined partials without a member");
       for (const std::uint32_t member : read.back().members) {
-        const bool good = member < partial_count && !seen[member];
+        bool good = member < partial_count && around[member].size() < kDepthMax &&
+                    (around[member].empty() || around[member].back() != i);
+        for (std::size_t k = 0; good && k < around[member].size(); ++k) {
+          const std::uint32_t other = around[member][k];
+          good = !compared.insert({other, i}).second || !share_a_partition(read[other], read[i]);
+        }
         require(good, "a member of combined partials that does not exist, or is one of others");
         if (!good) {
           return read;
         }
-        seen[member] = true;
+        around[member].push_back(i);
       }
     }
     return read;

@@ -61,10 +61,11 @@ class OpenedPartialsTest : public testing::Test {
  protected:
   // As a rank of `host`; the store makes blobs of host 0.
   Result<OpenedPartials> open_on(std::uint32_t host, const std::vector<BlobHandle>& handles,
-                                 const std::vector<protocol::CombinedPartials>& combined = {}) {
+                                 const std::vector<protocol::CombinedPartials>& combined = {},
+                                 std::uint32_t partition_count = kPartitionCount) {
     return OpenedPartials::open(
         {.store = store_, .host = host, .epoch = 1, .expected_bytes_max = 400'000},
-        {.partials = handles, .combined = combined}, kPartitionCount);
+        {.partials = handles, .combined = combined}, partition_count);
   }
 
   static std::vector<std::byte> first_bytes(const Result<std::vector<Blob>>& blobs) {
@@ -105,6 +106,16 @@ TEST_F(OpenedPartialsTest, OfAnotherHostComeInPartitionsAllAtOnce) {
   EXPECT_EQ(partials->partition(kPartitionCount).error().code(), ErrorCode::kDataLoss);
 }
 
+TEST_F(OpenedPartialsTest, OfAnotherHostAndOnePartitionComeWhenThatIsMerged) {
+  const auto partials =
+      open_on(1, {store_.add({90'000}, std::byte{7}), store_.add({80'000}, std::byte{8})}, {}, 1);
+  ASSERT_TRUE(partials) << partials.error().to_string();
+  EXPECT_THAT(store_.whole, IsEmpty()) << "who opens them has more to do than to wait";
+  EXPECT_THAT(store_.parts, ElementsAre(SizeIs(2)));
+  EXPECT_THAT(first_bytes(partials->partition(0)), ElementsAre(std::byte{7}, std::byte{8}));
+  EXPECT_THAT(store_.parts, ElementsAre(SizeIs(2), ElementsAre(90'000, 80'000)));
+}
+
 TEST_F(OpenedPartialsTest, BringsWhatIsExpectedOnce) {
   const auto partials = open_on(1, {store_.add({100'000, 250'000, 60'000, 300'000}, std::byte{7})});
   ASSERT_TRUE(partials) << partials.error().to_string();
@@ -134,12 +145,17 @@ class CombinedPartialsTest : public OpenedPartialsTest {
  protected:
   // Three partials, the first and the last of which are combined; the named partitions of them.
   std::vector<protocol::CombinedPartials> combine(const std::vector<std::uint32_t>& partitions) {
-    protocol::CombinedPartials one{.members = {0, 2}, .outputs = {}};
+    return {combine({0, 2}, partitions, std::byte{5})};
+  }
+  protocol::CombinedPartials combine(std::vector<std::uint32_t> members,
+                                     const std::vector<std::uint32_t>& partitions,
+                                     std::byte filling) {
+    protocol::CombinedPartials one{.members = std::move(members), .outputs = {}};
     one.outputs.resize(kPartitionCount);
     for (const std::uint32_t partition : partitions) {
-      one.outputs[partition] = store_.add({30'000 + partition}, std::byte{5});
+      one.outputs[partition] = store_.add({30'000 + partition}, filling);
     }
-    return {one};
+    return one;
   }
 
   std::vector<BlobHandle> handles_ = {store_.add({50'000, 1, 2, 50'000}, std::byte{7}),
@@ -185,6 +201,19 @@ TEST_F(CombinedPartialsTest, LeavePartitionsToTheirMembersThatAreNotCombined) {
     EXPECT_THAT(first_bytes(partials->partition(3)), ElementsAre(std::byte{5}, std::byte{8}));
     EXPECT_THAT(first_bytes(partials->partition(0)),
                 ElementsAre(std::byte{7}, std::byte{8}, std::byte{9}));
+  }
+}
+
+TEST_F(CombinedPartialsTest, MayBeCombinedAgainWithOthersPartitionByPartition) {
+  for (const std::uint32_t host : {0U, 1U}) {
+    const auto partials =
+        open_on(host, handles_,
+                {combine({0, 2}, {0, 1}, std::byte{5}), combine({0, 1, 2}, {3}, std::byte{6})});
+    ASSERT_TRUE(partials) << partials.error().to_string();
+    EXPECT_THAT(first_bytes(partials->partition(0)), ElementsAre(std::byte{5}, std::byte{8}));
+    EXPECT_THAT(first_bytes(partials->partition(2)),
+                ElementsAre(std::byte{7}, std::byte{8}, std::byte{9}));
+    EXPECT_THAT(first_bytes(partials->partition(3)), ElementsAre(std::byte{6}));
   }
 }
 

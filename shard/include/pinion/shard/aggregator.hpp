@@ -76,7 +76,7 @@ class IAggregator {
 };
 
 /// An aggregator that says by `static constexpr bool kCombinesPartials = true` that the partials of
-/// a host may be combined there, so that other hosts pull less. It promises that a state which
+/// hosts may be combined there, so that other hosts pull less. It promises that a state which
 /// merged a partition of some partials, and was sealed as one partition without finalize(), can be
 /// merged in the place of that partition of these; and that the state is mostly smaller than they
 /// are. One that keeps every record has nothing to gain.

@@ -30,6 +30,7 @@ struct CoordinatorMutations {
   bool keep_partials_of_lost_host = false;  ///< They are merged as if they were still there.
   bool forget_deadlines = false;            ///< A shard may take as long as it likes.
   bool merge_members_too = false;           ///< A combined partial is merged beside one of its own.
+  bool keep_pairs_of_lost_host = false;     ///< What others combined of a lost host stays.
 };
 
 struct CoordinatorOptions {
@@ -76,7 +77,8 @@ struct CoordinatorOptions {
 
   /// The partials of a host are combined before they are merged if that may spare others so many
   /// bytes, which is the case if all but the largest came to nothing. Where less than a quarter of
-  /// them goes, the rest of the host's partitions are merged uncombined.
+  /// them goes, the rest of the host's partitions are merged uncombined. What hosts have is
+  /// combined pair by pair if that spares as much to the host to which most would come.
   std::uint64_t combine_bytes_min = std::uint64_t{8} << 20;
 
   /// Whether what is decided is to outlive the coordinator: see Persist and Coordinator::restore().

@@ -222,7 +222,7 @@ struct Report {
   std::uint64_t step = 0;
   Stage stage = Stage::kMap;
   std::uint64_t report = 0;  ///< The rank's own number for it, returned in Verdict.
-  /// Map: the partial. Combine: a partition of one host's partials. Merge: the finished partition.
+  /// Map: the partial. Combine: a partition of some hosts' partials. Merge: the finished partition.
   BlobHandle output = {};
   std::uint64_t digest = 0;  ///< Of the output; 0 from a lone rank, who reports nothing twice.
   std::uint64_t input_bytes = 0;
@@ -307,7 +307,7 @@ struct Grant {
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
-/// What some partials of one host have been combined into.
+/// What some partials, of a host or of several, have been combined into.
 struct CombinedPartials {
   std::vector<std::uint32_t> members = {};  ///< Places among the partials, ascending; not empty.
 
@@ -319,12 +319,16 @@ struct CombinedPartials {
 };
 
 /// The accepted partials of the step, sent to a rank before its first merge lease, and again when
-/// some were lost with their host, sorted by their smallest shard. Before its first lease of the
-/// combine stage a rank gets those of its host only.
+/// some were lost with their host, sorted by their smallest shard. Before its first lease of each
+/// level of the combine stage a rank gets those only that its host combines then.
 struct MergeInputs {
+  /// Of all that is combined: a step of more partitions on more hosts has more than it may spare.
+  static constexpr std::uint64_t kOutputCountMax = 1U << 16U;
+
   std::uint64_t step = 0;
   std::vector<BlobHandle> partials = {};
-  std::vector<CombinedPartials> combined = {};  ///< No two have the same member.
+  /// No two have an output of the same partition and member.
+  std::vector<CombinedPartials> combined = {};
 
   friend bool operator==(const MergeInputs&, const MergeInputs&) = default;
 };
