@@ -104,11 +104,16 @@ TEST_F(WorkingJob, EndsWholeWhenTheAgentIsKilled) {
 // A rank that a script has started is no child of the agent, so the kernel does not end it.
 TEST_F(WorkingJob, EndsRanksInScriptsWhenTheAgentIsKilled) {
   RunningCommand running(
-      folder_, on_ranks(2, {"sh", "-c", "\"$0\" \"$1\"; exit $?", GATED_PROGRAM, path("")}),
+      folder_,
+      on_ranks(2, {"sh", "-c", "\"$0\" \"$1\"; exit $?", GATED_PROGRAM, path("")},
+               grant_log_option()),
       environment());
   ASSERT_TRUE(bodies_have_begun()) << running.errors();
-  kill(running.pid(), SIGKILL);
+  const pid_t agent = parent_of(pid_of_rank(0));
+  ASSERT_EQ(parent_of(agent), running.pid()) << "that is not the agent";
+  kill(agent, SIGKILL);
   EXPECT_EQ(running.wait_for(60s), 137);
+  EXPECT_THAT(running.errors(), HasSubstr("the agent of this job was killed by signal 9"));
   EXPECT_TRUE(eventually([this] { return !something_runs(); }));
 }
 
