@@ -124,8 +124,10 @@ class TableAgent {
 
   /// With slabs. Once for each client. `process` is who inspects is told that it is.
   std::unique_ptr<IBlobStore> make_slab_store(std::uint32_t client, std::uint64_t budget_bytes,
-                                              std::int64_t process = 0) {
+                                              std::int64_t process = 0,
+                                              BindMemory bind_memory = {}) {
     SharedBlobStoreOptions with_row = options(client, budget_bytes);
+    with_row.bind_memory = std::move(bind_memory);
     SegmentExchange with_slabs = exchange(client);
     with_slabs.slabs = slab_exchange(client);
     {

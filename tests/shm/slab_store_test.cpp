@@ -4,10 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -73,6 +75,43 @@ TEST_F(SlabStore, PutsSmallBlobsOnSharedPagesAndLargeOnesIntoSegments) {
   EXPECT_EQ(larger.handle().index, 0u);
   EXPECT_EQ(padded_text_of(*reader_->open(largest.handle())), "c");
   EXPECT_EQ(padded_text_of(*reader_->open(larger.handle())), "d");
+}
+
+// How many pages of a shared mapping have memory; asking takes none.
+std::ptrdiff_t taken_page_count(std::span<std::byte> pages) {
+  std::vector<unsigned char> taken(pages.size() / kSlabPageBytes);
+  EXPECT_EQ(::mincore(pages.data(), pages.size(), taken.data()), 0) << std::strerror(errno);
+  return std::ranges::count_if(taken, [](unsigned char page) { return (page & 1) != 0; });
+}
+
+// But for the control pages, which the agent has touched before and all processes read.
+TEST_F(SlabStore, BindsWhatASlabHoldsBeforeItIsTouched) {
+  struct Binding {
+    std::span<std::byte> pages;
+    Place place;
+  };
+  constexpr Place kOther = {.kind = PlaceKind::kNuma, .index = 0, .host = kTestPlace.host};
+  std::vector<Binding> bindings;
+  const auto store =
+      agent_.make_slab_store(9, kBudget, 0, [&](std::span<std::byte> pages, Place place) {
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pages.data()) % kSlabPageBytes, 0u);
+        EXPECT_EQ(taken_page_count(pages), 0);
+        bindings.push_back({pages, place});
+        return Status();
+      });
+  for (const Place place : {kTestPlace, kOther, kTestPlace}) {
+    Result<BlobWriter> writer = store->create(5000, place);
+    ASSERT_TRUE(writer.has_value()) << writer.error().to_string();
+    const auto bound = std::ranges::find(bindings, place, &Binding::place);
+    ASSERT_NE(bound, bindings.end());
+    EXPECT_EQ(bound->pages.size(), (std::size_t{1} << 20) - kSlabControlBytes);
+    EXPECT_GE(writer->bytes().data(), bound->pages.data());
+    EXPECT_LE(&writer->bytes().back(), &bound->pages.back());
+    EXPECT_EQ(taken_page_count(bound->pages) * static_cast<std::ptrdiff_t>(kSlabPageBytes),
+              static_cast<std::ptrdiff_t>(bound->pages.size()));
+    EXPECT_EQ(writer->seal()->home(), place);
+  }
+  EXPECT_EQ(bindings.size(), 2u);  // The third blob lies in the slab of the first.
 }
 
 TEST_F(SlabStore, UsesMemoryAgainAndZeroesIt) {
