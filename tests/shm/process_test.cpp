@@ -8,11 +8,9 @@
 
 #include <array>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 
 #include <gtest/gtest.h>
 
@@ -250,44 +248,6 @@ TEST(DeadAgent, LeavesMappedBlobsReadable) {
   agent.reset();
   ASSERT_TRUE(reader.channel().send(kAnswer, 0, {}).ok());
   EXPECT_EQ((*reader.channel().receive())->kind, kDone);
-}
-
-std::uint64_t available_bytes() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("MemAvailable:")) {
-      return std::stoull(line.substr(line.find_first_of("0123456789"))) << 10;
-    }
-  }
-  return 0;
-}
-
-// Marks at both ends and on both sides of 4 GiB, where 32 bits would begin again.
-TEST(LargeBlob, IsLargerThanFourGibibytes) {
-  constexpr std::uint64_t kFour = std::uint64_t{4} << 30;
-  constexpr std::uint64_t kSize = kFour + 12345;
-  if (available_bytes() < 2 * kSize) {
-    GTEST_SKIP() << "a blob of " << kSize << " bytes needs twice that; the system has "
-                 << available_bytes();
-  }
-  TableAgent agent(16);
-  const auto writer = agent.make_slab_store(0, kSize);
-  const auto reader = agent.make_slab_store(1, 0);
-  Result<BlobWriter> writing = writer->create(kSize, kTestPlace);
-  ASSERT_TRUE(writing.has_value()) << writing.error().to_string();
-  const std::array<std::uint64_t, 5> marks = {0, 12345, kFour - 1, kFour, kSize - 1};
-  for (std::size_t i = 0; i < marks.size(); ++i) {
-    writing->bytes()[marks[i]] = static_cast<std::byte>(i + 1);
-  }
-  const Result<Blob> sealed = writing->seal();
-  ASSERT_TRUE(sealed.has_value()) << sealed.error().to_string();
-  EXPECT_EQ(sealed->handle().length_bytes, kSize);
-  const Result<Blob> opened = reader->open(sealed->handle());
-  ASSERT_TRUE(opened.has_value()) << opened.error().to_string();
-  ASSERT_EQ(opened->bytes().size(), kSize);
-  for (std::size_t i = 0; i < marks.size(); ++i) {
-    EXPECT_EQ(opened->bytes()[marks[i]], static_cast<std::byte>(i + 1)) << "at " << marks[i];
-  }
 }
 
 // A fork between create() and seal() must not make the seal impossible.
