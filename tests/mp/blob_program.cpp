@@ -2,7 +2,7 @@
 //
 //   blob_program turns        Each rank makes 20 of 8 MiB, one after the other, and opens each.
 //   blob_program wait DIR     Rank 0 has 40 MiB until rank 1, which wants 32, has made DIR/wanted.
-//   blob_program keep DIR     Rank 0 has them for a minute.
+//   blob_program keep DIR     Rank 0 has them until DIR/enough is there, at most a minute.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -30,7 +30,8 @@ void wait_for(const std::string& path) {
 }
 
 pinion::Result<pinion::Blob> make_blob(pinion::Job& job, std::uint64_t size_bytes) {
-  pinion::Result<pinion::BlobWriter> writer = job.store().create(size_bytes, {});
+  pinion::Result<pinion::BlobWriter> writer =
+      job.store().create(size_bytes, {.host = job.info().host});
   if (!writer) {
     return std::move(writer).error();
   }
@@ -89,7 +90,7 @@ int main(int argc, char** argv) {
   if (mode == "turns") {
     made = take_turns(*job);
   } else if (argc == 3) {
-    made = want_what_is_taken(*job, argv[2], mode == "wait" ? "/wanted" : "/never");
+    made = want_what_is_taken(*job, argv[2], mode == "wait" ? "/wanted" : "/enough");
   }
   if (!made.ok()) {
     return pinion::report(made);

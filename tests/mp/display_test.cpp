@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "mp/job_test.hpp"
+#include "mp/system_huge_pages.hpp"
 
 namespace pinion {
 namespace {
@@ -133,6 +136,28 @@ TEST_F(Display, SaysWhichPagesLargeBlobsGetAndWhyNotOthers) {
   EXPECT_THAT(without.output, HasSubstr(kAnswer));
   EXPECT_THAT(without.errors, HasSubstr("pinion: large blobs are in small pages: "));
   EXPECT_THAT(without.errors, HasSubstr("huge-pages is set to 0"));
+}
+
+// 20 blobs of 8 MiB, which is 4 huge pages, by each of 2 ranks.
+TEST_F(Display, SaysHowMuchOfLargeBlobsLayInHugePages) {
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  for (const std::string setting : {"huge-pages=1", "huge-pages=0"}) {
+    const SystemHugePages system;
+    const CommandResult result =
+        run(on_ranks(2, {BLOB_PROGRAM, "turns"},
+                     {"--report-bindings", "--set", setting, "--set", "memory-bytes=67108864",
+                      "--set", "spill-bytes-max=0"}));
+    ASSERT_EQ(result.status, 0) << result.errors;
+    const std::string before = "pinion: of 320 MiB of large blobs ";
+    const std::size_t at = result.errors.find(before);
+    ASSERT_NE(at, std::string::npos) << result.errors;
+    const std::uint64_t huge_bytes =
+        kMiB * std::strtoull(result.errors.c_str() + at + before.size(), nullptr, 10);
+    const HugePageBounds bounds = system.bounds_of(320 * kMiB, result.errors);
+    std::cout << setting << ": " << bounds << "\n";
+    EXPECT_GE(huge_bytes, bounds.least_bytes) << bounds;
+    EXPECT_LE(huge_bytes, bounds.most_bytes) << bounds;
+  }
 }
 
 // The shards that the spans of a rank's trace are about.

@@ -105,6 +105,14 @@ TEST_F(JobOnHosts, SaysWhereEachRankRuns) {
   EXPECT_EQ(count_of("MiB lay in huge pages\n", result.errors), 2u);
 }
 
+// 20 blobs of 8 MiB by each rank.
+TEST_F(JobOnHosts, SaysOfEachHostHowMuchItHadInLargeBlobs) {
+  const CommandResult result = run(on_hosts(
+      {1, 1}, {BLOB_PROGRAM, "turns"}, {"--report-bindings", "--set", "memory-bytes=67108864"}));
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(count_of("pinion: of 160 MiB of large blobs ", result.errors), 2u) << result.errors;
+}
+
 TEST_F(JobOnHosts, HasTheExitStatusOfARankThatFails) {
   const CommandResult result =
       run(on_hosts({1, 2}, {"sh", "-c", "if [ $PINION_RANK = 2 ]; then exit 3; fi; sleep 600"}));
