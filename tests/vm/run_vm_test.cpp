@@ -1,6 +1,6 @@
 // Runs inside a virtual machine of tests/vm/boot.sh: `pinion run` puts each rank onto a node of its
-// own, and the workers of a rank that has several nodes onto theirs. The kernel is asked while the
-// job runs.
+// own, the workers of a rank that has several nodes onto theirs, and blobs onto the node that they
+// are for. The kernel is asked while the job runs.
 
 #include <poll.h>
 
@@ -159,6 +159,39 @@ TEST(PinionRun, KeepsTheWorkersOfARankOverAllNodesToThoseOfTheirOwn) {
   // Threads that are no workers keep to all that the rank has.
   lists.erase(format_cpu_list(all));
   EXPECT_TRUE(lists.empty());
+}
+
+// What placed_blobs_program prints where all pages lie as they should: a node that has no memory is
+// served by the nearest that has.
+std::vector<std::string> well_placed_blobs(const std::string& where_small_ones_lie) {
+  const Topology topology = Topology::of_this_machine().value();
+  std::vector<std::string> lines;
+  for (const NumaNode& node : topology.nodes()) {
+    const std::string begin = "node " + std::to_string(node.place.index) + ": ";
+    const Place memory = topology.nearest_memory(node.place);
+    const std::string end = ", on " + std::to_string(topology.nodes()[memory.index].os_index);
+    const std::string small = begin + "20000 bytes, " + where_small_ones_lie + end;
+    lines.insert(lines.end(), {begin + "8388608 bytes, own segment" + end, small, small});
+  }
+  return lines;
+}
+
+TEST(PinionRun, PutsBlobsOntoTheNodeThatTheyAreFor) {
+  const TemporaryFolder folder;
+  for (const std::string pages : {"huge-pages=1", "huge-pages=0"}) {
+    const CommandResult result = run_command(
+        folder,
+        {"/test/pinion", "run", "-q", "-n", "1", "--set", pages, "/test/placed_blobs_program"});
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(lines_of(result.output), well_placed_blobs("slab")) << pages << result.errors;
+  }
+}
+
+TEST(ProgramAlone, PutsBlobsOntoTheNodeThatTheyAreFor) {
+  const TemporaryFolder folder;
+  const CommandResult result = run_command(folder, {"/test/placed_blobs_program"});
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(lines_of(result.output), well_placed_blobs("own segment")) << result.errors;
 }
 
 }  // namespace
