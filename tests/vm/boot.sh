@@ -20,7 +20,7 @@ KERNEL    a Linux kernel image; for RDMA the folder "modules" beside it has the 
 PROGRAM   runs as root of the machine with PINION_VM_MACHINE=MACHINE; it and every FILE lie in /test
 
 Prints what the program prints. Exit status: the program's; 77, with the reason, where there is no
-QEMU or no kernel; 124 when it did not end in $PINION_VM_SECONDS (default 110).
+QEMU or no kernel; 124 when it did not end in $PINION_VM_SECONDS (default 240).
 HELP
   exit 64
 fi
@@ -136,7 +136,7 @@ done
 # boot HOST [OPTION]...: the machine, which knows itself as number HOST. Its kernel would give up a
 # timer that ticks too late when it is tried, which one of an emulator on a busy machine does.
 boot() {
-  exec timeout --foreground "${PINION_VM_SECONDS:-110}" qemu-system-x86_64 "${arguments[@]}" \
+  exec timeout --foreground "${PINION_VM_SECONDS:-240}" qemu-system-x86_64 "${arguments[@]}" \
     -kernel "$kernel" -initrd "$work/initrd.gz" \
     -append "console=ttyS0 quiet panic=-1 no_timer_check init=/init rdinit=/init pinion_host=$1" \
     "${@:2}" </dev/null
@@ -159,7 +159,7 @@ fi
 tr --delete '\r' <"$work/serial" >"$work/output"
 sed '1,/^VM-BEGIN$/d; /^VM-END /,$d' "$work/output"
 if ((status == 124)); then
-  echo "the machine did not end in ${PINION_VM_SECONDS:-110} s; its last lines:" >&2
+  echo "the machine did not end in ${PINION_VM_SECONDS:-240} s; its last lines:" >&2
   tail -n 20 "$work/output" >&2
   exit 124
 fi

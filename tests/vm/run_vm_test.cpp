@@ -1,6 +1,7 @@
 // Runs inside a virtual machine of tests/vm/boot.sh: `pinion run` puts each rank onto a node of its
 // own, the workers of a rank that has several nodes onto theirs, and blobs onto the node that they
-// are for. The kernel is asked while the job runs.
+// are for; under the limits of a control group it keeps to them. The kernel is asked while the job
+// runs.
 
 #include <poll.h>
 
@@ -10,6 +11,7 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include <pinion/numa/topology.hpp>
 
 #include "mp/job_runner.hpp"
+#include "vm/control_group.hpp"
 
 namespace pinion {
 namespace {
@@ -59,9 +62,9 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return entries;
 }
 
-void look_at_ranks(Seen& seen) {
+void look_at_ranks(Seen& seen, const std::string& program = kProgram) {
   for (const fs::path& process : entries_of("/proc")) {
-    if (field(process / "status", "Name") != kProgram) {
+    if (field(process / "status", "Name") != program) {
       continue;
     }
     Lists now;
@@ -192,6 +195,96 @@ TEST(ProgramAlone, PutsBlobsOntoTheNodeThatTheyAreFor) {
   const CommandResult result = run_command(folder, {"/test/placed_blobs_program"});
   EXPECT_EQ(result.status, 0) << result.errors;
   EXPECT_EQ(lines_of(result.output), well_placed_blobs("own segment")) << result.errors;
+}
+
+// Where as many ranks would run, or why they would not.
+CommandResult plan(std::size_t rank_count, const std::vector<std::string>& options = {}) {
+  const TemporaryFolder folder;
+  std::vector<std::string> command = {"/test/pinion", "run", "--dry-run", "-n",
+                                      std::to_string(rank_count)};
+  command.insert(command.end(), options.begin(), options.end());
+  command.emplace_back("true");
+  return run_command(folder, command);
+}
+
+void expect_refused(const CommandResult& result, const std::string& words) {
+  EXPECT_EQ(result.status, 71);
+  EXPECT_EQ(result.output, "");
+  EXPECT_THAT(result.errors, ::testing::AllOf(HasSubstr(words), HasSubstr("--oversubscribe")));
+}
+
+testing::ControlGroupLimits limits_of(std::span<const NumaNode> nodes, double cpu_quota) {
+  std::vector<unsigned> cpus;
+  std::string memory_nodes;
+  for (const NumaNode& node : nodes) {
+    cpus.insert(cpus.end(), node.cpus.begin(), node.cpus.end());
+    if (node.memory_bytes > 0) {
+      memory_nodes += (memory_nodes.empty() ? "" : ",") + std::to_string(node.os_index);
+    }
+  }
+  return {.cpus = format_cpu_list(cpus),
+          .memory_nodes = memory_nodes,
+          .cpu_quota = cpu_quota,
+          .memory_bytes = std::uint64_t{400} << 20};
+}
+
+TEST(PinionRun, PlansWithTheCpusOfItsCpuset) {
+  const NumaNode home = nodes_with_cpus().at(1);
+  const std::size_t cpu_count = home.cpus.size();
+  const testing::ControlGroup group(limits_of(std::span(&home, 1), static_cast<double>(cpu_count)));
+  std::vector<std::string> expected;
+  for (std::size_t rank = 0; rank <= cpu_count; ++rank) {
+    expected.push_back("rank " + std::to_string(rank) + ": 1 worker on NUMA node " +
+                       std::to_string(home.place.index) + ", CPUs " +
+                       std::to_string(home.cpus[rank % cpu_count]));
+  }
+  EXPECT_EQ(lines_of(plan(cpu_count + 1, {"--oversubscribe"}).output), expected);
+  expected.pop_back();
+  EXPECT_EQ(lines_of(plan(cpu_count).output), expected);
+  expect_refused(plan(cpu_count + 1),
+                 "affinity mask and cpuset allow " + std::to_string(cpu_count));
+}
+
+TEST(PinionRun, RunsOnTheCpusOfItsCpuset) {
+  const NumaNode home = nodes_with_cpus().at(1);
+  const testing::ControlGroup group(
+      limits_of(std::span(&home, 1), static_cast<double>(home.cpus.size())));
+  const TemporaryFolder folder;
+  RunningCommand job(folder, {"/test/pinion", "run", "-q", "-n", std::to_string(home.cpus.size()),
+                              "/test/gated_program", folder / ""});
+  for (std::size_t rank = 0; rank < home.cpus.size(); ++rank) {
+    const std::string begun = folder / ("body." + std::to_string(rank) + ".1");
+    ASSERT_TRUE(eventually([&] { return fs::exists(begun); })) << job.errors();
+  }
+  Seen seen;
+  look_at_ranks(seen, "gated_program");
+  write_file(folder / "gate", "open");
+  EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
+
+  EXPECT_EQ(seen.size(), home.cpus.size());
+  std::set<std::string> of_workers;
+  for (const auto& process : seen) {
+    for (const auto& list : process.second) {
+      EXPECT_TRUE(lies_in(list.first, home)) << list.first;
+      if (parse_cpu_list(list.first)->size() == 1) {
+        of_workers.insert(list.first);
+      }
+    }
+  }
+  EXPECT_EQ(of_workers.size(), home.cpus.size()) << "workers share a CPU, or are bound to none";
+}
+
+TEST(PinionRun, PlansNoMoreWorkersThanItsQuotaIsWorth) {
+  const Topology topology = Topology::of_this_machine().value();
+  const testing::ControlGroup group(limits_of(topology.nodes(), 1.5));
+  const CommandResult two = plan(2);
+  EXPECT_EQ(two.status, 0) << two.errors;
+  EXPECT_THAT(lines_of(two.output), ::testing::ElementsAre(HasSubstr("rank 0: 1 worker on NUMA"),
+                                                           HasSubstr("rank 1: 1 worker on NUMA")));
+  for (const CommandResult& refused : {plan(3), plan(1, {"--workers-per-rank", "3"})}) {
+    expect_refused(refused, "the CPU quota is 1.5");
+  }
+  EXPECT_EQ(lines_of(plan(3, {"--oversubscribe"}).output).size(), 3u);
 }
 
 }  // namespace
