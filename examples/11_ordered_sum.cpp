@@ -31,5 +31,5 @@ int main(int argc, char** argv) {
 
   const pinion::Status printed = job->once(
       [&] { std::printf("pi is about %.17g, which is %a\n", sum->values()[0], sum->values()[0]); });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

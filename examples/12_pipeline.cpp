@@ -43,5 +43,5 @@ int main(int argc, char** argv) {
                   spread->bounds()[i + 1], std::uintmax_t{spread->counts()[i]});
     }
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -40,5 +40,5 @@ int main() {
   const pinion::CompiledGraph compiled = std::move(graph).compile().value();
   const pinion::Status status = compiled.run(*executor)->wait();
   std::printf("%s", compiled.to_dot().c_str());
-  return pinion::error_info(status.code()).exit_status;
+  return pinion::report(status);
 }

@@ -51,5 +51,5 @@ int main() {
     bytes[shard] = std::string(10 * (shard + 1), static_cast<char>('1' + shard));
     fetched[shard].signal({});
   }
-  return pinion::error_info(run->wait().code()).exit_status;
+  return pinion::report(run->wait());
 }

@@ -55,5 +55,5 @@ int main() {
   const auto run = std::move(graph).compile()->run(*executor);
   const pinion::Status status = run->wait();
   std::printf("%d tasks\n", static_cast<int>(run->progress().ended_count));
-  return status.ok() ? 0 : 1;
+  return pinion::report(status);
 }

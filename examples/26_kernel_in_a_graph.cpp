@@ -47,5 +47,5 @@ int main() {
   graph.add_edge(count, print);
   const pinion::CompiledGraph compiled = std::move(graph).compile().value();
   const pinion::Status ended = compiled.run(*executor)->wait();
-  return pinion::error_info((ok.ok() ? ended : ok).code()).exit_status;
+  return pinion::report(ok.ok() ? ended : ok);
 }

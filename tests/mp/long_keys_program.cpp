@@ -71,5 +71,5 @@ int main(int argc, char** argv) {
     std::printf("%" PRIu64 " keys of %" PRIu64 " bytes, sum %" PRIu64 ", %" PRIu64 " lost\n",
                 key_count, bytes, total, lost);
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

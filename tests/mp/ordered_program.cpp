@@ -112,5 +112,5 @@ int main(int argc, char** argv) {
     }
     std::fflush(stdout);
   });
-  return printed.ok() ? 0 : 1;
+  return pinion::report(printed);
 }

@@ -54,6 +54,8 @@ CODE_WORDS = [
          r"(::|\.|->)now\s*\(|\bstd::(mutex|atomic|unordered_\w+|cout|cerr)\b|\bf?printf\s*\(",
          "the protocol is a pure state machine: no clock, thread, output, no order made by hashes",
          only=PROTOCOL),
+    Word("exit-status", r"\breturn\s+1;|\?\s*0\s*:\s*1;",
+         "1 is not in the table of errors; return report(status)", only=r"examples/"),
 ]
 
 COMMENT_WORDS = [
