@@ -71,13 +71,15 @@ TEST(ErrorTable, HasTheRetryableCodesOfTheContract) {
   }
 }
 
-// | 71 | RESOURCE_EXHAUSTED | Memory, space, a quota or a queue is full. |
+// | 71 | RESOURCE_EXHAUSTED | Memory, space, a quota or a queue is full. | yes |
 TEST(ErrorTable, IsWrittenDownAsItIs) {
   std::ifstream file(PINION_ARCHITECTURE_FILE);
   const std::string text(std::istreambuf_iterator<char>(file), {});
+  EXPECT_NE(text.find("\n| status | error | meaning | a retry can help |\n"), std::string::npos);
   for (const ErrorInfo& info : error_table()) {
     std::string row = "\n| " + std::to_string(info.exit_status) + " | ";
-    row.append(info.name).append(" | ").append(info.meaning).append(" |\n");
+    row.append(info.name).append(" | ").append(info.meaning);
+    row.append(info.retryable ? " | yes |\n" : " | no |\n");
     EXPECT_NE(text.find(row), std::string::npos) << row;
   }
 }
