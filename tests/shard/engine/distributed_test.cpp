@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -247,12 +248,7 @@ TEST_P(DistributedOnRanks, MayBeSortedRecords) {
         sort(rank, input, by_bytes(5'000, align_to_line), distributed(line_records()));
     ASSERT_TRUE(sorted.has_value()) << sorted.error().to_string();
     EXPECT_GT(sorted->partition_count(), 1u);
-    const Status written = map_to_files(
-        rank, partitions(*sorted), by_partition(),
-        [&sorted](const Shard& shard, auto& out) {
-          out.write(read_partition(*sorted, shard).bytes(0));
-        },
-        folder / "out");
+    const Status written = write_files(rank, *sorted, folder / "out");
     ASSERT_TRUE(written.ok()) << written.to_string();
     std::string all;
     for (std::size_t i = 0; i < sorted->partition_count(); ++i) {
@@ -263,6 +259,36 @@ TEST_P(DistributedOnRanks, MayBeSortedRecords) {
     }
     EXPECT_EQ(all, in_order);
   });
+}
+
+TEST_P(DistributedOnRanks, IsWrittenToAFileForEachPartitionByWhoOpensIt) {
+  const TemporaryFolder folder;
+  std::atomic<std::uint64_t> open_count = 0;
+  std::atomic<std::uint64_t> partition_count = 0;
+  job_.run([&](FakeRank& rank) {
+    WatchedRank watched(rank);
+    const auto counts = count_numbers(watched);
+    const Status status =
+        write_files(watched, *counts, folder / "out", [](const auto& record, auto& out) {
+          out.write(std::to_string(record.key) + " " + std::to_string(record.value) + "\n");
+        });
+    EXPECT_TRUE(status.ok()) << status.to_string();
+    open_count += watched.open_count(counts->handles());
+    partition_count = counts->partition_count();
+  });
+  EXPECT_EQ(open_count, 2 * partition_count) << "by the planner, and by who writes it";
+  std::uint64_t file_count = 0;
+  std::map<std::uint64_t, std::uint64_t> counts;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "out")) {
+    ++file_count;
+    std::ifstream part(entry.path());
+    for (std::uint64_t number = 0, count = 0; part >> number >> count;) {
+      EXPECT_TRUE(counts.emplace(number, count).second) << number << " is there twice";
+      EXPECT_EQ(count, number % 7 + 1);
+    }
+  }
+  EXPECT_EQ(file_count, partition_count);
+  EXPECT_EQ(counts.size(), kCount);
 }
 
 TEST_P(DistributedOnRanks, MayBeCollectedRecords) {

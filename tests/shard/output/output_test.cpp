@@ -5,17 +5,23 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <pinion/shard/collect.hpp>
+#include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/sort.hpp>
 
 #include "shard/engine/fake_job.hpp"
@@ -27,8 +33,12 @@ namespace {
 
 using test::FakeJob;
 using test::FakeRank;
+using testing::_;
+using testing::Each;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Key;
+using testing::Not;
 using testing::Pair;
 using testing::UnorderedElementsAre;
 
@@ -165,22 +175,192 @@ TEST(WriteFiles, WritesPartitionsThatAreTheAnswerOneAfterTheOther) {
   EXPECT_EQ(all, "apple\nfig\npear\n");
 }
 
-TEST(WriteFiles, WritesRecordsAsTheProgramFormatsThem) {
+constexpr std::uint64_t kWordCount = 1000;
+
+std::string word_of(std::uint64_t number) {
+  return "word" + std::to_string(number);
+}
+
+// Word i comes i % 3 + 1 times.
+Result<KeyedResult<std::string_view, Count>> count_words(IJobContext& job) {
+  return map_reduce(
+      job, indices(kWordCount), by_index_range(30),
+      [](const Shard& shard, auto& emit) {
+        for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
+          for (std::uint64_t again = 0; again <= i % 3; ++again) {
+            emit(word_of(i));
+          }
+        }
+      },
+      count_by_key<std::string_view>());
+}
+
+std::string part_of(std::uint64_t index) {
+  std::string digits = std::to_string(index);
+  return "part-" + digits.insert(0, 5 - digits.size(), '0');
+}
+
+// What becomes of the words of a partition.
+std::map<std::string, std::string> files_of_words() {
+  constexpr std::uint32_t kParts = 32;
+  std::map<std::string, std::set<std::string>> lines;
+  for (std::uint64_t i = 0; i < kWordCount; ++i) {
+    const std::string word = word_of(i);
+    const std::uint32_t part = partition_of_hash(hash_key<std::string_view>(word), kParts);
+    lines[part_of(part)].insert(word + " " + std::to_string(i % 3 + 1) + "\n");
+  }
+  std::map<std::string, std::string> files;
+  for (std::uint32_t part = 0; part < kParts; ++part) {
+    for (const std::string& line : lines[part_of(part)]) {
+      files[part_of(part)] += line;
+    }
+  }
+  return files;
+}
+
+std::string in_order(const std::string& text) {
+  std::set<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    EXPECT_TRUE(lines.insert(line + "\n").second) << line << " is there twice";
+  }
+  std::string all;
+  for (const std::string& line : lines) {
+    all += line;
+  }
+  return all;
+}
+
+void write_word(const KeyValue<std::string_view, std::uint64_t>& record, OutputFile& out) {
+  out.write(record.key);
+  out.write(" " + std::to_string(record.value) + "\n");
+}
+
+TEST(WriteFiles, WritesAFileForEachPartitionAsTheProgramFormatsIt) {
+  for (const std::uint32_t rank_count : {1u, 2u}) {
+    TemporaryFolder folder;
+    FakeJob job({.rank_count = rank_count, .worker_count = 2});
+    job.run([&](FakeRank& rank) {
+      const auto counts = count_words(rank);
+      const Status status = write_files(rank, *counts, folder / "out", write_word);
+      EXPECT_TRUE(status.ok()) << status.to_string();
+    });
+    auto files = content_of(folder / "out");
+    for (auto& [name, text] : files) {
+      text = in_order(text);
+    }
+    EXPECT_EQ(files, files_of_words());
+  }
+}
+
+TEST(WriteFiles, WritesTheBytesOfRecordsUnlessToldHow) {
   TemporaryFolder folder;
   FakeJob job({.rank_count = 2});
   job.run([&](FakeRank& rank) {
+    const auto sums = map_reduce(
+        rank, indices(100), by_index_range(10),
+        [](const Shard& shard, auto& emit) {
+          emit(static_cast<std::uint32_t>(shard.begin()), 0.5);
+        },
+        sum_by_key<std::uint32_t, double>());
+    EXPECT_TRUE(write_files(rank, *sums, folder / "keyed").ok());
     const auto numbers = map_reduce(
-        rank, indices(10), by_index_range(1),
-        [](const Shard& shard, auto& emit) { emit(shard.begin()); }, collect<std::uint64_t>());
-    const Status status = write_files(
-        rank, numbers.value(), folder / "out", 3,
-        [](std::uint64_t number, auto& out) { out.write(std::to_string(number) + ","); });
-    EXPECT_TRUE(status.ok()) << status.to_string();
+        rank, indices(100), by_index_range(10),
+        [](const Shard& shard, auto& emit) { emit(static_cast<std::uint16_t>(shard.end())); },
+        collect<std::uint16_t>());
+    EXPECT_TRUE(write_files(rank, *numbers, folder / "plain").ok());
+    const auto texts = map_reduce(
+        rank, indices(100), by_index_range(10),
+        [](const Shard& shard, auto& emit) { emit(std::to_string(shard.id()) + "\n"); },
+        collect<std::string_view>());
+    EXPECT_TRUE(write_files(rank, *texts, folder / "text").ok());
   });
-  const auto files = content_of(folder / "out");
-  ASSERT_EQ(files.size(), 3u);
-  EXPECT_EQ(files.at("part-00000") + files.at("part-00001") + files.at("part-00002"),
-            "0,1,2,3,4,5,6,7,8,9,");
+  std::map<std::uint32_t, double> sums;
+  for (const auto& [name, bytes] : content_of(folder / "keyed")) {
+    ASSERT_EQ(bytes.size() % 12, 0u);
+    for (std::size_t at = 0; at < bytes.size(); at += 12) {
+      std::uint32_t key = 0;
+      std::memcpy(&key, bytes.data() + at, sizeof(key));
+      std::memcpy(&sums[key], bytes.data() + at + sizeof(key), sizeof(double));
+    }
+  }
+  EXPECT_EQ(sums.size(), 10u);
+  EXPECT_THAT(sums, Each(Pair(_, 0.5)));
+  std::set<std::uint16_t> numbers;
+  std::string texts;
+  for (const auto& [name, bytes] : content_of(folder / "plain")) {
+    ASSERT_EQ(bytes.size() % sizeof(std::uint16_t), 0u);
+    for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint16_t)) {
+      std::uint16_t number = 0;
+      std::memcpy(&number, bytes.data() + at, sizeof(number));
+      numbers.insert(number);
+    }
+  }
+  EXPECT_THAT(numbers, ElementsAre(10, 20, 30, 40, 50, 60, 70, 80, 90, 100));
+  for (const auto& [name, bytes] : content_of(folder / "text")) {
+    texts += bytes;
+  }
+  EXPECT_EQ(in_order(texts), "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+}
+
+TEST(WriteFiles, LeavesNothingHalfWrittenWhenAPartitionFails) {
+  for (const std::uint32_t rank_count : {1u, 2u}) {
+    TemporaryFolder folder;
+    FakeJob job({.rank_count = rank_count});
+    job.run([&](FakeRank& rank) {
+      const auto counts = count_words(rank);
+      const Status status =
+          write_files(rank, *counts, folder / "out", [](const auto& record, auto& out) {
+            write_word(record, out);
+            if (record.key == "word77") {
+              throw ShardError(Status(ErrorCode::kDataLoss, "no such word"));
+            }
+          });
+      EXPECT_EQ(status.code(), ErrorCode::kDataLoss) << status.to_string();
+      EXPECT_THAT(status.to_string(), HasSubstr("no such word"));
+    });
+    const auto expected = files_of_words();
+    for (const auto& [name, text] : content_of(folder / "out")) {
+      EXPECT_EQ(in_order(text), expected.at(name)) << name;
+      EXPECT_THAT(text, Not(HasSubstr("word77 "))) << name;
+    }
+  }
+}
+
+TEST(WriteFiles, WritesNoFileOfAnAnswerWithoutPartitions) {
+  TemporaryFolder folder;
+  FakeJob job({.rank_count = 1});
+  job.run([&](FakeRank& rank) {
+    const KeyedResult<std::string_view, Count> nothing;
+    EXPECT_TRUE(write_files(rank, nothing, folder / "out", write_word).ok());
+  });
+  EXPECT_TRUE(content_of(folder / "out").empty());
+}
+
+TEST(WriteFiles, WritesPiecesOfEqualSizeInTheOrderOfTheAnswer) {
+  TemporaryFolder folder;
+  FakeJob job({.rank_count = 2});
+  const auto write = [](std::uint64_t number, auto& out) {
+    out.write(std::to_string(number) + ",");
+  };
+  job.run([&](FakeRank& rank) {
+    const auto numbers = map_reduce(
+        rank, indices(10), by_index_range(4),
+        [](const Shard& shard, auto& emit) {
+          for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
+            emit(i);
+          }
+        },
+        collect<std::uint64_t>());
+    EXPECT_TRUE(write_files(rank, *numbers, folder / "answer", 3, write).ok());
+    const std::vector<std::uint64_t> copy(numbers->begin(), numbers->end());
+    EXPECT_TRUE(write_files(rank, copy, folder / "range", 3, write).ok());
+  });
+  for (const char* const name : {"answer", "range"}) {
+    EXPECT_THAT(content_of(folder / name),
+                ElementsAre(Pair("part-00000", "0,1,2,"), Pair("part-00001", "3,4,5,"),
+                            Pair("part-00002", "6,7,8,9,")));
+  }
 }
 
 // A job that writes to a small file system; whether it fails as expected and leaves whole files.

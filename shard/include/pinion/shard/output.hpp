@@ -4,15 +4,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/shard/distributed.hpp>
 #include <pinion/shard/input.hpp>
+#include <pinion/shard/keyed_result.hpp>
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/planner.hpp>
 #include <pinion/shard/shard.hpp>
@@ -77,8 +81,8 @@ class OutputFile {
 
 namespace detail {
 
-// Runs prepare_output() on one rank, then `write(index, file)` for [0, count), or for every shard
-// of the input. Errors keep their codes.
+// Runs prepare_output() on one rank, then `write(shard, file)` for every shard of `spec`. Errors
+// keep their codes.
 [[nodiscard]] Status write_parts(IJobContext& job, StepSpec spec, const std::string& directory,
                                  const std::function<void(const Shard&, OutputFile&)>& write);
 
@@ -107,46 +111,127 @@ template <class Body>
                              directory, std::ref(std::as_const(body)));
 }
 
-/// What write_files() takes: partitions of bytes, like SortedResult.
-template <class R>
-concept PartitionedBytes = requires(const R& result, std::size_t partition) {
-  { result.partition_count() } -> std::convertible_to<std::size_t>;
-  { result.bytes(partition) } -> std::convertible_to<std::span<const std::byte>>;
+/// What write_files() takes: an answer that partitions() makes the input of a step, in memory or
+/// Distributed.
+template <class Answer>
+concept WrittenByPartition = requires(const Answer& answer) {
+  { partitions(answer) } -> std::same_as<Input>;
 };
 
-/// Writes each partition of an answer to a file of its own, as it lies in memory:
-/// `directory`/part-00000 and so on, which one after the other are the whole answer. Otherwise like
-/// map_to_files().
-template <PartitionedBytes R>
-[[nodiscard]] Status write_files(IJobContext& job, const R& result, const std::string& directory,
+namespace detail {
+
+template <class Partition>
+concept HasRecords = requires(const Partition& partition) {
+  *partition.begin();
+  partition.end();
+};
+
+// A partition whose records lie in memory one after the other, as in a SortedResult.
+template <class Partition>
+concept HasBytes = requires(const Partition& partition) {
+  { partition.bytes(std::size_t{}) } -> std::same_as<std::span<const std::byte>>;
+};
+
+template <class Record>
+inline constexpr bool kIsKeyValue = false;
+template <class Key, class Value>
+inline constexpr bool kIsKeyValue<KeyValue<Key, Value>> = true;
+
+template <class Range>
+[[nodiscard]] auto iterator_at(const Range& records, std::uint64_t index) {
+  auto at = records.begin();
+  if constexpr (requires { at.skip(std::size_t{}); }) {
+    at.skip(static_cast<std::size_t>(index));
+  } else {
+    std::advance(at, static_cast<std::ptrdiff_t>(index));
+  }
+  return at;
+}
+
+}  // namespace detail
+
+/// How write_files() writes records unless told: their bytes as they lie in memory, with nothing
+/// between two. A record by key is its key and then its value; a collected text is what was
+/// emitted; a sorted line has its line feed.
+struct RawRecords {
+  template <class Record>
+  void operator()(const Record& record, OutputFile& out) const {
+    if constexpr (detail::kIsKeyValue<Record>) {
+      static_assert(!std::same_as<decltype(record.key), std::string_view>,
+                    "where a key of text ends does not show in a raw file; pass a function "
+                    "format(record, out) that writes a record");
+      (*this)(record.key, out);
+      (*this)(record.value, out);
+    } else if constexpr (std::same_as<Record, std::string_view>) {
+      out.write(record);
+    } else {
+      static_assert(std::is_trivially_copyable_v<Record>,
+                    "such records have no bytes to write; pass a function format(record, out) "
+                    "that writes one");
+      out.write(std::as_bytes(std::span(&record, 1)));
+    }
+  }
+};
+
+/// Writes each partition of an answer to a file of its own, partition 0 to `directory`/part-00000
+/// and so on: with `format(record, out)` for each of its records, or their bytes.
+///
+///     write_files(job, *counts, "out", [](const auto& record, auto& out) {
+///       out.write(record.key);
+///       out.write(" " + std::to_string(record.value) + "\n");
+///     });
+///
+/// Each partition is a shard of a step over partitions(): one rank opens it and writes it, and a
+/// Distributed answer is not gathered. An empty partition is an empty file. The files of a sorted
+/// answer, one after the other, are in order; those of others have an order that means nothing.
+///
+/// Otherwise like map_to_files(). Errors: beside those the ones of partitions() and
+/// read_partition().
+template <WrittenByPartition Answer, class Format = RawRecords>
+[[nodiscard]] Status write_files(IJobContext& job, const Answer& answer,
+                                 const std::string& directory, Format format = {},
                                  CallSite where = CallSite::current()) {
-  const auto write = [&result](const Shard& shard, OutputFile& out) {
-    out.write(result.bytes(static_cast<std::size_t>(shard.id())));
+  using Partition = decltype(read_partition(answer, std::declval<const Shard&>()));
+  const auto write = [&](const Shard& shard, OutputFile& out) {
+    const Partition partition = read_partition(answer, shard);
+    if constexpr (std::same_as<Format, RawRecords> && detail::HasBytes<Partition>) {
+      out.write(partition.bytes(0));
+    } else {
+      static_assert(detail::HasRecords<Partition>,
+                    "this answer is no range of records; write it in once()");
+      using Record = std::remove_cvref_t<decltype(*partition.begin())>;
+      static_assert(std::invocable<const Format&, const Record&, OutputFile&>,
+                    "the format must be callable as format(record, auto& out); it runs on several "
+                    "threads at once, so it must not be mutable");
+      for (const Record& record : partition) {
+        std::as_const(format)(record, out);
+      }
+    }
   };
   return detail::write_parts(
       job,
-      detail::make_step("write_files to " + directory, indices(result.partition_count()),
-                        by_index_range(1), where),
+      detail::make_step("write_files to " + directory, partitions(answer), by_partition(), where),
       directory, write);
 }
 
-/// Writes the records of an answer that is a range of them, `format(record, out)` each, in equal
-/// pieces, to one file a piece: `write_files(job, counts, "out", 4, [](auto& r, auto& out) {...})`.
+/// Writes records in their order, cut into `file_count` pieces of equal size, one file a piece, by
+/// `format(record, out)` each: of an answer in memory, or of any range that is equal on all ranks.
+///
+///     write_files(job, counts->by_key(), "out", 4, [](const auto& record, auto& out) { ... });
+///
 /// Otherwise like map_to_files().
-template <class R, class Format>
-[[nodiscard]] Status write_files(IJobContext& job, const R& result, const std::string& directory,
-                                 std::uint32_t file_count, Format format,
-                                 CallSite where = CallSite::current()) {
+template <class Range, class Format>
+[[nodiscard]] Status write_files(IJobContext& job, const Range& records,
+                                 const std::string& directory, std::uint32_t file_count,
+                                 Format format, CallSite where = CallSite::current()) {
   const auto write = [&](const Shard& shard, OutputFile& out) {
-    const std::uint64_t size = result.size();
+    const std::uint64_t size = records.size();
     const std::uint64_t begin = shard.id() * size / file_count;
     const std::uint64_t end = (shard.id() + 1) * size / file_count;
-    std::uint64_t at = 0;
-    for (const auto& record : result) {
-      if (at >= begin && at < end) {
-        format(record, out);
-      }
-      ++at;
+    auto at = detail::iterator_at(records, begin);
+    for (std::uint64_t left = end - begin; left > 0; --left, ++at) {
+      const auto& record = *at;
+      std::as_const(format)(record, out);
     }
   };
   return detail::write_parts(job,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -42,6 +43,18 @@ class PieceIterator {
     ++*this;
     return before;
   }
+
+  /// Goes on by `count` elements, and over whole pieces at once.
+  /// Precondition: so many are left.
+  void skip(std::size_t count) noexcept {
+    while (count > 0) {
+      const std::size_t step = std::min(count, pieces_.size(piece_) - index_);
+      index_ += step;
+      count -= step;
+      skip_ended_pieces();
+    }
+  }
+
   friend bool operator==(const PieceIterator& left, const PieceIterator& right) noexcept {
     return left.piece_ == right.piece_ && left.index_ == right.index_;
   }
