@@ -72,21 +72,17 @@ BulkRun::BulkRun(const std::vector<PlaceArena*>& arenas, IndexRange range,
     part.range.begin = index_at(range, workers, all_workers);
     workers += arenas[i]->options().worker_count;
     part.range.end = index_at(range, workers, all_workers);
-    part.piece_count = parts_.size() == 1 ? 1 : std::min(kPiecesOfPart, size_of(part.range));
-    pieces_.add(part.piece_count);
+    part.pieces.reset(parts_.size() == 1 ? 1 : std::min(kPiecesOfPart, size_of(part.range)));
+    pieces_.add(part.pieces.count());
   }
 }
 
 std::optional<IndexRange> BulkRun::take_piece(std::size_t home) noexcept {
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     Part& part = parts_[(home + i) % parts_.size()];
-    // Relaxed: the number alone decides; what the pieces did is handed on by pieces_.
-    if (part.next_piece.load(std::memory_order_relaxed) < part.piece_count) {
-      const std::size_t piece = part.next_piece.fetch_add(1, std::memory_order_relaxed);
-      if (piece < part.piece_count) {
-        return IndexRange{.begin = index_at(part.range, piece, part.piece_count),
-                          .end = index_at(part.range, piece + 1, part.piece_count)};
-      }
+    if (const std::optional<std::size_t> piece = part.pieces.take()) {
+      return IndexRange{.begin = index_at(part.range, *piece, part.pieces.count()),
+                        .end = index_at(part.range, *piece + 1, part.pieces.count())};
     }
   }
   return std::nullopt;

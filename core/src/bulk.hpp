@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include <pinion/core/detail/piece_cursor.hpp>
 #include <pinion/core/executor.hpp>
 
 #include "count_down.hpp"
@@ -40,8 +41,7 @@ class BulkRun {
  private:
   struct Part {
     IndexRange range = {};
-    std::size_t piece_count = 0;
-    std::atomic<std::size_t> next_piece = 0;
+    detail::PieceCursor<> pieces = {};
   };
 
   [[nodiscard]] std::optional<IndexRange> take_piece(std::size_t home) noexcept;

@@ -2,10 +2,10 @@
 
 namespace pinion {
 
-// Pairs with itself: the release of each drop is acquired by the one that takes the count to zero,
-// which hands all of them to the waiting thread through the mutex.
+// The last drop has what came before all others, and hands it to the waiting thread through the
+// mutex.
 void CountDown::drop() noexcept {
-  if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+  if (count_.drop()) {
     const MutexLock lock(mutex_);
     all_dropped_ = true;
     changed_.notify_all();
@@ -19,7 +19,7 @@ void CountDown::wait() noexcept {
     changed_.wait(mutex_);
   }
   all_dropped_ = false;
-  count_.store(1, std::memory_order_relaxed);
+  count_.renew();
 }
 
 }  // namespace pinion

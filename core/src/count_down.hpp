@@ -1,9 +1,9 @@
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 
+#include <pinion/core/detail/drop_count.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
 namespace pinion {
@@ -18,7 +18,7 @@ class CountDown {
   CountDown& operator=(const CountDown&) = delete;
 
   /// Precondition: the caller holds a count of its own, or is the one that will wait.
-  void add(std::size_t count = 1) noexcept { count_.fetch_add(count, std::memory_order_relaxed); }
+  void add(std::size_t count = 1) noexcept { count_.add(count); }
 
   /// After it the caller may not touch this object, which the waiting thread may destroy.
   void drop() noexcept PINION_EXCLUDES(mutex_);
@@ -28,9 +28,8 @@ class CountDown {
   void wait() noexcept PINION_EXCLUDES(mutex_);
 
  private:
-  // One more than what was added and not dropped, until wait() drops that. Who takes it to zero,
-  // and only he, touches the members below.
-  std::atomic<std::size_t> count_ = 1;
+  // Who has made the last drop, and who waits, touch the members below, and nobody else.
+  detail::DropCount<> count_;
   Mutex mutex_;
   std::condition_variable_any changed_;
   bool all_dropped_ PINION_GUARDED_BY(mutex_) = false;

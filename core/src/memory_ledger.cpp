@@ -1,9 +1,10 @@
 #include <pinion/core/memory_ledger.hpp>
 
 #include <algorithm>
-#include <atomic>
+#include <optional>
 #include <utility>
 
+#include <pinion/core/detail/memory_counter.hpp>
 #include <pinion/core/thread_annotations.hpp>
 
 namespace pinion {
@@ -12,41 +13,11 @@ namespace {
 constexpr std::array<std::string_view, kMemoryUseCount> kUseNames = {"input", "state", "blobs",
                                                                      "staging", "spare"};
 
-// An amount with a limit that is never exceeded, not for a moment. All its operations are relaxed:
-// the numbers guard no memory; whoever passes pages on synchronizes by that.
-class Counter {
- public:
-  bool try_add(std::uint64_t bytes, std::uint64_t limit) noexcept {
-    std::uint64_t used = used_.load(std::memory_order_relaxed);
-    do {
-      if (used > limit || bytes > limit - used) {
-        return false;
-      }
-    } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
-    return true;
-  }
+using Counter = detail::MemoryCounter<>;
 
-  // Not part of try_add(): what is refused by another counter must leave no peak.
-  void raise_peak() noexcept {
-    const std::uint64_t used = used_.load(std::memory_order_relaxed);
-    std::uint64_t peak = peak_.load(std::memory_order_relaxed);
-    while (peak < used && !peak_.compare_exchange_weak(peak, used, std::memory_order_relaxed)) {
-    }
-  }
-
-  void subtract(std::uint64_t bytes) noexcept {
-    const std::uint64_t before = used_.fetch_sub(bytes, std::memory_order_relaxed);
-    PINION_ASSERT(before >= bytes);
-  }
-
-  [[nodiscard]] MemoryAmount amount() const noexcept {
-    return {used_.load(std::memory_order_relaxed), peak_.load(std::memory_order_relaxed)};
-  }
-
- private:
-  std::atomic<std::uint64_t> used_ = 0;
-  std::atomic<std::uint64_t> peak_ = 0;
-};
+MemoryAmount amount_of(const Counter& counter) noexcept {
+  return {.used_bytes = counter.used_bytes(), .peak_bytes = counter.peak_bytes()};
+}
 
 }  // namespace
 
@@ -71,12 +42,17 @@ struct MemoryLedger::State {
   Counter& counter_of(MemoryUse use) noexcept { return uses[static_cast<std::size_t>(use)]; }
 
   Status charge(MemoryUse use, std::uint64_t bytes) {
-    if (!counter_of(use).try_add(bytes, limit_of(use))) {
+    const std::optional<std::uint64_t> of_use = counter_of(use).try_add(bytes, limit_of(use));
+    if (!of_use) {
       return refusal(use, bytes);
     }
-    if (total.try_add(bytes, options.budget_bytes) || reclaim_for(bytes)) {
-      counter_of(use).raise_peak();
-      total.raise_peak();
+    std::optional<std::uint64_t> in_all = total.try_add(bytes, options.budget_bytes);
+    if (!in_all) {
+      in_all = reclaim_for(bytes);
+    }
+    if (in_all) {
+      counter_of(use).raise_peak(*of_use);
+      total.raise_peak(*in_all);
       return {};
     }
     counter_of(use).subtract(bytes);
@@ -88,14 +64,18 @@ struct MemoryLedger::State {
     total.subtract(bytes);
   }
 
-  // Others may take what was reclaimed for us, so it is tried until nothing more comes.
-  bool reclaim_for(std::uint64_t bytes) {
+  // Others may take what was reclaimed for us, so it is tried until nothing more comes. Answers as
+  // total.try_add().
+  std::optional<std::uint64_t> reclaim_for(std::uint64_t bytes) {
     if (bytes > options.budget_bytes) {
-      return false;  // Nothing that is given up could help.
+      return std::nullopt;  // Nothing that is given up could help.
     }
     MutexLock lock(mutex);
-    while (!total.try_add(bytes, options.budget_bytes)) {
-      const std::uint64_t used = total.amount().used_bytes;
+    for (;;) {
+      if (const std::optional<std::uint64_t> in_all = total.try_add(bytes, options.budget_bytes)) {
+        return in_all;
+      }
+      const std::uint64_t used = total.used_bytes();
       const std::uint64_t left = options.budget_bytes - used;
       if (left >= bytes) {
         continue;  // Somebody gave memory back in between.
@@ -104,7 +84,6 @@ struct MemoryLedger::State {
         return total.try_add(bytes, options.budget_bytes);
       }
     }
-    return true;
   }
 
   [[nodiscard]] Status refusal(MemoryUse use, std::uint64_t bytes) const {
@@ -113,7 +92,7 @@ struct MemoryLedger::State {
                        " bytes ";
     for (std::size_t i = 0; i < kMemoryUseCount; ++i) {
       text += i == 0 ? "" : ", ";
-      text += std::string(kUseNames[i]) + " uses " + std::to_string(uses[i].amount().used_bytes);
+      text += std::string(kUseNames[i]) + " uses " + std::to_string(uses[i].used_bytes());
     }
     if (use == MemoryUse::kBlobs && options.blob_bytes_max < options.budget_bytes) {
       text += ", and blobs may use " + std::to_string(options.blob_bytes_max);
@@ -143,9 +122,9 @@ std::uint64_t MemoryLedger::limit_of(MemoryUse use) const noexcept {
 }
 
 MemoryUsage MemoryLedger::usage() const noexcept {
-  MemoryUsage usage = {.budget_bytes = budget_bytes(), .total = state_->total.amount()};
+  MemoryUsage usage = {.budget_bytes = budget_bytes(), .total = amount_of(state_->total)};
   for (std::size_t i = 0; i < kMemoryUseCount; ++i) {
-    usage.uses[i] = state_->uses[i].amount();
+    usage.uses[i] = amount_of(state_->uses[i]);
   }
   return usage;
 }
@@ -186,10 +165,12 @@ Status MemoryShare::resize(std::uint64_t bytes) {
 
 Status MemoryShare::assign(MemoryUse use) {
   if (state_ && use != use_) {
-    if (!state_->counter_of(use).try_add(bytes_, state_->limit_of(use))) {
+    const std::optional<std::uint64_t> of_use =
+        state_->counter_of(use).try_add(bytes_, state_->limit_of(use));
+    if (!of_use) {
       return state_->refusal(use, bytes_);
     }
-    state_->counter_of(use).raise_peak();
+    state_->counter_of(use).raise_peak(*of_use);
     state_->counter_of(use_).subtract(bytes_);
   }
   use_ = use;
