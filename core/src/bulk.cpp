@@ -59,9 +59,26 @@ Status run_loop_here(IndexRange range, const detail::BulkBody& body, const BulkO
                                                                               : Status();
 }
 
-BulkRun::BulkRun(const std::vector<PlaceArena*>& arenas, IndexRange range,
+std::vector<std::vector<std::size_t>> help_orders_of(const std::vector<WorkerGroup>& groups) {
+  std::vector<std::vector<std::size_t>> orders;
+  for (const WorkerGroup& group : groups) {
+    std::vector<std::size_t>& order = orders.emplace_back();
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      order.push_back((orders.size() - 1 + i) % groups.size());
+    }
+    if (!group.distances.empty()) {
+      std::stable_sort(order.begin() + 1, order.end(), [&group](std::size_t a, std::size_t b) {
+        return group.distances[a] < group.distances[b];
+      });
+    }
+  }
+  return orders;
+}
+
+BulkRun::BulkRun(const std::vector<PlaceArena*>& arenas,
+                 std::span<const std::vector<std::size_t>> help_orders, IndexRange range,
                  const detail::BulkBody& body, const BulkOptions& options)
-    : body_(body), options_(options), parts_(arenas.size()) {
+    : body_(body), options_(options), help_orders_(help_orders), parts_(arenas.size()) {
   std::size_t all_workers = 0;
   for (const PlaceArena* const arena : arenas) {
     all_workers += arena->options().worker_count;
@@ -78,8 +95,11 @@ BulkRun::BulkRun(const std::vector<PlaceArena*>& arenas, IndexRange range,
 }
 
 std::optional<IndexRange> BulkRun::take_piece(std::size_t home) noexcept {
-  for (std::size_t i = 0; i < parts_.size(); ++i) {
-    Part& part = parts_[(home + i) % parts_.size()];
+  constexpr std::size_t kTheOnlyOne = 0;
+  const std::span<const std::size_t> order =
+      parts_.size() == 1 ? std::span(&kTheOnlyOne, 1) : std::span(help_orders_[home]);
+  for (const std::size_t i : order) {
+    Part& part = parts_[i];
     if (const std::optional<std::size_t> piece = part.pieces.take()) {
       return IndexRange{.begin = index_at(part.range, *piece, part.pieces.count()),
                         .end = index_at(part.range, *piece + 1, part.pieces.count())};

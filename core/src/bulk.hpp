@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include <pinion/core/detail/piece_cursor.hpp>
@@ -22,6 +23,11 @@ namespace pinion {
                                    const BulkOptions& options,
                                    const std::atomic<bool>* given_up = nullptr);
 
+/// For each group, all of them in the order in which its workers look for work in a loop: their own
+/// first, then by distance, and those that are as far, or whose distance is not known, in a circle.
+[[nodiscard]] std::vector<std::vector<std::size_t>> help_orders_of(
+    const std::vector<WorkerGroup>& groups);
+
 /// One loop over the workers of several arenas. Each arena has its part of the range, in pieces, so
 /// that an arena that is done can help another: what waits is never more than a piece away.
 ///
@@ -29,10 +35,12 @@ namespace pinion {
 /// Lifetime: shared, as an arena may come when all is done; the body is not touched then.
 class BulkRun {
  public:
-  BulkRun(const std::vector<PlaceArena*>& arenas, IndexRange range, const detail::BulkBody& body,
-          const BulkOptions& options);
+  /// `arenas` are one, or those of all groups that `help_orders` is of, which outlives work().
+  BulkRun(const std::vector<PlaceArena*>& arenas,
+          std::span<const std::vector<std::size_t>> help_orders, IndexRange range,
+          const detail::BulkBody& body, const BulkOptions& options);
 
-  /// Runs pieces until none is left to begin with, those of arena number `home` first.
+  /// Runs pieces until none is left to begin with, in the order of help of arena number `home`.
   void work(std::size_t home) noexcept;
 
   /// Blocks: until all pieces have ended. Errors, throws: as Executor::parallel_for().
@@ -49,6 +57,7 @@ class BulkRun {
 
   const detail::BulkBody body_;
   const BulkOptions options_;
+  const std::span<const std::vector<std::size_t>> help_orders_;
   std::vector<Part> parts_;
   CountDown pieces_;
   std::atomic<bool> cut_short_ = false;

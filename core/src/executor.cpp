@@ -52,31 +52,42 @@ std::size_t count_workers(const ExecutorOptions& options) {
   return count;
 }
 
+Status check_group(const WorkerGroup& group, std::size_t group_count, const CpuMask& allowed) {
+  const std::string name = "the group of place " + to_text(group.place);
+  if (group.worker_count == 0) {
+    return Status(ErrorCode::kInvalidArgument, name + " has worker_count 0; it must be at least 1");
+  }
+  if (!group.distances.empty() && group.distances.size() != group_count) {
+    return Status(ErrorCode::kInvalidArgument,
+                  name + " has " + std::to_string(group.distances.size()) +
+                      " distances; it must have one for each of the " +
+                      std::to_string(group_count) + " groups, or none");
+  }
+  std::vector<unsigned> asked_for = group.cpus;
+  asked_for.insert(asked_for.end(), group.shared_cpus.begin(), group.shared_cpus.end());
+  for (const unsigned cpu : asked_for) {
+    if (!allowed.contains(cpu)) {
+      return Status(ErrorCode::kPermissionDenied, name + " asks for CPU " + std::to_string(cpu) +
+                                                      "; this process may use CPUs " +
+                                                      detail::to_cpu_list(allowed.cpus()) +
+                                                      " (see taskset and the cgroup's cpuset)");
+    }
+  }
+  return {};
+}
+
 Status check_options(const ExecutorOptions& options, const CpuMask& allowed) {
   if (options.groups.empty()) {
     return Status(ErrorCode::kInvalidArgument,
                   "the options have no worker group; an executor needs at least one");
   }
   for (auto group = options.groups.begin(); group != options.groups.end(); ++group) {
-    const std::string name = "the group of place " + to_text(group->place);
-    if (group->worker_count == 0) {
-      return Status(ErrorCode::kInvalidArgument,
-                    name + " has worker_count 0; it must be at least 1");
-    }
+    PINION_RETURN_IF_ERROR(check_group(*group, options.groups.size(), allowed));
     if (std::any_of(options.groups.begin(), group,
                     [&](const WorkerGroup& other) { return other.place == group->place; })) {
       return Status(ErrorCode::kInvalidArgument,
-                    name + " is there twice; put all workers of a place in one group");
-    }
-    std::vector<unsigned> asked_for = group->cpus;
-    asked_for.insert(asked_for.end(), group->shared_cpus.begin(), group->shared_cpus.end());
-    for (const unsigned cpu : asked_for) {
-      if (!allowed.contains(cpu)) {
-        return Status(ErrorCode::kPermissionDenied, name + " asks for CPU " + std::to_string(cpu) +
-                                                        "; this process may use CPUs " +
-                                                        detail::to_cpu_list(allowed.cpus()) +
-                                                        " (see taskset and the cgroup's cpuset)");
-      }
+                    "the group of place " + to_text(group->place) +
+                        " is there twice; put all workers of a place in one group");
     }
   }
   if (options.queue_capacity < 2 || options.queue_capacity > kQueueCapacityMax) {
@@ -173,11 +184,15 @@ struct Executor::State {
   TbbPoolShare pool_share;
   tbb::task_scheduler_handle scheduler{tbb::attach{}};
   ArenaControl control;
+  const std::vector<std::vector<std::size_t>> help_orders;
   std::vector<std::unique_ptr<PlaceArena>> arenas;
 };
 
 Executor::State::State(const ExecutorOptions& options, const CpuMask& allowed)
-    : worker_count(count_workers(options)), bindings(worker_count), pool_share(worker_count) {
+    : worker_count(count_workers(options)),
+      bindings(worker_count),
+      pool_share(worker_count),
+      help_orders(help_orders_of(options.groups)) {
   control.idle_policy = options.idle_policy;
   control.spin_window = options.spin_window;
   std::size_t first_worker = 0;
@@ -314,7 +329,7 @@ Status Executor::State::push_when_possible(PlaceArena& arena, detail::TaskSource
 Status Executor::State::run_everywhere(IndexRange range, const detail::BulkBody& body,
                                        const BulkOptions& options,
                                        const std::vector<PlaceArena*>& targets) {
-  const auto run = std::make_shared<BulkRun>(targets, range, body, options);
+  const auto run = std::make_shared<BulkRun>(targets, help_orders, range, body, options);
   PlaceArena* const own = own_arena();
   std::size_t home = targets.size();
   for (std::size_t i = 0; i < targets.size(); ++i) {

@@ -366,6 +366,17 @@ RankPlacement place_workers(const Topology& topology, const Share& share, std::s
   return placement;
 }
 
+// Lets the groups of a rank know which of the others are near, where the machine tells it.
+void add_distances(const Topology& topology, std::vector<WorkerGroup>& groups) {
+  for (WorkerGroup& group : groups) {
+    for (const WorkerGroup& other : groups) {
+      if (const auto distance = topology.distance(group.place.index, other.place.index)) {
+        group.distances.push_back(*distance);
+      }
+    }
+  }
+}
+
 Status check(const Topology& topology, const PlacementRequest& request) {
   if (request.rank_count == 0 || request.rank_count > kRankCountMax) {
     return {ErrorCode::kInvalidArgument, "the number of ranks is " +
@@ -452,6 +463,7 @@ Result<std::vector<RankPlacement>> place_ranks_within(const Topology& topology,
       std::erase_if(own, [&group](const Piece& piece) { return piece.place != group.place; });
       group.shared_cpus = rank_cpus(topology, nodes, own, request.bind_to);
     }
+    add_distances(topology, placement.groups);
     if (request.map_by == MapBy::kGpu) {
       placement.gpu = gpus[rank % gpus.size()].place;
       placement.gpu->host = request.host;

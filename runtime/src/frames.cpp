@@ -93,7 +93,8 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
     groups.push_back({{"place", json_of(group.place)},
                       {"cpus", group.cpus},
                       {"workers", group.worker_count},
-                      {"shared_cpus", group.shared_cpus}});
+                      {"shared_cpus", group.shared_cpus},
+                      {"distances", group.distances}});
   }
   // Not as text: a path need not be UTF-8.
   std::string encoded;
@@ -148,7 +149,7 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     value.at("has_standard_input").get_to(info.has_standard_input);
     for (const json& group : value.at("groups")) {
       welcome.groups.push_back({place_of(group.at("place")), group.at("cpus"), group.at("workers"),
-                                group.at("shared_cpus")});
+                                group.at("shared_cpus"), group.at("distances")});
     }
     value.at("first_segment").get_to(welcome.first_segment);
     value.at("segment_count").get_to(welcome.segment_count);

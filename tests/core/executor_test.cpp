@@ -365,6 +365,15 @@ TEST(ExecutorCreate, RefusesAGroupWithoutWorkers) {
             "at least 1");
 }
 
+TEST(ExecutorCreate, RefusesDistancesThatAreNotOfAllGroups) {
+  std::vector<WorkerGroup> groups = groups_of({1, 1});
+  groups[1].distances = {20, 10, 30};
+  EXPECT_EQ(
+      error_of({.groups = groups}).to_string(),
+      "INVALID_ARGUMENT: the group of place numa 1 of host 0 has 3 distances; it must have one "
+      "for each of the 2 groups, or none");
+}
+
 TEST(ExecutorCreate, RefusesAPlaceTwice) {
   const Status status = error_of({.groups = {{.place = kFirst}, {.place = kFirst}}});
   EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);

@@ -155,6 +155,56 @@ TEST(ParallelFor, RunsOnTheWorkersOfItsPlace) {
                   .ok());
 }
 
+// The places whose indices the worker of place `home` runs in a loop over all places, in the order
+// in which it comes to them, while the workers of the others are held in the first piece of theirs.
+std::vector<std::size_t> places_helped_by(
+    std::size_t home, const std::vector<std::vector<std::uint64_t>>& distances) {
+  constexpr std::size_t kIndicesOfPlace = 64;
+  ExecutorOptions options;
+  for (const std::vector<std::uint64_t>& row : distances) {
+    options.groups.push_back(
+        {.place = {.index = static_cast<std::uint16_t>(options.groups.size())}, .distances = row});
+  }
+  const std::unique_ptr<Executor> executor = Executor::create(options).value();
+  std::latch others_are_held(static_cast<std::ptrdiff_t>(distances.size() - 1));
+  std::atomic<bool> is_released = false;
+  std::vector<std::size_t> places;
+  EXPECT_TRUE(executor
+                  ->parallel_for({0, distances.size() * kIndicesOfPlace},
+                                 [&](std::size_t i) {
+                                   if (executor->current_worker() != home) {
+                                     if (!is_released) {
+                                       others_are_held.count_down();
+                                       is_released.wait(false);
+                                     }
+                                     return;
+                                   }
+                                   others_are_held.wait();
+                                   if (places.empty() || places.back() != i / kIndicesOfPlace) {
+                                     places.push_back(i / kIndicesOfPlace);
+                                   }
+                                   if (places.size() == distances.size()) {
+                                     is_released = true;
+                                     is_released.notify_all();
+                                   }
+                                 })
+                  .ok());
+  return places;
+}
+
+TEST(ParallelFor, HelpsTheNearestPlaceFirst) {
+  const std::vector<std::vector<std::uint64_t>> distances = {
+      {10, 40, 20, 30}, {20, 10, 20, 20}, {}, {20, 20, 10, 99}};
+  EXPECT_EQ(places_helped_by(0, distances), (std::vector<std::size_t>{0, 2, 3, 1}));
+  EXPECT_EQ(places_helped_by(3, distances), (std::vector<std::size_t>{3, 2, 0, 1}));
+}
+
+TEST(ParallelFor, HelpsTheNextPlaceFirstWhereNoneIsKnownToBeNearer) {
+  const std::vector<std::vector<std::uint64_t>> distances = {{}, {20, 10, 20, 20}, {}, {}};
+  EXPECT_EQ(places_helped_by(1, distances), (std::vector<std::size_t>{1, 2, 3, 0}));
+  EXPECT_EQ(places_helped_by(2, distances), (std::vector<std::size_t>{2, 3, 0, 1}));
+}
+
 // The bodies wait for each other, so the loop ends only if all workers of the place take part,
 // those that sleep, those that poll the queue, and the caller when it is one.
 TEST(ParallelFor, UsesAllWorkersOfThePlace) {

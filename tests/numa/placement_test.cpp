@@ -430,6 +430,27 @@ TEST(Placement, BindsTheWorkersOfEachNodeOfARankToWhatIsTheirs) {
   }
 }
 
+TEST(Placement, TellsTheWorkersOfARankHowFarItsNodesAre) {
+  const auto groups_on = [](const Topology& topology) {
+    return place_ranks(topology, {.rank_count = 1}).value().front().groups;
+  };
+  const std::vector<WorkerGroup> known = groups_on(load("llnl-lassen-p9-4xV100.xml"));
+  ASSERT_EQ(known.size(), 2u);
+  EXPECT_THAT(known[0].distances, ElementsAre(10, 40));
+  EXPECT_THAT(known[1].distances, ElementsAre(40, 10));
+  const Topology many = load("fake-heteromem-tiers-7numa.xml");
+  for (const WorkerGroup& group : groups_on(many)) {
+    for (std::size_t i = 0; i < group.distances.size(); ++i) {
+      EXPECT_EQ(group.distances[i],
+                many.distance(group.place.index, groups_on(many)[i].place.index));
+    }
+    EXPECT_EQ(group.distances.size(), groups_on(many).size());
+  }
+  for (const WorkerGroup& group : groups_on(load("generated-8xH200-snc2-4numa.xml"))) {
+    EXPECT_THAT(group.distances, IsEmpty());
+  }
+}
+
 TEST(Placement, RefusesCountsOutsideTheirRange) {
   const Topology topology = load("cxlmem-dax-qemu.xml");
   const std::size_t huge = std::numeric_limits<std::size_t>::max();

@@ -55,7 +55,11 @@ Welcome example_welcome() {
                   .has_standard_input = false};
   welcome.groups = {
       {{.kind = PlaceKind::kNuma, .index = 1, .host = 4}, {0, 2, 1023}, 2},
-      {{.kind = PlaceKind::kDevice, .index = 65535, .host = 4'294'967'295}, {}, 3, {5, 7}},
+      {{.kind = PlaceKind::kDevice, .index = 65535, .host = 4'294'967'295},
+       {},
+       3,
+       {5, 7},
+       {0xffffffffffffffff, 10}},
   };
   welcome.first_segment = 4'000'000'000;
   welcome.segment_count = 65536;
@@ -130,6 +134,7 @@ TEST(WelcomeFrame, ArrivesAsItWasSent) {
     EXPECT_EQ(welcome->groups[i].cpus, sent.groups[i].cpus);
     EXPECT_EQ(welcome->groups[i].worker_count, sent.groups[i].worker_count);
     EXPECT_EQ(welcome->groups[i].shared_cpus, sent.groups[i].shared_cpus);
+    EXPECT_EQ(welcome->groups[i].distances, sent.groups[i].distances);
   }
 }
 

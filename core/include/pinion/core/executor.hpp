@@ -31,6 +31,11 @@ struct WorkerGroup {
   /// Operating-system numbers of the CPUs that every one of the workers is bound to, all of them,
   /// where `cpus` is empty. Empty as well: the workers are not bound.
   std::vector<unsigned> shared_cpus = {};
+
+  /// How far each group of the options is from these workers, in the order of the groups and in any
+  /// unit: what they pay for memory there. Only which is nearer matters, and the own one is not
+  /// looked at. Empty: not known.
+  std::vector<std::uint64_t> distances = {};
 };
 
 /// What a worker does when it finds no task.
@@ -158,7 +163,8 @@ class Executor {
   }
 
   /// The same on the workers of all places. Each place begins with its part of the range, in the
-  /// order of the groups and in proportion to their workers, and helps the others at the end.
+  /// order of the groups and in proportion to their workers, and helps the others at the end, the
+  /// nearest first (WorkerGroup::distances), and of those that are as near the next in the order.
   template <class Body>
   [[nodiscard]] Status parallel_for(IndexRange range, Body&& body,
                                     const BulkOptions& options = {}) {
