@@ -3,25 +3,58 @@
 #include <atomic>
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include <pinion/core/detail/piece_cursor.hpp>
 #include <pinion/core/executor.hpp>
+#include <pinion/core/thread_annotations.hpp>
 
 #include "count_down.hpp"
 #include "place_arena.hpp"
 
 namespace pinion {
 
+namespace detail {
+
+/// What the bodies of one loop threw.
+///
+/// Thread safety: all members from any thread.
+class BulkErrors {
+ public:
+  /// The exception that is being handled. Never fails: where there is no memory to keep more than
+  /// the first, the others are counted.
+  void note(IndexRange at) noexcept PINION_EXCLUDES(mutex_);
+
+  /// Cheap. A hint for who goes on; exact for whoever has waited for all pieces of the loop.
+  [[nodiscard]] bool any() const noexcept { return any_.load(std::memory_order_relaxed); }
+
+  /// All that were kept, the first one first.
+  [[nodiscard]] std::vector<BulkError> take() PINION_EXCLUDES(mutex_);
+
+  /// How many there was no memory for.
+  [[nodiscard]] std::size_t uncollected_count() PINION_EXCLUDES(mutex_);
+
+ private:
+  struct Thrown {
+    IndexRange at = {};
+    std::exception_ptr exception = {};
+  };
+
+  std::atomic<bool> any_ = false;
+  Mutex mutex_;
+  Thrown first_ PINION_GUARDED_BY(mutex_);
+  std::vector<Thrown> others_ PINION_GUARDED_BY(mutex_);
+  std::size_t uncollected_count_ PINION_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace detail
+
 /// Runs the whole range on the calling worker and on those of its arena that have nothing to do.
-/// Begins no more of it once `given_up`, unless null, is true.
-/// Errors: kCancelled when some indices may not have run. Throws: the first exception of a body.
+/// Errors: as Executor::parallel_for().
 [[nodiscard]] Status run_loop_here(IndexRange range, const detail::BulkBody& body,
-                                   const BulkOptions& options,
-                                   const std::atomic<bool>* given_up = nullptr);
+                                   const BulkOptions& options);
 
 /// For each group, all of them in the order in which its workers look for work in a loop: their own
 /// first, then by distance, and those that are as far, or whose distance is not known, in a circle.
@@ -43,7 +76,7 @@ class BulkRun {
   /// Runs pieces until none is left to begin with, in the order of help of arena number `home`.
   void work(std::size_t home) noexcept;
 
-  /// Blocks: until all pieces have ended. Errors, throws: as Executor::parallel_for().
+  /// Blocks: until all pieces have ended. Errors: as Executor::parallel_for().
   [[nodiscard]] Status wait();
 
  private:
@@ -53,7 +86,6 @@ class BulkRun {
   };
 
   [[nodiscard]] std::optional<IndexRange> take_piece(std::size_t home) noexcept;
-  void run(IndexRange piece) noexcept;
 
   const detail::BulkBody body_;
   const BulkOptions options_;
@@ -61,8 +93,7 @@ class BulkRun {
   std::vector<Part> parts_;
   CountDown pieces_;
   std::atomic<bool> cut_short_ = false;
-  std::atomic<bool> failed_ = false;
-  std::exception_ptr exception_;  // Of the one that set failed_.
+  detail::BulkErrors errors_;
 };
 
 }  // namespace pinion

@@ -400,6 +400,9 @@ Status Executor::submit_task(Place place, detail::TaskSource task, FullQueue ful
 
 Status Executor::run_bulk(const Place* place, IndexRange range, detail::BulkBody body,
                           const BulkOptions& options) {
+  if (options.errors != nullptr) {
+    options.errors->clear();
+  }
   if (range.begin > range.end || options.grain == 0) {
     return Status(ErrorCode::kInvalidArgument,
                   "a loop over " + std::to_string(range.begin) + " up to " +

@@ -3,19 +3,25 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <latch>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <pinion/core/completion.hpp>
 
 namespace pinion {
 namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
 
 constexpr Place kFirst{.index = 0};
 constexpr Place kSecond{.index = 1};
@@ -292,20 +298,33 @@ TEST(ParallelFor, ManyThreadsLoopAndSubmitAtOnce) {
   EXPECT_EQ(indices, 4u * 50 * 110);
 }
 
-TEST(ParallelFor, ThrowsTheFirstExceptionOfABody) {
+TEST(ParallelFor, EndsWithWhatBodiesThrewAndTheirIndices) {
   for (const std::vector<std::size_t>& shape :
        {std::vector<std::size_t>{2}, std::vector<std::size_t>{1, 1, 1}}) {
     const std::unique_ptr<Executor> executor = make_executor(shape);
     const auto loop = [&] {
-      try {
-        static_cast<void>(executor->parallel_for({0, 10'000}, [](std::size_t i) {
-          if (i % 100 == 7) {
-            throw std::runtime_error("index " + std::to_string(i));
-          }
-        }));
-        ADD_FAILURE() << "nothing was thrown";
-      } catch (const std::runtime_error& error) {
-        EXPECT_EQ(std::string(error.what()).find("index "), 0u);
+      std::atomic<int> ran = 0;
+      std::vector<BulkError> errors;
+      const Status status =
+          executor->parallel_for({0, 10'000},
+                                 [&ran](std::size_t i) {
+                                   ++ran;
+                                   if (i % 100 == 7) {
+                                     throw std::runtime_error("bad digit at " + std::to_string(i));
+                                   }
+                                 },
+                                 {.errors = &errors});
+      EXPECT_EQ(status.code(), ErrorCode::kUnknown);
+      EXPECT_GE(errors.size(), 1u);
+      EXPECT_LE(errors.size(), executor->worker_count());
+      EXPECT_LT(ran, 10'000);
+      for (const BulkError& error : errors) {
+        const std::string index = std::to_string(error.at.begin);
+        EXPECT_EQ(error.at.begin % 100, 7u);
+        EXPECT_EQ(error.at.end, error.at.begin + 1);
+        EXPECT_EQ(error.status.to_string(), "UNKNOWN: bad digit at " + index);
+        EXPECT_THROW(std::rethrow_exception(error.exception), std::runtime_error);
+        EXPECT_THAT(status.message(), HasSubstr(" index " + index + ": bad digit at " + index));
       }
     };
     loop();
@@ -316,16 +335,56 @@ TEST(ParallelFor, ThrowsTheFirstExceptionOfABody) {
   }
 }
 
-TEST(ParallelFor, AnInnerExceptionReachesTheOuterCaller) {
+// All bodies are inside before the first of them throws.
+TEST(ParallelFor, LosesNoExceptionOfBodiesThatThrowAtTheSameTime) {
+  constexpr std::size_t kWorkers = 3;
+  for (const std::vector<std::size_t>& shape :
+       {std::vector<std::size_t>{kWorkers}, std::vector<std::size_t>{1, 1, 1}}) {
+    const std::unique_ptr<Executor> executor = make_executor(shape);
+    std::latch all_inside(kWorkers);
+    std::vector<BulkError> errors;
+    const Status status = executor->parallel_for({0, kWorkers},
+                                                 [&](std::size_t i) {
+                                                   all_inside.arrive_and_wait();
+                                                   throw std::runtime_error(std::to_string(i));
+                                                 },
+                                                 {.errors = &errors});
+    EXPECT_THAT(status.message(), StartsWith("3 pieces of the loop failed: index "));
+    ASSERT_EQ(errors.size(), kWorkers);
+    std::set<std::string> words;
+    for (const BulkError& error : errors) {
+      words.insert(std::string(error.status.message()));
+    }
+    EXPECT_EQ(words, (std::set<std::string>{"0", "1", "2"}));
+  }
+}
+
+TEST(ParallelFor, NamesTheRangeOfABodyThatTakesRanges) {
+  const std::unique_ptr<Executor> executor = make_executor({1});
+  const Status status = executor->parallel_for({5, 15}, [](IndexRange) { throw 7; }, {.grain = 10});
+  EXPECT_EQ(status.to_string(),
+            "UNKNOWN: 1 piece of the loop failed: indices 5 up to 15: an exception that is not a "
+            "std::exception");
+}
+
+TEST(ParallelFor, ClearsTheErrorsOfAnEarlierLoop) {
+  const std::unique_ptr<Executor> executor = make_executor({1});
+  std::vector<BulkError> errors(3);
+  EXPECT_TRUE(executor->parallel_for({0, 10}, [](std::size_t) {}, {.errors = &errors}).ok());
+  EXPECT_TRUE(errors.empty());
+}
+
+TEST(ParallelFor, TellsABodyOfTheErrorsOfItsInnerLoop) {
   const std::unique_ptr<Executor> executor = make_executor({2});
-  EXPECT_THROW(static_cast<void>(executor->parallel_for({0, 10},
-                                                        [&](std::size_t) {
-                                                          static_cast<void>(executor->parallel_for(
-                                                              {0, 10}, [](std::size_t) {
-                                                                throw std::logic_error("inner");
-                                                              }));
-                                                        })),
-               std::logic_error);
+  const Status status = executor->parallel_for({0, 10}, [&](std::size_t) {
+    const Status inner =
+        executor->parallel_for({0, 10}, [](std::size_t) { throw std::logic_error("inner words"); });
+    if (!inner.ok()) {
+      throw std::runtime_error(inner.to_string());
+    }
+  });
+  EXPECT_EQ(status.code(), ErrorCode::kUnknown);
+  EXPECT_THAT(status.message(), HasSubstr("inner words"));
 }
 
 TEST(ParallelFor, StopsEarlyWhenItIsCancelled) {

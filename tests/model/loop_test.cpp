@@ -118,9 +118,9 @@ void expect_right(const Exploration& exploration) {
 }
 
 TEST(LoopModel, RunsEveryPieceOnceBeforeItsEnd) {
-  expect_right(explore_loop<Cursor>({2, 2}, 4));
-  expect_right(explore_loop<Cursor>({3, 1}, 4));
-  expect_right(explore_loop<Cursor>({1, 1, 1}, 3));
+  expect_right(explore_loop<Cursor>({2, 2}, 3));
+  expect_right(explore_loop<Cursor>({3, 1}, 2));
+  expect_right(explore_loop<Cursor>({1, 1, 1}, 2));
 }
 
 class CursorThatTrustsItsLook {
@@ -237,9 +237,9 @@ Exploration explore_group(std::size_t workers, const std::vector<std::size_t>& r
 }
 
 TEST(DropCountModel, EndsEachWaitAfterAllTasksOfItsRound) {
-  expect_right(explore_group<Count>(/*workers=*/1, {1, 2}, 4));
-  expect_right(explore_group<Count>(/*workers=*/2, {2}, 3));
-  expect_right(explore_group<Count>(/*workers=*/2, {1, 1}, 3));
+  expect_right(explore_group<Count>(/*workers=*/1, {1, 2}, 3));
+  expect_right(explore_group<Count>(/*workers=*/2, {2}, 2));
+  expect_right(explore_group<Count>(/*workers=*/2, {1, 1}, 2));
   expect_right(explore_group<Count>(/*workers=*/2, {0, 2, 0}, 2));
 }
 

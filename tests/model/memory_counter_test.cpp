@@ -85,12 +85,12 @@ void expect_right(const std::vector<std::uint64_t>& amounts, std::size_t preempt
 
 TEST(MemoryCounterModel, RefusesNothingThatFitsAndKnowsThePeak) {
   expect_right({3, 7}, 4);
-  expect_right({3, 5, 2}, 3);
+  expect_right({3, 5, 2}, 2);
 }
 
 TEST(MemoryCounterModel, NeverExceedsItsLimit) {
   expect_right({6, 7}, 4);
-  expect_right({6, 4, 5}, 3);
+  expect_right({6, 4, 5}, 2);
 }
 
 // The mutants.

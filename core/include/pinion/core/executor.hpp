@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -81,20 +82,38 @@ struct IndexRange {
   std::size_t end = 0;
 };
 
+/// Where a body of a loop threw.
+struct BulkError {
+  IndexRange at = {};                 ///< Its index, or its range where it takes those.
+  Status status = {};                 ///< kUnknown with what().
+  std::exception_ptr exception = {};  ///< What it threw. Not null.
+};
+
 struct BulkOptions {
   /// Ranges of this many indices or fewer are not cut further. At least 1. The default suits bodies
   /// of 10 ns and more, as ranges are cut only while workers have nothing to do.
   std::size_t grain = 1;
 
   CancelToken cancel = {};
+
+  /// Becomes everything that was thrown, in the order in which it happened, unless null. Borrowed
+  /// for the call.
+  std::vector<BulkError>* errors = nullptr;
 };
 
 namespace detail {
 
-// A loop's body without its type: runs the indices of one range on one worker.
+class BulkErrors;
+
+// Notes the exception that is being handled.
+void note_exception(BulkErrors& errors, IndexRange at) noexcept;
+
+// A loop's body without its type: runs the indices of one range on one worker. False: it threw, and
+// that was noted.
 struct BulkBody {
   void* object = nullptr;
-  void (*run)(void* object, IndexRange range, const CancelToken& cancel) = nullptr;
+  bool (*run)(void* object, IndexRange range, const CancelToken& cancel,
+              BulkErrors& errors) = nullptr;
 };
 
 }  // namespace detail
@@ -150,12 +169,14 @@ class Executor {
   /// Calls `body(i)` for each index of the range, or `body(IndexRange)` for pieces that cover it,
   /// concurrently on the workers of `place`, before submitted tasks that wait. The calling thread
   /// takes part if it is one of them. May be nested: a worker that waits for an inner loop takes
-  /// part in that one only.
+  /// part in that one only. A body that throws ends the loop: the indices that have not begun are
+  /// given up, and what others threw meanwhile is collected too, at most one exception a worker.
   /// Blocks: until all is done, or given up; a caller outside also waits for a worker to be free.
   /// Errors: kInvalidArgument for a place that is not in the options, a range that ends before it
-  ///   begins, or grain 0; kCancelled when the token was cancelled, so that indices may not have
-  ///   run; kFailedPrecondition on a worker of another place, which would only wait.
-  /// Throws: the first exception of a body; the indices that have not begun are given up.
+  ///   begins, or grain 0; kUnknown when bodies threw, in words that name each index, or range,
+  ///   and its exception; kCancelled when the token was, or a loop around this one has ended
+  ///   early, so that indices may not have run; kFailedPrecondition on a worker of another place,
+  ///   which would only wait.
   template <class Body>
   [[nodiscard]] Status parallel_for(Place place, IndexRange range, Body&& body,
                                     const BulkOptions& options = {}) {
@@ -220,19 +241,29 @@ detail::BulkBody Executor::erase(Body& body) {
   // The body may be const; its own type is put back before it is called.
   void* const object = const_cast<void*>(static_cast<const void*>(std::addressof(body)));
   return {.object = object,
-          .run = [](void* erased, IndexRange range, [[maybe_unused]] const CancelToken& cancel) {
+          .run = [](void* erased, IndexRange range, [[maybe_unused]] const CancelToken& cancel,
+                    detail::BulkErrors& errors) {
             Body& typed = *static_cast<Body*>(erased);
-            if constexpr (!std::invocable<Body&, std::size_t>) {
-              typed(range);
-            } else if (!cancel.can_be_cancelled()) {
-              for (std::size_t i = range.begin; i < range.end; ++i) {
-                typed(i);
+            constexpr bool kByIndex = std::invocable<Body&, std::size_t>;
+            std::size_t i = range.begin;
+            try {
+              if constexpr (!kByIndex) {
+                typed(range);
+              } else if (!cancel.can_be_cancelled()) {
+                for (; i < range.end; ++i) {
+                  typed(i);
+                }
+              } else {
+                for (; i < range.end && !cancel.cancelled(); ++i) {
+                  typed(i);
+                }
               }
-            } else {
-              for (std::size_t i = range.begin; i < range.end && !cancel.cancelled(); ++i) {
-                typed(i);
-              }
+            } catch (...) {
+              detail::note_exception(errors,
+                                     kByIndex ? IndexRange{.begin = i, .end = i + 1} : range);
+              return false;
             }
+            return true;
           }};
 }
 
