@@ -1,5 +1,6 @@
 #include "cpu_mask.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace pinion {
@@ -37,6 +38,12 @@ std::vector<unsigned> CpuMask::cpus() const {
     }
   }
   return cpus;
+}
+
+bool operator==(const CpuMask& a, const CpuMask& b) noexcept {
+  return std::equal(
+      a.sets_.begin(), a.sets_.end(), b.sets_.begin(),
+      [](const cpu_set_t& first, const cpu_set_t& second) { return CPU_EQUAL(&first, &second); });
 }
 
 int CpuMask::bind_calling_thread() const noexcept {

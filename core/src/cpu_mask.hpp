@@ -29,6 +29,8 @@ class CpuMask {
   [[nodiscard]] bool contains(unsigned cpu) const noexcept;
   [[nodiscard]] std::vector<unsigned> cpus() const;
 
+  friend bool operator==(const CpuMask& a, const CpuMask& b) noexcept;
+
   /// Makes this the affinity mask of the calling thread. Returns 0 or an errno.
   [[nodiscard]] int bind_calling_thread() const noexcept;
 

@@ -211,6 +211,7 @@ Executor::State::State(const ExecutorOptions& options, const CpuMask& allowed)
       // A thread may come from a group that had bound it, or inherit that from the thread that
       // started it: without bounds means all that this process may use.
       site.masks.push_back(allowed);
+      site.is_bound = false;
     }
     arenas.push_back(std::make_unique<PlaceArena>(group, std::move(site), bindings, control));
     first_worker += group.worker_count;
@@ -472,7 +473,8 @@ ExecutorEvents Executor::events() const noexcept {
   return {.call_count = control.call_count.load(std::memory_order_relaxed),
           .leave_count = control.leave_count.load(std::memory_order_relaxed),
           .yield_count = control.yield_count.load(std::memory_order_relaxed),
-          .full_count = control.full_count.load(std::memory_order_relaxed)};
+          .full_count = control.full_count.load(std::memory_order_relaxed),
+          .misbound_count = state_->bindings.misbound_count()};
 }
 
 }  // namespace pinion

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include <oneapi/tbb/task_arena.h>
@@ -14,23 +16,27 @@
 
 namespace pinion {
 
-/// What the system said of each worker when its thread last came in.
+/// What the system said of each worker when its thread last came in, and whether it was ever wrong.
 ///
 /// Thread safety: all members may be called from any thread.
 class BindingTable {
  public:
   explicit BindingTable(std::size_t worker_count) : bindings_(worker_count) {}
 
-  void set(WorkerBinding binding, Status status) PINION_EXCLUDES(mutex_);
+  void set(WorkerBinding binding) PINION_EXCLUDES(mutex_);
   [[nodiscard]] std::vector<WorkerBinding> bindings() PINION_EXCLUDES(mutex_);
 
-  /// The first binding that failed.
+  /// That of the first worker which was ever bound wrongly.
   [[nodiscard]] Status status() PINION_EXCLUDES(mutex_);
+
+  [[nodiscard]] std::uint64_t misbound_count() const noexcept {
+    return misbound_count_.load(std::memory_order_relaxed);
+  }
 
  private:
   Mutex mutex_;
   std::vector<WorkerBinding> bindings_ PINION_GUARDED_BY(mutex_);
-  Status status_ PINION_GUARDED_BY(mutex_);
+  std::atomic<std::uint64_t> misbound_count_ = 0;
 };
 
 /// Numbers and binds the threads of one arena. oneTBB moves threads between arenas, so a thread is
@@ -44,6 +50,7 @@ class Binder final : public tbb::task_scheduler_observer {
     std::size_t first_worker = 0;
     std::size_t worker_count = 1;
     std::vector<CpuMask> masks = {};  ///< One a worker, in a cycle.
+    bool is_bound = true;             ///< False: the masks are all that the process may use.
   };
 
   /// `place_arena` is what this_thread.arena becomes.
@@ -59,6 +66,8 @@ class Binder final : public tbb::task_scheduler_observer {
   // Of all binders, as oneTBB calls a binder that is in what was handed over.
   static inline HandOver begins;
   static inline HandOver ends;
+
+  [[nodiscard]] WorkerBinding bind(std::size_t worker, const CpuMask& wanted) const;
 
   const void* const place_arena_;
   const Site site_;

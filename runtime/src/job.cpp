@@ -86,6 +86,7 @@ struct Job::State {
   void device_lost(const DeviceInfo& device, const Status& error);
   void say_what_was_spilled() const;
   void say_what_devices_did() const;
+  void say_who_was_not_bound() const;
   void finish() noexcept;
 };
 
@@ -274,8 +275,12 @@ void Job::State::for_each_at(Place place, std::size_t count,
                              const std::function<void(std::size_t)>& body) {
   // Only a worker: it does everything itself where the others are busy, and never waits for them.
   const bool on_worker = executor && executor->current_worker() < executor->worker_count();
-  if (on_worker && executor->parallel_for(place, {0, count}, body).ok()) {
+  std::vector<BulkError> errors;
+  if (on_worker && executor->parallel_for(place, {0, count}, body, {.errors = &errors}).ok()) {
     return;
+  }
+  if (!errors.empty()) {
+    std::rethrow_exception(errors.front().exception);
   }
   for (std::size_t i = 0; i < count; ++i) {
     body(i);
@@ -402,8 +407,26 @@ void Job::State::say_what_was_spilled() const {
                  : "");
 }
 
+// Executor::create() refuses that; later the job goes on, slower at worst.
+void Job::State::say_who_was_not_bound() const {
+  const std::uint64_t count = executor ? executor->events().misbound_count : 0;
+  if (count == 0 || settings.quiet) {
+    return;
+  }
+  for (const WorkerBinding& binding : executor->bindings()) {
+    if (!binding.status.ok()) {
+      fmt::print(
+          stderr,
+          "pinion: rank {} ran with workers that were not where they were to be ({} times): {}\n",
+          info.rank, count, binding.status.to_string());
+      return;
+    }
+  }
+}
+
 void Job::State::finish() noexcept {
   say_what_devices_did();
+  say_who_was_not_bound();
   devices.reset();
   executor.reset();
   if (trace && trace->enabled()) {

@@ -117,7 +117,8 @@ struct Cost {
     const ExecutorEvents events = executor.events();
     return {testing_support::allocation_count(), testing_support::lock_count(),
             testing_support::FutexCounter::count(),
-            events.call_count + events.leave_count + events.yield_count + events.full_count};
+            events.call_count + events.leave_count + events.yield_count + events.full_count +
+                events.misbound_count};
   }
   friend Cost operator-(const Cost& after, const Cost& before) {
     return {after.allocation_count - before.allocation_count, after.lock_count - before.lock_count,

@@ -64,6 +64,10 @@ struct WorkerBinding {
   std::size_t worker = 0;
   Place place = {};
   std::vector<unsigned> cpus = {};  ///< The affinity mask that the system reports for its thread.
+
+  /// kFailedPrecondition if ever since the executor was made a thread came in as this worker and
+  /// was not bound as its group says: in words, of the first time.
+  Status status = {};
 };
 
 /// The rare events of an executor since it was made. All of them stand still under a steady load.
@@ -72,6 +76,9 @@ struct ExecutorEvents {
   std::uint64_t leave_count = 0;  ///< A worker left an empty queue, to sleep.
   std::uint64_t yield_count = 0;  ///< A worker left a queue for parallel_for().
   std::uint64_t full_count = 0;   ///< A submit() found its queue full.
+
+  /// A thread came in as a worker and was not bound as its group says: see WorkerBinding::status.
+  std::uint64_t misbound_count = 0;
 
   friend bool operator==(const ExecutorEvents&, const ExecutorEvents&) = default;
 };
@@ -139,7 +146,8 @@ class Executor {
  public:
   /// Blocks: until every worker has started and is bound, tens of microseconds each.
   /// Errors: kInvalidArgument for options outside their stated range; kResourceExhausted when the
-  ///   system has no more threads; kPermissionDenied for CPUs this process may not use.
+  ///   system has no more threads; kPermissionDenied for CPUs this process may not use;
+  ///   kFailedPrecondition when the system does not keep a worker to its CPUs.
   [[nodiscard]] static Result<std::unique_ptr<Executor>> create(const ExecutorOptions& options);
   ~Executor();
 
