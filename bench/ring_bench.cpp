@@ -31,6 +31,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,24 +48,16 @@
 #include <pinion/core/clock.hpp>
 #include <pinion/shm/ring.hpp>
 
+#include "ring_contender.hpp"
+#if PINION_HAS_ICEORYX
+#include "ring_iceoryx.hpp"
+#endif
 #include "two_processes.hpp"
 
 namespace pinion {
 namespace {
 
 constexpr std::size_t kBurst = 64;
-
-// One way to and fro of the process that asks, or of the one that answers.
-using Trip = std::function<void()>;
-
-struct Contender {
-  std::string name;
-  std::string beside;  // The contender that it is compared with.
-  std::size_t trips_per_sample = 10;
-  std::size_t samples_per_round = 300;
-  // Called once in each of the two processes.
-  std::function<Trip(bool asks)> open;
-};
 
 std::byte* share_memory(std::size_t size_bytes) {
   void* const memory = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
@@ -319,6 +312,10 @@ Contender zero_mq() {
 std::vector<Contender> make_contenders() {
   using std::chrono::seconds;
   std::vector<Contender> contenders;
+#if PINION_HAS_ICEORYX
+  // The first one: its daemon, a third process, shall have no descriptor of the others.
+  const std::optional<Contender> iceoryx = iceoryx_publisher();
+#endif
   contenders.push_back(line_of_the_cache());
   contenders.push_back(ring("ring, the receiver spins", seconds(1)));
   contenders.push_back(polled_ring());
@@ -330,6 +327,11 @@ std::vector<Contender> make_contenders() {
 #endif
 #if PINION_HAS_ZMQ
   contenders.push_back(zero_mq());
+#endif
+#if PINION_HAS_ICEORYX
+  if (iceoryx) {
+    contenders.push_back(*iceoryx);
+  }
 #endif
   contenders.push_back(bare_eventfd());
   contenders.push_back(ring("ring, the receiver sleeps", Duration::zero()));
@@ -392,6 +394,9 @@ void print_table(const std::vector<Contender>& contenders,
 #if !PINION_HAS_ZMQ
   std::printf("ZeroMQ is not installed\n");
 #endif
+#if !PINION_HAS_ICEORYX
+  std::printf("iceoryx (libiceoryx-posh-dev and libacl1-dev) is not installed\n");
+#endif
 }
 
 int run(std::size_t round_count) {
@@ -429,5 +434,7 @@ int main(int argc, char** argv) {
     std::fputs("usage: ring_bench [ROUNDS]\n", stderr);
     return 64;
   }
-  return pinion::run(static_cast<std::size_t>(rounds));
+  const int status = pinion::run(static_cast<std::size_t>(rounds));
+  std::fflush(stdout);
+  std::_Exit(status);  // Nothing of iceoryx may outlive its daemon, which has ended.
 }

@@ -21,7 +21,8 @@ pinion_check_packages=(
 
 # What only the nightly run needs.
 pinion_nightly_packages=(
-  clang-tidy libbenchmark-dev libopenmpi-dev libstarpu-dev libzmq3-dev
+  clang-tidy libacl1-dev libbenchmark-dev libiceoryx-posh-dev libopenmpi-dev libstarpu-dev
+  libzmq3-dev
 )
 
 # What only the tests in virtual machines need; tests/vm/prepare.sh fetches their kernel too.
