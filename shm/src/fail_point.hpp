@@ -3,8 +3,9 @@
 namespace pinion {
 
 #ifdef PINION_SHM_FAIL_POINTS
-/// Stands before and after every store that other processes see. A test that is built with such
-/// points defines it, and ends the process at one of them.
+/// Stands before and after every store of this module that other processes see; one stands between
+/// two, and what nobody else has yet counts as one store. Rings name theirs instead (RingStore). A
+/// test that is built with such points defines it, and ends the process at one of them.
 void fail_point() noexcept;
 #else
 constexpr void fail_point() noexcept {}

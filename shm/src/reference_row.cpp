@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "fail_point.hpp"
 #include "segment.hpp"
 
 namespace pinion {
@@ -63,7 +64,9 @@ Result<UniqueFd> ReferenceRow::create_file(const RowHeader& header) {
     return file;
   }
   PINION_RETURN_IF_ERROR(reserve_segment(file->get(), kSlabPageBytes));
+  fail_point();
   const ssize_t written = ::pwrite(file->get(), &header, sizeof(header), 0);
+  fail_point();
   if (written != static_cast<ssize_t>(sizeof(header))) {
     return Status::from_errno(written < 0 ? errno : EIO, "writing the header of a row");
   }

@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "fail_point.hpp"
+
 namespace pinion {
 namespace {
 
@@ -93,7 +95,9 @@ Result<UniqueFd> make_ring_segment(const RingAddress& address) {
         errno, "reserving " + std::to_string(size_bytes) + " bytes for a segment of a ring");
   }
   const RingHeader header = make_header(address);
+  fail_point();
   const ssize_t written = ::pwrite(segment.get(), &header, sizeof(header), 0);
+  fail_point();
   if (written != static_cast<ssize_t>(sizeof(header))) {
     return Status::from_errno(written < 0 ? errno : EIO, "writing the header of a ring");
   }

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <string>
 
+#include "fail_point.hpp"
 #include "spill_file.hpp"
 
 namespace pinion {
@@ -125,7 +126,9 @@ Status reserve_segment(int descriptor, std::uint64_t size_bytes) {
 
 Status write_segment_header(int descriptor, const BlobHandle& handle, Place home) {
   const SegmentHeader header = make_segment_header(handle, home);
+  fail_point();
   const ssize_t written = ::pwrite(descriptor, &header, sizeof(header), 0);
+  fail_point();
   if (written != static_cast<ssize_t>(sizeof(header))) {
     return Status::from_errno(written < 0 ? errno : EIO, "writing the header of a blob");
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "fail_point.hpp"
 #include "segment.hpp"
 #include "spill_file.hpp"
 
@@ -30,7 +31,9 @@ Result<UniqueFd> copy_segment(int descriptor, const BlobHandle& handle, Place ho
     if (!to) {
       return to.error();
     }
+    fail_point();
     std::ranges::copy(from->bytes(), to->bytes().begin());
+    fail_point();
   }
   PINION_RETURN_IF_ERROR(seal_segment(copy->get(), handle, home));
   return copy;
@@ -139,7 +142,9 @@ Result<UniqueFd> SegmentFile::finish(const BlobHandle& handle) {
 
 Result<UniqueFd> SegmentFile::finish_blob_file(const BlobHandle& handle) {
   const SegmentHeader header = make_segment_header(handle, home_);
+  fail_point();
   std::memcpy(mapping_.bytes().data(), &header, sizeof(header));
+  fail_point();
   mapping_ = MemoryMapping();
   if (check_final_file(reader_.get()).ok()) {
     return std::move(reader_);

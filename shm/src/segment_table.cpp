@@ -10,6 +10,7 @@
 
 #include <pinion/shm/blob_memory.hpp>
 
+#include "fail_point.hpp"
 #include "memory_mapping.hpp"
 #include "segment.hpp"
 #include "segment_file.hpp"
@@ -22,8 +23,10 @@ namespace {
 Status write_payload(int descriptor, std::span<const std::byte> bytes) {
   std::size_t written = 0;
   while (written < bytes.size()) {
+    fail_point();
     const ssize_t count = ::pwrite(descriptor, bytes.data() + written, bytes.size() - written,
                                    static_cast<off_t>(sizeof(SegmentHeader) + written));
+    fail_point();
     if (count > 0) {
       written += static_cast<std::size_t>(count);
     } else if (count == 0 || errno != EINTR) {

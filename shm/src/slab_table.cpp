@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "fail_point.hpp"
 #include "segment.hpp"
 
 namespace pinion {
@@ -152,6 +153,7 @@ Result<SlabView> SlabTable::make(std::uint32_t client, std::uint32_t segment, Pl
                .size_bytes = size_bytes,
                .client = client,
                .slot = *slot};
+  fail_point();
   SlabHeader& header = *new (slab.control.bytes().data()) SlabHeader();
   header.magic = kSlabMagic;
   header.job = identity_.job;
@@ -163,6 +165,7 @@ Result<SlabView> SlabTable::make(std::uint32_t client, std::uint32_t segment, Pl
   header.slot = *slot;
   header.client = client;
   header.home = packed(home);
+  fail_point();
   (*owner)->slab_bytes += size_bytes;
   usage_.memory_bytes += size_bytes;
   const SlabView view = {.descriptor = slab.file.get(), .home = home, .slot = *slot};
@@ -185,9 +188,12 @@ Result<SlabView> SlabTable::find(std::uint32_t client, const BlobHandle& handle)
   SlabHeader& header = slab.header();
   const std::uint32_t slot = (*reader)->slot;
   // Before the client has the slab, and so before any reference: see SlabHeader.
+  fail_point();
   header.subscribers[slot].store(client + 1, std::memory_order_seq_cst);
+  fail_point();
   if (header.subscriber_slot_count.load(std::memory_order_relaxed) <= slot) {
     header.subscriber_slot_count.store(slot + 1, std::memory_order_seq_cst);
+    fail_point();
   }
   return SlabView{.descriptor = slab.file.get(), .home = slab.home, .slot = slab.slot};
 }
@@ -230,7 +236,9 @@ Status SlabTable::keep(const BlobHandle& handle) {
   const bool is_new = slab.kept.count(handle.index) == 0;
   if (Status same = check_length(handle, sealed); !same.ok()) {
     if (is_new) {
+      fail_point();
       it.pinned.store(0, std::memory_order_release);
+      fail_point();
     }
     return same;
   }
@@ -316,14 +324,19 @@ void SlabTable::client_gone(std::uint32_t client) {
   for (std::uint32_t slot = 0; slot < kSlabSlotCount; ++slot) {
     if (gone.reserved[slot]) {
       ReferenceRow::Counter* const counters = gone.row->counters(slot);
-      std::for_each(counters, counters + kSlabDescriptorCount,
-                    [](auto& counter) { counter.store(0, std::memory_order_release); });
+      std::for_each(counters, counters + kSlabDescriptorCount, [](auto& counter) {
+        fail_point();
+        counter.store(0, std::memory_order_release);
+      });
+      fail_point();
     }
   }
   for (auto& [segment, slab] : slabs_) {
     std::uint32_t subscriber = client + 1;
+    fail_point();
     slab.header().subscribers[gone.slot].compare_exchange_strong(
         subscriber, 0, std::memory_order_release, std::memory_order_relaxed);
+    fail_point();
   }
   clients_.erase(found);
 }
@@ -346,8 +359,10 @@ void SlabTable::drop(Slabs::iterator slab) {
   }
   usage_.memory_bytes -= slab->second.size_bytes;
   usage_.blob_count -= slab->second.kept.size();
+  fail_point();
   // Release pairs with the acquire of readers, which then unmap it.
   slab->second.header().closed.store(1, std::memory_order_release);
+  fail_point();
   slabs_.erase(slab);
 }
 

@@ -57,7 +57,9 @@ std::optional<SlabWriter::Block> SlabWriter::allocate(std::uint64_t length_bytes
     }
   }
   if (dirty_bytes > 0) {
+    fail_point();
     std::memset(block->bytes.data(), 0, static_cast<std::size_t>(dirty_bytes));
+    fail_point();
   }
   return block;
 }
@@ -114,7 +116,9 @@ Blob SlabWriter::seal(const Block& block, BlobShare share) {
   fail_point();
   SlabDescriptor& it = slab.descriptor(handle.index);
   it.offset.store(offset, std::memory_order_relaxed);
+  fail_point();
   it.length_bytes.store(handle.length_bytes, std::memory_order_relaxed);
+  fail_point();
   it.home.store(packed(block.home), std::memory_order_relaxed);
   fail_point();
   // Release pairs with the look at the life in take(): whoever finds it sealed sees the payload.
