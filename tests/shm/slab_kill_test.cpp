@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -24,6 +23,7 @@
 #include "fail_point.hpp"
 #include "shm_host.hpp"
 #include "slab_layout.hpp"
+#include "slab_link.hpp"
 
 namespace pinion {
 namespace {
@@ -45,15 +45,6 @@ namespace {
 constexpr std::size_t kSlotCount = 64;
 constexpr std::uint64_t kBudget = std::uint64_t{64} << 20;
 constexpr std::uint64_t kSlabBytesMax = std::uint64_t{5} << 20;  // Of one process.
-
-enum Kind : std::uint16_t { kMake = 1, kFetch, kRow, kGiveBack, kKeep, kAnswer, kError, kDone };
-
-// A blob and the number from which its bytes follow: other bytes are found out, even if they are
-// those of another blob.
-struct Letter {
-  BlobHandle handle;
-  std::uint64_t tag = 0;
-};
 
 // Letters on their way from one process to the other. A slot belongs to its sender while it is
 // empty, and to its receiver while it is full, so nobody's death spoils it.
@@ -92,97 +83,10 @@ struct Board {
   std::atomic<std::uint32_t> alone = 0;  // The victim is dead and everything of it is settled.
 };
 
-std::byte byte_at(std::size_t at, std::uint64_t tag) {
-  return static_cast<std::byte>((tag >> at % 57) + at * 13);
-}
-
-bool has_bytes_of(const Blob& blob, std::uint64_t tag) {
-  for (std::size_t at = 0; at < blob.bytes().size(); ++at) {
-    if (blob.bytes()[at] != byte_at(at, tag)) {
-      return false;
-    }
-  }
-  return true;
-}
-
-struct Message {
-  Letter letter = {};
-  Place home = {};
-  std::uint64_t size_bytes = 0;
-  std::uint32_t number = 0;
-};
-
-std::span<const std::byte> as_payload(const Message& message) {
-  return std::as_bytes(std::span(&message, 1));
-}
-
-Message message_of(const Frame& frame) {
-  Message message;
-  EXPECT_EQ(frame.payload.size(), sizeof(message));
-  std::memcpy(&message, frame.payload.data(), sizeof(message));
-  return message;
-}
-
-// A process's way to the agent.
-class Link {
- public:
-  explicit Link(Channel channel) : channel_(std::move(channel)) {}
-
-  SlabExchange slabs() {
-    return {
-        .make = [this](std::uint32_t segment, Place home,
-                       std::uint64_t size_bytes) -> Result<SlabGrant> {
-          ++make_count;
-          return ask(kMake, {.home = home, .size_bytes = size_bytes, .number = segment});
-        },
-        .fetch =
-            [this](const BlobHandle& handle) {
-              return ask(kFetch, {.letter = {.handle = handle}});
-            },
-        .fetch_row = [this](std::uint32_t client) -> Result<UniqueFd> {
-          Result<SlabGrant> row = ask(kRow, {.number = client});
-          if (!row) {
-            return std::move(row).error();
-          }
-          return std::move(row->descriptor);
-        },
-        .give_back =
-            [this](std::uint32_t segment) {
-              static_cast<void>(channel_.send(kGiveBack, 0, as_payload({.number = segment})).ok());
-            }};
-  }
-
-  void keep(const Letter& letter) { static_cast<void>(ask(kKeep, {.letter = letter}).has_value()); }
-  void say_done() { static_cast<void>(channel_.send(kDone, 0, {}).ok()); }
-  void wait_for_a_word() { static_cast<void>(channel_.receive().has_value()); }
-
-  int make_count = 0;
-
- private:
-  Result<SlabGrant> ask(Kind kind, const Message& message) {
-    PINION_RETURN_IF_ERROR(channel_.send(kind, 1, as_payload(message)));
-    Result<std::optional<Frame>> frame = channel_.receive();
-    if (!frame || !frame->has_value()) {
-      return Status(ErrorCode::kUnavailable, "no answer");
-    }
-    if ((*frame)->kind != kAnswer) {
-      return Status(ErrorCode::kNotFound, "refused");
-    }
-    const Message answer = message_of(**frame);
-    SlabGrant grant = {.home = answer.home, .slot = answer.number};
-    if (!(*frame)->descriptors.empty()) {
-      grant.descriptor = std::move((*frame)->descriptors[0]);
-    }
-    return grant;
-  }
-
-  Channel channel_;
-};
-
 // What a process does: makes blobs, keeps some for a while, reads what the other made.
 class Worker {
  public:
-  Worker(Board& board, std::size_t self, Link& link, IBlobStore& store, std::uint64_t seed)
+  Worker(Board& board, std::size_t self, SlabLink& link, IBlobStore& store, std::uint64_t seed)
       : board_(board), self_(self), link_(link), store_(store), random_(seed) {}
 
   void work_once() {
@@ -216,10 +120,7 @@ class Worker {
     if (!writer || tag % 8 == 0) {
       return;
     }
-    const std::span<std::byte> bytes = writer->bytes();
-    for (std::size_t at = 0; at < bytes.size(); ++at) {
-      bytes[at] = byte_at(at, tag);
-    }
+    fill_with_bytes_of(writer->bytes(), tag);
     const Result<Blob> sealed = writer->seal();
     if (!sealed) {
       return;
@@ -253,7 +154,7 @@ class Worker {
 
   Board& board_;
   std::size_t self_;
-  Link& link_;
+  SlabLink& link_;
   IBlobStore& store_;
   std::mt19937_64 random_;
   std::vector<Held> held_;
@@ -281,7 +182,7 @@ class Round {
 
   // Returns whether the victim passed that many fail points, or operations, before it was killed.
   void run(std::int64_t fail_point_count, std::uint64_t operation_count) {
-    start(0, [&](Worker& worker, Link&, IBlobStore&) {
+    start(0, [&](Worker& worker, SlabLink&, IBlobStore&) {
       constexpr std::uint64_t kMoreThanItLives = 1'000'000'000;
       const bool works = fail_point_count >= 0 || operation_count > 0;
       points_left = fail_point_count;
@@ -290,7 +191,8 @@ class Round {
         board_->operation_count.store(i + 1);
       }
     });
-    start(1, [&](Worker& worker, Link& link, IBlobStore& store) { survive(worker, link, store); });
+    start(1,
+          [&](Worker& worker, SlabLink& link, IBlobStore& store) { survive(worker, link, store); });
     while (!has_ended(0)) {
       serve(1);
       if (fail_point_count < 0 && board_->operation_count.load() >= operation_count) {
@@ -303,7 +205,7 @@ class Round {
   std::uint64_t read_count() const { return board_->read_count.load(); }
 
  private:
-  void start(std::size_t self, const std::function<void(Worker&, Link&, IBlobStore&)>& body) {
+  void start(std::size_t self, const std::function<void(Worker&, SlabLink&, IBlobStore&)>& body) {
     Child& child = children_[self];
     child.client = static_cast<std::uint32_t>(self);
     const int row = *table_.admit(child.client);
@@ -312,7 +214,7 @@ class Round {
     ASSERT_GE(child.pid, 0);
     if (child.pid == 0) {
       { const Channel closed = std::move(ours); }
-      Link link(std::move(theirs));
+      SlabLink link(std::move(theirs));
       SegmentExchange exchange = {
           .publish = [](const BlobHandle&, Place,
                         int) { return Status(ErrorCode::kUnimplemented, "slabs only"); },
@@ -336,7 +238,7 @@ class Round {
 
   // Works until the other is dead, then asks for more than its slabs may have: it looks at all that
   // it ever made, and nothing must hold it any more.
-  void survive(Worker& worker, Link& link, IBlobStore& store) {
+  void survive(Worker& worker, SlabLink& link, IBlobStore& store) {
     while (board_->alone.load() == 0) {
       worker.work_once();
     }
@@ -397,35 +299,14 @@ class Round {
       child.done = true;
       return;
     }
-    const Message message = message_of(frame);
-    if (frame.kind == kMake) {
-      answer(child,
-             table_.make_slab(child.client, message.number, message.home, message.size_bytes));
-    } else if (frame.kind == kFetch) {
-      answer(child, table_.find_slab(child.client, message.letter.handle));
-    } else if (frame.kind == kRow) {
-      const Result<int> row = table_.find_row(message.number);
-      answer(child, row ? SlabView{.descriptor = *row} : Result<SlabView>(row.error()));
-    } else if (frame.kind == kGiveBack) {
-      table_.give_back_slab(child.client, message.number);
-    } else {
-      const Status kept = table_.keep(message.letter.handle);
-      EXPECT_TRUE(kept.ok()) << kept.to_string();
-      kept_.push_back(message.letter);
-      answer(child, SlabView());
-    }
-  }
-
-  // A client that was killed meanwhile takes no answer.
-  static void answer(Child& child, const Result<SlabView>& view) {
-    if (!view) {
-      static_cast<void>(child.channel->enqueue(kError, 1, {}).ok());
+    if (serve_slabs(table_, child.client, *child.channel, frame)) {
       return;
     }
-    const Message message = {.home = view->home, .number = view->slot};
-    const std::span<const int> descriptors =
-        view->descriptor >= 0 ? std::span(&view->descriptor, 1) : std::span<const int>();
-    static_cast<void>(child.channel->enqueue(kAnswer, 1, as_payload(message), descriptors).ok());
+    const Letter letter = message_of(frame).letter;
+    const Status kept = table_.keep(letter.handle);
+    EXPECT_TRUE(kept.ok()) << kept.to_string();
+    kept_.push_back(letter);
+    answer(*child.channel, SlabView());
   }
 
   void settle() {
