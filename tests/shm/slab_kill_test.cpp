@@ -20,26 +20,12 @@
 
 #include <pinion/shm/channel.hpp>
 
-#include "fail_point.hpp"
+#include "fail_points.hpp"
 #include "shm_host.hpp"
 #include "slab_layout.hpp"
 #include "slab_link.hpp"
 
 namespace pinion {
-namespace {
-
-// How many fail points this process passes before it ends at one; negative: all.
-std::atomic<std::int64_t> points_left = -1;
-
-}  // namespace
-
-void fail_point() noexcept {
-  if (points_left.load(std::memory_order_relaxed) >= 0 &&
-      points_left.fetch_sub(1, std::memory_order_relaxed) == 0) {
-    ::kill(::getpid(), SIGKILL);
-  }
-}
-
 namespace {
 
 constexpr std::size_t kSlotCount = 64;
@@ -185,7 +171,7 @@ class Round {
     start(0, [&](Worker& worker, SlabLink&, IBlobStore&) {
       constexpr std::uint64_t kMoreThanItLives = 1'000'000'000;
       const bool works = fail_point_count >= 0 || operation_count > 0;
-      points_left = fail_point_count;
+      fail_point_plan.left = fail_point_count;
       for (std::uint64_t i = 0; i < (works ? kMoreThanItLives : 0); ++i) {
         worker.work_once();
         board_->operation_count.store(i + 1);
