@@ -386,7 +386,7 @@ TEST(KilledProcess, LeavesEverythingRightAtEachOfItsStores) {
   EXPECT_EQ(open_descriptor_count(), descriptors);
 }
 
-// Every repetition of the test is another sequence.
+// Every repetition within a process is another sequence.
 TEST(KilledProcess, LeavesEverythingRightAtRandomMoments) {
   static std::uint64_t seed = 1'000'000;
   const std::ptrdiff_t descriptors = open_descriptor_count();

@@ -48,6 +48,10 @@ enum SlabFrame : std::uint16_t {
   kRow,
   kGiveBack,
   kKeep,
+  kKeepTooLate,
+  kRelease,
+  kGone,
+  kFetchSegment,
   kAnswer,
   kError,
   kDone
@@ -102,6 +106,10 @@ class SlabLink {
 
   Result<SlabGrant> ask(SlabFrame kind, const SlabMessage& message) {
     PINION_RETURN_IF_ERROR(channel_.send(kind, 1, as_payload(message)));
+    return wait_for_answer();
+  }
+
+  Result<SlabGrant> wait_for_answer() {
     Result<std::optional<Frame>> frame = channel_.receive();
     if (!frame || !frame->has_value()) {
       return Status(ErrorCode::kUnavailable, "no answer");
