@@ -23,6 +23,7 @@ constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLimit = 768 * kMiB;
 constexpr std::uint64_t kShards = 40;  // Their partials have about 24 MiB each.
 constexpr std::uint64_t kKeys = 1'000'000;
+constexpr std::uint64_t kLineBytes = 16 * kMiB;
 
 // What the address sanitizer has of its own: shadow, and memory that was freed, which it would keep
 // 256 MiB of in each process.
@@ -33,6 +34,9 @@ constexpr const char* kSanitizerKeepsLittle = ":quarantine_size_mb=16";
 constexpr std::uint64_t kSanitizerBytes = 0;
 constexpr const char* kSanitizerKeepsLittle = "";
 #endif
+
+// Enough for a job that is given no budget, which then takes half of it.
+constexpr std::uint64_t kLeastLimit = 256 * kMiB + kSanitizerBytes;
 
 std::string expected_answer() {
   return std::to_string(kKeys) + " keys, sum " + std::to_string(kShards * kKeys * (kKeys + 1) / 2);
@@ -109,6 +113,23 @@ class MemoryLimit : public JobTest {
     return command;
   }
 
+  // Lines of one word each. The file is mostly a hole, so it takes no room on the disk.
+  void write_lines(std::uint64_t count) const {
+    std::ofstream file(path("text"));
+    for (std::uint64_t line = 0; line < count; ++line) {
+      file.seekp(static_cast<std::streamoff>(line * kLineBytes));
+      file << "needle\n";
+    }
+    file.close();
+    std::filesystem::resize_file(path("text"), count * kLineBytes);
+  }
+
+  // Of word_program, which has counted the words.
+  void expect_lines(const CommandResult& result, std::uint64_t count) const {
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(read_file(path("out")), "needle " + std::to_string(count) + "\n");
+  }
+
   MemoryGroup group_{kLimit};
 };
 
@@ -144,25 +165,28 @@ TEST_F(MemoryLimit, IsTheBudgetAndWhatLiesBeside) {
   EXPECT_THAT(result.output, HasSubstr(expected_answer()));
 }
 
-// The file is mostly a hole, so it takes no room on the disk.
 TEST_F(MemoryLimit, IsLessThanTheFileThatAJobReads) {
-  constexpr std::uint64_t kLineBytes = 16 * kMiB;
-  constexpr std::uint64_t kLeast = 256 * kMiB + kSanitizerBytes;
-  constexpr std::uint64_t kLineCount = 2 * kLeast / kLineBytes;
-  const MemoryGroup group(kLeast);
+  const MemoryGroup group(kLeastLimit);
   ASSERT_TRUE(group.limits());
-  {
-    std::ofstream file(path("text"));
-    for (std::uint64_t line = 0; line < kLineCount; ++line) {
-      file.seekp(static_cast<std::streamoff>(line * kLineBytes));
-      file << "needle\n";
-    }
-  }
-  std::filesystem::resize_file(path("text"), kLineCount * kLineBytes);
+  write_lines(2 * kLeastLimit / kLineBytes);
   const CommandResult result = run_command(
       folder_, group.inside({WORD_PROGRAM, "1000000", path("out"), path("text")}), environment());
-  EXPECT_EQ(result.status, 0) << result.errors;
-  EXPECT_EQ(read_file(path("out")), "needle " + std::to_string(kLineCount) + "\n");
+  expect_lines(result, 2 * kLeastLimit / kLineBytes);
+}
+
+// What comes on standard input comes only once, so it is kept, and what does not fit is spilled.
+TEST_F(MemoryLimit, IsLessThanTheStandardInputOfAJob) {
+  constexpr std::uint64_t kLineCount = kLeastLimit / kLineBytes + 2;
+  const MemoryGroup group(kLeastLimit);
+  ASSERT_TRUE(group.limits());
+  write_lines(kLineCount);
+  const CommandResult result =
+      run_command(folder_,
+                  group.inside({"sh", "-c", "cat \"$0\" | \"$@\"", path("text"), WORD_PROGRAM,
+                                "1000000", path("out"), "-"}),
+                  environment());
+  expect_lines(result, kLineCount);
+  EXPECT_THAT(result.errors, HasSubstr("spilled"));
 }
 
 TEST_F(MemoryLimit, IsAClearErrorWhenNothingMayBeSpilled) {
