@@ -25,5 +25,17 @@ TEST(Place, OrdersByKindThenIndexThenHost) {
   EXPECT_EQ(std::adjacent_find(ordered.begin(), ordered.end()), ordered.end());
 }
 
+TEST(Place, ComesBeforeThoseOfLaterHostsByHost) {
+  const std::vector<Place> ordered = {{.kind = PlaceKind::kNuma, .index = 1, .host = 0},
+                                      {.kind = PlaceKind::kDevice, .index = 0, .host = 0},
+                                      {.kind = PlaceKind::kNuma, .index = 0, .host = 7},
+                                      {.kind = PlaceKind::kNuma, .index = 1, .host = 7}};
+  for (std::size_t i = 0; i < ordered.size(); ++i) {
+    for (std::size_t j = 0; j < ordered.size(); ++j) {
+      EXPECT_EQ(before_by_host(ordered[i], ordered[j]), i < j);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pinion

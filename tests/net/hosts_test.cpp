@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::AllOf;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 
 constexpr const char* kAnswer = "the sum is 2016\n";
@@ -108,7 +109,8 @@ TEST_F(JobOnHosts, SaysWhereEachRankRuns) {
 // 20 blobs of 8 MiB by each rank.
 TEST_F(JobOnHosts, SaysOfEachHostHowMuchItHadInLargeBlobs) {
   const CommandResult result = run(on_hosts(
-      {1, 1}, {BLOB_PROGRAM, "turns"}, {"--report-bindings", "--set", "memory-bytes=67108864"}));
+      {1, 1}, {BLOB_PROGRAM, "turns"},
+      {"--report-bindings", "--set", "memory-bytes=67108864", "--set", "spill-bytes-max=0"}));
   EXPECT_EQ(result.status, 0) << result.errors;
   EXPECT_EQ(count_of("pinion: of 160 MiB of large blobs ", result.errors), 2u) << result.errors;
 }
@@ -144,6 +146,17 @@ TEST_F(JobOnHosts, PrintsStepByStep) {
     expected += "step " + std::to_string(step) + "\n";
   }
   EXPECT_EQ(result.output, expected);
+}
+
+// Which rank comes first, and which one merges what, is not known. Of the first step, ranks that
+// need more than two seconds to come are left out.
+TEST_F(JobOnHosts, PlansForThePlacesOfAllHostsAndLeavesPartitionsWhereTheyLie) {
+  const CommandResult two = run(on_hosts({1, 1}, {PLACED_PROGRAM}));
+  EXPECT_EQ(two.status, 0) << two.errors;
+  EXPECT_THAT(two.output, EndsWith("\nhosts 0 1, 0 away\n"));
+  const CommandResult three = run(on_hosts({1, 2, 1}, {PLACED_PROGRAM}));
+  EXPECT_EQ(three.status, 0) << three.errors;
+  EXPECT_THAT(three.output, EndsWith("\nhosts 0 1 2, 0 away\n"));
 }
 
 TEST_F(JobOnHosts, ComesToItsEndWhenTheTimeIsUp) {

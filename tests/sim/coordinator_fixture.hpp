@@ -96,11 +96,13 @@ class CoordinatorTest : public testing::Test {
     plan(0, shards, 1);
     effects_.clear();
   }
-  void registers(std::uint32_t rank, const std::vector<Place>& places) {
+  void registers(std::uint32_t rank, const std::vector<Place>& places,
+                 const std::vector<std::uint32_t>& worker_counts = {}) {
     receive(rank, Register{.process = {.high = 1, .low = rank},
                            .protocol_version = 1,
                            .capacities = {.cpu_count = 1},
-                           .places = places});
+                           .places = places,
+                           .worker_counts = worker_counts});
   }
   std::vector<Lease> claim(std::uint32_t rank, std::uint32_t unit_count) {
     effects_.clear();

@@ -21,6 +21,7 @@ TEST_F(CoordinatorTest, AsksTheLowestRankToPlanAtOnce) {
   make({.rank_count = 2});
   join(0);
   join(1);
+  registers(1, {});
   enter(0);
   EXPECT_THAT(sent<MakePlan>(0), SizeIs(1));
   enter(1);
@@ -121,6 +122,7 @@ TEST_F(CoordinatorTest, GrantsAllToTheRanksThatEnterWhenTheOthersDoNotCome) {
   make({.rank_count = 2});
   join(0);
   join(1);
+  registers(1, {});
   enter(0);
   plan(0, {1, 1, 1, 1}, 1);
   EXPECT_THAT(claim(0, 10), SizeIs(2));

@@ -93,6 +93,9 @@ TEST_F(LostHostTest, LosesItsRanksForGood) {
 
 TEST_F(LostHostTest, WithARankThatWasStillToComeDoesNotWaitForIt) {
   make_hosts(2);
+  join(1);
+  registers(1, {});
+  lose(1, true);
   join(0);
   enter(0);
   plan(0, std::vector<std::uint64_t>{1, 1}, 1);
@@ -237,6 +240,7 @@ TEST_F(LostHostTest, FailsTheStepWhoseInputCannotBeReadAgain) {
   make_hosts(2);
   join(0);
   enter(0);
+  pass(2s);
   receive(0, PlanReady{.step = 1, .plan = on(0, 50), .shards = {{}}, .streams = {on(1, 49)}});
   lose_host(1);
   EXPECT_EQ(step_failure(0).code, ErrorCode::kDataLoss);
@@ -253,6 +257,7 @@ class LostResultTest : public LostHostTest {
       join(rank);
       enter(rank);
     }
+    pass(2s);
     receive(0, PlanReady{.step = 1, .plan = on(0, 50), .shards = {{}}});
     const std::vector<Lease> leases = claim(0, 1);
     EXPECT_EQ(report_here(0, 1, leases), ErrorCode::kOk);

@@ -85,8 +85,10 @@ TEST_F(RankMachineTest, PlansWhenAskedAndOnlyThen) {
   effects_.clear();
   machine_.plan_ready({}, now_, effects_);
   EXPECT_THAT(effects_, IsEmpty());
-  receive(MakePlan{.step = 1});
-  EXPECT_THAT(found<StartPlanning>(), SizeIs(1));
+  const std::vector<PlaceWorkers> workers = {{{.index = 2}, 3}, {{.host = 1}, 4}};
+  receive(MakePlan{.step = 1, .workers = workers});
+  ASSERT_THAT(found<StartPlanning>(), SizeIs(1));
+  EXPECT_EQ(found<StartPlanning>().front().workers, workers);
   effects_.clear();
   machine_.plan_ready({}, now_, effects_);
   ASSERT_THAT(sent<PlanReady>(), SizeIs(1));

@@ -93,8 +93,11 @@ const Mutation kMutations[] = {
      AnyOf(HasSubstr("is missing from the kept partials"), HasSubstr("cannot be read")),
      Faults::parse("host_crash=2").value()},
     {"merge-members-too", HasSubstr("counts a shard twice or misses one")},
+    // Which takes a host that is lost between the end of a pair and that of the step.
     {"keep-pairs-of-lost-host", HasSubstr("counts a shard twice or misses one"),
-     Faults::parse("host_crash=4").value()},
+     Faults::parse("host_crash=10,slow=0.5").value()},
+    {"plan-for-the-planner",
+     AnyOf(HasSubstr("is left out of a plan"), HasSubstr("is made again for other places"))},
     {"double-timer", HasSubstr("too much is left to happen")},
 };
 

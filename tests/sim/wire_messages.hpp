@@ -72,7 +72,10 @@ inline std::vector<Message> one_of_each_to_the_coordinator() {
 
 inline std::vector<Message> one_of_each_to_a_rank() {
   return {
-      MakePlan{.step = 1},
+      MakePlan{.step = 1,
+               .workers = {{.place = {}, .worker_count = 1},
+                           {.place = {.kind = PlaceKind::kDevice}, .worker_count = 2},
+                           {.place = {.index = 0xffff, .host = 7}, .worker_count = 0xfffffff0}}},
       StepStarted{.step = 1,
                   .plan = kBlob,
                   .shard_count = 2,
@@ -107,7 +110,8 @@ inline std::vector<Message> one_of_each_about_membership() {
                .protocol_version = 3,
                .topology_digest = 4,
                .capacities = {.cpu_count = 5, .gpu_count = 6, .memory_bytes = kBig},
-               .places = {{.kind = PlaceKind::kDevice, .index = 0xffff, .host = 7}, {}}},
+               .places = {{.kind = PlaceKind::kDevice, .index = 0xffff, .host = 7}, {}},
+               .worker_counts = {1, kPlaceWorkerCountMax}},
       Drain{.reason = "the node is wanted"},
       Leave{.reason = ""},
       Registered{.failure = kFailure, .lease_duration = std::chrono::seconds(6)},

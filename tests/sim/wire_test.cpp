@@ -159,6 +159,12 @@ TEST(Wire, RefusesValuesThatMeanNothing) {
               testing::HasSubstr("priority"));
   EXPECT_THAT(problem_of(Register{.places = {{.kind = static_cast<PlaceKind>(2)}}}),
               testing::HasSubstr("place"));
+  EXPECT_THAT(problem_of(Register{.places = {{}}, .worker_counts = {1, 1}}),
+              testing::HasSubstr("do not go with the places"));
+  for (const std::uint32_t count : {0U, kPlaceWorkerCountMax + 1}) {
+    EXPECT_THAT(problem_of(Register{.places = {{}}, .worker_counts = {count}}),
+                testing::HasSubstr("no workers, or too many"));
+  }
   EXPECT_THAT(problem_of(Registered{}), testing::HasSubstr("duration"));
   EXPECT_THAT(problem_of(PlanReady{.partition_count = kPartitionCountMax + 1}),
               testing::HasSubstr("partitions"));
@@ -166,6 +172,24 @@ TEST(Wire, RefusesValuesThatMeanNothing) {
   EXPECT_THAT(problem_of(Report{}), testing::HasSubstr("without a lease"));
   EXPECT_THAT(problem_of(Report{.stage = Stage::kMerge, .batch = kLeases}),
               testing::HasSubstr("more than one"));
+}
+
+TEST(Wire, RefusesWorkersThatNoPlannerCouldReckonWith) {
+  const auto problem_of = [](const std::vector<PlaceWorkers>& workers) {
+    const Result<Decoded> decoded = decode(encode(kEnvelope, MakePlan{.workers = workers}));
+    return decoded.has_value() ? std::string("none") : decoded.error().to_string();
+  };
+  const Place first{.index = 1};
+  const Place second{.index = 0, .host = 1};
+  EXPECT_EQ(problem_of({{first, 1}, {second, 1}}), "none");
+  EXPECT_THAT(problem_of({{second, 1}, {first, 1}}), testing::HasSubstr("not in their order"));
+  EXPECT_THAT(problem_of({{first, 1}, {first, 1}}), testing::HasSubstr("there twice"));
+  EXPECT_THAT(problem_of({{first, 0}}), testing::HasSubstr("without a worker"));
+  EXPECT_THAT(problem_of({{{.kind = static_cast<PlaceKind>(2)}, 1}}),
+              testing::HasSubstr("kind of place"));
+  EXPECT_EQ(problem_of({{first, 1}, {second, 0xfffffffe}}), "none");
+  EXPECT_THAT(problem_of({{first, 2}, {second, 0xfffffffe}}),
+              testing::HasSubstr("more workers than a job may have"));
 }
 
 }  // namespace

@@ -221,7 +221,8 @@ void add_time_options(CLI::App& app, SimCommand& command) {
   };
   add("--lease-ms", command.lease_ms, 10, "How long a lease lasts");
   add("--heartbeat-ms", command.heartbeat_ms, 1, "Between two heartbeats");
-  add("--patience-ms", command.patience_ms, 1, "How long a plan waits for lower ranks");
+  add("--patience-ms", command.patience_ms, 1,
+      "How long a plan waits for lower ranks, the first for all");
   add("--deadline-ms", command.deadline_ms, 0,
       "How long after its grant a shard must be accepted; 0: however late");
   add("--body-us", command.body_us, 100, "What a shard takes at most; at least a hundredth");

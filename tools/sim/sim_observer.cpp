@@ -45,6 +45,7 @@ Observer::Observer(World& world)
     : world_(world),
       live_(world.options().rank_count),
       drained_(world.options().rank_count),
+      places_(world.options().rank_count),
       steps_(world.options().step_count) {}
 
 void Observer::decided(const protocol::Event& event, const Effects& effects) {
@@ -68,6 +69,11 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
       world_.reached(
           "a rank had a step that was done before it came",
           find_sent<protocol::StepDone>(effects, from.rank) != nullptr && step(enter->step).done);
+    } else if (const auto* registered = std::get_if<protocol::Register>(&received->message)) {
+      const auto* answer = find_sent<protocol::Registered>(effects, from.rank);
+      if (answer != nullptr && answer->failure.code == ErrorCode::kOk) {
+        places_[from.rank] = {from.incarnation, registered->places.front()};
+      }
     } else if (std::holds_alternative<protocol::Drain>(received->message)) {
       drained_[from.rank] =
           from.incarnation == live_[from.rank] ? from.incarnation : drained_[from.rank];
@@ -94,7 +100,7 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
       } else if (const auto* done = std::get_if<protocol::StepDone>(&send->message)) {
         step(done->step).ended = true;
       } else if (const auto* make = std::get_if<protocol::MakePlan>(&send->message)) {
-        on_make_plan(send->rank, make->step);
+        on_make_plan(send->rank, *make);
       } else if (std::holds_alternative<protocol::Drained>(send->message)) {
         on_drained(send->rank);
       } else if (const auto* ack = std::get_if<protocol::HeartbeatAck>(&send->message);
@@ -194,6 +200,7 @@ void Observer::resumed(std::span<const protocol::Record> records, bool damaged) 
   std::vector<Step> before = std::exchange(steps_, std::vector<Step>(steps_.size()));
   std::fill(live_.begin(), live_.end(), 0);
   std::fill(drained_.begin(), drained_.end(), 0);
+  std::fill(places_.begin(), places_.end(), std::pair<std::uint32_t, Place>());
   lost_hosts_.clear();
   due_.clear();
   newest_fence_ = {.epoch = world_.epoch()};
@@ -256,13 +263,6 @@ void Observer::check_nothing_told_is_forgotten(const std::vector<Step>& before) 
       }
     }
   }
-}
-
-void Observer::on_make_plan(std::uint32_t rank, std::uint64_t number) {
-  const protocol::Envelope planner = of_life(rank);
-  const protocol::Envelope before = std::exchange(step(number).planner, planner);
-  world_.reached("a step was planned again after its planner had died",
-                 before.incarnation != 0 && live_[before.rank] != before.incarnation);
 }
 
 /// Fences grow over the whole job, a unit has one holder whose lease is live, and what is done is

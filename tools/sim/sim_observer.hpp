@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <pinion/shard/protocol/coordinator.hpp>
@@ -63,6 +65,7 @@ class Observer {
     bool planned = false;
     bool ended = false;               ///< Decided, be it well or not.
     protocol::Envelope planner = {};  ///< Who was asked last.
+    std::optional<std::vector<protocol::PlaceWorkers>> planned_for = {};
     protocol::StepDone end = {};
     std::vector<std::uint64_t> oracle = {};  ///< By partition.
   };
@@ -75,7 +78,8 @@ class Observer {
     protocol::Envelope holder = {};
   };
 
-  void on_make_plan(std::uint32_t rank, std::uint64_t number);
+  void on_make_plan(std::uint32_t rank, const protocol::MakePlan& make);
+  void check_nobody_is_left_out(const protocol::MakePlan& make);
   void on_grant(std::uint32_t rank, const protocol::Grant& grant);
   void on_heartbeat(const protocol::Envelope& from, const protocol::Heartbeat& heartbeat,
                     const protocol::Effects& effects);
@@ -124,6 +128,7 @@ class Observer {
   World& world_;
   std::vector<std::uint32_t> live_;     ///< By rank: the life that the coordinator knows; 0: none.
   std::vector<std::uint32_t> drained_;  ///< By rank: the life that asked for it; 0: none.
+  std::vector<std::pair<std::uint32_t, Place>> places_;  ///< By rank: of that life, the first one.
   std::set<std::uint32_t> lost_hosts_;
   std::deque<Due> due_;               ///< In the order of their times; some are over.
   std::set<std::uint64_t> worn_out_;  ///< Steps that may fail for a shard that missed its deadline.

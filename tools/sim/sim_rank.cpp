@@ -75,10 +75,12 @@ std::optional<protocol::Register> SimRank::registration() const {
       .process = {.high = options.seed, .low = std::uint64_t{rank_} << 32U | life_},
       .protocol_version = protocol::kProtocolVersion,
       .capacities = {.cpu_count = static_cast<std::uint32_t>(options.worker_count)},
-      .places = {{.index = static_cast<std::uint16_t>(rank_ % 2), .host = host()}}};
+      .places = {{.index = static_cast<std::uint16_t>(rank_ % 2), .host = host()}},
+      .worker_counts = {static_cast<std::uint32_t>(options.worker_count)}};
   if (options.has_device(rank_)) {
     registration.capacities.gpu_count = 1;
     registration.places.push_back({.kind = PlaceKind::kDevice, .host = host()});
+    registration.worker_counts.push_back(1);
   }
   return registration;
 }

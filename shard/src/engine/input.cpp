@@ -30,6 +30,13 @@ std::string describe_paths(const std::vector<std::string>& paths) {
   return words + ")";
 }
 
+// What is opened of another host's blob is a copy on this one. At which of its places the blob lies
+// is not known here.
+Place home_of(const InputSource& source, std::uint32_t epoch) {
+  const std::uint32_t host = host_with(source.blob, epoch);
+  return source.home.host == host ? source.home : Place{.host = host};
+}
+
 // Each handle in full, as which blobs they are is the identity of the input.
 std::string describe_handles(const std::vector<BlobHandle>& handles, bool are_partitions) {
   std::string words = are_partitions ? "partitions(" : "blobs(";
@@ -96,7 +103,7 @@ InputListing::InputListing(InputKind kind, std::vector<InputSource> sources, std
 }
 
 Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
-                                        bool has_standard_input) {
+                                        bool has_standard_input, std::uint32_t epoch) {
   if (input.kind == InputKind::kIndices) {
     return InputListing(InputKind::kIndices, {}, input.index_count);
   }
@@ -114,6 +121,11 @@ Result<InputListing> InputListing::list(const Input& input, IBlobStore& store,
   std::vector<std::string> notes = finder.notes();
   InputListing listing(InputKind::kBytes, std::move(finder.sources()), finder.size(),
                        std::move(finder.blobs()), &store);
+  for (InputSource& source : listing.sources_) {
+    if (lies_in_blob(source)) {
+      source.home = home_of(source, epoch);
+    }
+  }
   listing.left_out_ = finder.left_out();
   listing.notes_ = std::move(notes);
   return listing;

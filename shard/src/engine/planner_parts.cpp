@@ -25,9 +25,8 @@ std::uint64_t next_cut(std::uint64_t origin, std::uint64_t begin, std::uint64_t 
   return to_cut >= end - begin ? end : begin + to_cut;
 }
 
-// The place of the blob that the shard begins in, if the policy has it.
-std::optional<Place> home_of(const ShardRange& shard, const InputListing& input,
-                             const PartitionPolicy& policy) {
+// The place of the blob that the shard begins in.
+std::optional<Place> home_of(const ShardRange& shard, const InputListing& input) {
   if (input.kind() != InputKind::kBytes) {
     return std::nullopt;
   }
@@ -36,11 +35,33 @@ std::optional<Place> home_of(const ShardRange& shard, const InputListing& input,
   if (!lies_in_blob(input.sources()[source]) || is_stream(input.sources()[source])) {
     return std::nullopt;
   }
-  const Place home = input.sources()[source].home;
-  const bool has_it =
-      std::find(policy.places.begin(), policy.places.end(), home) != policy.places.end();
-  return has_it ? std::optional(home) : std::nullopt;
+  return input.sources()[source].home;
 }
+
+// The places of a policy, to find those that are near to blobs.
+class NearPlaces {
+ public:
+  explicit NearPlaces(std::vector<Place> places) : places_(std::move(places)) {
+    std::sort(places_.begin(), places_.end(), before_by_host);
+  }
+
+  // The home itself; where nobody works there, one of its host, `dealt` before others; `dealt`
+  // where there is none. Of blobs of other hosts whoever plans knows the host alone, and a plan
+  // must not depend on who that is: where there are several hosts, nothing else counts.
+  [[nodiscard]] Place nearest(const Place& home, const Place& dealt) const {
+    const bool is_one_host = places_.front().host == places_.back().host;
+    if (is_one_host && std::binary_search(places_.begin(), places_.end(), home, before_by_host)) {
+      return home;
+    }
+    const auto on_host =
+        std::lower_bound(places_.begin(), places_.end(), Place{.host = home.host}, before_by_host);
+    const bool is_there = on_host != places_.end() && on_host->host == home.host;
+    return is_there && dealt.host != home.host ? *on_host : dealt;
+  }
+
+ private:
+  std::vector<Place> places_;  // Not empty.
+};
 
 }  // namespace
 
@@ -137,13 +158,15 @@ std::vector<std::uint64_t> part_ends(const PartitionPolicy& policy, std::uint64_
 void deal(std::vector<ShardRange>& shards, const InputListing& input, const PartitionPolicy& policy,
           Measure measure) {
   const std::vector<std::uint64_t> ends = part_ends(policy, total_of(shards, measure));
+  const NearPlaces near(policy.places);
   std::size_t part = 0;
   std::uint64_t at = 0;
   for (ShardRange& shard : shards) {
     while (part + 1 < ends.size() && at >= ends[part]) {
       ++part;
     }
-    shard.place = home_of(shard, input, policy).value_or(policy.places[part]);
+    const std::optional<Place> home = home_of(shard, input);
+    shard.place = home ? near.nearest(*home, policy.places[part]) : policy.places[part];
     at = saturating_sum(at, measure(shard));
   }
 }

@@ -62,8 +62,8 @@ using Measure = std::uint64_t (*)(const ShardRange&);
 [[nodiscard]] std::vector<std::uint64_t> part_ends(const PartitionPolicy& policy,
                                                    std::uint64_t total);
 
-/// Gives each shard its place: that of its blob where the policy has it, else that of the part in
-/// which it begins.
+/// Gives each shard its place: that of its blob where the policy has it and no other host, else one
+/// on the host of its blob, else that of the part in which it begins.
 void deal(std::vector<ShardRange>& shards, const InputListing& input, const PartitionPolicy& policy,
           Measure measure);
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -14,17 +15,20 @@
 namespace pinion::engine {
 namespace {
 
+using protocol::PlaceWorkers;
+
 // The policy with what the job knows and the program does not.
-PartitionPolicy job_policy(IJobContext& job, const Partitioning& partitioning) {
+PartitionPolicy job_policy(const Partitioning& partitioning,
+                           std::span<const PlaceWorkers> workers) {
   PartitionPolicy policy = partitioning.policy;
   policy.places.clear();
   policy.place_worker_counts.clear();
-  for (const WorkerGroup& group : job.executor().groups()) {
-    policy.places.push_back(group.place);
-    policy.place_worker_counts.push_back(group.worker_count);
+  policy.worker_count = 0;
+  for (const auto& [place, worker_count] : workers) {
+    policy.places.push_back(place);
+    policy.place_worker_counts.push_back(worker_count);
+    policy.worker_count += worker_count;
   }
-  // Ranks of one job are started alike, so each is taken to have as many workers as this one.
-  policy.worker_count = std::uint64_t{job.info().rank_count} * job.executor().worker_count();
   return policy;
 }
 
@@ -54,19 +58,21 @@ void tell(const InputListing& listing) {
   }
 }
 
-Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
+Result<StepPlan> cut(IJobContext& job, const StepSpec& spec,
+                     std::span<const PlaceWorkers> workers) {
   if (spec.partitioning.planner == nullptr) {
     return Status(ErrorCode::kInvalidArgument,
                   "the step has no planner; pass by_bytes(), by_index_range() or your own");
   }
   Result<InputListing> listing =
-      InputListing::list(spec.input, job.store(), job.info().has_standard_input);
+      InputListing::list(spec.input, job.store(), job.info().has_standard_input, job.info().epoch);
   if (!listing) {
     return std::move(listing).error();
   }
   tell(*listing);
-  const PartitionPolicy policy = spec.partitioning.is_ordered ? ordered_policy(spec.partitioning)
-                                                              : job_policy(job, spec.partitioning);
+  const PartitionPolicy policy = spec.partitioning.is_ordered
+                                     ? ordered_policy(spec.partitioning)
+                                     : job_policy(spec.partitioning, workers);
   Result<std::vector<ShardRange>> shards = spec.partitioning.planner->partition(*listing, policy);
   if (!shards) {
     return std::move(shards).error();
@@ -81,7 +87,7 @@ Result<StepPlan> cut(IJobContext& job, const StepSpec& spec) {
   }
   if (spec.partitioning.is_ordered) {
     // Where shards would rather be worked on changes nothing but the speed.
-    deal(plan.shards, plan.listing, job_policy(job, spec.partitioning), weight_of);
+    deal(plan.shards, plan.listing, job_policy(spec.partitioning, workers), weight_of);
   }
   return plan;
 }
@@ -109,8 +115,9 @@ Result<Blob> seal(IJobContext& job, const StepPlan& plan) {
   return writer->seal();
 }
 
-Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step) {
-  Result<StepPlan> plan = cut(job, spec);
+Result<SealedPlan> make_sealed_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step,
+                                    std::span<const PlaceWorkers> workers) {
+  Result<StepPlan> plan = cut(job, spec, workers);
   if (!plan) {
     return Status(plan.error());
   }
@@ -151,10 +158,21 @@ Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec, std::uint64
   return sealed;
 }
 
-Result<SealedPlan> make_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step) {
+std::vector<PlaceWorkers> workers_of(const Executor& executor) {
+  std::vector<PlaceWorkers> workers;
+  for (const WorkerGroup& group : executor.groups()) {
+    workers.push_back(
+        {.place = group.place, .worker_count = static_cast<std::uint32_t>(group.worker_count)});
+  }
+  return workers;
+}
+
+Result<SealedPlan> make_plan(IJobContext& job, const StepSpec& spec, std::uint64_t step,
+                             std::span<const PlaceWorkers> workers) {
   // The planner is code of the user.
   try {
-    return make_sealed_plan(job, spec, step);
+    return workers.empty() ? make_sealed_plan(job, spec, step, workers_of(job.executor()))
+                           : make_sealed_plan(job, spec, step, workers);
   } catch (const std::bad_alloc&) {
     return Status(ErrorCode::kResourceExhausted, "out of memory while planning");
   } catch (const std::exception& error) {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include <pinion/core/blob.hpp>
+#include <pinion/core/executor.hpp>
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/shard/protocol/messages.hpp>
@@ -25,11 +27,15 @@ struct SealedPlan {
 [[nodiscard]] Result<SealedPlan> seal_plan(IJobContext& job, const StepSpec& spec,
                                            std::uint64_t step, const StepPlan& plan);
 
-/// Lists the input of a step, cuts it with the step's planner for the places of this rank's
-/// workers, and seals what the ranks need to run it. Blocks: for the file system. Errors: those of
-/// listing and planner; kUnknown when the planner throws; kFailedPrecondition when
+/// Those of a rank, by place.
+[[nodiscard]] std::vector<protocol::PlaceWorkers> workers_of(const Executor& executor);
+
+/// Lists the input of a step, cuts it with the step's planner for the places of `workers` (none:
+/// those of this rank), and seals what the ranks need to run it. Blocks: for the file system.
+/// Errors: those of listing and planner; kUnknown when the planner throws; kFailedPrecondition when
 ///   the planner breaks its contract.
 [[nodiscard]] Result<SealedPlan> make_plan(IJobContext& job, const StepSpec& spec,
-                                           std::uint64_t step);
+                                           std::uint64_t step,
+                                           std::span<const protocol::PlaceWorkers> workers);
 
 }  // namespace pinion::engine

@@ -89,13 +89,13 @@ std::optional<protocol::Register> registration_of(IJobContext& job, std::uint64_
       .capacities = {.cpu_count = static_cast<std::uint32_t>(job.executor().worker_count()),
                      .memory_bytes = job.memory().budget_bytes()}};
   std::vector<std::uint64_t> placement;
-  for (const WorkerGroup& group : job.executor().groups()) {
-    const bool is_device = group.place.kind == PlaceKind::kDevice;
+  for (const auto& [place, worker_count] : workers_of(job.executor())) {
+    const bool is_device = place.kind == PlaceKind::kDevice;
     registration.capacities.gpu_count += is_device ? 1 : 0;
-    registration.places.push_back(group.place);
-    placement.insert(placement.end(),
-                     {std::uint64_t{group.place.host}, std::uint64_t{group.place.index},
-                      std::uint64_t{is_device}, std::uint64_t{group.worker_count}});
+    registration.places.push_back(place);
+    registration.worker_counts.push_back(worker_count);
+    placement.insert(placement.end(), {std::uint64_t{place.host}, std::uint64_t{place.index},
+                                       std::uint64_t{is_device}, std::uint64_t{worker_count}});
   }
   registration.topology_digest = hash_bytes(std::as_bytes(std::span(placement)));
   return registration;
@@ -217,11 +217,11 @@ void StepRunner::carry_out(const protocol::SendMessage& effect) {
   broken_ = job_.control().send(protocol::encode(envelope, effect.message));
 }
 
-void StepRunner::carry_out(const protocol::StartPlanning&) {
+void StepRunner::carry_out(const protocol::StartPlanning& effect) {
   // What the planner has read, standard input above all, cannot be read again by all.
   const bool has_plan = plan_ != nullptr && plan_->has_value();
-  Result<SealedPlan> plan =
-      has_plan ? seal_plan(job_, spec_, step_, **plan_) : make_plan(job_, spec_, step_);
+  Result<SealedPlan> plan = has_plan ? seal_plan(job_, spec_, step_, **plan_)
+                                     : make_plan(job_, spec_, step_, effect.workers);
   if (!plan) {
     machine_.plan_failed({plan.error().code(), std::string(plan.error().message())}, clock_.now(),
                          effects_);

@@ -1,6 +1,7 @@
 #include <pinion/shard/protocol/coordinator.hpp>
 
 #include <algorithm>
+#include <utility>
 
 #include <pinion/core/assert.hpp>
 
@@ -33,6 +34,9 @@ Instant Coordinator::next_deadline() const noexcept {
     }
     if (state_->now < step->patience_end) {
       deadline = std::min(deadline, step->patience_end);
+    }
+    if (state_->awaits_ranks(*step)) {
+      deadline = std::min(deadline, state_->arrivals_end);
     }
     if (step->granting()) {
       deadline = std::min(deadline, step->table().next_deadline());
@@ -81,7 +85,8 @@ Coordinator::State::State(const CoordinatorOptions& given)
     : options(given),
       fences{.epoch = given.epoch},
       ranks(given.rank_count),
-      able_count(given.rank_count) {
+      able_count(given.rank_count),
+      awaited_count(given.rank_count) {
   PINION_ASSERT(given.rank_count > 0);
   PINION_ASSERT(given.lease_duration > Duration::zero());
   PINION_ASSERT(given.attempt_count_max > 0 && given.death_count_max > 0);
@@ -97,8 +102,12 @@ void Coordinator::State::on(const RankJoined& joined) {
     lose_process(joined.rank, "it was started again");
   }
   set_status(joined.rank, RankStatus::kLive);
-  ranks[joined.rank] = {
-      .status = RankStatus::kLive, .incarnation = joined.incarnation, .since = now};
+  RankRecord& rank = ranks[joined.rank];
+  rank = {.status = RankStatus::kLive,
+          .incarnation = joined.incarnation,
+          .since = now,
+          .has_come = rank.has_come,
+          .workers = std::move(rank.workers)};
   if (job_failure) {
     send(joined.rank, JobFailed{.failure = *job_failure});
     return;

@@ -38,6 +38,10 @@ struct RankRecord {
   std::uint64_t unit_count_done = 0;
   std::uint64_t input_bytes = 0;
   std::uint64_t latest_step = 0;  ///< That its present process has entered.
+
+  // Of all its processes, as they are alike.
+  bool has_come = false;  ///< One has said where it works, or entered a step without that.
+  std::vector<PlaceWorkers> workers = {};
 };
 
 /// What a step knows of the present process of a rank.
@@ -87,7 +91,8 @@ struct StepRecord {
   std::uint32_t idle_count = 0;  ///< Of these, ranks that are silent or drain: they have no share.
   std::uint64_t sharer_changes = 0;  ///< How often who has a share has changed.
 
-  Holder planner = {};  ///< Incarnation 0 while nobody plans.
+  Holder planner = {};                                        ///< Incarnation 0 while nobody plans.
+  std::optional<std::vector<PlaceWorkers>> planned_for = {};  ///< What each planner is told.
   Failure first_decline = {};
 
   BlobHandle plan = {};
@@ -202,6 +207,8 @@ struct Coordinator::State {
   [[nodiscard]] std::uint64_t lease_count_of(std::uint32_t rank) const;
   void place_rank(StepRecord& step, std::uint32_t rank);
   void check_devices(StepRecord& step);
+  void note_that_has_come(std::uint32_t rank);
+  [[nodiscard]] std::vector<PlaceWorkers> workers_of_job() const;
   void count_in(StepRecord& step, std::uint32_t rank);
   void count_out(StepRecord& step, std::uint32_t rank);
   void set_silent(StepRecord& step, std::uint32_t rank, bool silent);
@@ -236,6 +243,8 @@ struct Coordinator::State {
   void open_step(Holder from, const EnterStep& enter);
   void begin_map(StepRecord& step, const PlanReady& ready);
   void advance_planning(StepRecord& step);
+  [[nodiscard]] bool awaits_ranks(const StepRecord& step) const;
+  void ask_for_plan(StepRecord& step, std::uint32_t rank);
   void announce_start(const StepRecord& step, std::uint32_t rank);
   void announce_end(const StepRecord& step, std::uint32_t rank);
   void advance_stage(StepRecord& step);
@@ -338,8 +347,10 @@ struct Coordinator::State {
   CoordinatorOptions options;
   FenceSource fences;
   std::vector<RankRecord> ranks;
-  std::uint32_t able_count = 0;      ///< Ranks that are live or may still come.
-  std::uint32_t draining_count = 0;  ///< Of these.
+  std::uint32_t able_count = 0;           ///< Ranks that are live or may still come.
+  std::uint32_t draining_count = 0;       ///< Of these.
+  std::uint32_t awaited_count = 0;        ///< Of able ranks, those that have not come yet.
+  Instant arrivals_end = Instant::max();  ///< Until when the first plan waits for these.
   std::map<std::uint64_t, StepRecord> steps;
   std::vector<StepRecord*> open_steps;  ///< And some that have ended since one was opened.
   std::optional<Failure> job_failure;

@@ -27,6 +27,7 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
                                            .text = "step numbers start at 1, found 0"}});
     return;
   }
+  note_that_has_come(from.rank);
   std::uint64_t& latest_step = ranks[from.rank].latest_step;
   const bool is_new_to_it = latest_step < enter.step;
   latest_step = std::max(latest_step, enter.step);
@@ -94,6 +95,7 @@ void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
   StepRecord& step = add_step(opened);
   step.first_rank = from.rank;
   step.patience_end = now + options.plan_patience;
+  arrivals_end = std::min(arrivals_end, step.patience_end);
   step.participants[from.rank].incarnation = from.incarnation;
   count_in(step, from.rank);
   persist<StepOpened>([&] { return opened; });
@@ -102,7 +104,7 @@ void Coordinator::State::open_step(Holder from, const EnterStep& enter) {
 
 /// Asks the lowest rank that can plan, once every lower rank that may still enter had its chance.
 void Coordinator::State::advance_planning(StepRecord& step) {
-  if (!step.wants_plan() || step.planner.incarnation != 0) {
+  if (!step.wants_plan() || step.planner.incarnation != 0 || awaits_ranks(step)) {
     return;
   }
   bool all_declined = true;
@@ -119,14 +121,30 @@ void Coordinator::State::advance_planning(StepRecord& step) {
         return;
       }
     } else {
-      step.planner = {.rank = rank, .incarnation = ranks[rank].incarnation};
-      send(rank, MakePlan{.step = step.number});
+      ask_for_plan(step, rank);
       return;
     }
   }
   if (all_declined && step.first_decline.code != ErrorCode::kOk) {
     fail_step(step, step.first_decline);
   }
+}
+
+/// A plan is for the places of all ranks, and where these are, ranks say when they come. So the
+/// first one of the job waits for them. No other does: who has not come by then may never come.
+bool Coordinator::State::awaits_ranks(const StepRecord& step) const {
+  return awaited_count > 0 && now < std::min(arrivals_end, step.patience_end);
+}
+
+/// Whoever plans again has to come to the same plan, whatever has become of ranks meanwhile.
+void Coordinator::State::ask_for_plan(StepRecord& step, std::uint32_t rank) {
+  step.planner = {.rank = rank, .incarnation = ranks[rank].incarnation};
+  if (!step.planned_for) {
+    step.planned_for = workers_of_job();
+  }
+  send(rank, MakePlan{.step = step.number,
+                      .workers = options.mutations.plan_for_the_planner ? ranks[rank].workers
+                                                                        : *step.planned_for});
 }
 
 void Coordinator::State::receive(Holder from, const PlanReady& ready) {
@@ -338,6 +356,7 @@ void Coordinator::State::close_step(StepRecord& step) {
   step.combined.clear();
   step.plan_is_lost = false;
   step.planner = {};
+  step.planned_for.reset();
   step.shards = {};
   step.combinations = {};
   step.partitions = {};

@@ -10,6 +10,16 @@
 namespace pinion::protocol {
 namespace {
 
+std::vector<PlaceWorkers> workers_of(const Register& registration) {
+  const std::vector<std::uint32_t>& counts = registration.worker_counts;
+  std::vector<PlaceWorkers> workers;
+  for (std::size_t i = 0; i < registration.places.size(); ++i) {
+    workers.push_back(
+        {.place = registration.places[i], .worker_count = i < counts.size() ? counts[i] : 1});
+  }
+  return workers;
+}
+
 std::string hexadecimal(const ProcessId& process) {
   char digits[2 * 16 + 1];
   std::snprintf(digits, sizeof digits, "%016llx%016llx",
@@ -119,7 +129,10 @@ void Coordinator::State::receive(Holder from, const Register& registration) {
                               hexadecimal(registration.process) + " cannot be it too"};
   } else {
     record.registration = registration;
+    record.workers = workers_of(registration);
+    note_that_has_come(from.rank);
     for (StepRecord* step : open_steps) {
+      advance_planning(*step);
       if (step->granting()) {
         place_rank(*step, from.rank);
         step->claims.wake_all();
@@ -137,6 +150,7 @@ void Coordinator::State::receive(Holder from, const Drain& drain) {
     record.since = now;
     record.loss_reason = drain.reason.empty() ? "it asked for that" : drain.reason;
     ++draining_count;
+    note_that_has_come(from.rank);  // No plan is for where it works.
     for (StepRecord* step : open_steps) {
       if (step->open()) {
         set_silent(*step, from.rank, step->participants[from.rank].silent);
@@ -173,12 +187,51 @@ void Coordinator::State::leave(std::uint32_t rank, const std::string& reason) {
 
 void Coordinator::State::set_status(std::uint32_t rank, RankStatus status) {
   const auto is_able = [&] { return live(rank) || may_still_come(rank); };
+  const auto is_awaited = [&] { return is_able() && !ranks[rank].has_come; };
   able_count -= is_able() ? 1 : 0;
+  awaited_count -= is_awaited() ? 1 : 0;
   draining_count -= std::exchange(ranks[rank].draining, false) ? 1 : 0;
   ranks[rank].status = status;
   ranks[rank].since = now;
   ranks[rank].told_drained = false;
   able_count += is_able() ? 1 : 0;
+  awaited_count += is_awaited() ? 1 : 0;
+}
+
+/// Precondition: the rank is live.
+void Coordinator::State::note_that_has_come(std::uint32_t rank) {
+  awaited_count -= std::exchange(ranks[rank].has_come, true) ? 0 : 1;
+}
+
+/// Of ranks that work may be granted to, now or when they are back; where there are none, of those
+/// that drain, as a plan must be for the same places whoever makes it.
+std::vector<PlaceWorkers> Coordinator::State::workers_of_job() const {
+  std::vector<PlaceWorkers> all;
+  const auto add_those = [&](bool that_drain) {
+    for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+      const RankRecord& record = ranks[rank];
+      if ((live(rank) || may_still_come(rank)) && record.draining == that_drain) {
+        all.insert(all.end(), record.workers.begin(), record.workers.end());
+      }
+    }
+  };
+  add_those(false);
+  if (all.empty()) {
+    add_those(true);
+  }
+  std::sort(all.begin(), all.end(), [](const PlaceWorkers& left, const PlaceWorkers& right) {
+    return before_by_host(left.place, right.place);
+  });
+  std::size_t count = 0;
+  for (const PlaceWorkers& workers : all) {
+    if (count > 0 && all[count - 1].place == workers.place) {
+      all[count - 1].worker_count += workers.worker_count;
+    } else {
+      all[count++] = workers;
+    }
+  }
+  all.resize(count);
+  return all;
 }
 
 /// Lets the queue of the step's stage know where the rank works.

@@ -255,9 +255,9 @@ bool RankMachine::State::begin(Instant at, RankEffects& to) {
   return !finished;
 }
 
-void RankMachine::State::on(const MakePlan&) {
+void RankMachine::State::on(const MakePlan& make) {
   if (!std::exchange(planning, true)) {
-    effects->push_back(StartPlanning{});
+    effects->push_back(StartPlanning{.workers = make.workers});
   }
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <set>
 #include <string>
 #include <utility>
@@ -35,6 +37,10 @@ inline schema::ProcessId write(const ProcessId& process) {
 
 inline schema::Place write(const Place& place) {
   return {place.host, place.index, static_cast<std::uint8_t>(place.kind)};
+}
+
+inline schema::PlaceWorkers write(const PlaceWorkers& workers) {
+  return {write(workers.place), workers.worker_count};
 }
 
 inline schema::ShardEntry write(const ShardEntry& shard) {
@@ -152,6 +158,10 @@ class SchemaReader {
     return place(from->host(), from->index(), from->kind());
   }
 
+  PlaceWorkers value(const schema::PlaceWorkers* from) {
+    return {.place = value(&from->place()), .worker_count = from->worker_count()};
+  }
+
   ShardEntry value(const schema::ShardEntry* from) {
     return {.weight = from->weight(),
             .place = place(from->place_host(), from->place_index(), from->place_kind())};
@@ -202,6 +212,32 @@ class SchemaReader {
   std::vector<Number> numbers(const flatbuffers::Vector<Number>* from) {
     return is_there<Number>(from) ? std::vector<Number>(from->begin(), from->end())
                                   : std::vector<Number>();
+  }
+
+  /// Of `place_count` places.
+  std::vector<std::uint32_t> worker_counts(const flatbuffers::Vector<std::uint32_t>* from,
+                                           std::size_t place_count) {
+    std::vector<std::uint32_t> read = numbers(from);
+    require(read.empty() || read.size() == place_count,
+            "counts of workers that do not go with the places");
+    for (const std::uint32_t count : read) {
+      require(count > 0 && count <= kPlaceWorkerCountMax, "a place with no workers, or too many");
+    }
+    return read;
+  }
+
+  /// Planners reckon with the sum of all.
+  std::vector<PlaceWorkers> workers(const flatbuffers::Vector<const schema::PlaceWorkers*>* from) {
+    std::vector<PlaceWorkers> read = values(from);
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < read.size(); ++i) {
+      require(i == 0 || before_by_host(read[i - 1].place, read[i].place),
+              "workers of places that are not in their order, or there twice");
+      require(read[i].worker_count > 0, "a place without a worker");
+      sum += read[i].worker_count;
+    }
+    require(sum <= std::numeric_limits<std::uint32_t>::max(), "more workers than a job may have");
+    return read;
   }
 
   /// Each member must be one of `partial_count`, and no partition of it may have two outputs. Ends

@@ -57,7 +57,7 @@ auto write(FlatBufferBuilder& to, const CancelJob& from) {
 }
 
 auto write(FlatBufferBuilder& to, const MakePlan& from) {
-  return schema::CreateMakePlan(to, from.step);
+  return schema::CreateMakePlan(to, from.step, write(to, from.workers));
 }
 
 auto write(FlatBufferBuilder& to, const StepStarted& from) {
@@ -110,9 +110,14 @@ auto write(FlatBufferBuilder& to, const JobFailed& from) {
 
 auto write(FlatBufferBuilder& to, const Register& from) {
   const schema::ProcessId process = write(from.process);
+  Offset<flatbuffers::Vector<std::uint32_t>> worker_counts;
+  if (!from.worker_counts.empty()) {
+    worker_counts = to.CreateVector(from.worker_counts);
+  }
   return schema::CreateRegister(to, &process, from.protocol_version, from.topology_digest,
                                 from.capacities.cpu_count, from.capacities.gpu_count,
-                                from.capacities.memory_bytes, write(to, from.places));
+                                from.capacities.memory_bytes, write(to, from.places),
+                                worker_counts);
 }
 
 auto write(FlatBufferBuilder& to, const Drain& from) {
@@ -192,8 +197,8 @@ Message read(SchemaReader& to, const schema::CancelJob& from) {
   return CancelJob{.failure = to.failure(from.failure())};
 }
 
-Message read(SchemaReader&, const schema::MakePlan& from) {
-  return MakePlan{.step = from.step()};
+Message read(SchemaReader& to, const schema::MakePlan& from) {
+  return MakePlan{.step = from.step(), .workers = to.workers(from.workers())};
 }
 
 Message read(SchemaReader& to, const schema::StepStarted& from) {
@@ -251,13 +256,15 @@ Message read(SchemaReader& to, const schema::JobFailed& from) {
 }
 
 Message read(SchemaReader& to, const schema::Register& from) {
-  return Register{.process = to.value(from.process()),
-                  .protocol_version = from.protocol_version(),
-                  .topology_digest = from.topology_digest(),
-                  .capacities = {.cpu_count = from.cpu_count(),
-                                 .gpu_count = from.gpu_count(),
-                                 .memory_bytes = from.memory_bytes()},
-                  .places = to.values(from.places())};
+  Register registration{.process = to.value(from.process()),
+                        .protocol_version = from.protocol_version(),
+                        .topology_digest = from.topology_digest(),
+                        .capacities = {.cpu_count = from.cpu_count(),
+                                       .gpu_count = from.gpu_count(),
+                                       .memory_bytes = from.memory_bytes()},
+                        .places = to.values(from.places())};
+  registration.worker_counts = to.worker_counts(from.worker_counts(), registration.places.size());
+  return registration;
 }
 
 Message read(SchemaReader& to, const schema::Drain& from) {

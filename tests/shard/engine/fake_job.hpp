@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -90,11 +91,15 @@ struct FakeJobOptions {
   std::uint32_t rank_count = 1;
   std::size_t worker_count = 1;  ///< Of each rank, at each place.
   std::size_t place_count = 1;   ///< NUMA nodes 0, 1 and so on; workers are not bound to them.
+  bool places_apart = false;     ///< Rank 1 begins at the node behind those of rank 0, and so on.
   std::size_t batch_shard_count = 64;
   std::uint64_t batch_bytes = 256u << 20;
   std::uint64_t store_bytes = std::uint64_t{1} << 30;
   std::uint64_t memory_bytes = std::uint64_t{4} << 30;  ///< Of each rank, beside the store.
   bool trace = false;
+  // See CoordinatorOptions.
+  Duration plan_patience = std::chrono::seconds(2);
+  Duration late_least = std::chrono::seconds(1);
 };
 
 /// One rank as the engine sees it.
@@ -104,7 +109,7 @@ class FakeRank final : public IJobContext {
            FakeLink::OnSend on_send)
       : store_(store),
         link_(std::move(on_send)),
-        executor_(std::move(Executor::create({.groups = groups_of(options)}).value())),
+        executor_(std::move(Executor::create({.groups = groups_of(options, rank)}).value())),
         trace_({.enabled = options.trace}, executor_->worker_count()),
         memory_({.budget_bytes = options.memory_bytes}),
         pages_(memory_, {.spare_bytes_max = options.memory_bytes / 4}),
@@ -134,10 +139,11 @@ class FakeRank final : public IJobContext {
   [[nodiscard]] std::uint64_t begin_step() noexcept override { return ++step_; }
 
  private:
-  static std::vector<WorkerGroup> groups_of(const FakeJobOptions& options) {
+  static std::vector<WorkerGroup> groups_of(const FakeJobOptions& options, std::uint32_t rank) {
+    const std::size_t first = options.places_apart ? rank * options.place_count : 0;
     std::vector<WorkerGroup> groups;
     for (std::size_t place = 0; place < options.place_count; ++place) {
-      groups.push_back({.place = {.index = static_cast<std::uint16_t>(place)},
+      groups.push_back({.place = {.index = static_cast<std::uint16_t>(first + place)},
                         .worker_count = options.worker_count});
     }
     return groups;
@@ -163,7 +169,11 @@ class FakeJob {
 
   explicit FakeJob(const FakeJobOptions& options)
       : store_(make_local_blob_store({.job = 1, .epoch = 1, .host = 0}, options.store_bytes)),
-        coordinator_({.job = 1, .epoch = 1, .rank_count = options.rank_count}) {
+        coordinator_({.job = 1,
+                      .epoch = 1,
+                      .rank_count = options.rank_count,
+                      .plan_patience = options.plan_patience,
+                      .late_least = options.late_least}) {
     for (std::uint32_t rank = 0; rank < options.rank_count; ++rank) {
       ranks_.push_back(std::make_unique<FakeRank>(
           options, rank, *store_,

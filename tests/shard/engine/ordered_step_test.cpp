@@ -305,7 +305,11 @@ class OrderedPlan : public testing::TestWithParam<Cut> {
     spec.input = GetParam().of_files ? files({folder_.path()}) : indices(1'000'003);
     spec.partitioning = by;
     spec.partition_count = 1;
-    const Result<engine::SealedPlan> sealed = engine::make_plan(rank, spec, 1);
+    std::vector<protocol::PlaceWorkers> workers = engine::workers_of(rank.executor());
+    for (protocol::PlaceWorkers& at : workers) {
+      at.worker_count *= options.rank_count;
+    }
+    const Result<engine::SealedPlan> sealed = engine::make_plan(rank, spec, 1, workers);
     EXPECT_TRUE(sealed) << sealed.error().to_string();
     Plan plan;
     plan.batch_shard_count = sealed->message.ordered_batch_shard_count;

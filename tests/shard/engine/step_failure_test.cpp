@@ -144,7 +144,7 @@ TEST(StepFailure, NamesBothStepsWhenRanksDiffer) {
 }
 
 TEST(StepFailure, NamesBothStepsToARankThatComesWhenTheOtherIsDone) {
-  FakeJob job({.rank_count = 2});
+  FakeJob job({.rank_count = 2, .plan_patience = std::chrono::milliseconds(10)});
   Answers answers;
   job.run([&](FakeRank& rank) {
     if (rank.info().rank == 1) {

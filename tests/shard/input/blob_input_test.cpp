@@ -149,5 +149,36 @@ TEST_F(BlobInput, DescribesWhichBlobsItIs) {
   EXPECT_THAT(both.describe(), testing::StartsWith("files(\"a\") and blobs("));
 }
 
+// A store of host 0, at node 3, that has a copy of each blob of another host.
+class CopyingStore final : public IBlobStore {
+ public:
+  [[nodiscard]] Result<BlobWriter> create(std::uint64_t, Place) override {
+    return Status(ErrorCode::kUnimplemented, "it only opens");
+  }
+  [[nodiscard]] Result<Blob> open(const BlobHandle& handle) override {
+    static const std::vector<std::byte> bytes(100);
+    return Blob(handle, {.index = 3, .host = 0}, bytes, nullptr);
+  }
+  [[nodiscard]] BlobStoreUsage usage() const override { return {}; }
+};
+
+TEST(BlobInputOfAnotherHost, IsAtHomeThereAndNotWhereItsCopyLies) {
+  CopyingStore store;
+  const std::vector<BlobHandle> handles = {
+      {.generation = 1, .length_bytes = 100, .epoch = 2, .host = 0},
+      {.generation = 2, .length_bytes = 100, .epoch = 2, .host = 4},
+      {.generation = 3, .length_bytes = 100, .epoch = 1, .host = 4}};
+  for (const bool are_partitions : {false, true}) {
+    Input input = blobs(handles);
+    input.are_partitions = are_partitions;
+    const InputListing listing = InputListing::list(input, store, false, 2).value();
+    ASSERT_EQ(listing.sources().size(), 3u);
+    EXPECT_EQ(listing.sources()[0].home, (Place{.index = 3, .host = 0}));
+    EXPECT_EQ(listing.sources()[1].home, (Place{.index = 0, .host = 4}));
+    // What an earlier epoch has left is with the head.
+    EXPECT_EQ(listing.sources()[2].home, (Place{.index = 3, .host = 0}));
+  }
+}
+
 }  // namespace
 }  // namespace pinion

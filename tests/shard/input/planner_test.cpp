@@ -461,13 +461,12 @@ TEST(PlacePlanner, CutsInProportionToTheWorkersOfEachPlace) {
   EXPECT_EQ(shards[1].place.index, 1);
 }
 
-TEST(PlacePlanner, DealsBlobsToTheirHomes) {
-  const Place zero = {.index = 0};
-  const Place one = {.index = 1};
-  const std::string text = "0123456789";
+// Blobs of ten bytes, one at each of these homes.
+InputListing blobs_at(const std::vector<Place>& homes) {
+  static const std::string text = "0123456789";
   std::vector<InputSource> sources;
   std::vector<Blob> blobs;
-  for (const Place home : {one, zero, one, Place{.index = 7}}) {
+  for (const Place home : homes) {
     const BlobHandle handle = {.generation = 1, .length_bytes = 10};
     sources.push_back({.path = "blob " + std::to_string(sources.size()),
                        .blob = handle,
@@ -475,18 +474,44 @@ TEST(PlacePlanner, DealsBlobsToTheirHomes) {
                        .size_bytes = 10});
     blobs.emplace_back(handle, home, std::as_bytes(std::span(text)), nullptr);
   }
-  const InputListing listing(InputKind::kBytes, sources, 40, blobs);
-  PartitionPolicy policy = {.target_size = 100, .places = {zero, one}};
+  return {InputKind::kBytes, sources, 10 * sources.size(), blobs};
+}
+
+std::vector<Place> places_by(const Partitioning& by, const InputListing& listing,
+                             const std::vector<Place>& places) {
+  std::vector<Place> dealt;
+  const PartitionPolicy policy = {.target_size = 100, .places = places};
+  for (const ShardRange& shard : by.planner->partition(listing, policy).value()) {
+    dealt.push_back(shard.place);
+  }
+  return dealt;
+}
+
+TEST(PlacePlanner, DealsBlobsToTheirHomes) {
+  const Place zero = {.index = 0};
+  const Place one = {.index = 1};
+  const InputListing listing = blobs_at({one, zero, one, Place{.index = 7}});
   for (const Partitioning& by : {by_bytes(), by_place(), by_file()}) {
     SCOPED_TRACE(by.description);
-    std::vector<Place> places;
-    const std::vector<ShardRange> shards = by.planner->partition(listing, policy).value();
-    for (const ShardRange& shard : shards) {
-      places.push_back(shard.place);
-    }
     // Nobody works at the home of the last one, which goes with its part.
-    EXPECT_EQ(places, (std::vector<Place>{one, zero, one, one}));
+    EXPECT_EQ(places_by(by, listing, {zero, one}), (std::vector<Place>{one, zero, one, one}));
   }
+}
+
+// Whoever plans knows the nodes of its own host's blobs and no others.
+TEST(PlacePlanner, DealsBlobsOfSeveralHostsToTheirHosts) {
+  const Place here = {.index = 1, .host = 0};
+  const Place there = {.index = 2, .host = 1};
+  const Place also_there = {.index = 3, .host = 1};
+  const InputListing listing = blobs_at({{.index = 0, .host = 1},
+                                         {.index = 3, .host = 1},
+                                         {.index = 9, .host = 0},
+                                         {.index = 9, .host = 1},
+                                         {.index = 0, .host = 5},
+                                         {.index = 9, .host = 1}});
+  // The third and the fourth have the second place by their part, the last two have the third.
+  EXPECT_EQ(places_by(by_file(), listing, {here, there, also_there}),
+            (std::vector<Place>{there, there, here, there, also_there, also_there}));
 }
 
 TEST(PartitionPlanner, MakesAShardOfEachPartitionAtItsHome) {

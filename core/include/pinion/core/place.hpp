@@ -19,4 +19,9 @@ struct Place {
 };
 static_assert(sizeof(Place) == 8, "Place travels inside every task header");
 
+/// The order in which the places of a host follow each other.
+[[nodiscard]] constexpr bool before_by_host(const Place& left, const Place& right) noexcept {
+  return left.host != right.host ? left.host < right.host : left < right;
+}
+
 }  // namespace pinion

@@ -123,10 +123,10 @@ concept PartitionedAnswer = requires(const R& result) {
 };
 
 /// The partitions of an answer as the input of a step, to be cut with by_partition(): shard i is
-/// partition i, would rather run at the place where that lies, and is read by read_partition(). The
-/// rank that plans opens each partition for a moment, to see where it lies; beside that a partition
-/// is open where and while its shard runs.
-/// Errors: the step answers those of IBlobStore::open for a handle that is not one of this job's.
+/// partition i, would rather run at the place where that lies (in a job over several hosts: on the
+/// host), and is read by read_partition(). The rank that plans opens each partition for a moment,
+/// to see where it lies; beside that a partition is open where and while its shard runs. Errors:
+/// the step answers those of IBlobStore::open for a handle that is not one of this job's.
 template <class R>
 [[nodiscard]] Input partitions(const Distributed<R>& result) {
   Input input = blobs(std::vector<BlobHandle>(result.handles().begin(), result.handles().end()));

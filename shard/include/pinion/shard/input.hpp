@@ -67,9 +67,10 @@ struct Input {
 
 /// A file, or a blob: one of the input's, or a block of what standard input gave.
 struct InputSource {
-  std::string path = {};         ///< For words to people; "-" for standard input.
-  BlobHandle blob = {};          ///< Where the bytes lie when they are not in the file.
-  Place home = {};               ///< Of the blob. Known where the input is listed.
+  std::string path = {};  ///< For words to people; "-" for standard input.
+  BlobHandle blob = {};   ///< Where the bytes lie when they are not in the file.
+  /// Of the blob. Known where the input is listed; of another host's, the host and no more.
+  Place home = {};
   std::uint64_t begin = 0;       ///< Where its bytes begin in the whole input.
   std::uint64_t size_bytes = 0;  ///< As stored, when it was listed. Empty sources are not listed.
 
@@ -91,14 +92,14 @@ class InputListing {
   /// * ? [ that does not exist as it stands is a glob. A glob that matches nothing and a named path
   /// that does not exist are kNotFound. Standard input is read to its end into blobs of `store`,
   /// one source after the other; a line may cross them. Blobs are opened, and partitions closed
-  /// again once their place is known.
+  /// again once their place is known. `epoch` is the job's, which tells where blobs lie.
   /// Blocks: for the file system, and until standard input ends.
   /// Errors: kNotFound, kPermissionDenied (names the path); kUnavailable when standard input is
   ///   asked for and `has_standard_input` is false; kResourceExhausted when the store has no room
   ///   for it; kDataLoss when it is compressed, and damaged or cut short; kInvalidArgument when it
   ///   is named twice, and for more than 2^63 - 1 bytes; for blobs those of IBlobStore::open.
   [[nodiscard]] static Result<InputListing> list(const Input& input, IBlobStore& store,
-                                                 bool has_standard_input);
+                                                 bool has_standard_input, std::uint32_t epoch = 0);
 
   [[nodiscard]] InputKind kind() const noexcept { return kind_; }
   [[nodiscard]] std::span<const InputSource> sources() const noexcept { return sources_; }

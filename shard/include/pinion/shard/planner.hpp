@@ -56,7 +56,8 @@ struct PartitionPolicy {
 
   Alignment alignment = {};
 
-  /// Shards are dealt over these; never empty. Filled in by the job.
+  /// Where the ranks of the job work, on all its hosts; shards are dealt over these. Never empty,
+  /// no place twice, those of a host one after the other. Filled in by the job.
   std::vector<Place> places = {Place{}};
 
   /// Workers at each of `places`; empty: the same number at each. Filled in by the job.
@@ -152,11 +153,13 @@ inline constexpr std::uint64_t kOrderedWorkerCount = 16;
 [[nodiscard]] std::uint32_t choose_ordered_batch(std::uint64_t shard_count) noexcept;
 
 // Where the target is left out (or 0) in the functions below, the planner chooses it, and which
-// shards there are then depends on how many workers the job has, unless the step is ordered.
+// shards there are then depends on the workers of the ranks that have come by then and still live,
+// unless the step is ordered.
 //
 // Places. Memory has a place; the pages of a file have none that a program may count on. So what
-// lies in blobs is dealt to the places of the blobs, and everything else so that each place gets
-// one run of neighbours, in proportion to its workers.
+// lies in blobs is dealt to the places of the blobs, or, where nobody works there or the job has
+// several hosts, to some of their host, and everything else so that each place of the job gets one
+// run of neighbours, in proportion to its workers.
 
 /// Shards of about `target_bytes` of a byte input; between 1 and 16 MiB when they are not said.
 /// Small files share a shard.

@@ -31,6 +31,7 @@ struct CoordinatorMutations {
   bool forget_deadlines = false;            ///< A shard may take as long as it likes.
   bool merge_members_too = false;           ///< A combined partial is merged beside one of its own.
   bool keep_pairs_of_lost_host = false;     ///< What others combined of a lost host stays.
+  bool plan_for_the_planner = false;        ///< Plans are for the places of who makes them.
 };
 
 struct CoordinatorOptions {
@@ -44,7 +45,8 @@ struct CoordinatorOptions {
 
   Duration lease_duration = std::chrono::seconds(6);
 
-  /// How long the lowest rank that has entered a step waits for lower live ranks to enter and plan.
+  /// How long the lowest rank that has entered a step waits for lower live ranks to enter and plan;
+  /// the first step of a job, for all ranks to say where they work.
   Duration plan_patience = std::chrono::seconds(2);
 
   std::uint64_t seed = 0;  ///< Of the job; delays of retries derive from it.

@@ -128,6 +128,17 @@ struct Capacities {
   friend bool operator==(const Capacities&, const Capacities&) = default;
 };
 
+/// The most workers that a rank may have at one place.
+inline constexpr std::uint32_t kPlaceWorkerCountMax = 65536;
+
+/// The workers at one place.
+struct PlaceWorkers {
+  Place place = {};
+  std::uint32_t worker_count = 1;
+
+  friend bool operator==(const PlaceWorkers&, const PlaceWorkers&) = default;
+};
+
 // From a rank.
 
 /// "This is the process that its envelope names." Idempotent. A higher incarnation than the one
@@ -138,6 +149,9 @@ struct Register {
   std::uint64_t topology_digest = 0;  ///< Equal for ranks whose workers are placed alike.
   Capacities capacities = {};
   std::vector<Place> places = {};  ///< What it works at; shards that prefer these come first.
+
+  /// Index = place: 1 to kPlaceWorkerCountMax workers. Empty: one at each.
+  std::vector<std::uint32_t> worker_counts = {};
 
   friend bool operator==(const Register&, const Register&) = default;
 };
@@ -274,8 +288,14 @@ struct Drained {
   friend bool operator==(const Drained&, const Drained&) = default;
 };
 
+/// "Plan the step, for these workers." Whoever is asked, and however often, is told of the same
+/// ones.
 struct MakePlan {
   std::uint64_t step = 0;
+
+  /// Those of all ranks, in the order of before_by_host(), no place twice. Empty: no rank has said
+  /// where it works.
+  std::vector<PlaceWorkers> workers = {};
 
   friend bool operator==(const MakePlan&, const MakePlan&) = default;
 };

@@ -37,9 +37,11 @@ struct RankOptions {
 struct SendMessage {
   Message message;
 };
-/// Plan the step, then call plan_ready() or plan_failed(). May come behind UsePlan, when the blob
-/// of the plan was lost.
-struct StartPlanning {};
+/// Plan the step for these workers, as MakePlan says them, then call plan_ready() or plan_failed().
+/// May come behind UsePlan, when the blob of the plan was lost.
+struct StartPlanning {
+  std::vector<PlaceWorkers> workers;
+};
 /// The step's plan, before the first lease. Comes again with another blob of the same content when
 /// the first was lost: for a rank that could not open that.
 struct UsePlan {
