@@ -96,6 +96,36 @@ Result<KeyedRunHeader> check_keyed_run(std::span<const std::byte> run,
   return header;
 }
 
+Status check_written_keys(const KeySum& expected, const WrittenKeys& written) {
+  if (written.sum == expected && written.is_in_order) {
+    return {};
+  }
+  const auto in_words = [](const KeySum& keys) {
+    return std::to_string(keys.count) + " keys whose hashes add up to " +
+           std::to_string(keys.hashes);
+  };
+  const std::string found =
+      written.sum == expected ? "as many that are not in their order" : in_words(written.sum);
+  return Status(ErrorCode::kDataLoss,
+                "a keyed state does not hold what came into it: " + in_words(expected) +
+                    " were expected, " + found +
+                    " were found; memory of a host or Pinion is at fault. Run it again, and test "
+                    "the memory where it fails again");
+}
+
+Status check_partition(const HashRange& expected, const HashRange& found) {
+  if (found == expected) {
+    return {};
+  }
+  const auto in_words = [](const HashRange& range) {
+    return "partition " + std::to_string(range.partition) + " of " +
+           std::to_string(range.partition_count);
+  };
+  return Status(ErrorCode::kDataLoss, "a sealed keyed run is of " + in_words(found) +
+                                          ", expected was one of " + in_words(expected) +
+                                          "; memory of a host or Pinion is at fault");
+}
+
 void finish_keyed_run(std::span<std::byte> run, KeyedRunHeader header) {
   PINION_ASSERT(run.size() == layout_keyed_run(header).size_bytes);
   std::memcpy(run.data(), &header, sizeof(header));

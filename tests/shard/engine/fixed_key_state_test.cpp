@@ -26,10 +26,13 @@ struct Rows {
 template <class F>
 std::map<std::uint32_t, typename F::State> content_of(FixedKeyState<std::uint32_t, F>& state) {
   std::map<std::uint32_t, typename F::State> content;
+  KeySum listed;
   for (const auto& entry : state.in_order()) {
+    listed.add(entry.hash);
     const bool added = content.emplace(entry.slot->key.value, entry.slot->state).second;
     EXPECT_TRUE(added) << entry.slot->key.value << " comes twice";
   }
+  EXPECT_EQ(listed, state.held());
   return content;
 }
 

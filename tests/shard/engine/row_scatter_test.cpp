@@ -51,12 +51,15 @@ void expect_counts(State& state, std::uint64_t key_count, std::uint64_t times) {
   const auto entries = state.in_order();
   expect_in_order(entries);
   std::vector<std::uint64_t> counts(key_count);
+  KeySum listed;
   for (const auto& entry : entries) {
+    listed.add(entry.hash);
     const std::uint64_t number = number_of(entry.slot->key.value);
     ASSERT_LT(number, key_count);
     counts[number] += entry.slot->state;
   }
   EXPECT_EQ(entries.size(), key_count);
+  EXPECT_EQ(listed, state.held());
   EXPECT_EQ(std::ranges::count(counts, times), static_cast<std::ptrdiff_t>(key_count));
 }
 
@@ -79,7 +82,8 @@ TEST(RowScatter, JoinsTheRowsOfAKeyInTheOrderInWhichTheyCame) {
   }
   EXPECT_EQ(scatter.row_count(), 100'000u);
   std::vector<OrderedEntry<FixedKey<std::uint64_t>, std::uint64_t>> entries;
-  scatter.append_in_order(entries);
+  const KeySum joined = scatter.append_in_order(entries);
+  EXPECT_EQ(joined.count, 100'000u - expected.size());
   expect_in_order(entries);
   std::map<std::uint64_t, std::uint64_t> found;
   for (const auto& entry : entries) {

@@ -15,6 +15,7 @@
 
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/hash_order.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/row_scatter.hpp>
 #include <pinion/shard/table_key.hpp>
@@ -50,11 +51,16 @@ class FixedKeyState {
   /// Makes room for `count` keys in all: see OpenTable::reserve().
   void reserve(std::size_t count, HashRange range = {}) { table_.reserve(count, range); }
 
+  /// Says which keys come by join() next. in_order() lists them all, those that come twice once.
+  void expect(const KeySum& keys) noexcept { held_ += keys; }
+
   /// Joins a state that was sealed.
   void join(const K& key, const S& state) {
+    const std::uint64_t hash = key.hash();
     if constexpr (kMayBeDense) {
       if (index_of(key.value) < dense_limit_) {
         join_dense(index_of(key.value), state);
+        held_.remove(hash);
         return;
       }
     }
@@ -63,14 +69,15 @@ class FixedKeyState {
       return;
     }
     if (scatter_ != nullptr) {
-      scatter_->add(key, key.hash(), state);
+      scatter_->add(key, hash, state);
       return;
     }
-    const auto [slot, added] = table_.find_or_add(key, key.hash());
+    const auto [slot, added] = table_.find_or_add(key, hash);
     if (added) {
       slot->state = state;
     } else {
       F::join(slot->state, state);
+      held_.remove(hash);
     }
   }
 
@@ -87,7 +94,7 @@ class FixedKeyState {
     }
     if (scatter_ != nullptr) {
       entries.reserve(entries.size() + static_cast<std::size_t>(scatter_->row_count()));
-      scatter_->append_in_order(entries);
+      held_ -= scatter_->append_in_order(entries);
       return entries;
     }
     if (entries.empty()) {
@@ -98,6 +105,13 @@ class FixedKeyState {
       append_in_order<K, S>(entries, {slot.key.hash(), &slot});
     });
     return entries;
+  }
+
+  /// What in_order() must have listed, by what came.
+  [[nodiscard]] KeySum held() const noexcept {
+    KeySum held = held_;
+    held += dense_keys_;
+    return held;
   }
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
@@ -224,20 +238,25 @@ class FixedKeyState {
     const auto [slot, added] = table_.find_or_add(key, hash);
     if (added) {
       slot->state = F::first(value);
+      held_.add(hash);
     } else {
       F::add(slot->state, value);
     }
   }
 
   void add_scattered(const Key* keys, const Value* values, std::size_t count) {
+    KeySum added;
     for (std::size_t i = 0; i < count; ++i) {
       const K key = {keys[i]};
       if (key.empty()) {
         add_zero(values[i]);
       } else {
-        scatter_->add(key, key.hash(), F::first(values[i]));
+        const std::uint64_t hash = key.hash();
+        scatter_->add(key, hash, F::first(values[i]));
+        added.add(hash);
       }
     }
+    held_ += added;
     rows_since_check_ += count;
     if (rows_since_check_ >= next_scatter_check_ && scatter_->distinct_share() < kDistinctKeysMin) {
       leave_scatter();
@@ -358,13 +377,35 @@ class FixedKeyState {
     return dense_marks()[index] != 0 || (kStartsFromZero<F> && !is_zero(dense_states()[index]));
   }
 
-  // How many keys index the array, when copies are joined.
-  [[nodiscard]] std::uint64_t dense_count() const noexcept {
-    std::uint64_t count = 0;
-    for (std::uint64_t index = 0; index < dense_limit_; ++index) {
-      count += is_there(index) ? 1 : 0;
+  // The keys that index the array below `limit`, by `hash_of(index)`, when copies are joined.
+  template <class HashOf>
+  [[nodiscard]] KeySum keys_below(std::uint64_t limit, HashOf hash_of) const noexcept {
+    KeySum keys;
+    for (std::uint64_t index = 0; index < limit; ++index) {
+      const bool there = is_there(index);
+      keys.count += there ? 1 : 0;
+      keys.hashes += there ? hash_of(index) : 0;
     }
-    return count;
+    return keys;
+  }
+  // With each index in place of its hash: enough to tell whether an array that has moved holds the
+  // same.
+  [[nodiscard]] KeySum indices_below(std::uint64_t limit) const noexcept {
+    return keys_below(limit, [](std::uint64_t index) { return index; });
+  }
+  // In whichever copy: what lies only in another one comes into the first when they are joined.
+  [[nodiscard]] KeySum indices_of_copies() const noexcept {
+    KeySum indices;
+    for (std::uint64_t index = 0; index < dense_limit_; ++index) {
+      bool there = is_there(index);
+      for (std::uint64_t copy = 1; copy < dense_copies_; ++copy) {
+        there = there || !is_zero(dense_states()[copy * dense_limit_ + index]);
+      }
+      if (there) {
+        indices.add(index);
+      }
+    }
+    return indices;
   }
 
   void join_dense(std::uint64_t index, const S& state) {
@@ -378,6 +419,10 @@ class FixedKeyState {
 
   // Joins the copies in the first, and empties them.
   void join_dense_copies() {
+    if (dense_copies_ == 1) {
+      return;
+    }
+    held_ += indices_of_copies();
     S* const states = dense_states();
     for (std::uint64_t copy = 1; copy < dense_copies_; ++copy) {
       for (std::uint64_t index = 0; index < dense_limit_; ++index) {
@@ -387,6 +432,7 @@ class FixedKeyState {
         }
       }
     }
+    held_ -= indices_below(dense_limit_);
   }
 
   void add_zero(const Value& value) {
@@ -395,11 +441,13 @@ class FixedKeyState {
     } else {
       has_zero_ = true;
       zero_.state = F::first(value);
+      held_.add(zero_.key.hash());
     }
   }
   void join_zero(const S& state) {
     if (has_zero_) {
       F::join(zero_.state, state);
+      held_.remove(zero_.key.hash());
     } else {
       has_zero_ = true;
       zero_.state = state;
@@ -413,16 +461,17 @@ class FixedKeyState {
         [&](const auto& slot) { greatest = std::max(greatest, index_of(slot.key.value)); });
     next_dense_check_ = table_.size() * 2;
     join_dense_copies();
-    const std::uint64_t key_count = table_.size() + dense_count();
+    const KeySum indices = indices_below(dense_limit_);
+    const std::uint64_t key_count = table_.size() + indices.count;
     if (greatest >= kDenseElementsPerKey * key_count ||
         (greatest + 1) * sizeof(S) > kDenseBytesMax / 2) {
       return;
     }
-    grow_dense(std::bit_ceil(greatest + 1));
+    grow_dense(std::bit_ceil(greatest + 1), indices);
   }
 
-  void grow_dense(std::uint64_t limit) {
-    join_dense_copies();
+  // `indices` are those of the array. All others are behind its end.
+  void grow_dense(std::uint64_t limit, const KeySum& indices) {
     const std::size_t copies = limit <= kCopiedLimit && kStartsFromZero<F> ? kCopies : 1;
     ZeroedPages states(static_cast<std::size_t>(limit) * copies * sizeof(S));
     ZeroedPages marks(static_cast<std::size_t>(limit));
@@ -430,13 +479,22 @@ class FixedKeyState {
     std::copy_n(dense_marks(), dense_limit_, reinterpret_cast<std::uint8_t*>(marks.begin()));
     dense_states_ = std::move(states);
     dense_marks_ = std::move(marks);
-    dense_limit_ = limit;
+    held_ += indices;
+    held_ -= indices_below(std::exchange(dense_limit_, limit));
     dense_copies_ = copies;
-    table_.for_each([&](const auto& slot) { join_dense(index_of(slot.key.value), slot.state); });
-    if (has_zero_) {
-      join_dense(0, zero_.state);
-      has_zero_ = false;
-    }
+    const auto for_each_other = [this](auto function) {
+      table_.for_each(function);
+      if (has_zero_) {
+        function(zero_);
+      }
+    };
+    for_each_other([this](const Slot& slot) { join_dense(index_of(slot.key.value), slot.state); });
+    for_each_other([this](const Slot& slot) {
+      if (is_there(index_of(slot.key.value))) {
+        held_.remove(slot.key.hash());
+      }
+    });
+    has_zero_ = false;
     table_ = {};
     next_dense_check_ = kFirstDenseCheck;
     size_at_check_ = 0;
@@ -446,7 +504,9 @@ class FixedKeyState {
   // Those of the array and, behind its end, those of the table.
   [[nodiscard]] std::vector<Entry> dense_in_order() {
     join_dense_copies();
-    const std::size_t count = table_.size() + static_cast<std::size_t>(dense_count());
+    dense_keys_ = keys_below(dense_limit_,
+                             [](std::uint64_t index) { return K{static_cast<Key>(index)}.hash(); });
+    const std::size_t count = table_.size() + static_cast<std::size_t>(dense_keys_.count);
     ordered_ = slots_by_hash<Slot>(count, [this](auto function) {
       for (std::uint64_t index = 0; index < dense_limit_; ++index) {
         if (is_there(index)) {
@@ -477,6 +537,12 @@ class FixedKeyState {
   std::size_t next_scatter_check_ = kFirstScatterCheck;  // Keys of the table, or rows.
   std::size_t size_at_check_ = 0;
   std::size_t rows_since_check_ = 0;
+
+  // Of all entries that were made, or were to come, but for those that were joined with others. The
+  // array does not tell when it has a new key: what lies there is counted when it is listed. What
+  // it holds less than before when it has moved, or more, stays in here, by indices.
+  KeySum held_;
+  KeySum dense_keys_;
 };
 
 }  // namespace pinion

@@ -77,7 +77,6 @@ class FoldByKey final : public IAggregator {
     const bool is_first = !merged_ && record_count_ == 0;
     merged_ = true;
     std::vector<Run> runs;
-    HashRange range = {};
     for (const std::span<const std::byte> partial : partials) {
       const auto run = Run::open(partial);
       if (!run) {
@@ -85,9 +84,10 @@ class FoldByKey final : public IAggregator {
       }
       runs.push_back(*run);
       record_count_ += run->header().record_count;
-      range = run->header().range;
+      const HashRange range = run->header().range;
+      PINION_RETURN_IF_ERROR(check_partition(range_.value_or(range), range));
+      range_ = range;
     }
-    range_ = range;
     if (is_first && runs.size() == 1) {
       only_run_ = OnlyRun{runs.front(), partials.front()};
       return {};
@@ -164,11 +164,12 @@ class FoldByKey final : public IAggregator {
       }
     }
     if constexpr (kText) {
-      keys_.reserve(counts, range_);
+      keys_.reserve(counts, range_.value_or(HashRange()));
     } else {
-      keys_.reserve(counts[0], range_);
+      keys_.reserve(counts[0], range_.value_or(HashRange()));
     }
     for (const Run& run : runs) {
+      keys_.expect(run.keys());
       run.for_each([this](const auto& key, const auto& state) { keys_.join(key, state); });
     }
   }
@@ -198,7 +199,8 @@ class FoldByKey final : public IAggregator {
                         take_partition(rest.third, i, partition_count)};
       KeyedRunHeader header = keyed_run_types<Key, F>();
       header.record_count = i == 0 ? record_count_ : 0;
-      header.range = partition_count == 1 ? range_ : HashRange{i, partition_count};
+      header.range =
+          partition_count == 1 ? range_.value_or(HashRange()) : HashRange{i, partition_count};
       header.counts = {part.first.size(), part.second.size(), part.third.size()};
       for (const auto& entry : part.third) {
         header.text_bytes += entry.slot->key.size;
@@ -213,21 +215,26 @@ class FoldByKey final : public IAggregator {
       return std::move(writer).error();
     }
     write_partition_table(writer->bytes(), layout);
+    WrittenKeys written;
     for (std::uint32_t i = 0; i < partition_count; ++i) {
       const std::span<std::byte> run = partition_of(writer->bytes(), layout, i);
       const KeyedRunLayout columns = layout_keyed_run(headers[i]);
-      write_keyed_section(run, columns.keys[0], columns.states[0], partitions[i].first);
-      write_keyed_section(run, columns.keys[1], columns.states[1], partitions[i].second);
-      write_keyed_section(run, columns.keys[2], columns.states[2], partitions[i].third);
+      WrittenKeys part =
+          write_keyed_section(run, columns.keys[0], columns.states[0], partitions[i].first);
+      part += write_keyed_section(run, columns.keys[1], columns.states[1], partitions[i].second);
+      part += write_keyed_section(run, columns.keys[2], columns.states[2], partitions[i].third);
       write_long_texts(run, columns, partitions[i].third);
+      headers[i].key_sum = part.sum.hashes;
       finish_keyed_run(run, headers[i]);
+      written += part;
     }
+    PINION_RETURN_IF_ERROR(check_written_keys(keys_.held(), written));
     return writer->seal();
   }
 
   Keys keys_;
   std::uint64_t record_count_ = 0;
-  HashRange range_;  // What was merged; all hashes in a state that bodies emitted into.
+  std::optional<HashRange> range_;  // Of what was merged.
   bool merged_ = false;
   std::optional<OnlyRun> only_run_;
 };

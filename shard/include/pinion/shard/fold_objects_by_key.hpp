@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <typeinfo>
 #include <utility>
@@ -15,6 +16,7 @@
 #include <pinion/shard/byte_stream.hpp>
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/key_numbers.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/keyed_result.hpp>
 #include <pinion/shard/keyed_run.hpp>
 #include <pinion/shard/object_run.hpp>
@@ -66,6 +68,7 @@ class FoldObjectsByKey final : public IAggregator {
     const std::uint64_t number = numbers_.number_of(key);
     if (number >= states_.size()) {
       append(number, F::first(value));
+      keys_held_.add(hash_key(key));
       return;
     }
     State& state = states_[static_cast<std::size_t>(number)];
@@ -84,20 +87,24 @@ class FoldObjectsByKey final : public IAggregator {
       }
       runs.push_back(*run);
       record_count_ += run->header().record_count;
-      range_ = run->header().range;
+      const HashRange range = run->header().range;
+      PINION_RETURN_IF_ERROR(check_partition(range_.value_or(range), range));
+      range_ = range;
       for (std::size_t i = 0; i < counts.size(); ++i) {
         counts[i] += run->header().counts[i];
       }
     }
     // Runs come in the order of hashes: see OpenTable for what happens without room.
-    numbers_.reserve(counts, range_);
+    numbers_.reserve(counts, range_.value_or(HashRange()));
     for (const ObjectRunView<Key, F>& run : runs) {
+      keys_held_ += run.keys();
       PINION_RETURN_IF_ERROR(run.for_each([this](const auto& key, State&& state) {
         const std::uint64_t number = numbers_.number_of_key(key);
         if (number >= states_.size()) {
           append(number, std::move(state));
         } else {
           join(states_[static_cast<std::size_t>(number)], std::move(state));
+          keys_held_.remove(key.hash());
         }
       }));
     }
@@ -110,7 +117,7 @@ class FoldObjectsByKey final : public IAggregator {
                                           std::uint32_t partition_count) override {
     PINION_ASSERT(partition_count > 0);
     const typename Numbers::Ordered ordered = numbers_.in_order();
-    const std::vector<Piece> pieces = cut(ordered, partition_count);
+    std::vector<Piece> pieces = cut(ordered, partition_count);
     std::vector<std::uint64_t> lengths;
     for (const Piece& piece : pieces) {
       lengths.push_back(sizeof(ObjectRunHeader) + layout_keyed_run(piece.header).size_bytes +
@@ -122,9 +129,11 @@ class FoldObjectsByKey final : public IAggregator {
       return std::move(writer).error();
     }
     write_partition_table(writer->bytes(), layout);
+    WrittenKeys written;
     for (std::uint32_t i = 0; i < partition_count; ++i) {
-      write(pieces[i], partition_of(writer->bytes(), layout, i));
+      written += write(pieces[i], partition_of(writer->bytes(), layout, i));
     }
+    PINION_RETURN_IF_ERROR(check_written_keys(keys_held_, written));
     return writer->seal();
   }
 
@@ -189,7 +198,8 @@ class FoldObjectsByKey final : public IAggregator {
                      .long_texts = take_partition(long_texts, i, partition_count),
                      .header = keyed_run_types<Key, StoredFold<F>>()};
       piece.header.record_count = i == 0 ? record_count_ : 0;
-      piece.header.range = partition_count == 1 ? range_ : HashRange{i, partition_count};
+      piece.header.range =
+          partition_count == 1 ? range_.value_or(HashRange()) : HashRange{i, partition_count};
       piece.header.counts = {piece.first.size(), piece.medium.size(), piece.long_texts.size()};
       for (const auto& entry : piece.long_texts) {
         piece.header.text_bytes += entry.slot->key.size;
@@ -211,25 +221,28 @@ class FoldObjectsByKey final : public IAggregator {
     }
   }
 
-  void write(const Piece& piece, std::span<std::byte> partition) const {
+  WrittenKeys write(Piece& piece, std::span<std::byte> partition) const {
     const KeyedRunLayout columns = layout_keyed_run(piece.header);
     const std::span<std::byte> run =
         partition.subspan(sizeof(ObjectRunHeader), static_cast<std::size_t>(columns.size_bytes));
     ByteWriter objects(partition.subspan(sizeof(ObjectRunHeader) + run.size()));
-    write_section(run, columns.keys[0], columns.states[0], piece.first, objects);
-    write_section(run, columns.keys[1], columns.states[1], piece.medium, objects);
-    write_section(run, columns.keys[2], columns.states[2], piece.long_texts, objects);
+    WrittenKeys written =
+        write_section(run, columns.keys[0], columns.states[0], piece.first, objects);
+    written += write_section(run, columns.keys[1], columns.states[1], piece.medium, objects);
+    written += write_section(run, columns.keys[2], columns.states[2], piece.long_texts, objects);
     write_long_texts(run, columns, piece.long_texts);
+    piece.header.key_sum = written.sum.hashes;
     finish_keyed_run(run, piece.header);
     PINION_ASSERT(objects.size() == piece.object_bytes);  // write() gives the same each time.
     finish_object_run(partition,
                       {.run_bytes = columns.size_bytes, .object_bytes = piece.object_bytes});
+    return written;
   }
 
   template <class K>
-  void write_section(std::span<std::byte> run, std::uint64_t keys, std::uint64_t states,
-                     Section<K> entries, ByteWriter& objects) const {
-    write_keyed_section(run, keys, states, entries, [&](const auto& entry) {
+  WrittenKeys write_section(std::span<std::byte> run, std::uint64_t keys, std::uint64_t states,
+                            Section<K> entries, ByteWriter& objects) const {
+    return write_keyed_section(run, keys, states, entries, [&](const auto& entry) {
       const std::uint64_t offset = objects.size();
       F::write(state_of(entry), objects);
       return StoredObject{.offset = offset, .size = objects.size() - offset};
@@ -240,7 +253,8 @@ class FoldObjectsByKey final : public IAggregator {
   std::vector<State> states_;  // By the numbers of their keys.
   std::uint64_t held_bytes_ = 0;
   std::uint64_t record_count_ = 0;
-  HashRange range_;  // What was merged; all hashes in a state that bodies emitted into.
+  KeySum keys_held_;  // Of all entries that were made, or came, but for those that were joined.
+  std::optional<HashRange> range_;  // Of what was merged.
 };
 
 /// What a body emits into: emit(key, value), or emit(key) where the fold takes no value.

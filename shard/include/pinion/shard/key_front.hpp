@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <pinion/shard/fold.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/table_key.hpp>
 
@@ -56,6 +57,9 @@ class KeyFront {
     drain_list(behind);
   }
 
+  /// What the front has added to the keys of the table behind it, once it was drained.
+  [[nodiscard]] const KeySum& keys() const noexcept { return keys_; }
+
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
     return entries_ == nullptr ? 0 : (kCount + kListCount) * sizeof(Entry);
   }
@@ -88,6 +92,7 @@ class KeyFront {
     }
     second = set[0];
     set[0] = entry;
+    keys_.add(entry.key.hash());
   }
 
   [[gnu::noinline]] void drain_list(OpenTable<K, S>& behind) {
@@ -100,18 +105,21 @@ class KeyFront {
     list_count_ = 0;
   }
 
-  static void join_in(OpenTable<K, S>& table, const Entry& entry) {
-    const auto [slot, added] = table.find_or_add(entry.key, entry.key.hash());
+  void join_in(OpenTable<K, S>& table, const Entry& entry) {
+    const std::uint64_t hash = entry.key.hash();
+    const auto [slot, added] = table.find_or_add(entry.key, hash);
     if (added) {
       slot->state = entry.state;
     } else {
       F::join(slot->state, entry.state);
+      keys_.remove(hash);
     }
   }
 
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<Entry[]> list_;
   std::size_t list_count_ = 0;
+  KeySum keys_;  // Of all entries that were made, but for those that were joined with a slot.
 };
 
 }  // namespace pinion

@@ -79,7 +79,8 @@ class KeyedResult {
   /// Nothing.
   KeyedResult() : state_(std::make_shared<const State>()) {}
 
-  /// For the engine: one blob a partition, each holding a sealed state of one partition.
+  /// For the engine: one blob a partition, each holding a sealed state of one partition; all in
+  /// their order, or one alone.
   /// Errors: kDataLoss for blobs that are not that.
   [[nodiscard]] static Result<KeyedResult> create(std::vector<Blob> blobs) {
     State state;
@@ -91,6 +92,13 @@ class KeyedResult {
       const auto view = View::open(*partition);
       if (!view) {
         return Status(view.error());
+      }
+      // One alone may be any of them, and what is empty need not have merged a run that says which.
+      if (blobs.size() > 1 && view->size() > 0) {
+        const HashRange expected = {
+            .partition = static_cast<std::uint32_t>(state.partitions.size()),
+            .partition_count = static_cast<std::uint32_t>(blobs.size())};
+        PINION_RETURN_IF_ERROR(check_partition(expected, view->header().range));
       }
       state.partitions.push_back(*view);
       state.size += view->size();

@@ -17,6 +17,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/key_hash.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/table_key.hpp>
 
@@ -36,11 +37,12 @@ struct KeyedRunHeader {
   std::uint32_t state_width = 0;
   std::array<std::uint64_t, 3> counts = {};  ///< Entries: fixed or short, medium, long.
   std::uint64_t text_bytes = 0;              ///< Of all long texts together.
+  std::uint64_t key_sum = 0;                 ///< The hashes of all keys together: see KeySum.
   HashRange range = {};                      ///< Which part of all hashes the run may hold.
 
   friend bool operator==(const KeyedRunHeader&, const KeyedRunHeader&) = default;
 };
-static_assert(sizeof(KeyedRunHeader) == 72);
+static_assert(sizeof(KeyedRunHeader) == 80);
 
 /// Where the columns lie. `size_bytes` is the length of the whole run.
 struct KeyedRunLayout {
@@ -80,31 +82,66 @@ template <AggregationKey Key, RunFold F>
   return header;
 }
 
+/// What was written into sections: the keys, by their bytes, and whether each has the hash of its
+/// entry and comes after the one before it, so that no section has a key twice.
+struct WrittenKeys {
+  KeySum sum = {};
+  bool is_in_order = true;
+
+  WrittenKeys& operator+=(const WrittenKeys& other) noexcept {
+    sum += other.sum;
+    is_in_order = is_in_order && other.is_in_order;
+    return *this;
+  }
+};
+
+/// Compares what a state has written with what it must hold, by what came into it.
+/// Errors: kDataLoss where a key got lost, came twice or has changed on the way.
+[[nodiscard]] Status check_written_keys(const KeySum& expected, const WrittenKeys& written);
+
+/// Compares which partition a run is of with which it is taken for.
+/// Errors: kDataLoss where it is another one.
+[[nodiscard]] Status check_partition(const HashRange& expected, const HashRange& found);
+
 /// Writes one section but the bytes of its long texts, in the order of `entries`, with the states
 /// that `state_of(entry)` gives.
 template <TableKey K, class S, class StateOf>
-void write_keyed_section(std::span<std::byte> run, std::uint64_t keys, std::uint64_t states,
-                         std::span<const OrderedEntry<K, S>> entries, StateOf state_of) {
+[[nodiscard]] WrittenKeys write_keyed_section(std::span<std::byte> run, std::uint64_t keys,
+                                              std::uint64_t states,
+                                              std::span<const OrderedEntry<K, S>> entries,
+                                              StateOf state_of) {
   std::byte* key_out = run.data() + keys;
   std::byte* state_out = run.data() + states;
+  WrittenKeys written = {.sum = {.count = entries.size()}};
+  const OrderedEntry<K, S>* before = nullptr;
   for (const OrderedEntry<K, S>& entry : entries) {
+    std::uint64_t hash = 0;
     if constexpr (std::same_as<K, LongText>) {
-      std::memcpy(key_out, &entry.hash, sizeof(entry.hash));
-      key_out += sizeof(entry.hash);
+      hash = hash_text(entry.slot->key.text());
+      std::memcpy(key_out, &hash, sizeof(hash));
+      key_out += sizeof(hash);
     } else {
+      hash = entry.slot->key.hash();
       std::memcpy(key_out, &entry.slot->key, sizeof(K));
       key_out += sizeof(K);
     }
     const auto& state = state_of(entry);
     std::memcpy(state_out, &state, sizeof(state));
     state_out += sizeof(state);
+    written.sum.hashes += hash;
+    if (hash != entry.hash || (before != nullptr && !comes_before(*before, entry))) [[unlikely]] {
+      written.is_in_order = false;
+    }
+    before = &entry;
   }
+  return written;
 }
 template <TableKey K, class S>
-void write_keyed_section(std::span<std::byte> run, std::uint64_t keys, std::uint64_t states,
-                         std::span<const OrderedEntry<K, S>> entries) {
-  write_keyed_section(run, keys, states, entries,
-                      [](const auto& entry) -> const S& { return entry.slot->state; });
+[[nodiscard]] WrittenKeys write_keyed_section(std::span<std::byte> run, std::uint64_t keys,
+                                              std::uint64_t states,
+                                              std::span<const OrderedEntry<K, S>> entries) {
+  return write_keyed_section(run, keys, states, entries,
+                             [](const auto& entry) -> const S& { return entry.slot->state; });
 }
 
 /// Writes the ends and the bytes of long texts.
@@ -140,6 +177,7 @@ class KeyedRunView {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] const KeyedRunHeader& header() const noexcept { return header_; }
+  [[nodiscard]] KeySum keys() const noexcept { return {.count = size_, .hashes = header_.key_sum}; }
 
   // Precondition of these: index < size().
 

@@ -9,6 +9,7 @@
 #include <pinion/core/status.hpp>
 #include <pinion/shard/byte_stream.hpp>
 #include <pinion/shard/fold.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/keyed_run.hpp>
 #include <pinion/shard/table_key.hpp>
 
@@ -83,6 +84,7 @@ class ObjectRunView {
 
   [[nodiscard]] std::size_t size() const noexcept { return run_.size(); }
   [[nodiscard]] const KeyedRunHeader& header() const noexcept { return run_.header(); }
+  [[nodiscard]] KeySum keys() const noexcept { return run_.keys(); }
 
   // Precondition of these: index < size().
 

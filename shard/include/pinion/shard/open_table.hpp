@@ -232,6 +232,12 @@ struct OrderedEntry {
   const typename OpenTable<K, S>::Slot* slot;
 };
 
+/// The order of entries: that of the hashes and, where those are equal, of the keys.
+template <class K, class S>
+[[nodiscard]] bool comes_before(const OrderedEntry<K, S>& left, const OrderedEntry<K, S>& right) {
+  return left.hash < right.hash || (left.hash == right.hash && left.slot->key < right.slot->key);
+}
+
 /// Takes the entries of one partition off the front of entries in the order of hashes.
 /// Precondition: those of the partitions before it were taken.
 template <class K, class S>
@@ -247,14 +253,12 @@ template <class K, class S>
   return taken;
 }
 
-/// Appends an entry to entries that lie in the order of hashes and, where those are equal, of keys.
+/// Appends an entry to entries that lie in their order.
 template <class K, class S>
 void append_in_order(std::vector<OrderedEntry<K, S>>& entries, const OrderedEntry<K, S>& entry) {
   entries.push_back(entry);
   for (std::size_t i = entries.size() - 1; i > 0; --i) {
-    const OrderedEntry<K, S>& before = entries[i - 1];
-    if (before.hash < entry.hash ||
-        (before.hash == entry.hash && before.slot->key < entry.slot->key)) {
+    if (comes_before(entries[i - 1], entry)) {
       break;
     }
     std::swap(entries[i - 1], entries[i]);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <pinion/shard/fold.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/table_key.hpp>
 #include <pinion/shard/zeroed_pages.hpp>
@@ -68,13 +69,17 @@ class RowScatter {
   }
 
   /// Joins the rows of each key and appends the entries to `entries`, in the order of hashes and,
-  /// where those are equal, of keys. Borrows the rows until the next one is added.
-  void append_in_order(std::vector<OrderedEntry<K, S>>& entries) {
+  /// where those are equal, of keys. Borrows the rows until the next one is added. Returns the keys
+  /// of rows that were joined with others.
+  [[nodiscard]] KeySum append_in_order(std::vector<OrderedEntry<K, S>>& entries) {
+    KeySum joined_keys;
     for (Part& part : parts_) {
       const std::span<const Slot> rows = joined(part);
+      joined_keys += joined_keys_;
       part.assign(rows);
       part.for_each([&entries](const Slot& row) { entries.push_back({row.key.hash(), &row}); });
     }
+    return joined_keys;
   }
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return slabs_.size() * kSlabBytes; }
@@ -138,6 +143,7 @@ class RowScatter {
     rows_.reserve(part.row_count());
     part.for_each([this](const Slot& row) { rows_.push_back(row); });
     sort_nearly();
+    joined_keys_ = {};
     std::size_t count = 0;
     for (std::size_t i = 0; i < sorted_.size(); ++i) {
       const Slot row = sorted_[i];
@@ -148,6 +154,7 @@ class RowScatter {
       }
       if (at > 0 && sorted_[at - 1].key == row.key) {
         F::join(sorted_[at - 1].state, row.state);
+        joined_keys_.add(hash);
         continue;
       }
       std::move_backward(sorted_.begin() + static_cast<std::ptrdiff_t>(at),
@@ -196,10 +203,11 @@ class RowScatter {
   std::byte* free_end_ = nullptr;
   std::size_t sampled_part_ = 0;
 
-  // Scratch of one part.
+  // Scratch of one part, and the keys of its rows that joined() has joined with others.
   std::vector<Slot> rows_;
   std::vector<Slot> sorted_;
   std::vector<std::size_t> ends_;
+  KeySum joined_keys_;
 };
 
 }  // namespace pinion

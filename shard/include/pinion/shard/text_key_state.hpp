@@ -12,6 +12,7 @@
 #include <pinion/shard/fold.hpp>
 #include <pinion/shard/key_arena.hpp>
 #include <pinion/shard/key_front.hpp>
+#include <pinion/shard/key_sum.hpp>
 #include <pinion/shard/open_table.hpp>
 #include <pinion/shard/table_key.hpp>
 
@@ -69,9 +70,12 @@ class TextKeyState {
       case TextClass::kMedium:
         add_medium(medium_text(key), value);
         break;
-      case TextClass::kLong:
-        join(LongText::of(key), F::first(value));
+      case TextClass::kLong: {
+        const LongText text = LongText::of(key);
+        held_.add(text.hash());
+        join(text, F::first(value));
         break;
+      }
     }
   }
 
@@ -93,6 +97,10 @@ class TextKeyState {
     long_.reserve(counts[2], range);
   }
 
+  /// Says which keys come by join() next. in_order() lists them all, those that come twice once.
+  void expect(const KeySum& keys) noexcept { held_ += keys; }
+
+  /// Joins a state that was sealed.
   void join(const ShortText& key, const S& state) { join_in(short_, key, state); }
   void join(const MediumText& key, const S& state) { join_in(medium_, key, state); }
   void join(const LongText& key, const S& state) {
@@ -102,6 +110,7 @@ class TextKeyState {
       slot->state = state;
     } else {
       F::join(slot->state, state);
+      held_.remove(key.hash());
     }
   }
 
@@ -117,6 +126,14 @@ class TextKeyState {
     medium_front_.drain(medium_);
     drain_borrowed();
     return {entries_in_order(short_), entries_in_order(medium_), entries_in_order(long_)};
+  }
+
+  /// What in_order() must have listed, by what came.
+  [[nodiscard]] KeySum held() const noexcept {
+    KeySum held = held_;
+    held += short_front_.keys();
+    held += medium_front_.keys();
+    return held;
   }
 
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
@@ -178,16 +195,20 @@ class TextKeyState {
     if (long_count_ == kListCount) {
       drain_borrowed();
     }
-    long_list_[long_count_++] = {LongText::of(key), state};
+    const LongText text = LongText::of(key);
+    held_.add(text.hash());
+    long_list_[long_count_++] = {text, state};
   }
 
   template <TableKey K>
-  static void join_in(OpenTable<K, S>& table, const K& key, const S& state) {
-    const auto [slot, added] = table.find_or_add(key, key.hash());
+  void join_in(OpenTable<K, S>& table, const K& key, const S& state) {
+    const std::uint64_t hash = key.hash();
+    const auto [slot, added] = table.find_or_add(key, hash);
     if (added) {
       slot->state = state;
     } else {
       F::join(slot->state, state);
+      held_.remove(hash);
     }
   }
 
@@ -200,6 +221,10 @@ class TextKeyState {
   KeyFront<MediumText, F, kMediumFrontBytes> medium_front_;
   std::unique_ptr<LongEntry[]> long_list_;
   std::size_t long_count_ = 0;
+
+  // Of all entries that were made, or were to come, but for those that were joined with others.
+  // Those that were made in front of the tables are counted there.
+  KeySum held_;
 };
 
 }  // namespace pinion
