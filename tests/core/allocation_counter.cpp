@@ -10,11 +10,13 @@
 namespace {
 
 std::atomic<std::uint64_t> count = 0;
+thread_local bool is_refused = false;
 
 void* allocate(std::size_t size, std::size_t alignment) {
   ++count;
   void* const memory =
-      std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+      is_refused ? nullptr
+                 : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (memory == nullptr) {
     throw std::bad_alloc();
   }
@@ -25,6 +27,13 @@ void* allocate(std::size_t size, std::size_t alignment) {
 
 std::uint64_t pinion::testing_support::allocation_count() noexcept {
   return count;
+}
+
+pinion::testing_support::RefusedAllocations::RefusedAllocations() noexcept {
+  is_refused = true;
+}
+pinion::testing_support::RefusedAllocations::~RefusedAllocations() {
+  is_refused = false;
 }
 
 void* operator new(std::size_t size) {
