@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -22,23 +23,33 @@ struct Letter {
   std::uint64_t tag = 0;
 };
 
+inline constexpr std::size_t kBytePeriod = std::size_t{57} * 256;  // Of byte_at().
+
 inline std::byte byte_at(std::size_t at, std::uint64_t tag) {
   return static_cast<std::byte>((tag >> at % 57) + at * 13);
 }
 
 inline void fill_with_bytes_of(std::span<std::byte> bytes, std::uint64_t tag) {
-  for (std::size_t at = 0; at < bytes.size(); ++at) {
+  const std::size_t first = std::min(bytes.size(), kBytePeriod);
+  for (std::size_t at = 0; at < first; ++at) {
     bytes[at] = byte_at(at, tag);
+  }
+  for (std::size_t at = first; at < bytes.size(); at += kBytePeriod) {
+    const std::size_t count = std::min(bytes.size() - at, kBytePeriod);
+    std::memcpy(bytes.subspan(at).data(), bytes.data(), count);
   }
 }
 
 inline bool has_bytes_of(const Blob& blob, std::uint64_t tag) {
-  for (std::size_t at = 0; at < blob.bytes().size(); ++at) {
-    if (blob.bytes()[at] != byte_at(at, tag)) {
+  const std::span<const std::byte> bytes = blob.bytes();
+  const std::size_t first = std::min(bytes.size(), kBytePeriod);
+  for (std::size_t at = 0; at < first; ++at) {
+    if (bytes[at] != byte_at(at, tag)) {
       return false;
     }
   }
-  return true;
+  const std::span<const std::byte> others = bytes.subspan(first);
+  return others.empty() || std::memcmp(bytes.data(), others.data(), others.size()) == 0;
 }
 
 /// The frames between a process with slabs and its agent.

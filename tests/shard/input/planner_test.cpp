@@ -479,9 +479,10 @@ InputListing blobs_at(const std::vector<Place>& homes) {
 
 std::vector<Place> places_by(const Partitioning& by, const InputListing& listing,
                              const std::vector<Place>& places) {
-  std::vector<Place> dealt;
   const PartitionPolicy policy = {.target_size = 100, .places = places};
-  for (const ShardRange& shard : by.planner->partition(listing, policy).value()) {
+  const std::vector<ShardRange> shards = by.planner->partition(listing, policy).value();
+  std::vector<Place> dealt;
+  for (const ShardRange& shard : shards) {
     dealt.push_back(shard.place);
   }
   return dealt;
