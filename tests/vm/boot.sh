@@ -104,6 +104,11 @@ done
 cp "$(command -v busybox)" "$tree/bin/busybox"
 cp "$(dirname "${BASH_SOURCE[0]}")/init.sh" "$tree/init"
 cp "$@" "$tree/test/"
+for file in "$tree"/test/*; do  # What debuggers read would fill the memory of a node.
+  if [[ $(head --bytes=4 "$file" | tail --bytes=3) == ELF ]]; then
+    strip --strip-debug "$file"
+  fi
+done
 printf '%s\n' "$machine" "/test/$(basename "$1")" "$(command -v ip)" "$(command -v tc)" \
   >"$tree/test/plan"
 # What is looked for at run time lies in the machine where it lies here.
