@@ -57,6 +57,14 @@ class CombineTest : public CoordinatorTest {
                          .batch = batch});
     return sent<Verdict>(rank).at(0).failure.code;
   }
+  /// Rank 0 could not combine what it holds.
+  void fail(const std::vector<Lease>& batch, const Failure& failure) {
+    receive(0, BatchFailed{.step = 1,
+                           .stage = Stage::kCombine,
+                           .bad_unit = batch.front().unit,
+                           .failure = failure,
+                           .batch = batch});
+  }
   [[nodiscard]] BlobHandle on_host_of(std::uint32_t rank, std::uint64_t number,
                                       std::uint64_t size_bytes = kPartialBytes) const {
     return {.job = 1,
@@ -230,11 +238,7 @@ TEST_F(CombineTest, ThatFailsLeavesTheHostUncombinedAndIsTold) {
   const std::vector<Lease> of_0 = claim(0, 1);
   const std::vector<Lease> of_1 = claim(1, 1);
   effects_.clear();
-  receive(0, BatchFailed{.step = 1,
-                         .stage = Stage::kCombine,
-                         .bad_unit = of_0.front().unit,
-                         .failure = {.code = ErrorCode::kResourceExhausted, .text = "no room"},
-                         .batch = of_0});
+  fail(of_0, {.code = ErrorCode::kResourceExhausted, .text = "no room"});
   EXPECT_THAT(
       observations(),
       ElementsAre("step 1 merges partials of host 0 without combining them first: no room"));
@@ -437,11 +441,7 @@ TEST_F(CombinedPairs, ThatFailAreMergedHostByHost) {
   combine_hosts();
   const std::vector<Lease> of_0 = claim(0, 1);
   effects_.clear();
-  receive(0, BatchFailed{.step = 1,
-                         .stage = Stage::kCombine,
-                         .bad_unit = of_0.front().unit,
-                         .failure = {.code = ErrorCode::kDataLoss, .text = "it is damaged"},
-                         .batch = of_0});
+  fail(of_0, {.code = ErrorCode::kDataLoss, .text = "it is damaged"});
   EXPECT_THAT(observations(), ElementsAre("step 1 merges partials of 2 hosts from 0 to 1 "
                                           "without combining them first: it is damaged"));
   combine(4);
@@ -485,11 +485,7 @@ TEST_F(CombinedPairs, AreNotMadeOfWhatCouldNotBeCombined) {
   make_pairs(2, 1);
   const std::vector<Lease> of_0 = claim(0, 1);
   effects_.clear();
-  receive(0, BatchFailed{.step = 1,
-                         .stage = Stage::kCombine,
-                         .bad_unit = of_0.front().unit,
-                         .failure = {.code = ErrorCode::kDataLoss, .text = "it is damaged"},
-                         .batch = of_0});
+  fail(of_0, {.code = ErrorCode::kDataLoss, .text = "it is damaged"});
   EXPECT_THAT(observations(), SizeIs(1));
   for (const std::uint32_t rank : {2U, 4U, 6U}) {
     combine(rank, 400);
