@@ -292,14 +292,20 @@ std::vector<std::byte> encode_device_loss(const DeviceLoss& loss) {
 }
 
 Result<DeviceLoss> decode_device_loss(std::span<const std::byte> payload) {
-  return parse<DeviceLoss>("device loss", [payload] {
+  return parse<DeviceLoss>("device loss", [payload]() -> Result<DeviceLoss> {
     const json value = json::from_cbor(text_of(payload));
     DeviceLoss loss;
     value.at("uuid").get_to(loss.uuid);
     value.at("name").get_to(loss.name);
     value.at("number").get_to(loss.number);
-    const auto code = static_cast<ErrorCode>(value.at("code").get<int>());
-    loss.error = Status(error_info(code).code, value.at("text").get<std::string>());
+    const auto number = value.at("code").get<std::uint64_t>();
+    const ErrorCode code =
+        number < error_table().size() ? error_table()[number].code : ErrorCode::kUnknown;
+    if (code == ErrorCode::kOk) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "a device loss frame says code 0, which is no error");
+    }
+    loss.error = Status(code, value.at("text").get<std::string>());
     return loss;
   });
 }

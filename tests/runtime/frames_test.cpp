@@ -1,7 +1,6 @@
 #include "frames.hpp"
 
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <random>
 #include <string>
@@ -11,6 +10,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+
+#include "runtime/some_frames.hpp"
 
 namespace pinion {
 namespace {
@@ -37,42 +38,6 @@ Bytes cbor_of(const json& value) {
 json json_of_cbor(const Bytes& bytes) {
   return json::from_cbor(
       std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-}
-
-// Every field differs from its default and from its neighbours.
-Welcome example_welcome() {
-  Welcome welcome;
-  welcome.info = {.job = 0xfedcba9876543210,
-                  .seed = 0xffffffffffffffff,
-                  .epoch = 3,
-                  .host = 4,
-                  .rank = 5,
-                  .rank_count = 6,
-                  .incarnation = 7,
-                  .batch_shard_count = 8,
-                  .batch_duration = std::chrono::nanoseconds(1'234'567'891),
-                  .batch_bytes = 10,
-                  .has_standard_input = false};
-  welcome.groups = {
-      {{.kind = PlaceKind::kNuma, .index = 1, .host = 4}, {0, 2, 1023}, 2},
-      {{.kind = PlaceKind::kDevice, .index = 65535, .host = 4'294'967'295},
-       {},
-       3,
-       {5, 7},
-       {0xffffffffffffffff, 10}},
-  };
-  welcome.first_segment = 4'000'000'000;
-  welcome.segment_count = 65536;
-  welcome.memory_bytes = 0x8000000000000000;
-  welcome.spill_directory = "/a/disk";
-  welcome.spill_bytes_max = 0xffffffffffffffff;
-  welcome.memory_wait = std::chrono::milliseconds(1500);
-  welcome.trace_directory = "a \"trace\"\n\xff";
-  welcome.binds_memory = true;
-  welcome.devices = "emu:2";
-  welcome.device_choice = {
-      .first = 11, .stride = 12, .sharer_count = 13, .left_out = {"GPU-14", "GPU-15"}};
-  return welcome;
 }
 
 TEST(HelloFrame, ArrivesAsItWasSent) {
@@ -272,6 +237,25 @@ TEST(SlabFrames, ArriveAsTheyWereSentAndInNoOtherSize) {
     EXPECT_EQ(decode_slab_reply(std::span(reply).first(size)).error().code(),
               ErrorCode::kInvalidArgument);
   }
+}
+
+TEST(DeviceLossFrame, ArrivesAsItWasSentAndIsRefusedWithoutAnError) {
+  const Bytes whole = encode_device_loss(
+      {.uuid = "GPU-1", .name = "\xff", .number = 2, .error = Status(ErrorCode::kDataLoss, "ECC")});
+  const Result<DeviceLoss> loss = decode_device_loss(whole);
+  ASSERT_TRUE(loss.has_value()) << loss.error().to_string();
+  EXPECT_EQ(loss->uuid, "GPU-1");
+  EXPECT_EQ(loss->name, "\xff");
+  EXPECT_EQ(loss->number, 2u);
+  EXPECT_EQ(loss->error.code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(loss->error.message(), "ECC");
+  json other = json_of_cbor(whole);
+  for (const int code : {17, 256, -1}) {
+    other["code"] = code;
+    EXPECT_EQ(decode_device_loss(cbor_of(other))->error.code(), ErrorCode::kUnknown) << code;
+  }
+  other["code"] = 0;
+  EXPECT_THAT(decode_device_loss(cbor_of(other)).error().to_string(), HasSubstr("code 0"));
 }
 
 TEST(StatusFrame, ArrivesAsItWasSent) {
