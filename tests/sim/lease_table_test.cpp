@@ -296,5 +296,13 @@ TEST_F(LeaseTableTest, KnowsTheNextDeadlineBehindThatOfALeaseThatWasReplaced) {
   EXPECT_EQ(table_.find_overdue(now_), find(1, other));
 }
 
+TEST_F(LeaseTableTest, IsNeverOverdueWithADeadlineThatLiesBeyondAllTime) {
+  make(1);
+  table_.set_deadline(Duration::max());
+  grant(0, 1);
+  EXPECT_EQ(table_.next_deadline(), now_ + kLease);
+  EXPECT_EQ(table_.find_overdue(now_ + 1h), LeaseTable::kNone);
+}
+
 }  // namespace
 }  // namespace pinion::protocol

@@ -154,7 +154,7 @@ LeaseTable::Slot LeaseTable::find_overdue(Instant now) {
   while (!due_.empty() && is_over(due_.front())) {
     due_.pop_front();
   }
-  if (due_.empty() || records_[due_.front().slot].granted + deadline_ > now) {
+  if (due_.empty() || due_time(due_.front()) > now) {
     return kNone;
   }
   return due_.front().slot;
@@ -330,7 +330,7 @@ Instant LeaseTable::next_deadline() const noexcept {
   const auto due =
       std::find_if_not(due_.begin(), due_.end(), [this](const Due& one) { return is_over(one); });
   if (due != due_.end()) {
-    deadline = std::min(deadline, records_[due->slot].granted + deadline_);
+    deadline = std::min(deadline, due_time(*due));
   }
   for (const auto* times : {&delayed_, &kept_}) {
     if (!times->empty()) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -262,6 +263,10 @@ class LeaseTable {
   void note_due(Slot slot);
   [[nodiscard]] bool is_over(const Due& due) const {
     return records_[due.slot].counter != due.counter;
+  }
+  /// The end of all time where the deadline is as long as that.
+  [[nodiscard]] Instant due_time(const Due& due) const {
+    return std::min(records_[due.slot].granted, Instant::max() - deadline_) + deadline_;
   }
   /// Where it waits, if it does.
   void stop_waiting(std::uint32_t position);
