@@ -15,7 +15,9 @@ namespace {
 
 using Json = nlohmann::json;
 using testing::AllOf;
+using testing::Contains;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 class SimCommand : public JobTest {
@@ -47,6 +49,43 @@ TEST_F(SimCommand, ShowsWhatAJobWouldTake) {
   EXPECT_THAT(result.output, AllOf(HasSubstr("100 ranks, 1 steps of 5000 shards, seed 3"),
                                    HasSubstr("makespan"), HasSubstr("coordinator"),
                                    HasSubstr("faults           none"), HasSubstr("hash")));
+}
+
+TEST_F(SimCommand, NamesTheRarePathsThatARunNeverReached) {
+  const std::vector<std::string> run = {"--ranks", "20", "--shards", "2000",
+                                        "--steps", "2",  "--faults", "crash=0.5,fail=0.01",
+                                        "--hosts", "2",  "--seed",   "4"};
+  const Json json = sim_json(run);
+  const auto names = json["never_reached"].get<std::vector<std::string>>();
+  EXPECT_THAT(names,
+              AllOf(Contains("a step was ordered"), Contains("a rank was drained"),
+                    Not(Contains("a unit was granted again")), Not(Contains("a batch failed"))));
+  const CommandResult text = sim(run);
+  EXPECT_EQ(text.status, 0) << text.errors;
+  std::vector<std::string> shown;
+  std::istringstream lines(text.output.substr(text.output.find("never reached")));
+  for (std::string line; std::getline(lines, line) && !line.starts_with("hash");) {
+    shown.push_back(line.substr(17));
+  }
+  EXPECT_EQ(shown, names);
+}
+
+TEST_F(SimCommand, OnlyCountsRarePathsWhereNothingIsToGoWrong) {
+  const Json json = sim_json({"--ranks", "5", "--shards", "500", "--ordered", "4"});
+  EXPECT_THAT(json["never_reached"].get<std::vector<std::string>>(),
+              AllOf(Contains("a unit was granted again"), Not(Contains("a step was ordered"))));
+  const CommandResult text = sim({"--ranks", "5", "--shards", "500", "--ordered", "4"});
+  EXPECT_THAT(text.output, AllOf(HasSubstr("never reached    " +
+                                           std::to_string(json["never_reached"].size()) + " of "),
+                                 Not(HasSubstr("a unit was granted again"))));
+}
+
+TEST_F(SimCommand, SaysInItsHelpFromWhichRangesTestsDrawFaults) {
+  const CommandResult help = sim({"--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_THAT(help.output, AllOf(HasSubstr("a rank is killed [a rank and second, 0 to 2]"),
+                                 HasSubstr("[a message, 0 to 0.004]"),
+                                 HasSubstr("the bound is 0.05 [share, 0 to 0.3]")));
 }
 
 TEST_F(SimCommand, SaysWhatWentWrongAndWhatItCost) {

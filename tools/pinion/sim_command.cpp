@@ -158,7 +158,9 @@ Status simulate(const SimCommand& command) {
 }
 
 std::string faults_help() {
-  std::string text = "Faults, for --faults NAME=NUMBER,NAME=NUMBER:\n";
+  std::string text =
+      "Faults, for --faults NAME=NUMBER,NAME=NUMBER [of what, and from where to where tests draw "
+      "it]:\n";
   for (const sim::FaultInfo& fault : sim::fault_table()) {
     const std::string_view unit = fault.unit == sim::FaultUnit::kPerMessage ? "a message"
                                   : fault.unit == sim::FaultUnit::kPerRankSecond
@@ -166,7 +168,8 @@ std::string faults_help() {
                                   : fault.unit == sim::FaultUnit::kPerSecond ? "a second"
                                   : fault.unit == sim::FaultUnit::kPerCase   ? "a case"
                                                                              : "share";
-    text += fmt::format("  {:<12}{} [{}]\n", fault.name, fault.meaning, unit);
+    text +=
+        fmt::format("  {:<12}{} [{}, 0 to {:g}]\n", fault.name, fault.meaning, unit, fault.most);
   }
   return text;
 }

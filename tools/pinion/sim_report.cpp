@@ -76,12 +76,27 @@ std::string faults_text(const sim::FaultCounts& faults) {
   return text.empty() ? "none" : text;
 }
 
+/// What is rare and did not come, a line each; where nothing was to go wrong, nearly all of it, so
+/// only how much.
+std::vector<TextRow> rows_of_rare_paths(const sim::World& world) {
+  const std::vector<std::string_view> names = world.probes().never_reached();
+  if (names.empty() || !world.options().faults.any()) {
+    return {{"never reached",
+             fmt::format("{} of {} rare paths", names.size(), sim::kProbeNames.size())}};
+  }
+  std::vector<TextRow> rows;
+  for (const std::string_view name : names) {
+    rows.push_back({rows.empty() ? "never reached" : "", std::string(name)});
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::string sim_text(const sim::World& world, Duration wall) {
   const sim::SimOptions& options = world.options();
   const sim::Figures& figures = world.figures();
-  const std::vector<TextRow> rows = {
+  std::vector<TextRow> rows = {
       {"job", fmt::format("{} ranks, {} steps of {} shards, seed {}", options.rank_count,
                           options.step_count, options.shard_count, options.seed)},
       {"makespan",
@@ -98,6 +113,8 @@ std::string sim_text(const sim::World& world, Duration wall) {
       {"  after silence", quantiles_text(figures.regrant_after_silence)},
       {"faults", faults_text(world.faults())},
       {"hash", fmt::format("{:016x}", world.hash())}};
+  const std::vector<TextRow> rare = rows_of_rare_paths(world);
+  rows.insert(rows.end() - 1, rare.begin(), rare.end());
   std::string text;
   for (const std::string& line : align(rows)) {
     text += line + "\n";
