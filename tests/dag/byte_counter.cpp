@@ -38,9 +38,16 @@ std::size_t pinion::testing_support::held_bytes() noexcept {
 void* operator new(std::size_t size) {
   return allocate(size, alignof(std::max_align_t));
 }
-// The address sanitizer has one for arrays that does not call the other.
+// The address sanitizer has others for arrays, and that throw nothing, that do not call this one.
 void* operator new[](std::size_t size) {
   return allocate(size, alignof(std::max_align_t));
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return allocate(size, alignof(std::max_align_t));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return allocate(size, static_cast<std::size_t>(alignment));

@@ -98,8 +98,19 @@ const Mutation kMutations[] = {
      Faults::parse("host_crash=10,slow=0.5").value()},
     {"plan-for-the-planner",
      AnyOf(HasSubstr("is left out of a plan"), HasSubstr("is made again for other places"))},
+    {"keep-ended-steps", HasSubstr("the coordinator remembers too much")},
     {"double-timer", HasSubstr("too much is left to happen")},
 };
+
+// So short that nothing is looked at before its end.
+TEST(ProtocolSimMutations, ALeakIsNoticedInAShortJobToo) {
+  SimOptions options{.shard_count = 1};
+  World whole(options);
+  EXPECT_EQ(whole.run(), "");
+  EXPECT_LT(whole.figures().events, 100U);
+  options.mutations.keep_ended_steps = true;
+  EXPECT_THAT(World(options).run(), HasSubstr("the coordinator remembers too much"));
+}
 
 TEST(ProtocolSimMutations, AreAllTried) {
   for (const MutationInfo& mutation : mutation_table()) {

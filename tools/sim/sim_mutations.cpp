@@ -26,6 +26,7 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"keep-pairs-of-lost-host",
      [](O& of) -> bool& { return of.mutations.keep_pairs_of_lost_host; }},
     {"plan-for-the-planner", [](O& of) -> bool& { return of.mutations.plan_for_the_planner; }},
+    {"keep-ended-steps", [](O& of) -> bool& { return of.mutations.keep_ended_steps; }},
     {"forget-give-back", [](O& of) -> bool& { return of.rank_mutations.forget_give_back; }},
     {"wall-clock", [](O& of) -> bool& { return of.driver_mutations.wall_clock; }},
     {"release-before-accept",

@@ -430,6 +430,7 @@ void Observer::check_acceptance(const protocol::Envelope& from, const protocol::
                   "a merge is accepted that counts a shard twice or misses one");
   }
   ++accepted_count_;
+  ++step(report.step).report_count;
   if (again) {
     note_output(report);
   }

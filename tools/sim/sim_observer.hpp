@@ -46,6 +46,8 @@ class Observer {
   [[nodiscard]] bool has_ended(std::uint64_t step) const { return steps_.at(step - 1).ended; }
 
   [[nodiscard]] std::uint64_t accepted_count() const noexcept { return accepted_count_; }
+  /// The most that the coordinator may remember of a step that a rank has come to.
+  [[nodiscard]] std::uint64_t record_count_max(std::uint64_t number, const StepShape& shape) const;
 
  private:
   using Grant = WatchedGrant;
@@ -64,6 +66,7 @@ class Observer {
     bool failed = false;
     bool planned = false;
     bool ended = false;               ///< Decided, be it well or not.
+    std::uint64_t report_count = 0;   ///< Accepted ones.
     protocol::Envelope planner = {};  ///< Who was asked last.
     std::optional<std::vector<protocol::PlaceWorkers>> planned_for = {};
     protocol::StepDone end = {};

@@ -4,13 +4,19 @@
 
 #include "sim/sim_world.hpp"
 
-// What the observer expects of steps that end, and of the job.
+// What the observer expects of steps that end, and of the job, and what they may leave behind.
 
 namespace pinion::sim {
 
 namespace {
 
 constexpr std::size_t kAhead = 4;  // Partials whose memory is asked for before it is needed.
+
+/// Two leases, what is due of them and of those that are over, its troubles and what follows from
+/// these, its output with the digest.
+constexpr std::uint64_t kRecordsOfUnitMax = 16;
+/// Beside these, leases that are over and not worth looking for.
+constexpr std::uint64_t kSpareRecordsMax = 100;
 
 }  // namespace
 
@@ -107,6 +113,19 @@ void Observer::check_leftovers() {
                                         }),
                   "a result is held that nobody knows of");
   }
+}
+
+std::uint64_t Observer::record_count_max(std::uint64_t number, const StepShape& shape) const {
+  const Step& of = steps_.at(number - 1);
+  if (of.ended) {
+    return 1 + shape.partition_count;  // Its results.
+  }
+  const SimOptions& options = world_.options();
+  // Hosts, and pairs of them and of pairs, are fewer than twice the hosts.
+  const std::uint64_t unit_count =
+      shape.map_units().unit_count() + (1 + 2 * options.host_count) * shape.partition_count;
+  return 1 + options.rank_count + of.report_count + kRecordsOfUnitMax * unit_count +
+         kSpareRecordsMax;
 }
 
 std::uint64_t Observer::oracle(std::uint64_t number, std::uint32_t partition) {

@@ -17,6 +17,7 @@ constexpr std::uint64_t kJob = 77;
 constexpr Duration kPatience = 300s;
 
 constexpr std::uint64_t kCheckPeriod = 1 << 12;
+constexpr std::uint64_t kFirstCheckPeriod = 1 << 7;  // Until then.
 constexpr std::uint64_t kOftenPeriod = 1 << 16;
 constexpr std::uint64_t kStopwatchPeriod = 16;
 
@@ -81,7 +82,8 @@ std::string World::run(const std::function<void()>& often) {
                 (std::uint64_t{event.rank} << 20U) ^
                 (static_cast<std::uint64_t>(event.kind) << 56U));
     happen(event);
-    if (figures_.events % kCheckPeriod == 0) {
+    const std::uint64_t period = figures_.events < kCheckPeriod ? kFirstCheckPeriod : kCheckPeriod;
+    if (figures_.events % period == 0) {
       expect(now() < end, "the job does not come to its end");
       check_bounds();
     }
@@ -90,24 +92,23 @@ std::string World::run(const std::function<void()>& often) {
     }
   }
   figures_.makespan = now() - begin;
+  check_bounds();
   if (violation_.empty() && !ended_) {
     observer_.check_leftovers();
   }
   return violation_;
 }
 
-/// Nothing that waits grows without bound, and something is accepted now and then.
+/// Nothing that waits, and nothing that the coordinator remembers, grows beyond what the steps that
+/// go on need; and something is accepted now and then.
 void World::check_bounds() {
   const std::uint64_t bound = 10'000 + 1000 * options_.rank_count;
   figures_.pending_max = std::max(figures_.pending_max, events_.size());
   expect(events_.size() < bound, "too much is left to happen");
   std::uint64_t record_count_max = options_.rank_count;
-  for (const std::unique_ptr<StepShape>& shape : shapes_) {
-    if (shape != nullptr) {
-      record_count_max +=
-          1 + options_.rank_count + 5 * (shape->map_units().unit_count() + shape->partition_count) +
-          2 * options_.host_count * shape->partition_count;  // Groups of hosts that combine.
-    }
+  for (std::uint64_t step = 1; step <= shapes_.size(); ++step) {
+    const std::unique_ptr<StepShape>& shape = shapes_[step - 1];
+    record_count_max += shape == nullptr ? 0 : observer_.record_count_max(step, *shape);
   }
   expect(coordinator_.record_count() <= record_count_max, "the coordinator remembers too much");
   if (observer_.accepted_count() != std::exchange(accepted_before_, observer_.accepted_count())) {

@@ -13,7 +13,8 @@
 namespace pinion::protocol {
 
 /// Which reports of the present processes of ranks were accepted, to answer them alike when they
-/// come again. A rank numbers its reports upwards, so they are few runs of numbers.
+/// come again while their step goes on. A rank numbers its reports upwards, so they are few runs of
+/// numbers.
 ///
 /// Thread safety: none.
 class AcceptedReports {

@@ -73,10 +73,11 @@ Progress Coordinator::progress() const noexcept {
 std::uint64_t Coordinator::record_count() const noexcept {
   std::uint64_t count = state_->ranks.size();
   for (const auto& [number, step] : state_->steps) {
-    count += 1 + step.participants.size() + step.shards.leased_count() +
-             step.combinations.leased_count() + step.partitions.leased_count() +
+    count += 1 + step.participants.size() + step.shards.record_count() +
+             step.combinations.record_count() + step.partitions.record_count() +
              step.accepted_reports.size() + step.digests.size() + step.partials.size() +
-             step.combined.size() * step.partition_count + step.results.size();
+             step.far_partials.size() + step.combined.size() * step.partition_count +
+             step.results.size();
   }
   return count;
 }

@@ -252,6 +252,7 @@ struct Coordinator::State {
   void finish_step(StepRecord& step);
   void fail_step(StepRecord& step, Failure failure);
   void close_step(StepRecord& step);
+  void forget_work(StepRecord& step) const;
   void adopt_plan(StepRecord& step, const PlanReady& ready);
   void release_plan(const BlobHandle& plan, const std::vector<BlobHandle>& streams);
   [[nodiscard]] bool entered(const StepRecord& step, std::uint32_t rank) const;

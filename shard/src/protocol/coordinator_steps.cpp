@@ -351,18 +351,27 @@ void Coordinator::State::close_step(StepRecord& step) {
       release(output);
     }
   }
-  step.partials.clear();
-  step.far_partials.clear();
-  step.combined.clear();
   step.plan_is_lost = false;
   step.planner = {};
+  if (!options.mutations.keep_ended_steps) {
+    forget_work(step);
+  }
+}
+
+/// Gives back the memory of a step that is over, as a job may have many; clear() would keep it.
+void Coordinator::State::forget_work(StepRecord& step) const {
   step.planned_for.reset();
+  step.partials = std::vector<PartialRecord>();
+  step.far_partials = std::vector<FarPartial>();
+  step.combined = std::vector<CombinedGroup>();
   step.shards = {};
   step.combinations = {};
   step.partitions = {};
   step.digests.clear();
+  step.accepted_reports = {};
   if (options.fast_forward) {
-    step.participants = {};
+    step.participants = std::vector<Participant>();
+    step.claims = {};
   }
 }
 

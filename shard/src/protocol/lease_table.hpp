@@ -82,7 +82,11 @@ class LeaseTable {
   [[nodiscard]] std::uint64_t waiting_count() const noexcept {
     return queue_.waiting_count() + suspects_.size() + retries_.size();
   }
-  [[nodiscard]] std::uint64_t leased_count() const noexcept { return live_count_; }
+  /// How much it remembers of leases, and of units that something went wrong with.
+  [[nodiscard]] std::uint64_t record_count() const noexcept {
+    return records_.size() + due_.size() + troubles_.size() + suspects_.size() + retries_.size() +
+           delayed_.size() + kept_.size() + lapsed_.size() + seconds_.size();
+  }
   [[nodiscard]] std::uint64_t accepted_count() const noexcept { return accepted_count_; }
   /// Units that are neither accepted nor given up.
   [[nodiscard]] std::uint64_t open_count() const noexcept {

@@ -32,6 +32,7 @@ struct CoordinatorMutations {
   bool merge_members_too = false;           ///< A combined partial is merged beside one of its own.
   bool keep_pairs_of_lost_host = false;     ///< What others combined of a lost host stays.
   bool plan_for_the_planner = false;        ///< Plans are for the places of who makes them.
+  bool keep_ended_steps = false;            ///< What a step was made of stays when it is over.
 };
 
 struct CoordinatorOptions {
@@ -249,7 +250,8 @@ class Coordinator {
 
   [[nodiscard]] Progress progress() const noexcept;
 
-  /// How much it remembers: of ranks, leases, reports, digests, partials and results.
+  /// How much it remembers: of ranks, steps, leases, units that something went wrong with, reports,
+  /// digests, partials and results. Of a step that is over, no more than its results.
   [[nodiscard]] std::uint64_t record_count() const noexcept;
 
   /// Every rank, in the order of their numbers. Allocates.
