@@ -116,7 +116,7 @@ void SimJournal::spoil(SimFile& file) {
 
 SimJournal::Recovery SimJournal::recover() {
   const std::optional<protocol::Snapshot> snapshot =
-      protocol::choose_snapshot(slots_[0].bytes, slots_[1].bytes);
+      protocol::choose_snapshot(slots_[0].bytes, slots_[1].bytes, terms_.mutations);
   const std::uint64_t next = snapshot ? snapshot->next : 1;
   std::vector<protocol::Record> records =
       snapshot ? snapshot->records : std::vector<protocol::Record>();

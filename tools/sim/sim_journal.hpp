@@ -27,6 +27,7 @@ class SimJournal {
   struct Terms {
     const Faults& faults;
     bool cut_log_early = false;  ///< Mutation: before the snapshot that replaces it is safe.
+    protocol::JournalMutations mutations = {};
   };
 
   SimJournal(Random& random, FaultCounts& counts, const Terms& terms);

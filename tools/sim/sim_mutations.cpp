@@ -15,6 +15,7 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
     {"merge-in-order-of-reports",
      [](O& of) -> bool& { return of.mutations.merge_in_order_of_reports; }},
     {"accept-stale-epoch", [](O& of) -> bool& { return of.mutations.accept_stale_epoch; }},
+    {"accept-older-life", [](O& of) -> bool& { return of.mutations.accept_older_life; }},
     {"reuse-fences", [](O& of) -> bool& { return of.mutations.reuse_fences; }},
     {"extend-any-lease", [](O& of) -> bool& { return of.mutations.extend_any_lease; }},
     {"ignore-digests", [](O& of) -> bool& { return of.mutations.ignore_digests; }},
@@ -33,6 +34,8 @@ constexpr std::array kMutations = std::to_array<MutationInfo>({
      [](O& of) -> bool& { return of.driver_mutations.release_before_accept; }},
     {"reply-before-sync", [](O& of) -> bool& { return of.driver_mutations.reply_before_sync; }},
     {"cut-log-early", [](O& of) -> bool& { return of.driver_mutations.cut_log_early; }},
+    {"believe-torn-snapshot",
+     [](O& of) -> bool& { return of.driver_mutations.journal.believe_torn_snapshot; }},
     {"ignore-damage", [](O& of) -> bool& { return of.driver_mutations.ignore_damage; }},
     {"double-timer", [](O& of) -> bool& { return of.driver_mutations.double_timer; }},
 });

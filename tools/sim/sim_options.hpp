@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <pinion/shard/protocol/coordinator.hpp>
+#include <pinion/shard/protocol/journal_format.hpp>
 #include <pinion/shard/protocol/rank_machine.hpp>
 
 #include "sim/sim_faults.hpp"
@@ -69,6 +70,7 @@ struct DriverMutations {
   bool wall_clock = false;         ///< The coordinator is told the time of day, which jumps.
   bool release_before_accept = false;  ///< A rank lets go of its output as it reports it.
   bool double_timer = false;           ///< A timer that has fired is set twice.
+  protocol::JournalMutations journal = {};
 };
 
 /// One run, wholly derived from these. The members that are plain numbers are options of

@@ -59,7 +59,9 @@ World::World(const SimOptions& options, const IClock* stopwatch)
       host_is_down_(options.host_count),
       disk_faults_(options.faults),
       journal_(random_, faults_,
-               {.faults = disk_faults_, .cut_log_early = options.driver_mutations.cut_log_early}),
+               {.faults = disk_faults_,
+                .cut_log_early = options.driver_mutations.cut_log_early,
+                .mutations = options.driver_mutations.journal}),
       observer_(*this) {}
 
 std::string World::run(const std::function<void()>& often) {

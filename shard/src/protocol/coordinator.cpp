@@ -153,8 +153,12 @@ void Coordinator::State::on(const MessageReceived& received) {
     // Where nobody watches processes, this is how the job learns of them.
     on(RankJoined{.rank = envelope.rank, .incarnation = envelope.incarnation});
   }
-  if (envelope.rank >= ranks.size() || !live(envelope.rank) ||
-      envelope.incarnation != ranks[envelope.rank].incarnation) {
+  if (envelope.rank >= ranks.size() || !live(envelope.rank)) {
+    return;
+  }
+  const bool older_counts =
+      options.mutations.accept_older_life && std::holds_alternative<Report>(received.message);
+  if (envelope.incarnation != ranks[envelope.rank].incarnation && !older_counts) {
     return;
   }
   if (job_failure) {
@@ -190,6 +194,9 @@ void Coordinator::State::lose_process(std::uint32_t rank, const std::string& rea
     }
     if (!step->granting()) {
       continue;
+    }
+    if (options.mutations.accept_older_life) {
+      continue;  // It keeps its leases for as long as they last.
     }
     LeaseTable& table = step->table();
     if (options.mutations.forget_lost_leases) {

@@ -170,7 +170,8 @@ std::vector<std::byte> encode_snapshot(std::uint64_t next, std::span<const Recor
   return bytes;
 }
 
-Result<Snapshot> decode_snapshot(std::span<const std::byte> bytes) {
+Result<Snapshot> decode_snapshot(std::span<const std::byte> bytes,
+                                 const JournalMutations& mutations) {
   if (bytes.size() < sizeof(SnapshotHeader)) {
     return damaged_snapshot("it has " + std::to_string(bytes.size()) + " bytes");
   }
@@ -183,8 +184,9 @@ Result<Snapshot> decode_snapshot(std::span<const std::byte> bytes) {
     return Status(ErrorCode::kUnimplemented, "the snapshot: " + another_version(header.version));
   }
   LogContents contents = read_log(bytes.subspan(sizeof(header)), 0);
-  if (contents.records.size() != header.record_count ||
-      contents.valid_bytes != header.frame_bytes) {
+  const bool is_whole =
+      contents.records.size() == header.record_count && contents.valid_bytes == header.frame_bytes;
+  if (!is_whole && !mutations.believe_torn_snapshot) {
     return damaged_snapshot(std::to_string(contents.records.size()) + " of " +
                             std::to_string(header.record_count) + " records are there; " +
                             contents.reason);
@@ -193,9 +195,10 @@ Result<Snapshot> decode_snapshot(std::span<const std::byte> bytes) {
 }
 
 std::optional<Snapshot> choose_snapshot(std::span<const std::byte> one,
-                                        std::span<const std::byte> other) {
-  Result<Snapshot> first = decode_snapshot(one);
-  Result<Snapshot> second = decode_snapshot(other);
+                                        std::span<const std::byte> other,
+                                        const JournalMutations& mutations) {
+  Result<Snapshot> first = decode_snapshot(one, mutations);
+  Result<Snapshot> second = decode_snapshot(other, mutations);
   if (first && (!second || second->next < first->next)) {
     return *std::move(first);
   }

@@ -23,6 +23,7 @@ struct CoordinatorMutations {
   bool forget_lost_leases = false;          ///< What a lost rank held stays leased to it.
   bool merge_in_order_of_reports = false;   ///< Partials are merged in the order of acceptance.
   bool accept_stale_epoch = false;          ///< Messages and fences of older epochs count.
+  bool accept_older_life = false;           ///< A process that was replaced reports on.
   bool reuse_fences = false;                ///< A grant carries the fence of the one before.
   bool extend_any_lease = false;            ///< A heartbeat hears nothing of leases that are lost.
   bool ignore_digests = false;              ///< Outputs of a unit may differ unnoticed.

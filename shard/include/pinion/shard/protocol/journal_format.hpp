@@ -62,13 +62,20 @@ struct Snapshot {
 [[nodiscard]] std::vector<std::byte> encode_snapshot(std::uint64_t next,
                                                      std::span<const Record> records);
 
+/// Rules to break in tests that prove that the simulation notices.
+struct JournalMutations {
+  bool believe_torn_snapshot = false;  ///< What can be read of a snapshot is taken for all of it.
+};
+
 /// Errors: kDataLoss for bytes that are not a whole and undamaged snapshot; kUnimplemented for
 ///   another journal version.
-[[nodiscard]] Result<Snapshot> decode_snapshot(std::span<const std::byte> bytes);
+[[nodiscard]] Result<Snapshot> decode_snapshot(std::span<const std::byte> bytes,
+                                               const JournalMutations& mutations = {});
 
 /// Snapshots are written to two slots in turn, so that one is whole whatever happens to the other.
 /// The newer of those that are; nothing where neither is.
 [[nodiscard]] std::optional<Snapshot> choose_snapshot(std::span<const std::byte> one,
-                                                      std::span<const std::byte> other);
+                                                      std::span<const std::byte> other,
+                                                      const JournalMutations& mutations = {});
 
 }  // namespace pinion::protocol
