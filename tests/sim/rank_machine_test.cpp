@@ -134,6 +134,21 @@ TEST_F(RankMachineTest, LeasesAreTakenAwayUnaskedAndNoneIsExtendedByThat) {
   EXPECT_THAT(found<DropLeases>().front().leases, ElementsAre(lease(1, 2)));
 }
 
+TEST_F(RankMachineTest, TakesAGrantOnceThatComesTwice) {
+  begin();
+  const std::vector<Lease> leases = {lease(0, 1), lease(1, 2)};
+  grant(leases);
+  grant(leases);
+  EXPECT_THAT(effects_, IsEmpty());
+  seal({lease(0, 1)});
+  EXPECT_THAT(sent<Report>(), SizeIs(1));
+  grant(leases);
+  EXPECT_THAT(effects_, IsEmpty()) << "one of them is reported and not its own any more";
+  tick(2s);
+  ASSERT_THAT(sent<Heartbeat>(), SizeIs(1));
+  EXPECT_THAT(sent<Heartbeat>().front().held, ElementsAre(lease(1, 2)));
+}
+
 TEST_F(RankMachineTest, ClaimsMoreWhenItHoldsLessThanHalf) {
   begin();
   grant({lease(0, 1), lease(1, 2)});

@@ -15,7 +15,7 @@ using enum FaultUnit;
 /// In the order of Fault.
 constexpr std::array<FaultInfo, kFaultCount> kFaults = {{
     {"drop", kPerMessage, 0.004, "a connection breaks with what is in flight on it"},
-    {"duplicate", kPerMessage, 0.4, "the coordinator gets a message twice"},
+    {"duplicate", kPerMessage, 0.4, "a message arrives twice"},
     {"stall", kPerMessage, 0.05, "a message, and what follows it, is up to two leases late"},
     {"partition", kPerRankSecond, 0.8, "a group of ranks is cut off for up to 2.5 leases"},
     {"one_way", kPerRankSecond, 0.8, "the same in one direction"},

@@ -16,7 +16,7 @@ namespace pinion::sim {
 /// What goes wrong, and how often.
 enum class Fault : std::uint8_t {
   kDrop,       ///< A connection breaks; what is in flight on it is lost, in both directions.
-  kDuplicate,  ///< The coordinator gets a message twice.
+  kDuplicate,  ///< A message arrives twice.
   kStall,      ///< A message, and what follows it on its link, is late.
   kPartition,  ///< Nothing arrives from a group of ranks, nor at them, for a while.
   kOneWay,     ///< The same in one direction.

@@ -40,6 +40,7 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a batch was given back",
     "a report was refused",
     "a report came twice",
+    "a rank got a grant twice",
     "a report was refused because a unit was accepted before",
     "partials were gone when they were to be merged",
     "the head was resumed in the middle of a step",

@@ -407,15 +407,25 @@ void World::post_to_coordinator(std::uint32_t rank, std::uint32_t life, std::uin
 }
 
 void World::send_to_rank(std::uint32_t rank, protocol::Message&& message) {
-  RankState& state = ranks_[rank];
-  const std::uint32_t incarnation = state.incarnation_known;
+  const std::uint32_t incarnation = ranks_[rank].incarnation_known;
   expect(over_the_wire({.job = kJob, .epoch = epoch_, .rank = rank, .incarnation = incarnation},
                        message),
          "the wire changed a message");
+  if (now() < chaos_end_ && random_.chance(options_.faults[Fault::kDuplicate])) {
+    count(Fault::kDuplicate);
+    const auto* const grant = std::get_if<protocol::Grant>(&message);
+    reached("a rank got a grant twice", grant != nullptr && !grant->leases.empty());
+    post_to_rank(rank, protocol::Message(message));
+  }
+  post_to_rank(rank, std::move(message));
+}
+
+void World::post_to_rank(std::uint32_t rank, protocol::Message&& message) {
+  RankState& state = ranks_[rank];
   const std::uint32_t payload = to_ranks_.open();
   to_ranks_[payload] = std::move(message);
   events_.at(arrival(state.to_rank), {.rank = rank,
-                                      .life = state.lives_of_epochs + incarnation,
+                                      .life = state.lives_of_epochs + state.incarnation_known,
                                       .payload = payload,
                                       .kind = EventKind::kAtRank});
 }

@@ -148,6 +148,7 @@ class World {
                     protocol::Message&& message);
   void post_to_coordinator(std::uint32_t rank, std::uint32_t life, std::uint32_t payload);
   void send_to_rank(std::uint32_t rank, protocol::Message&& message);
+  void post_to_rank(std::uint32_t rank, protocol::Message&& message);
   [[nodiscard]] Instant arrival(Link& link);
   [[nodiscard]] bool over_the_wire(const protocol::Envelope& envelope, protocol::Message& message);
   void feed(const protocol::Event& event);

@@ -74,6 +74,7 @@ struct RankMachine::State {
   BlobHandle plan = {};
   bool finished = false;
   std::array<HeldLeases, kStageCount> leases;  // By stage.
+  Fence newest_fence = {};                     // Of those that were granted.
   std::uint32_t unfinished_count = 0;
   std::optional<Need> needed = {};  // Else claims go by what is held.
   bool claim_open = false;
@@ -270,6 +271,13 @@ void RankMachine::State::on(const StepStarted& start) {
 }
 
 void RankMachine::State::on(const Grant& grant) {
+  if (!grant.leases.empty()) {
+    // Fences grow, and a connection keeps its order: this one has come before.
+    if (grant.leases.front().fence <= newest_fence) {
+      return;
+    }
+    newest_fence = grant.leases.back().fence;
+  }
   // What was there to accept of another stage is accepted, or partials are lost and made again:
   // what we hold of it is not ours any more.
   for (const Stage other : kStages) {

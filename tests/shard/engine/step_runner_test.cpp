@@ -390,7 +390,9 @@ TEST(StepRunner, MapsAgainAfterItHasMergedWhenAPartialIsLost) {
         merge.fence.counter += reported.size();
         rank->tell(grant_of(Stage::kMerge, merge));
       } else if (reported.size() == 2) {
-        rank->tell(grant_of(Stage::kMap, lease_of(1)));
+        Lease map = lease_of(1);
+        map.fence.counter += 1;
+        rank->tell(grant_of(Stage::kMap, map));
       } else {
         rank->tell(end_of_script());
       }
