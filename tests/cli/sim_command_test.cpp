@@ -80,12 +80,15 @@ TEST_F(SimCommand, OnlyCountsRarePathsWhereNothingIsToGoWrong) {
                                  Not(HasSubstr("a unit was granted again"))));
 }
 
-TEST_F(SimCommand, SaysInItsHelpFromWhichRangesTestsDrawFaults) {
+TEST_F(SimCommand, SaysInItsHelpFromWhichRangesTestsDraw) {
   const CommandResult help = sim({"--help"});
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.output, AllOf(HasSubstr("a rank is killed [a rank and second, 0 to 2]"),
                                  HasSubstr("[a message, 0 to 0.004]"),
-                                 HasSubstr("the bound is 0.05 [share, 0 to 0.3]")));
+                                 HasSubstr("the bound is 0.05 [share, 0 to 0.3]"),
+                                 HasSubstr("  ranks                   1 to 8\n"),
+                                 HasSubstr("100 to 500, in 50 % of the seeds\n"),
+                                 HasSubstr("  devices                 in 40 % of the seeds\n")));
 }
 
 TEST_F(SimCommand, SaysWhatWentWrongAndWhatItCost) {
@@ -124,6 +127,23 @@ TEST_F(SimCommand, TriesShardsAgainWhoseBodiesHang) {
   EXPECT_TRUE(stuck["violation"].is_null());
 }
 
+TEST_F(SimCommand, GivesUpAShardWithWhichRanksDie) {
+  // A rank holds one shard, so that it dies with that alone.
+  const std::vector<std::string> run = {"--ranks",  "8",       "--workers", "1",
+                                        "--leases", "1",       "--shards",  "2000",
+                                        "--faults", "crash=3", "--body-us", "50000"};
+  std::vector<std::string> strict = run;
+  strict.insert(strict.end(), {"--deaths", "2"});
+  const Json failed = sim_json(strict);
+  EXPECT_TRUE(failed["violation"].is_null());
+  EXPECT_THAT(failed["never_reached"].get<std::vector<std::string>>(),
+              Not(Contains("a step failed as ranks died with a unit")));
+  const Json whole = sim_json(run);
+  EXPECT_THAT(whole["never_reached"].get<std::vector<std::string>>(),
+              Contains("a step failed as ranks died with a unit"));
+  EXPECT_LT(failed["accepted_reports"], whole["accepted_reports"]);
+}
+
 TEST_F(SimCommand, RefusesWhatItCannotSimulate) {
   expect_refused(sim({"--faults", "rain=1"}), "there is no fault 'rain'; there are drop, ");
   expect_refused(sim({"--faults", "crash"}), "'crash' must be NAME=NUMBER");
@@ -132,6 +152,7 @@ TEST_F(SimCommand, RefusesWhatItCannotSimulate) {
   expect_refused(sim({"--ranks", "0"}), "--ranks");
   expect_refused(sim({"--ranks", "2", "--steadfast", "2"}), "the ranks are 0 to 1");
   expect_refused(sim({"--skip-bad", "--deadline-ms", "500"}), "exclude each other");
+  expect_refused(sim({"--skip-bad", "--deaths", "2"}), "exclude each other");
   expect_refused(sim({"--break", "silence"}), "there is no rule 'silence'");
 }
 

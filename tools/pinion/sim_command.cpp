@@ -15,6 +15,7 @@
 #include <pinion/core/status.hpp>
 
 #include "sim/sim_heap.hpp"
+#include "sim/sim_knobs.hpp"
 #include "sim/sim_mutations.hpp"
 #include "sim/sim_shrink.hpp"
 #include "sim_report.hpp"
@@ -39,6 +40,7 @@ struct SimCommand {
   std::uint64_t latency_us = 300;
   std::uint64_t chaos_ms = 60'000;
   bool one_planner = false;
+  bool no_second_attempts = false;
   bool json = false;
   bool quiet = false;
 };
@@ -53,6 +55,7 @@ Result<sim::SimOptions> options_of(const SimCommand& command) {
   options.latency_max = command.latency_us * Duration(1us);
   options.chaos_end = command.chaos_ms * Duration(1ms);
   options.every_rank_plans = !command.one_planner;
+  options.second_attempts = !command.no_second_attempts;
   if (options.steadfast_rank >= options.rank_count) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("--steadfast is {}; the ranks are 0 to {}", options.steadfast_rank,
@@ -68,6 +71,11 @@ Result<sim::SimOptions> options_of(const SimCommand& command) {
         ErrorCode::kInvalidArgument,
         "--skip-bad and --deadline-ms exclude each other: which shards miss their deadline "
         "is not known beforehand, so the answer without them is not either");
+  }
+  if (options.skip_bad && options.death_count_max > 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--skip-bad and --deaths exclude each other: with which shards ranks die is not "
+                  "known beforehand, so the answer without them is not either");
   }
   Result<sim::Faults> faults = sim::Faults::parse(command.faults);
   if (!faults) {
@@ -174,6 +182,18 @@ std::string faults_help() {
   return text;
 }
 
+std::string knobs_help() {
+  std::string text = "What tests draw for each seed beside that:\n";
+  for (const sim::KnobInfo& knob : sim::knob_table()) {
+    const std::string range = knob.is_flag() ? "" : fmt::format("{} to {}", knob.least, knob.most);
+    const std::string share =
+        knob.share == 1 ? "" : fmt::format("in {:.0f} % of the seeds", knob.share * 100);
+    text += fmt::format("  {:<24}{}{}{}\n", knob.name, range,
+                        range.empty() || share.empty() ? "" : ", ", share);
+  }
+  return text;
+}
+
 void add_shape_options(CLI::App& app, SimCommand& command) {
   sim::SimOptions& options = command.options;
   const auto add = [&app](const char* name, std::uint64_t& value, std::uint64_t least,
@@ -195,6 +215,9 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
   add("--wanted", options.wanted_count, 0, 1'000'000,
       "Leases that a rank wants that wait or run; 0: it claims by all it holds");
   add("--batch", options.batch_shard_max, 1, 65'536, "Shards of a batch at most");
+  add("--attempts", options.attempt_count_max, 2, 100, "Failures of a shard until it is given up");
+  add("--deaths", options.death_count_max, 0, 255,
+      "Ranks that die with a shard alone until it is given up; 0: any number");
   add("--steadfast", options.steadfast_rank, 0, 99'999, "A rank that always returns");
   add("--wire-period", options.wire_period, 1, 1'000'000'000,
       "Encode and decode every so many messages one");
@@ -211,6 +234,8 @@ void add_shape_options(CLI::App& app, SimCommand& command) {
   app.add_flag("--combine", options.combine, "Hosts may combine their partials");
   app.add_flag("--devices", options.devices, "Some ranks have a device, and some shards need one");
   app.add_flag("--journal", options.journal, "Keep what is decided, to be resumed");
+  app.add_flag("--no-second-attempts", command.no_second_attempts,
+               "Ranks do not try what others are late with");
   app.add_flag("--one-planner", command.one_planner, "Only the steadfast rank can plan");
 }
 
@@ -245,7 +270,7 @@ void add_sim_command(CLI::App& app, int& exit_status) {
   command->options.wire_period = 64;
   CLI::App* sub = app.add_subcommand(
       "sim", "Simulate a job on machines that are not there: what it takes, what survives");
-  sub->footer(faults_help());
+  sub->footer(faults_help() + "\n" + knobs_help());
   sub->add_option("--seed", command->options.seed, "Another seed is another run")
       ->type_name("N")
       ->capture_default_str();

@@ -52,10 +52,14 @@ void Observer::decided(const protocol::Event& event, const Effects& effects) {
   check_deadlines();
   if (const auto* joined = std::get_if<protocol::RankJoined>(&event)) {
     if (!lost_hosts_.contains(world_.host_of(joined->rank))) {
+      if (joined->incarnation > live_[joined->rank]) {
+        on_death(joined->rank);  // If another life was there.
+      }
       live_[joined->rank] = std::max(live_[joined->rank], joined->incarnation);
     }
   } else if (const auto* lost = std::get_if<protocol::RankLost>(&event)) {
     if (lost->incarnation >= live_[lost->rank]) {
+      on_death(lost->rank);
       live_[lost->rank] = 0;
     }
   } else if (const auto* received = std::get_if<protocol::MessageReceived>(&event)) {
@@ -289,6 +293,8 @@ void Observer::on_grant(std::uint32_t rank, const protocol::Grant& grant) {
     }
     Unit& unit = units[lease.unit];
     world_.expect(!unit.accepted, "a lease of a unit that is accepted");
+    world_.expect(!grant.second_attempt || world_.options().second_attempts,
+                  "a second attempt where there is to be none");
     if (restricted) {
       check_fits(rank, grant, lease.unit);
     }

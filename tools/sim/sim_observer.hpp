@@ -96,6 +96,7 @@ class Observer {
                  const protocol::Lease& lease);
   void count_failure(std::uint64_t number, Unit& unit);
   void check_deadlines();
+  void on_death(std::uint32_t rank);
   void check_acceptance(const protocol::Envelope& from, const protocol::Report& report);
   void check_refusal(const protocol::Envelope& from, const protocol::Report& report,
                      const protocol::Verdict& verdict);
@@ -135,6 +136,7 @@ class Observer {
   std::set<std::uint32_t> lost_hosts_;
   std::deque<Due> due_;               ///< In the order of their times; some are over.
   std::set<std::uint64_t> worn_out_;  ///< Steps that may fail for a shard that missed its deadline.
+  std::set<std::uint64_t> deadly_;    ///< Steps that may fail as ranks died with a unit.
   protocol::Fence newest_fence_ = {};
   std::vector<Step> steps_;  ///< By number, from 1.
   std::uint64_t accepted_count_ = 0;

@@ -11,13 +11,6 @@ namespace pinion::sim {
 using protocol::Lease;
 using protocol::Stage;
 
-namespace {
-
-/// As the coordinator is told.
-constexpr std::uint8_t kAttemptCountMax = 4;
-
-}  // namespace
-
 void Observer::on_missed(const protocol::Envelope& from, std::uint64_t number, const Lease& lease) {
   const auto due = std::find_if(due_.begin(), due_.end(), [&lease](const Due& one) {
     return one.lease.fence == lease.fence;
@@ -43,10 +36,11 @@ void Observer::on_missed(const protocol::Envelope& from, std::uint64_t number, c
 }
 
 void Observer::count_failure(std::uint64_t number, Unit& unit) {
-  if (unit.failure_count < kAttemptCountMax) {
+  const std::uint64_t most = world_.options().attempt_count_max;
+  if (unit.failure_count < most) {
     ++unit.failure_count;
   }
-  if (unit.missed && unit.failure_count == kAttemptCountMax) {
+  if (unit.missed && unit.failure_count == most) {
     worn_out_.insert(number);
   }
 }

@@ -82,18 +82,25 @@ void Observer::check_result(std::uint64_t number, const protocol::StepDone& done
   }
 }
 
-/// Only a step with a bad shard may fail, or one of whose shards failed too often and late; the
-/// error names the shard or its run.
+/// Only a step with a bad shard may fail, or one of whose shards failed too often and late, or with
+/// one of whose units too many ranks died; the error names the shard or its run.
 void Observer::check_failure(std::uint64_t number, const protocol::Failure& failure) {
   const StepShape& shape = world_.shape(number);
   const bool bad = shape.poison && !shape.is_left_out(*shape.poison);
   const bool late = worn_out_.contains(number);
-  if ((!bad && !late) || failure.text.find("shard") == std::string::npos) {
+  const auto says = [&failure](const char* words) {
+    return failure.text.find(words) != std::string::npos;
+  };
+  const bool of_deaths = says("when they died");
+  const bool names_it = says("shard") || (of_deaths && says("partition"));
+  if (!(of_deaths ? deadly_.contains(number) : bad || late) || !names_it) {
     world_.fail("step " + std::to_string(number) + " failed: " + failure.text);
     return;
   }
-  world_.reached("a step failed for a bad shard", bad && !late);
-  world_.reached("a step failed as a shard missed its deadline too often", late && !bad);
+  world_.reached("a step failed as ranks died with a unit", of_deaths);
+  world_.reached("a step failed for a bad shard", bad && !late && !of_deaths);
+  world_.reached("a step failed as a shard missed its deadline too often",
+                 late && !bad && !of_deaths);
 }
 
 /// Of a job that is over, only the results of its steps are held.

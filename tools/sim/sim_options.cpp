@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/sim_knobs.hpp"
 #include "sim/sim_mutations.hpp"
 
 namespace pinion::sim {
@@ -19,45 +20,69 @@ std::string in_microseconds(Duration duration) {
   return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
 
+/// The rules by which the coordinator and ranks go.
+void draw_rules(SimOptions& options) {
+  Random random(mix(options.seed) ^ mix(4));
+  const auto draw_time = [&random](Knob knob, Duration& time) {
+    if (comes(knob, random)) {
+      time = draw(knob, random) * Duration(1ms);
+    }
+  };
+  draw_time(Knob::kLease, options.lease_duration);
+  draw_time(Knob::kHeartbeat, options.heartbeat);
+  draw_time(Knob::kPatience, options.plan_patience);
+  if (comes(Knob::kAttempts, random)) {
+    options.attempt_count_max = draw(Knob::kAttempts, random);
+  }
+  if (comes(Knob::kDeaths, random) && !options.skip_bad) {
+    options.death_count_max = draw(Knob::kDeaths, random);
+  }
+  options.second_attempts = !comes(Knob::kNoSecondAttempts, random);
+}
+
 }  // namespace
 
 SimOptions SimOptions::of_seed(std::uint64_t seed) {
   Random random(mix(seed));
   SimOptions options;
   options.seed = seed;
-  options.rank_count = random.between(1, 8);
-  options.step_count = random.between(1, 8);
-  options.shard_count = random.between(1, 1000);
-  options.partition_count = random.between(0, 4);
+  options.rank_count = draw(Knob::kRanks, random);
+  options.step_count = draw(Knob::kSteps, random);
+  options.shard_count = draw(Knob::kShards, random);
+  options.partition_count = draw(Knob::kPartitions, random);
   options.varied = true;
-  options.worker_count = random.between(1, 3);
-  options.lease_count_max = random.between(1, 10);
-  options.batch_shard_max = random.between(1, 6);
-  options.body_max = random.between(2, 15) * Duration(1ms);
-  options.latency_max = random.between(100, 3000) * Duration(1us);
-  options.every_rank_plans = random.chance(0.6);
+  options.worker_count = draw(Knob::kWorkers, random);
+  options.lease_count_max = draw(Knob::kLeases, random);
+  options.batch_shard_max = draw(Knob::kBatch, random);
+  options.body_max = draw(Knob::kBody, random) * Duration(1us);
+  options.latency_max = draw(Knob::kLatency, random) * Duration(1us);
+  options.every_rank_plans = random.chance(1 - info(Knob::kOnePlanner).share);
   options.steadfast_rank = random.below(options.rank_count);
   // What came later is drawn from numbers of its own, so that seeds stay much the same.
   Random added(mix(seed) ^ mix(1));
-  options.wanted_count = added.between(0, 5);
-  options.host_count = added.between(1, std::min<std::uint64_t>(4, options.rank_count));
-  options.skip_bad = added.chance(0.3);
-  options.only_one = added.chance(0.05);
+  Random combining(mix(seed) ^ mix(2));
+  Random spreading(mix(seed) ^ mix(3));
+  options.wanted_count = draw(Knob::kWanted, added);
+  options.host_count = added.between(info(Knob::kHosts).least,
+                                     std::min(info(Knob::kHosts).most, options.rank_count));
+  options.skip_bad = comes(Knob::kSkipBad, added);
+  options.only_one = comes(Knob::kOnlyShard, added);
   options.only_shard = added.below(options.shard_count);
-  options.devices = added.chance(0.4);
-  options.combine = Random(mix(seed) ^ mix(2)).chance(0.7);
-  if (options.combine && Random(mix(seed) ^ mix(3)).chance(0.3)) {
+  options.devices = comes(Knob::kDevices, added);
+  options.combine = comes(Knob::kCombine, combining);
+  if (options.combine && comes(Knob::kHostForEachRank, spreading)) {
     options.host_count = options.rank_count;  // So many that pairs of them combine.
   }
-  const bool deadline = added.chance(0.4) && !options.skip_bad;
-  options.shard_deadline = (deadline ? added.between(10, 2000) : 0) * Duration(1ms);
-  const bool calm = random.chance(0.05);
-  if (calm) {
+  if (comes(Knob::kShardDeadline, added) && !options.skip_bad) {
+    options.shard_deadline = draw(Knob::kShardDeadline, added) * Duration(1ms);
+  }
+  draw_rules(options);
+  if (comes(Knob::kCalm, random)) {
     return options;
   }
   options.faults = Faults::draw(random);
   options.journal = options.faults[Fault::kHeadCrash] > 0;
-  options.chaos_end = random.between(500, 5000) * Duration(1ms);
+  options.chaos_end = draw(Knob::kChaos, random) * Duration(1ms);
   return options;
 }
 
@@ -70,9 +95,10 @@ std::string SimOptions::to_string() const {
       std::to_string(batch_shard_max) + " --wanted " + std::to_string(wanted_count) +
       " --lease-ms " + in_milliseconds(lease_duration) + " --heartbeat-ms " +
       in_milliseconds(heartbeat) + " --patience-ms " + in_milliseconds(plan_patience) +
-      " --body-us " + in_microseconds(body_max) + " --latency-us " + in_microseconds(latency_max) +
-      " --chaos-ms " + in_milliseconds(chaos_end) + " --steadfast " +
-      std::to_string(steadfast_rank) + " --wire-period " + std::to_string(wire_period);
+      " --attempts " + std::to_string(attempt_count_max) + " --body-us " +
+      in_microseconds(body_max) + " --latency-us " + in_microseconds(latency_max) + " --chaos-ms " +
+      in_milliseconds(chaos_end) + " --steadfast " + std::to_string(steadfast_rank) +
+      " --wire-period " + std::to_string(wire_period);
   if (host_count > 1) {
     text += " --hosts " + std::to_string(host_count);
   }
@@ -82,6 +108,10 @@ std::string SimOptions::to_string() const {
   if (shard_deadline > Duration::zero()) {
     text += " --deadline-ms " + in_milliseconds(shard_deadline);
   }
+  if (death_count_max > 0) {
+    text += " --deaths " + std::to_string(death_count_max);
+  }
+  text += second_attempts ? "" : " --no-second-attempts";
   text += only_one ? " --only-shard " + std::to_string(only_shard) : "";
   text += skip_bad ? " --skip-bad" : "";
   text += devices ? " --devices" : "";
@@ -101,7 +131,7 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   Random random(mix(seed) ^ mix(step));
   StepShape shape;
   shape.base = random.next();
-  const bool empty = varied && random.chance(0.1);
+  const bool empty = varied && comes(Knob::kEmptyStep, random);
   const std::uint64_t shards =
       varied && shard_count > 0 ? random.between(1, shard_count) : shard_count;
   shape.shard_bytes.resize(empty ? 0 : shards);
@@ -111,8 +141,8 @@ StepShape SimOptions::shape_of(std::uint64_t step) const {
   shape.partition_count =
       static_cast<std::uint32_t>(varied ? random.between(0, partition_count) : partition_count);
   shape.ordered_batch_shard_count = static_cast<std::uint32_t>(ordered_batch_shard_count);
-  if (varied && random.chance(0.4)) {
-    shape.ordered_batch_shard_count = static_cast<std::uint32_t>(random.between(1, 5));
+  if (varied && comes(Knob::kOrdered, random)) {
+    shape.ordered_batch_shard_count = static_cast<std::uint32_t>(draw(Knob::kOrdered, random));
   }
   if (!shape.shard_bytes.empty() && random.chance(faults[Fault::kPoison])) {
     shape.poison = random.below(shape.shard_bytes.size());

@@ -95,10 +95,16 @@ struct SimOptions {
   Duration heartbeat = std::chrono::milliseconds(60);
   Duration plan_patience = std::chrono::milliseconds(50);
   /// After which a shard that was granted has failed; zero: never. Not where bad shards are left
-  /// out, as which they will be is to be known beforehand.
+  /// out, as which they will be is to be known beforehand; nor is `death_count_max`.
   Duration shard_deadline = {};
   Duration body_max = std::chrono::milliseconds(15);
   Duration latency_max = std::chrono::microseconds(3000);
+
+  std::uint64_t attempt_count_max = 4;  ///< Bodies fail less often; at least 2.
+  /// Ranks that die with a unit and nothing else before it is given up; 0: any number, as chaos
+  /// kills more often than any real program dies.
+  std::uint64_t death_count_max = 0;
+  bool second_attempts = true;
 
   bool skip_bad = false;
   bool only_one = false;  ///< Whether steps run `only_shard` alone, where they have it.
@@ -118,6 +124,7 @@ struct SimOptions {
   protocol::RankMutations rank_mutations = {};
   DriverMutations driver_mutations = {};
 
+  /// Each knob and fault from its range: see sim_knobs.hpp and Faults::draw().
   static SimOptions of_seed(std::uint64_t seed);
 
   [[nodiscard]] bool journaled() const { return journal || faults[Fault::kHeadCrash] > 0; }

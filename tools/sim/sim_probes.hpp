@@ -53,6 +53,7 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a shard missed its deadline whose lease had run out",
     "a shard missed its deadline while a second rank tried it",
     "a step failed as a shard missed its deadline too often",
+    "a step failed as ranks died with a unit",
     "a rank was drained",
     "a bad shard was left out",
     "one shard was run alone",

@@ -323,8 +323,13 @@ void SimRank::run_next(SimWorker& worker) {
 
 /// Only what another attempt can do.
 bool SimRank::hangs(const Lease& lease) const {
-  return stage_ == Stage::kMap && shape_->shard_deadline > Duration::zero() && lease.attempt < 3 &&
+  return stage_ == Stage::kMap && shape_->shard_deadline > Duration::zero() && may_fail(lease) &&
          world_.random().chance(world_.options().faults[Fault::kBodyHangs]);
+}
+
+/// Two attempts are left to what goes wrong otherwise, and to a second rank beside this one.
+bool SimRank::may_fail(const Lease& lease) const {
+  return lease.attempt + 1 < world_.options().attempt_count_max;
 }
 
 void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
@@ -343,8 +348,7 @@ void SimRank::end_run(std::uint16_t worker_index, std::uint32_t run) {
     fail_batch(worker, ErrorCode::kUnavailable);
   } else if (poisoned(worker.lease)) {
     fail_batch(worker, ErrorCode::kUnknown);
-  } else if (worker.lease.attempt < 3 &&
-             world_.random().chance(options.faults[Fault::kBodyFails])) {
+  } else if (may_fail(worker.lease) && world_.random().chance(options.faults[Fault::kBodyFails])) {
     world_.count(Fault::kBodyFails);
     fail_batch(worker, ErrorCode::kUnknown);
   } else if (world_.random().chance(options.faults[Fault::kDiscard])) {

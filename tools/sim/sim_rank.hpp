@@ -102,6 +102,7 @@ class SimRank {
   }
   [[nodiscard]] bool holds_poison(const protocol::Lease& lease) const;
   [[nodiscard]] bool hangs(const protocol::Lease& lease) const;
+  [[nodiscard]] bool may_fail(const protocol::Lease& lease) const;
   /// In the order of the batch.
   [[nodiscard]] std::vector<std::uint32_t> shards_of(
       const std::vector<protocol::Lease>& batch) const;

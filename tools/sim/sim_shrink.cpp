@@ -26,7 +26,7 @@ class Shrinker {
         shrink_number(member);
       }
       shrink_chaos();
-      drop_deadline();
+      set_back_rules();
       for (std::size_t i = 0; i < kFaultCount; ++i) {
         drop_fault(static_cast<Fault>(i));
       }
@@ -63,9 +63,22 @@ class Shrinker {
     }
   }
 
-  void drop_deadline() {
-    if (smallest_.options.shard_deadline > Duration::zero()) {
-      attempt([](SimOptions& options) { options.shard_deadline = {}; });
+  /// To what they are unless somebody says otherwise.
+  void set_back_rules() {
+    set_back(&SimOptions::shard_deadline);
+    set_back(&SimOptions::lease_duration);
+    set_back(&SimOptions::heartbeat);
+    set_back(&SimOptions::plan_patience);
+    set_back(&SimOptions::attempt_count_max);
+    set_back(&SimOptions::death_count_max);
+    set_back(&SimOptions::second_attempts);
+  }
+
+  template <class Rule>
+  void set_back(Rule SimOptions::*rule) {
+    const SimOptions usual;
+    if (smallest_.options.*rule != usual.*rule) {
+      attempt([rule, &usual](SimOptions& options) { options.*rule = usual.*rule; });
     }
   }
 

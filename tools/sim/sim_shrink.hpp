@@ -14,7 +14,8 @@ struct ShrunkCase {
 };
 
 /// A smaller case that fails too, though perhaps otherwise: with fewer ranks, steps, shards,
-/// partitions, workers, a shorter chaos, and without the faults that it does not need.
+/// partitions, workers, a shorter chaos, the usual rules, and without the faults that it does not
+/// need.
 /// Precondition: `options` fails.
 [[nodiscard]] ShrunkCase shrink(const SimOptions& options, std::uint64_t run_count_max = 500);
 

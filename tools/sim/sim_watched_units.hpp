@@ -27,6 +27,7 @@ struct WatchedUnit {
   bool told : 1 = false;    ///< A rank knows that it is accepted.
   bool missed : 1 = false;  ///< Its deadline, at least once.
   std::uint8_t failure_count = 0;
+  std::uint8_t death_count = 0;  ///< Of ranks that may have held nothing else.
 };
 static_assert(sizeof(WatchedUnit) == 8);
 

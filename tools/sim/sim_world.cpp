@@ -1,6 +1,7 @@
 #include "sim/sim_world.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <variant>
 
@@ -35,13 +36,16 @@ protocol::CoordinatorOptions World::coordinator_options() const {
           .lease_duration = options_.lease_duration,
           .plan_patience = options_.plan_patience,
           .seed = options_.seed,
-          .attempt_count_max = 4,
-          // Chaos kills more often than any real program dies.
-          .death_count_max = 1'000'000,
+          .attempt_count_max = static_cast<std::uint32_t>(options_.attempt_count_max),
+          .death_count_max = options_.death_count_max == 0
+                                 ? std::numeric_limits<std::uint32_t>::max()
+                                 : static_cast<std::uint32_t>(options_.death_count_max),
           .skip_bad = options_.skip_bad,
           .only_shard = options_.only_one ? std::optional(options_.only_shard) : std::nullopt,
+          .second_attempts = options_.second_attempts,
           .late_least = options_.lease_duration / 4,
-          .host_patience = options_.lease_duration * 10,
+          // Processes take as long to return, whatever a lease lasts.
+          .host_patience = std::max(options_.lease_duration * 10, Duration(2s)),
           .combine_bytes_min = 1,
           .journaled = options_.journaled(),
           .fast_forward = true,
