@@ -16,14 +16,15 @@ namespace {
 using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 
 class FailingProgram : public JobTest {
  protected:
   // Attempts are counted, so nobody makes a second one beside another.
-  [[nodiscard]] CommandResult fail(const std::string& way) const {
+  [[nodiscard]] CommandResult fail(const std::string& way, std::size_t rank_count = 2) const {
     std::vector<std::string> options = grant_log_option();
     options.insert(options.end(), {"--set", "late-seconds=3600"});
-    return run(on_ranks(2, {FAILING_PROGRAM, way, path("")}, options));
+    return run(on_ranks(rank_count, {FAILING_PROGRAM, way, path("")}, options));
   }
   [[nodiscard]] std::string told_to(int rank) const {
     return read_file(path("error." + std::to_string(rank)));
@@ -63,11 +64,13 @@ TEST_F(FailingProgram, WhoseBodiesThrowAfterHalfOfTheirEmitsHasExactSumsAloneToo
 }
 
 TEST_F(FailingProgram, WhoseBodyEndsEveryRankThatRunsItFailsAndNamesTheShard) {
-  const CommandResult result = fail("dies");
+  // Of four, one has not died and so knows what input the shard has.
+  const CommandResult result = fail("dies", 4);
   EXPECT_EQ(result.status, 67);
   EXPECT_EQ(result.output, "");
   EXPECT_THAT(result.errors, AllOf(HasSubstr("shard 3 was held by 3 ranks when they died"),
-                                   HasSubstr("killed by signal 9")));
+                                   HasSubstr("killed by signal 9"),
+                                   HasSubstr("; it is or begins with shard 3 (indices 300-400)")));
 }
 
 // Shards 3 and 7 are 300 to 399 and 700 to 799: 34950 and 74950.
@@ -77,19 +80,26 @@ TEST_F(FailingProgram, WhoseBadShardsMayBeSkippedSaysWhichAndHasTheSumOfTheOther
         run(on_ranks(rank_count, {FAILING_PROGRAM, "throws-two", path("")}, {"--skip-bad"}));
     EXPECT_EQ(result.status, 0) << result.errors;
     EXPECT_EQ(result.output, "the sum is 389600\n");
-    EXPECT_THAT(result.errors, AllOf(HasSubstr("step 1 goes on without shard 3:"),
-                                     HasSubstr("step 1 goes on without shard 7:"),
-                                     HasSubstr("the crystal is cracked"), HasSubstr("2 skipped")));
+    EXPECT_THAT(result.errors,
+                AllOf(ContainsRegex("step 1 goes on without shard 3:.*\\(indices 300-400\\)"),
+                      ContainsRegex("step 1 goes on without shard 7:.*\\(indices 700-800\\)"),
+                      HasSubstr("the crystal is cracked"), HasSubstr("2 skipped"),
+                      Not(HasSubstr("is or begins with"))));
   }
 }
 
 TEST_F(FailingProgram, SkipsAShardThatEndsEveryRank) {
-  const CommandResult result =
-      run(on_ranks(2, {FAILING_PROGRAM, "dies", path("")}, {"--skip-bad"}));
-  EXPECT_EQ(result.status, 0) << result.errors;
-  EXPECT_EQ(result.output, "the sum is 464550\n");
-  EXPECT_THAT(result.errors, AllOf(HasSubstr("step 1 goes on without shard 3: shard 3 was held by"),
-                                   HasSubstr("1 skipped")));
+  for (const std::size_t rank_count : {1U, 2U}) {
+    const CommandResult result =
+        run(on_ranks(rank_count, {FAILING_PROGRAM, "dies", path("")}, {"--skip-bad"}));
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.output, "the sum is 464550\n");
+    EXPECT_THAT(
+        result.errors,
+        AllOf(HasSubstr("step 1 goes on without shard 3: shard 3 was held by 3 ranks"),
+              HasSubstr("what step 1 goes on without is or begins with shard 3 (indices 300-400)"),
+              HasSubstr("1 skipped")));
+  }
 }
 
 TEST_F(FailingProgram, RunsOneShardAlone) {

@@ -110,6 +110,53 @@ TEST_F(GiveUpTest, GoesOnWithoutTheShardWhereItMayBeSkipped) {
   EXPECT_EQ(coordinator_->progress().skipped_shard_count, 1U);
 }
 
+TEST_F(GiveUpTest, AsksOneRankWhatInputASkippedShardHas) {
+  make({.rank_count = 3, .skip_bad = true});
+  start({1, 1, 1}, 0);
+  const std::vector<Lease> leases = claim(2, 1);
+  lose(0, true);
+  fail(2, leases, leases.front().unit, ErrorCode::kNotFound);
+  ASSERT_THAT(sent<ShardSkipped>(1), SizeIs(1));
+  EXPECT_EQ(sent<ShardSkipped>(1).front().shard, leases.front().unit);
+  EXPECT_THAT(sent<ShardSkipped>(1).front().failure.text, HasSubstr("boom"));
+  EXPECT_THAT(sent<ShardSkipped>(2), IsEmpty());
+}
+
+TEST_F(GiveUpTest, AsksTheNextRankThatComesWhenTheShardHasKilledTheOnlyOne) {
+  make({.rank_count = 1, .skip_bad = true});
+  start({1, 1}, 0);
+  for (int death = 0; death < 2; ++death) {
+    ASSERT_THAT(units(claim(0, 1)), ElementsAre(0));
+    lose(0, true);
+    EXPECT_THAT(sent<ShardSkipped>(0), IsEmpty());
+    effects_.clear();
+    join(0);
+    enter(0);
+  }
+  ASSERT_THAT(sent<ShardSkipped>(0), SizeIs(1));
+  effects_.clear();
+  enter(0);
+  EXPECT_THAT(sent<ShardSkipped>(0), IsEmpty());
+}
+
+// The first death says only which shards were held; from then on they are run alone.
+TEST_F(GiveUpTest, TakesADeathMoreWhereTheFirstRankHeldSeveralShards) {
+  make({.rank_count = 1});
+  start({1, 1}, 0);
+  ASSERT_THAT(claim(0, 2), SizeIs(2));
+  for (int death = 1; death <= 3; ++death) {
+    EXPECT_EQ(step_failure(0).code, ErrorCode::kOk);
+    lose(0, true);
+    join(0);
+    effects_.clear();
+    enter(0);
+    if (death < 3) {
+      ASSERT_THAT(units(claim(0, 2)), ElementsAre(0));
+    }
+  }
+  EXPECT_THAT(step_failure(0).text, HasSubstr("shard 0 was held by 3 ranks when they died"));
+}
+
 TEST_F(GiveUpTest, SkipsAllOfThemWhenAllAreBad) {
   make({.rank_count = 1, .skip_bad = true});
   start({1}, 0);

@@ -387,6 +387,21 @@ TEST_F(RankMachineTest, SaysInItsHeartbeatWhatItHasDoneAndSeenOnce) {
   EXPECT_THAT(sent<Heartbeat>().front().observations, IsEmpty());
 }
 
+TEST_F(RankMachineTest, SendsWhatItHasSeenAtOnceAlsoWhenItHoldsNothing) {
+  begin();
+  receive(ShardSkipped{.step = 1, .shard = 7, .failure = {ErrorCode::kUnknown, "boom"}});
+  ASSERT_THAT(found<NameSkipped>(), SizeIs(1));
+  EXPECT_EQ(found<NameSkipped>().front().shard, 7U);
+  EXPECT_EQ(found<NameSkipped>().front().failure.text, "boom");
+  EXPECT_EQ(machine_.next_deadline(), Instant::max());
+  machine_.observe("shard 7 has the poem");
+  EXPECT_LE(machine_.next_deadline(), now_);
+  tick(0s);
+  ASSERT_THAT(sent<Heartbeat>(), SizeIs(1));
+  EXPECT_THAT(sent<Heartbeat>().front().observations, ElementsAre("shard 7 has the poem"));
+  EXPECT_EQ(machine_.next_deadline(), Instant::max());
+}
+
 TEST_F(RankMachineTest, EndsWithTheJob) {
   receive(JobFailed{.failure = {ErrorCode::kCancelled, "enough"}});
   ASSERT_THAT(found<StepFinished>(), SizeIs(1));

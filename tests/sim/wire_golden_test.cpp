@@ -124,5 +124,11 @@ TEST(WireGolden, WhatWasAddedInTheFifthFormIsReadAsItWasMeant) {
   }
 }
 
+TEST(WireGolden, TheMessageThatCameInTheSixthFormIsReadAsItWasMeant) {
+  const Result<Decoded> decoded = decode(bytes_of(kSixthForm[0]));
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().to_string();
+  EXPECT_TRUE(decoded->message == one_of_each_that_came_later().front());
+}
+
 }  // namespace
 }  // namespace pinion::protocol

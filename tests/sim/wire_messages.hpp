@@ -119,11 +119,15 @@ inline std::vector<Message> one_of_each_about_membership() {
   };
 }
 
+inline std::vector<Message> one_of_each_that_came_later() {
+  return {ShardSkipped{.step = 1, .shard = kBig, .failure = kFailure}};
+}
+
 /// In the order of the variant.
 inline std::vector<Message> one_of_each() {
   std::vector<Message> messages = one_of_each_to_the_coordinator();
   for (const std::vector<Message>& more :
-       {one_of_each_to_a_rank(), one_of_each_about_membership()}) {
+       {one_of_each_to_a_rank(), one_of_each_about_membership(), one_of_each_that_came_later()}) {
     messages.insert(messages.end(), more.begin(), more.end());
   }
   EXPECT_EQ(messages.size(), std::variant_size_v<Message>);

@@ -56,6 +56,7 @@ inline constexpr std::array kProbeNames = std::to_array<std::string_view>({
     "a step failed as ranks died with a unit",
     "a rank was drained",
     "a bad shard was left out",
+    "a rank named a shard that is left out",
     "one shard was run alone",
     "a shard that needs a device was granted",
     "a unit was open again as its output was lost with its host",

@@ -252,6 +252,11 @@ void SimRank::carry_out(const protocol::BatchSettled& settled) {
   unsettled_.erase(found);
 }
 
+void SimRank::carry_out(const protocol::NameSkipped& skipped) {
+  world_.reached("a rank named a shard that is left out");
+  machine_->observe("what is left out is shard " + std::to_string(skipped.shard));
+}
+
 void SimRank::carry_out(const protocol::StepFinished& finished) {
   if (finished.job_failed) {
     world_.fail("the job failed: " + finished.failure.text);

@@ -77,6 +77,7 @@ class SimRank {
   void carry_out(const protocol::RunLeases& run);
   void carry_out(const protocol::DropLeases& drop);
   void carry_out(const protocol::BatchSettled& settled);
+  void carry_out(const protocol::NameSkipped& skipped);
   void carry_out(const protocol::StepFinished& finished);
 
   /// What the plan says of the shard. Precondition: `entry` is new.

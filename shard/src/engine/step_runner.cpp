@@ -339,19 +339,27 @@ void StepRunner::carry_out(const protocol::BatchSettled& effect) {
   }
 }
 
+void StepRunner::carry_out(const protocol::NameSkipped& effect) {
+  const std::string name = name_beside(effect.shard, effect.failure.text);
+  if (!name.empty()) {
+    machine_.observe("what step " + std::to_string(step_) + " goes on without is or begins with " +
+                     name);
+    machine_.tick(clock_.now(), effects_);
+  }
+}
+
 void StepRunner::carry_out(const protocol::StepFinished& effect) {
   finished_ = effect;
 }
 
-// Where the failure comes from a body, it says that itself.
-std::string StepRunner::range_of_failed_shard() const {
-  if (!finished_->shard || plan_ == nullptr || !plan_->has_value()) {
+// The shard with its input. Empty where that is not known, or `text` says it, as it does where a
+// body failed.
+std::string StepRunner::name_beside(std::uint64_t shard, const std::string& text) const {
+  if (plan_ == nullptr || !plan_->has_value()) {
     return "";
   }
-  const std::string words = describe_shard(**plan_, *finished_->shard);
-  return finished_->failure.text.find(words) == std::string::npos
-             ? "; it is or begins with " + words
-             : "";
+  std::string name = describe_shard(**plan_, shard);
+  return text.find(name) == std::string::npos ? name : "";
 }
 
 Result<std::vector<Blob>> StepRunner::open_result() const {
@@ -386,7 +394,9 @@ Status StepRunner::why_not_opened(const BlobHandle& partition, Status error) con
 Result<StepOutcome> StepRunner::outcome() const {
   const protocol::StepFinished& end = *finished_;
   if (end.failure.code != ErrorCode::kOk) {
-    return Status(end.failure.code, end.failure.text + range_of_failed_shard());
+    const std::string name = end.shard ? name_beside(*end.shard, end.failure.text) : "";
+    return Status(end.failure.code,
+                  end.failure.text + (name.empty() ? "" : "; it is or begins with " + name));
   }
   Result<std::vector<Blob>> partitions = std::vector<Blob>();
   if (spec_.opens_partitions) {

@@ -48,6 +48,7 @@ class StepRunner {
   void carry_out(const protocol::RunLeases& effect);
   void carry_out(const protocol::DropLeases& effect);
   void carry_out(const protocol::BatchSettled& effect);
+  void carry_out(const protocol::NameSkipped& effect);
   void carry_out(const protocol::StepFinished& effect);
 
   void start_workers();
@@ -58,7 +59,7 @@ class StepRunner {
   [[nodiscard]] Result<StepOutcome> outcome() const;
   [[nodiscard]] Result<std::vector<Blob>> open_result() const;
   [[nodiscard]] Status why_not_opened(const BlobHandle& partition, Status error) const;
-  [[nodiscard]] std::string range_of_failed_shard() const;
+  [[nodiscard]] std::string name_beside(std::uint64_t shard, const std::string& text) const;
 
   IJobContext& job_;
   const StepSpec& spec_;

@@ -77,7 +77,7 @@ std::uint64_t Coordinator::record_count() const noexcept {
              step.combinations.record_count() + step.partitions.record_count() +
              step.accepted_reports.size() + step.digests.size() + step.partials.size() +
              step.far_partials.size() + step.combined.size() * step.partition_count +
-             step.results.size();
+             step.results.size() + step.unnamed.size();
   }
   return count;
 }

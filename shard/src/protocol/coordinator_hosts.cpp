@@ -194,6 +194,7 @@ void Coordinator::State::take_plan_again(StepRecord& step, const PlanReady& read
       announce_start(step, rank);
     }
   }
+  name_skipped(step);
 }
 
 /// Whether a failure may be that of a host rather than of the unit. The rank is told again where

@@ -106,6 +106,10 @@ void Coordinator::State::give_up(StepRecord& step, std::uint64_t unit, Failure f
     persist<UnitSkipped>([&] { return UnitSkipped{step.number, unit, failure}; });
     observe("step " + std::to_string(step.number) + " goes on without " +
             step.name_of(stage, unit) + ": " + failure.text);
+    step.unnamed.push_back({.step = step.number,
+                            .shard = step.map_units.shards_of(unit).begin,
+                            .failure = std::move(failure)});
+    name_skipped(step);
     return;
   }
   constexpr std::size_t kNamedMax = 20;  // A message that people read.
@@ -130,6 +134,23 @@ void Coordinator::State::give_up(StepRecord& step, std::uint64_t unit, Failure f
     step.failed_shard = step.map_units.shards_of(unit).begin;
   }
   fail_step(step, std::move(failure));
+}
+
+/// What input a shard has, ranks know, from the plan: one of them is asked to say it, the next that
+/// comes where there is none. While the plan is lost they may not have it.
+void Coordinator::State::name_skipped(StepRecord& step) {
+  if (step.unnamed.empty() || step.plan_is_lost) {
+    return;
+  }
+  for (std::uint32_t rank = 0; rank < ranks.size(); ++rank) {
+    if (entered(step, rank)) {
+      for (ShardSkipped& skipped : step.unnamed) {
+        send(rank, std::move(skipped));
+      }
+      step.unnamed.clear();
+      return;
+    }
+  }
 }
 
 /// For a report of units that were granted more than once, of which another may still come.

@@ -130,6 +130,7 @@ struct StepRecord {
   std::uint64_t failure_count = 0;
   std::uint64_t skipped_shard_count = 0;
   std::uint64_t second_attempt_count = 0;
+  std::vector<ShardSkipped> unnamed = {};  ///< Of what is skipped, what no rank was told of yet.
   Failure failure = {};
   std::optional<std::uint64_t> failed_shard = {};
   std::optional<std::uint32_t> host_of_lost_result = {};  ///< Of a step that is done.
@@ -307,6 +308,7 @@ struct Coordinator::State {
   void remember_digest(StepRecord& step, Holder from, const Report& report);
   void give_up(StepRecord& step, std::uint64_t unit, Failure failure);
   [[nodiscard]] bool another_can_try(const StepRecord& step, std::uint32_t rank) const;
+  void name_skipped(StepRecord& step);
   void give_back_held(StepRecord& step, Holder from, Stage stage, const std::vector<Lease>& leases);
   void hear(StepRecord& step, Holder from);
   [[nodiscard]] LeaseTable::Slot find(const StepRecord& step, Holder from,

@@ -72,6 +72,7 @@ void Coordinator::State::receive(Holder from, const EnterStep& enter) {
   }
   if (step.granting() && !step.plan_is_lost) {
     announce_start(step, from.rank);
+    name_skipped(step);
   }
   advance_planning(step);
   serve(step);
@@ -369,6 +370,7 @@ void Coordinator::State::forget_work(StepRecord& step) const {
   step.partitions = {};
   step.digests.clear();
   step.accepted_reports = {};
+  step.unnamed = {};
   if (options.fast_forward) {
     step.participants = std::vector<Participant>();
     step.claims = {};

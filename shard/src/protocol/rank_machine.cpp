@@ -34,6 +34,7 @@ struct RankMachine::State {
   void on(const MergeInputs& inputs);
   void on(const HeartbeatAck& ack);
   void on(const Verdict& verdict);
+  void on(const ShardSkipped& skipped);
   void on(const StepDone& done);
   void on(const StepFailed& failed);
   void on(const JobFailed& failed);
@@ -207,7 +208,7 @@ void RankMachine::tick(Instant now, RankEffects& effects) {
     return;
   }
   state_->drop_overdue();
-  if (now >= state_->next_heartbeat) {
+  if (now >= state_->next_heartbeat || !state_->observations.empty()) {
     state_->beat();
   }
   state_->claim();
@@ -237,11 +238,16 @@ void RankMachine::observe(std::string text) {
 }
 
 Instant RankMachine::next_deadline() const noexcept {
-  Instant deadline = Instant::max();
-  if (state_->finished || state_->held_count() == 0) {
-    return deadline;
+  if (state_->finished) {
+    return Instant::max();
   }
-  deadline = state_->next_heartbeat;
+  if (!state_->observations.empty()) {
+    return state_->now;
+  }
+  if (state_->held_count() == 0) {
+    return Instant::max();
+  }
+  Instant deadline = state_->next_heartbeat;
   for (const HeldLeases& held : state_->leases) {
     if (!held.empty()) {
       deadline = std::min(deadline, held.soonest());
@@ -338,6 +344,10 @@ void RankMachine::State::on(const Verdict& verdict) {
       BatchSettled{.stage = verdict.stage, .report = verdict.report, .failure = verdict.failure});
 }
 
+void RankMachine::State::on(const ShardSkipped& skipped) {
+  effects->push_back(NameSkipped{.shard = skipped.shard, .failure = skipped.failure});
+}
+
 void RankMachine::State::on(const StepDone& done) {
   finish({.failure = {}, .done = done});
 }
@@ -406,7 +416,7 @@ Duration RankMachine::State::heartbeat() const {
 
 void RankMachine::State::beat() {
   next_heartbeat = now + heartbeat();
-  if (held_count() == 0) {
+  if (held_count() == 0 && observations.empty()) {
     return;
   }
   last_heartbeat = now;

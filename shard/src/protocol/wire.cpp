@@ -136,6 +136,10 @@ auto write(FlatBufferBuilder& to, const Drained&) {
   return schema::CreateDrained(to);
 }
 
+auto write(FlatBufferBuilder& to, const ShardSkipped& from) {
+  return schema::CreateShardSkipped(to, from.step, from.shard, write(to, from.failure));
+}
+
 template <class Table>
 Offset<schema::Message> wrap(FlatBufferBuilder& to, const Envelope& envelope, Offset<Table> body) {
   return schema::CreateMessage(to, kProtocolVersion, envelope.job, envelope.epoch, envelope.rank,
@@ -284,6 +288,11 @@ Message read(SchemaReader&, const schema::Drained&) {
   return Drained{};
 }
 
+Message read(SchemaReader& to, const schema::ShardSkipped& from) {
+  return ShardSkipped{
+      .step = from.step(), .shard = from.shard(), .failure = to.failure(from.failure())};
+}
+
 Message read_body(SchemaReader& to, const schema::Message& from) {
   switch (from.body_type()) {
     case schema::Body::EnterStep:
@@ -332,6 +341,8 @@ Message read_body(SchemaReader& to, const schema::Message& from) {
       return read(to, *from.body_as_Registered());
     case schema::Body::Drained:
       return read(to, *from.body_as_Drained());
+    case schema::Body::ShardSkipped:
+      return read(to, *from.body_as_ShardSkipped());
     case schema::Body::NONE:
       break;
   }

@@ -393,16 +393,26 @@ struct StepFailed {
   friend bool operator==(const StepFailed&, const StepFailed&) = default;
 };
 
+/// "The step goes on without this shard, or the ordered batch that it begins." For one rank of
+/// those that know what input that is: it says so in a heartbeat, unless `failure` does.
+struct ShardSkipped {
+  std::uint64_t step = 0;
+  std::uint64_t shard = 0;
+  Failure failure = {};  ///< Why it is given up.
+
+  friend bool operator==(const ShardSkipped&, const ShardSkipped&) = default;
+};
+
 struct JobFailed {
   Failure failure = {};
 
   friend bool operator==(const JobFailed&, const JobFailed&) = default;
 };
 
-using Message =
-    std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report, BatchFailed, GiveBack,
-                 CancelJob, MakePlan, StepStarted, Grant, MergeInputs, HeartbeatAck, Verdict,
-                 StepDone, StepFailed, JobFailed, Register, Drain, Leave, Registered, Drained>;
+using Message = std::variant<EnterStep, PlanReady, PlanFailed, Claim, Heartbeat, Report,
+                             BatchFailed, GiveBack, CancelJob, MakePlan, StepStarted, Grant,
+                             MergeInputs, HeartbeatAck, Verdict, StepDone, StepFailed, JobFailed,
+                             Register, Drain, Leave, Registered, Drained, ShardSkipped>;
 
 /// What every message carries beside its body. A message of another version, job or epoch is
 /// refused.

@@ -73,6 +73,12 @@ struct BatchSettled {
   std::uint64_t report;
   Failure failure;
 };
+/// The step goes on without a shard. Where `failure` does not say what input that is,
+/// observe() it.
+struct NameSkipped {
+  std::uint64_t shard;
+  Failure failure;
+};
 /// The step is over; nothing follows. Everything that still runs for it is in vain.
 struct StepFinished {
   Failure failure;  ///< kOk, or why the step or the job failed.
@@ -82,7 +88,7 @@ struct StepFinished {
 };
 
 using RankEffect = std::variant<SendMessage, StartPlanning, UsePlan, UsePartials, RunLeases,
-                                DropLeases, BatchSettled, StepFinished>;
+                                DropLeases, BatchSettled, NameSkipped, StepFinished>;
 using RankEffects = std::vector<RankEffect>;
 
 /// One rank's half of one step: claims leases ahead of need, extends them, stops using those that
@@ -122,7 +128,7 @@ class RankMachine {
   /// Claims nothing more. What is held is to be finished as ever.
   void drain(std::string reason, Instant now, RankEffects& effects);
 
-  /// Words for the next heartbeat; there is one while leases are held.
+  /// What a person should know, in words. The next tick(), which is due at once, sends them.
   void observe(std::string text);
 
   /// When tick() should be called next at the latest.
