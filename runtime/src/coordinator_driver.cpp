@@ -98,7 +98,8 @@ void CoordinatorDriver::step(const protocol::Event& event) {
       log_.failed({received->envelope.rank, received->envelope.incarnation}, *failed);
     }
   }
-  protocol::Effects effects;
+  // A hook may come back to this before all are carried out.
+  protocol::Effects effects = std::exchange(effects_, {});
   coordinator_.step(event, clock_.now(), effects);
   const protocol::Report* const report = report_in(event);
   for (protocol::Effect& effect : effects) {
@@ -111,16 +112,18 @@ void CoordinatorDriver::step(const protocol::Event& event) {
     }
     const auto* const send = std::get_if<protocol::Send>(&effect);
     const std::uint32_t incarnation = send == nullptr ? 0 : incarnations_[send->rank];
-    Due due{.effect = std::move(effect), .incarnation = incarnation};
-    if (may_carry_out(due.effect)) {
-      carry_out(due, report);
+    if (may_carry_out(effect)) {
+      carry_out(effect, incarnation, report);
     } else {
       withheld_.push_back(
           {.record_count = persisted_count_,
-           .due = std::move(due),
+           .effect = std::move(effect),
+           .incarnation = incarnation,
            .report = report ? std::make_shared<const protocol::Report>(*report) : nullptr});
     }
   }
+  coordinator_.reuse(effects);
+  effects_ = std::move(effects);
   const protocol::Progress progress = coordinator_.progress();
   if (progress.step != latest_.step) {
     earlier_ = totals();
@@ -155,7 +158,7 @@ void CoordinatorDriver::records_are_safe(std::uint64_t count) {
     // Carrying it out may end the job, and drop all that waits.
     const Withheld next = std::move(withheld_.front());
     withheld_.pop_front();
-    carry_out(next.due, next.report.get());
+    carry_out(next.effect, next.incarnation, next.report.get());
   }
 }
 
@@ -179,26 +182,27 @@ bool CoordinatorDriver::may_carry_out(const protocol::Effect& effect) const noex
   return withheld_.empty() && persisted_count_ <= safe_count_;
 }
 
-void CoordinatorDriver::carry_out(const Due& due, const protocol::Report* report) {
-  if (const auto* send = std::get_if<protocol::Send>(&due.effect)) {
-    follow_sent(*send, {send->rank, due.incarnation}, report);
-    if (due.incarnation != incarnations_[send->rank]) {
+void CoordinatorDriver::carry_out(const protocol::Effect& effect, std::uint32_t incarnation,
+                                  const protocol::Report* report) {
+  if (const auto* send = std::get_if<protocol::Send>(&effect)) {
+    follow_sent(*send, {send->rank, incarnation}, report);
+    if (incarnation != incarnations_[send->rank]) {
       return;  // It waited, and who it was for died meanwhile.
     }
-    const protocol::Envelope envelope{options_.job, options_.epoch, send->rank, due.incarnation};
+    const protocol::Envelope envelope{options_.job, options_.epoch, send->rank, incarnation};
     hooks_.send(send->rank, protocol::encode(envelope, send->message));
-  } else if (const auto* keep = std::get_if<protocol::Keep>(&due.effect)) {
+  } else if (const auto* keep = std::get_if<protocol::Keep>(&effect)) {
     if (Status kept = hooks_.keep(keep->blob); !kept.ok() && !ended_) {
       end_job({ErrorCode::kDataLoss,
                "an accepted blob is not where it should be: " + kept.to_string()});
     }
-  } else if (const auto* release = std::get_if<protocol::Release>(&due.effect)) {
+  } else if (const auto* release = std::get_if<protocol::Release>(&effect)) {
     hooks_.release(release->blob);
-  } else if (const auto* seen = std::get_if<protocol::Observation>(&due.effect)) {
+  } else if (const auto* seen = std::get_if<protocol::Observation>(&effect)) {
     if (hooks_.tell) {
       hooks_.tell(seen->text);
     }
-  } else if (const auto* end = std::get_if<protocol::EndJob>(&due.effect); end && !ended_) {
+  } else if (const auto* end = std::get_if<protocol::EndJob>(&effect); end && !ended_) {
     ended_ = true;
     hooks_.end_job(end->failure);
   }

@@ -87,21 +87,19 @@ class CoordinatorDriver {
   [[nodiscard]] JobTotals totals() const noexcept;
 
  private:
-  // An effect on its way.
-  struct Due {
-    protocol::Effect effect;
-    std::uint32_t incarnation = 0;  // Of the rank that a Send is for.
-  };
   struct Withheld {
     std::uint64_t record_count = 0;  // As many records must be safe before.
-    Due due;
+    protocol::Effect effect;
+    std::uint32_t incarnation = 0;                        // Of the rank that a Send is for.
     std::shared_ptr<const protocol::Report> report = {};  // That was handled, if one was.
   };
 
   void step(const protocol::Event& event);
   void persist(protocol::Record record);
   [[nodiscard]] bool may_carry_out(const protocol::Effect& effect) const noexcept;
-  void carry_out(const Due& due, const protocol::Report* report);
+  /// `incarnation` is of the rank that a Send is for.
+  void carry_out(const protocol::Effect& effect, std::uint32_t incarnation,
+                 const protocol::Report* report);
   void end_job(const protocol::Failure& failure);
   void tell_step_is_over(std::uint64_t step);
   void follow_sent(const protocol::Send& send, LoggedRank who, const protocol::Report* report);
@@ -111,6 +109,7 @@ class CoordinatorDriver {
   const IClock& clock_;
   GrantLog& log_;
   protocol::Coordinator coordinator_;
+  protocol::Effects effects_;                // Room that is used again.
   std::vector<std::uint32_t> incarnations_;  // By rank; 0 before it first joined.
   protocol::Progress latest_ = {};
   JobTotals earlier_ = {};  // Of the steps before latest_.step.

@@ -23,6 +23,19 @@ void Coordinator::step(const Event& event, Instant now, Effects& effects) {
   state_->effects = nullptr;
 }
 
+void Coordinator::reuse(Effects& effects) {
+  constexpr std::size_t kRoomCountMax = 64;  // Of what one event makes the coordinator grant.
+  for (Effect& effect : effects) {
+    auto* const send = std::get_if<Send>(&effect);
+    auto* const grant = send == nullptr ? nullptr : std::get_if<Grant>(&send->message);
+    if (grant != nullptr && grant->leases.capacity() > 0 &&
+        state_->lease_rooms.size() < kRoomCountMax) {
+      state_->lease_rooms.push_back(std::move(grant->leases));
+    }
+  }
+  effects.clear();
+}
+
 Instant Coordinator::next_deadline() const noexcept {
   Instant deadline = Instant::max();
   if (state_->job_failure) {

@@ -217,20 +217,32 @@ bool Coordinator::State::serve_rank(StepRecord& step, std::uint32_t rank) {
     return false;
   }
   const Participant& participant = step.participants[rank];
-  Grant grant{.step = step.number, .stage = step.stage()};
   const std::uint64_t unit_count =
       std::min({std::uint64_t{participant.demand}, fair_share(step, rank), table.waiting_count()});
-  grant.leases.reserve(unit_count);
+  Grant grant{.step = step.number, .stage = step.stage(), .leases = take_lease_room(unit_count)};
   table.grant({.rank = rank, .incarnation = participant.incarnation},
               {.unit_count_max = unit_count, .now = now, .expires = lease_end()}, fences,
               grant.leases);
   if (grant.leases.empty()) {
+    lease_rooms.push_back(std::move(grant.leases));
     return false;
   }
   step.next_late_check = Instant::min();
   grant.unit_count_left = table.waiting_count();
   send_grant(step, rank, std::move(grant));
   return true;
+}
+
+/// An empty list for so many leases, of a grant that was carried out where there is one.
+std::vector<Lease> Coordinator::State::take_lease_room(std::uint64_t lease_count) {
+  std::vector<Lease> leases;
+  if (!lease_rooms.empty()) {
+    leases = std::move(lease_rooms.back());
+    lease_rooms.pop_back();
+    leases.clear();
+  }
+  leases.reserve(lease_count);
+  return leases;
 }
 
 void Coordinator::State::send_grant(StepRecord& step, std::uint32_t rank, Grant grant) {

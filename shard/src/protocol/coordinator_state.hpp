@@ -292,6 +292,7 @@ struct Coordinator::State {
   void wake(StepRecord& step, std::uint32_t rank);
   bool serve_rank(StepRecord& step, std::uint32_t rank);
   void send_grant(StepRecord& step, std::uint32_t rank, Grant grant);
+  [[nodiscard]] std::vector<Lease> take_lease_room(std::uint64_t lease_count);
   [[nodiscard]] std::uint64_t share_among(const StepRecord& step, std::uint64_t sharer_count) const;
   [[nodiscard]] std::uint64_t sharer_count(const StepRecord& step) const;
   [[nodiscard]] std::uint64_t fair_share(const StepRecord& step, std::uint32_t rank) const;
@@ -307,8 +308,8 @@ struct Coordinator::State {
   void compare_digests(const StepRecord& step, Holder from, const Report& report);
   void remember_digest(StepRecord& step, Holder from, const Report& report);
   void give_up(StepRecord& step, std::uint64_t unit, Failure failure);
-  [[nodiscard]] bool another_can_try(const StepRecord& step, std::uint32_t rank) const;
   void name_skipped(StepRecord& step);
+  [[nodiscard]] bool another_can_try(const StepRecord& step, std::uint32_t rank) const;
   void give_back_held(StepRecord& step, Holder from, Stage stage, const std::vector<Lease>& leases);
   void hear(StepRecord& step, Holder from);
   [[nodiscard]] LeaseTable::Slot find(const StepRecord& step, Holder from,
@@ -360,6 +361,7 @@ struct Coordinator::State {
   std::set<std::uint32_t> lost_hosts;
 
   // Room that is used again.
+  std::vector<std::vector<Lease>> lease_rooms;
   std::vector<LeaseTable::Slot> slots;
   std::vector<std::uint32_t> silent_ranks;
   std::vector<std::uint64_t> abandoned_units;

@@ -146,18 +146,19 @@ void LeaseTable::note_due(Slot slot) {
   constexpr std::size_t kSpareMax = 64;  // That are over and not worth looking for.
   if (due_.size() > 2 * live_count_ + kSpareMax) {
     std::erase_if(due_, [this](const Due& due) { return is_over(due); });
+    due_begin_ = 0;
   }
   due_.push_back({.slot = slot, .counter = records_[slot].counter});
 }
 
 LeaseTable::Slot LeaseTable::find_overdue(Instant now) {
-  while (!due_.empty() && is_over(due_.front())) {
-    due_.pop_front();
+  while (due_begin_ < due_.size() && is_over(due_[due_begin_])) {
+    ++due_begin_;
   }
-  if (due_.empty() || due_time(due_.front()) > now) {
+  if (due_begin_ == due_.size() || due_time(due_[due_begin_]) > now) {
     return kNone;
   }
-  return due_.front().slot;
+  return due_[due_begin_].slot;
 }
 
 void LeaseTable::extend(Slot slot, Instant expires) {
@@ -327,8 +328,8 @@ void LeaseTable::expire(Instant now, std::vector<std::uint32_t>& ranks) {
 
 Instant LeaseTable::next_deadline() const noexcept {
   Instant deadline = soonest_ == kNone ? Instant::max() : records_[soonest_].expires;
-  const auto due =
-      std::find_if_not(due_.begin(), due_.end(), [this](const Due& one) { return is_over(one); });
+  const auto due = std::find_if_not(due_.begin() + static_cast<std::ptrdiff_t>(due_begin_),
+                                    due_.end(), [this](const Due& one) { return is_over(one); });
   if (due != due_.end()) {
     deadline = std::min(deadline, due_time(*due));
   }

@@ -4,7 +4,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <set>
 #include <span>
@@ -68,7 +67,7 @@ struct Trouble {
 ///   one live lease, or two of different ranks; a unit whose only lease ran out waits, but the
 ///   record of the lease is kept until the next grant.
 /// Allocates: nothing in grant(), extend(), accept() and give_back() once as many leases as at
-///   present were held before, unless something went wrong.
+///   present were held before (with deadlines, somewhat more), unless something went wrong.
 /// Thread safety: none.
 class LeaseTable {
  public:
@@ -283,8 +282,9 @@ class LeaseTable {
   std::vector<OfRank> ranks_;
   Slot soonest_ = kNone;
   Slot latest_ = kNone;
-  Duration deadline_ = {};  // Zero: none.
-  std::deque<Due> due_;     // In the order of the grants, some of which are over.
+  Duration deadline_ = {};     // Zero: none.
+  std::vector<Due> due_;       // In the order of the grants, some of which are over.
+  std::size_t due_begin_ = 0;  // All before are.
   DurationProfile profile_;
 
   std::uint64_t live_count_ = 0;

@@ -246,6 +246,12 @@ class Coordinator {
   /// are answered or ignored, never fatal. Precondition: `now` never goes back.
   void step(const Event& event, Instant now, Effects& effects);
 
+  /// Empties `effects`, which were carried out, and keeps the room of up to 64 grants for later
+  /// ones. With that, step() allocates nothing for claims, heartbeats and reports once there were
+  /// as many before, but for the list of partials, which doubles, what a partial of another host is
+  /// made of, the records of a journal, and what goes wrong.
+  void reuse(Effects& effects);
+
   /// When step(Tick) should be called next at the latest, if nothing else happens.
   [[nodiscard]] Instant next_deadline() const noexcept;
 
