@@ -21,9 +21,9 @@ Runs these phases, with --from only the named one and those after it:
   mp        the tests with real processes and kill -9, on one host and on several, PINION_MP_REPEAT
             times (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
-            random moments, and four times as many whose agent or launcher is killed; a tenth of
-            them again under the address sanitizer; and three times as many in which rank 0 of a
-            k-means is killed in its second step
+            random moments while they work, and four times as many whose agent or launcher is
+            killed; a tenth of them again under the address sanitizer; and three times as many in
+            which rank 0 of a k-means is killed in its second step
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
   dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default here:

@@ -3,37 +3,120 @@
 //   groups   folds made rows by a key of two columns
 //   sort     sorts the lines of the file PATH
 //   k-means  four steps, each with the centres that the one before it found
-// Each body of words, groups and k-means takes MILLISECONDS besides. Then comes a step that ends
-// once the file GATE exists (or a minute has passed), so that the job lasts as long as the test
-// likes, and the answer is printed.
+// Each body of words, groups and k-means takes MILLISECONDS besides, and each shard of a sort,
+// whose bodies are not ours, when it is reported. Then comes a step that ends once the file
+// DIR/gate exists (or a minute has passed), so that the job lasts as long as the test likes, and
+// the answer is printed.
 //
-//   disturbed_program KIND MILLISECONDS GATE PATH
+// In the first step of the work (of a sort, that which sorts):
+//   - While the file DIR/hold exists, no report of shard 0 is handed in, so the step does not end.
+//   - Whoever has any other report to hand in, and is the first to take away the file DIR/late,
+//     stops itself (SIGSTOP). It has looked at its leases before, so that nothing but the sink
+//     keeps the report from counting if they have run out when it goes on.
+//
+//   disturbed_program KIND MILLISECONDS DIR PATH
 
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cinttypes>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include <pinion/pinion.hpp>
+#include <pinion/shard/protocol/wire.hpp>
+
+#include "job_with_link.hpp"
 
 namespace {
 
+bool exists(const std::string& path) {
+  return access(path.c_str(), F_OK) == 0;
+}
+
+// The way to the coordinator, on which reports of one step's shards may be late.
+class LateLink final : public pinion::IControlLink {
+ public:
+  struct Terms {
+    std::uint64_t step = 1;
+    int milliseconds_of_shard = 0;  // Besides, before a report is handed in.
+    std::string hold;
+    std::string late;
+  };
+
+  LateLink(pinion::IControlLink& link, Terms terms) : link_(link), terms_(std::move(terms)) {}
+
+  pinion::Status send(std::span<const std::byte> message) override {
+    const auto decoded = pinion::protocol::decode(message);
+    const auto* report =
+        decoded ? std::get_if<pinion::protocol::Report>(&decoded->message) : nullptr;
+    if (report == nullptr || report->step != terms_.step ||
+        report->stage != pinion::protocol::Stage::kMap) {
+      return link_.send(message);
+    }
+    poll(nullptr, 0, terms_.milliseconds_of_shard * static_cast<int>(report->batch.size()));
+    if (has_shard_0(*report)) {
+      if (exists(terms_.hold)) {
+        held_back_.emplace_back(message.begin(), message.end());
+        return {};
+      }
+    } else if (std::rename(terms_.late.c_str(), (terms_.late + ".taken").c_str()) == 0) {
+      raise(SIGSTOP);
+    }
+    return link_.send(message);
+  }
+
+  pinion::Result<std::vector<std::byte>> receive(pinion::Instant deadline) override {
+    if (!held_back_.empty() && exists(terms_.hold)) {
+      return link_.receive(
+          std::min<pinion::Instant>(deadline, clock_.now() + std::chrono::milliseconds(10)));
+    }
+    for (const std::vector<std::byte>& message : std::exchange(held_back_, {})) {
+      if (pinion::Status sent = link_.send(message); !sent.ok()) {
+        return sent;
+      }
+    }
+    return link_.receive(deadline);
+  }
+
+  void wake() noexcept override { link_.wake(); }
+
+ private:
+  static bool has_shard_0(const pinion::protocol::Report& report) {
+    return std::any_of(report.batch.begin(), report.batch.end(),
+                       [](const pinion::protocol::Lease& lease) { return lease.unit == 0; });
+  }
+
+  pinion::IControlLink& link_;
+  const Terms terms_;
+  const pinion::SystemClock clock_ = {};
+  std::vector<std::vector<std::byte>> held_back_;
+};
+
 class Work {
  public:
-  Work(pinion::IJobContext& job, char** arguments)
-      : job_(job),
-        kind_(arguments[1]),
+  Work(pinion::Job& job, char** arguments)
+      : kind_(arguments[1]),
         milliseconds_(std::atoi(arguments[2])),
-        gate_(arguments[3]),
-        path_(arguments[4]) {}
+        gate_(std::string(arguments[3]) + "/gate"),
+        path_(arguments[4]),
+        link_(job.control(), {.step = kind_ == "sort" ? 2U : 1U,
+                              .milliseconds_of_shard = kind_ == "sort" ? milliseconds_ : 0,
+                              .hold = std::string(arguments[3]) + "/hold",
+                              .late = std::string(arguments[3]) + "/late"}),
+        job_(job, link_) {}
 
   // The answer as text.
   std::string run() {
@@ -47,12 +130,12 @@ class Work {
   }
 
   [[nodiscard]] pinion::Status wait_for_gate() {
-    return pinion::for_each_shard(
-        job_, pinion::indices(1), pinion::by_index_range(1), [this](const pinion::Shard&) {
-          for (int round = 0; round < 6000 && access(gate_.c_str(), F_OK) != 0; ++round) {
-            poll(nullptr, 0, 10);
-          }
-        });
+    return pinion::for_each_shard(job_, pinion::indices(1), pinion::by_index_range(1),
+                                  [this](const pinion::Shard&) {
+                                    for (int round = 0; round < 6000 && !exists(gate_); ++round) {
+                                      poll(nullptr, 0, 10);
+                                    }
+                                  });
   }
 
  private:
@@ -123,7 +206,7 @@ class Work {
 
   std::string sort_lines() {
     auto sorted =
-        pinion::sort(job_, pinion::files({path_}), pinion::by_bytes(16'384, pinion::align_to_line),
+        pinion::sort(job_, pinion::files({path_}), pinion::by_bytes(1024, pinion::align_to_line),
                      pinion::line_records());
     std::uint64_t count = 0;
     std::uint64_t hash = 0;
@@ -176,11 +259,12 @@ class Work {
     return text;
   }
 
-  pinion::IJobContext& job_;
   std::string kind_;
   int milliseconds_;
   std::string gate_;
   std::string path_;
+  LateLink link_;
+  pinion::JobWithLink job_;
 };
 
 }  // namespace
@@ -188,7 +272,7 @@ class Work {
 int main(int argc, char** argv) {
   auto job = pinion::Job::create(argc, argv);
   if (argc != 5) {
-    std::fputs("usage: disturbed_program KIND MILLISECONDS GATE PATH\n", stderr);
+    std::fputs("usage: disturbed_program KIND MILLISECONDS DIR PATH\n", stderr);
     return 64;
   }
   Work work(*job, argv);

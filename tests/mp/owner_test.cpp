@@ -38,7 +38,7 @@ constexpr uid_t kNobody = 65'534;
 class StoppedOwner : public JobTest, public testing::WithParamInterface<std::uint64_t> {
  protected:
   [[nodiscard]] std::vector<std::string> program(const std::string& body_ms) const {
-    return {DISTURBED_PROGRAM, "words", body_ms, path("gate"), path("text")};
+    return {DISTURBED_PROGRAM, "words", body_ms, path(""), path("text")};
   }
 
   void write_text() const {
