@@ -141,7 +141,8 @@ constexpr Setting kSettings[] = {
     {"late-seconds", "seconds, from 0.000001 to 1000000",
      "least age at which what a rank is late with is given to another one too [1]",
      [](Settings& s, std::string_view v) { return set_seconds(s.late_least, v); }},
-    {"deaths-max", "a number, at least 1", "ranks that a shard may kill until it is given up [2]",
+    {"deaths-max", "a number, at least 1",
+     "ranks that may die with a shard, run alone, until it is given up [2]",
      [](Settings& s, std::string_view v) {
        return set_number<std::uint32_t>(s.death_count_max, v, 1);
      }},
