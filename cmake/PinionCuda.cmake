@@ -79,14 +79,15 @@ message(STATUS "GPUs are built for by CUDA ${CUDAToolkit_VERSION}: ${PINION_CUDA
 
 # pinion_cuda_objects(<variable> SOURCES <file>... [INCLUDES <folder>...])
 # The object files of .cu files, relative to the calling folder, to be listed among a target's
-# sources; they see all public headers of core and gpu. Who links them needs CUDA::cudart_static.
+# sources; they see all public headers of core, numa and gpu. Who links them needs
+# CUDA::cudart_static.
 function(pinion_cuda_objects variable)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;INCLUDES")
   set(includes "")
   foreach(folder IN LISTS arg_INCLUDES)
     list(APPEND includes "-I${folder}")
   endforeach()
-  foreach(module IN ITEMS core gpu)
+  foreach(module IN ITEMS core numa gpu)
     list(APPEND includes "-I${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../${module}/include")
   endforeach()
   set(warnings "-Xcompiler=-Wall,-Wextra")

@@ -31,6 +31,7 @@ pinion_third_party(hwy::hwy_contrib PACKAGE hwy PKG_CONFIG libhwy-contrib)
 pinion_third_party(ZLIB::ZLIB PACKAGE ZLIB PKG_CONFIG zlib)
 pinion_third_party(zstd::libzstd_shared PACKAGE zstd PKG_CONFIG libzstd)
 pinion_third_party(fmt::fmt PACKAGE fmt PKG_CONFIG fmt)
+pinion_third_party(Sodium::Sodium PACKAGE Sodium PKG_CONFIG libsodium)
 pinion_third_party(spdlog::spdlog PACKAGE spdlog PKG_CONFIG spdlog)
 pinion_third_party(tomlplusplus::tomlplusplus PACKAGE tomlplusplus PKG_CONFIG tomlplusplus)
 pinion_third_party(flatbuffers::flatbuffers)
@@ -113,9 +114,11 @@ write_basic_package_version_file(
   COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/pinionConfig.cmake"
               "${PROJECT_BINARY_DIR}/pinionConfigVersion.cmake" DESTINATION "${pinion_cmake_dir}")
-if(EXISTS "${PROJECT_SOURCE_DIR}/cmake/FindHwloc.cmake")
-  install(FILES "${PROJECT_SOURCE_DIR}/cmake/FindHwloc.cmake" DESTINATION "${pinion_cmake_dir}")
-endif()
+foreach(finder IN ITEMS FindHwloc.cmake FindSodium.cmake)
+  if(EXISTS "${PROJECT_SOURCE_DIR}/cmake/${finder}")
+    install(FILES "${PROJECT_SOURCE_DIR}/cmake/${finder}" DESTINATION "${pinion_cmake_dir}")
+  endif()
+endforeach()
 
 # The prefix is said relative to the file, so an installed tree may be moved.
 file(RELATIVE_PATH PINION_PC_PREFIX "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")

@@ -8,8 +8,8 @@
 pinion_build_packages=(
   ccache cmake flatbuffers-compiler flatbuffers-compiler-dev g++ libboost-dev libcli11-dev
   libflatbuffers-dev libfmt-dev libgmock-dev libgtest-dev libhwloc-dev libhwy-dev librapidcheck-dev
-  libpmix-dev libspdlog-dev libtbb-dev libtomlplusplus-dev libucx-dev libxxhash-dev libzstd-dev
-  ninja-build nlohmann-json3-dev pkgconf python3 zlib1g-dev
+  libpmix-dev libsodium-dev libspdlog-dev libtbb-dev libtomlplusplus-dev libucx-dev libxxhash-dev
+  libzstd-dev ninja-build nlohmann-json3-dev pkgconf python3 zlib1g-dev
 )
 
 # What only the checks of a change need: a second compiler, the formatter, the documentation; and

@@ -431,6 +431,33 @@ TYPED_TEST_P(TransportConformance, RefusesAHostThatIsAnotherOne) {
   EXPECT_EQ(two.peer_events(1), 0u);
 }
 
+// Each stranger takes the number of a host that is connected, and is a later life of it.
+TYPED_TEST_P(TransportConformance, LeavesAHostAloneThatAStrangerOfAnotherJobSaysItIs) {
+  const JobKey key = {.job = 1, .epoch = 2, .proof = {std::byte{3}}};
+  auto [one, two] = this->pair({.job_key = key});
+  const std::array<JobKey, 3> others = {{{.job = 9, .epoch = 2, .proof = {std::byte{3}}},
+                                         {.job = 1, .epoch = 9, .proof = {std::byte{3}}},
+                                         {.job = 1, .epoch = 2, .proof = {std::byte{9}}}}};
+  const std::array<const char*, 3> words = {"host 2 is of job 9, epoch 2, and host 1 of job 1",
+                                            "host 2 is of job 1, epoch 9, and host 1 of job 1",
+                                            "cannot prove it"};
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    auto& stranger = this->join(2, {.job_key = others[i]});
+    ASSERT_TRUE(stranger.transport->connect(1, one.transport->address()).ok());
+    const Status refused = stranger.wait_for_peer(1, 1);
+    EXPECT_EQ(refused.code(),
+              i == 2 ? ErrorCode::kUnauthenticated : ErrorCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr(words[i]));
+    EXPECT_EQ(one.wait_for_refusals(i + 1)[i].code(), refused.code());
+    EXPECT_EQ(*one.request(2, this->pattern(9, 1))->wait(), this->pattern(9, 1));
+    EXPECT_EQ(*two.request(1, this->pattern(8, 1))->wait(), this->pattern(8, 1));
+    EXPECT_EQ(one.transport->connect(2, two.transport->address()).code(),
+              ErrorCode::kAlreadyExists);
+  }
+  EXPECT_EQ(one.peer_events(2), 1u);
+  EXPECT_EQ(two.peer_events(1), 1u);
+}
+
 TYPED_TEST_P(TransportConformance, HandlersMayCallTheTransport) {
   const auto sides = this->pair();
   auto& one = sides.first;
@@ -535,6 +562,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     FailsWhatIsUnderWayToAHostThatFallsSilent, AnswersEverythingOnceWhenAPeerEnds,
     TheDestructorCancelsWhatIsUnderWay, BothMayEndAtOnce, ConnectsAHostOnce, BothMayConnectAtOnce,
     RefusesAddressesThatAreNone, SaysThatNobodyIsThere, RefusesAHostThatIsAnotherOne,
-    HandlersMayCallTheTransport, ServesManyThreads, KeepsHostsApart);
+    LeavesAHostAloneThatAStrangerOfAnotherJobSaysItIs, HandlersMayCallTheTransport,
+    ServesManyThreads, KeepsHostsApart);
 
 }  // namespace pinion

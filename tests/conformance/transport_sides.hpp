@@ -32,6 +32,7 @@ struct Limits {
   Duration connect_timeout = std::chrono::seconds(60);
   Duration pull_timeout = std::chrono::seconds(60);
   std::uint64_t window_bytes = std::uint64_t{1} << 20;
+  JobKey job_key = {};
 };
 
 /// Bytes that depend on `seed` and on their position.

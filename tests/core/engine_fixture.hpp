@@ -26,6 +26,7 @@ class TransportEngineTest : public testing::Test {
   TransportEngineTest() {
     options_.host = 5;
     options_.window_bytes = 65536;
+    options_.job_key = {.job = 7, .epoch = 2, .proof = {std::byte{1}}};
     options_.handlers = {
         .on_message = [this](std::uint32_t, std::span<const std::byte>) { ++messages_; },
         .on_request = [this](std::uint32_t, std::span<const std::byte>)
@@ -49,6 +50,7 @@ class TransportEngineTest : public testing::Test {
             .expected_host = 5,
             .incarnation = 77,
             .window_bytes = 65536,
+            .job_key = options_.job_key,
             .pinion_version = PINION_TEST_VERSION,
             .link_version = "fake link 1"};
   }

@@ -66,6 +66,7 @@ TEST(Hello, ComesBackAsItWasWritten) {
                        .expected_host = 2,
                        .incarnation = 3,
                        .window_bytes = 4,
+                       .job_key = {.job = 8, .epoch = 9, .proof = {std::byte{10}, std::byte{11}}},
                        .pinion_version = "5.6.7",
                        .link_version = "a link"};
   EXPECT_EQ(*decode_hello(encode(hello)), hello);
@@ -80,8 +81,8 @@ TEST(Hello, IsRefusedWithWords) {
   }
   EXPECT_THAT(std::string(decode_hello(pattern(100, 1)).error().message()),
               HasSubstr("100 bytes that no agent of Pinion sends"));
-  EXPECT_THAT(std::string(decode_hello(encode(Hello{.protocol = 2})).error().message()),
-              HasSubstr("it speaks protocol 2, this host protocol 1"));
+  EXPECT_THAT(std::string(decode_hello(encode(Hello{.protocol = 1})).error().message()),
+              HasSubstr("it speaks protocol 1, this host protocol 2"));
 }
 
 }  // namespace

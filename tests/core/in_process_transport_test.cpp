@@ -22,6 +22,7 @@ struct HubHost {
                      .connect_timeout = limits.connect_timeout,
                      .pull_timeout = limits.pull_timeout,
                      .window_bytes = limits.window_bytes,
+                     .job_key = limits.job_key,
                      .handlers = std::move(handlers)});
   }
 

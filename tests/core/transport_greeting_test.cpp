@@ -62,6 +62,70 @@ TEST_F(TransportEngineTest, RefusesOtherVersionsInWordsOnBothSides) {
   EXPECT_EQ(refusals_.size(), 3u);  // It was said.
 }
 
+// Each says that it is host 3 in its next life, which would end the connection with host 3.
+TEST_F(TransportEngineTest, AStrangerOfAnotherJobLeavesTheHostAloneThatItSaysItIs) {
+  FakePeer peer = accept_host(1, 3);
+  Hello other_job = hello_of(3);
+  other_job.incarnation = 78;
+  Hello other_epoch = other_job;
+  Hello without_token = other_job;
+  other_job.job_key.job = 8;
+  other_epoch.job_key.epoch = 3;
+  without_token.job_key.proof[31] = std::byte{1};
+  ConnectionId connection = 2;
+  for (const Hello& hello : {other_job, other_epoch, without_token, other_job}) {
+    accept(connection).hello(hello).deliver();
+    settle();
+    ASSERT_THAT(kinds(connection), ElementsAre(FrameKind::kRefuse));
+    EXPECT_TRUE(link_.closed.at(connection));
+    ++connection;
+  }
+  EXPECT_THAT(refusals_,
+              ElementsAre(HasSubstr("FAILED_PRECONDITION: host 3 is of job 8, epoch 2, and host 5 "
+                                    "of job 7, epoch 2"),
+                          HasSubstr("host 3 is of job 7, epoch 3, and host 5 of job 7, epoch 2"),
+                          HasSubstr("UNAUTHENTICATED: host 3 says that it is of job 7, epoch 2, "
+                                    "and cannot prove it")));
+  EXPECT_EQ(link_.frames(4)[0].status().to_string(), refusals_.back());
+  EXPECT_TRUE(said_.empty());
+  EXPECT_FALSE(link_.closed.contains(1));
+  peer.frame({.kind = FrameKind::kMessage}).deliver();
+  EXPECT_EQ(messages_, 1u);
+}
+
+TEST_F(TransportEngineTest, AStrangerOfAnotherJobDoesNotStopWhatConnectsTheRealHost) {
+  engine_->connect(3, "");
+  Hello stranger = hello_of(3);
+  stranger.job_key.job = 8;
+  accept(1).hello(stranger).deliver();
+  settle();
+  EXPECT_FALSE(link_.closed.contains(1000));
+  FakePeer(*engine_, 1000).hello(hello_of(3), FrameKind::kWelcome).deliver();
+  EXPECT_THAT(said_, ElementsAre("3: OK"));
+}
+
+TEST_F(TransportEngineTest, AHostOfAnotherJobAtTheAddressIsNotTheOneThatWasMeant) {
+  engine_->connect(3, "");
+  Hello other = hello_of(3);
+  other.job_key.proof = {};
+  FakePeer(*engine_, 1000).hello(other, FrameKind::kWelcome).deliver();
+  settle();
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("3: UNAUTHENTICATED: host 3: host 3 says that it is of "
+                                           "job 7, epoch 2, and cannot prove it")));
+  EXPECT_EQ(table_.find(3), nullptr);
+}
+
+TEST_F(TransportEngineTest, NamesNoMoreThanSomeOfManyStrangers) {
+  Hello stranger = hello_of(3);
+  for (ConnectionId connection = 1; connection <= 1000; ++connection) {
+    stranger.job_key.job = 1000 + connection;
+    accept(connection).hello(stranger).deliver();
+    settle();
+  }
+  EXPECT_EQ(link_.closed.size(), 1000u);
+  EXPECT_EQ(refusals_.size(), 256u);
+}
+
 TEST_F(TransportEngineTest, RefusesGarbage) {
   FakePeer text = accept(1);
   text.frame({.kind = FrameKind::kHello}, pattern(500, 1)).deliver();

@@ -47,8 +47,9 @@ class Host {
   Host(InProcessHub& hub, const HostIdentity& identity)
       : link_(*HostLink::create(
             identity,
-            [&](TransportHandlers handlers) {
-              return hub.join({.host = identity.host, .handlers = std::move(handlers)});
+            [&](const JobKey& job_key, TransportHandlers handlers) {
+              return hub.join(
+                  {.host = identity.host, .job_key = job_key, .handlers = std::move(handlers)});
             },
             [this](const BlobHandle& handle) { return serve(handle); })) {}
 
@@ -169,6 +170,37 @@ TEST_F(TwoHosts, LearnThatTheOtherIsGone) {
   EXPECT_EQ(first_.next_as<BlobPulled>().outcome.code(), ErrorCode::kUnavailable);
 }
 
+TEST_F(TwoHosts, AreLeftAloneByAStrangerOfAnotherJobThatSaysItIsOneOfThem) {
+  join();
+  HostIdentity identity = identity_of(1);
+  identity.job = kJob + 1;
+  Host stranger(hub_, identity);
+  ASSERT_TRUE(stranger.link().join(0, first_.link().address()).ok());
+  EXPECT_THAT(first_.next_as<StrangerRefused>().reason.to_string(), HasSubstr("job 78"));
+  EXPECT_EQ(stranger.next_as<HostGone>().reason.code(), ErrorCode::kFailedPrecondition);
+  first_.link().send(1, ToRank{1, 1, {std::byte{1}}});
+  EXPECT_EQ(second_.next_as<HostSaid>().message, HostMessage(ToRank{1, 1, {std::byte{1}}}));
+  second_.link().send(0, HostRankLeft{1, 1});
+  EXPECT_EQ(first_.next_as<HostSaid>().message, HostMessage(HostRankLeft{1, 1}));
+}
+
+TEST(JobKey, IsMadeOfAllThatMakesAJobAndTellsNothingOfItsToken) {
+  const HostIdentity identity = identity_of(1);
+  const JobKey key = job_key_of(identity);
+  EXPECT_EQ(key, job_key_of(identity_of(2))) << "all hosts have one";
+  HostIdentity other_job = identity;
+  HostIdentity other_epoch = identity;
+  HostIdentity other_token = identity;
+  ++other_job.job;
+  ++other_epoch.epoch;
+  other_token.token = "secres";
+  for (const HostIdentity& other : {other_job, other_epoch, other_token}) {
+    EXPECT_NE(key.proof, job_key_of(other).proof);
+  }
+  const std::string proof(reinterpret_cast<const char*>(key.proof.data()), key.proof.size());
+  EXPECT_EQ(proof.find(identity.token), std::string::npos);
+}
+
 struct Refusal {
   const char* name;
   HostIdentity identity;
@@ -195,11 +227,11 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Refusal{"WithoutTheToken",
                               {.job = kJob, .host = 1, .host_count = 3, .token = "guessed"},
                               ErrorCode::kUnauthenticated,
-                              "token"},
+                              "cannot prove it"},
                       Refusal{"OfAnotherJob",
                               {.job = kJob + 1, .host = 1, .host_count = 3, .token = "secret"},
                               ErrorCode::kFailedPrecondition,
-                              "it is of job 78"},
+                              "host 1 is of job 78"},
                       Refusal{
                           "OfAnotherEpoch",
                           {.job = kJob, .epoch = 2, .host = 1, .host_count = 3, .token = "secret"},
@@ -215,7 +247,9 @@ TEST(UnknownAgent, IsNeitherHeardNorServedBeforeItsHello) {
   InProcessHub hub;
   Host head(hub, identity_of(0));
   Result<std::unique_ptr<ITransport>> stranger =
-      hub.join({.host = 1, .handlers = {.on_peer = [](std::uint32_t, const Status&) {}}});
+      hub.join({.host = 1,
+                .job_key = job_key_of(identity_of(1)),
+                .handlers = {.on_peer = [](std::uint32_t, const Status&) {}}});
   ASSERT_TRUE(stranger.has_value());
   ASSERT_TRUE((*stranger)->connect(0, head.link().address()).ok());
   std::vector<std::byte> bytes(8);

@@ -20,12 +20,7 @@ inline std::vector<HostMessage> some_host_messages() {
   using namespace std::chrono_literals;
   const std::vector<std::byte> bytes = {std::byte{0}, std::byte{255}, std::byte{7}};
   return {
-      HostHello{.version = "1.2.3",
-                .job = ~std::uint64_t{0},
-                .epoch = 2,
-                .host = 3,
-                .token = "secret",
-                .address = "10.0.0.1"},
+      HostHello{.version = "1.2.3", .host = 3, .address = "10.0.0.1"},
       HostRankJoined{.rank = 1, .incarnation = 2, .pid = 1234567890123},
       HostRankLost{.rank = 1, .incarnation = 2, .returns = true, .reason = "killed"},
       HostRankLost{.rank = 1, .incarnation = 2, .returns = false, .reason = ""},

@@ -94,6 +94,8 @@ class Stranger final : public detail::ILinkEvents {
   std::string words_;
 };
 
+constexpr JobKey kKey = {.job = 1, .epoch = 1, .proof = {std::byte{7}}};
+
 class UcxStranger : public testing::Test {
  protected:
   UcxStranger() {
@@ -102,6 +104,7 @@ class UcxStranger : public testing::Test {
                                                .listen_address = "127.0.0.1",
                                                .keepalive = std::chrono::seconds(60),
                                                .connect_timeout = std::chrono::seconds(60),
+                                               .job_key = kKey,
                                                .handlers = side->handlers()});
     }
     EXPECT_TRUE(one_.transport->connect(2, two_.transport->address()).ok());
@@ -121,6 +124,7 @@ class UcxStranger : public testing::Test {
             .expected_host = 1,
             .incarnation = 1,
             .window_bytes = 65536,
+            .job_key = kKey,
             .pinion_version = "0.0.1",
             .link_version = "a link"};
   }
@@ -147,7 +151,7 @@ TEST_F(UcxStranger, OfAnOlderProtocolIsToldWhyAndNamedOnce) {
   for (int i = 0; i < 3; ++i) {
     Stranger stranger(one_.transport->address());
     stranger.say(FrameKind::kHello, encode(older));
-    EXPECT_THAT(stranger.wait_for_words(), HasSubstr("it speaks protocol 0, this host protocol 1"));
+    EXPECT_THAT(stranger.wait_for_words(), HasSubstr("it speaks protocol 1, this host protocol 2"));
     others_go_on();
   }
   EXPECT_EQ(one_.wait_for_refusals(1).size(), 1u);
@@ -159,6 +163,25 @@ TEST_F(UcxStranger, OfAnotherVersionIsToldWhatToInstall) {
   EXPECT_THAT(stranger.wait_for_words(), HasSubstr("host 3 runs Pinion 0.0.1, host 1 runs"));
   EXPECT_THAT(std::string(one_.wait_for_refusals(1)[0].message()), HasSubstr("Pinion 0.0.1"));
   others_go_on();
+}
+
+// An agent that is right in all but its job, and has the number of a host that is connected.
+TEST_F(UcxStranger, OfAnotherJobWithTheNumberOfAHostLeavesThatHostAlone) {
+  for (int i = 0; i < 3; ++i) {
+    Side stranger{2};
+    stranger.transport =
+        *create_ucx_transport({.host = 2,
+                               .listen_address = "127.0.0.1",
+                               .connect_timeout = std::chrono::seconds(60),
+                               .job_key = {.job = 2, .epoch = 1, .proof = {std::byte{8}}},
+                               .handlers = stranger.handlers()});
+    ASSERT_TRUE(stranger.transport->connect(1, one_.transport->address()).ok());
+    EXPECT_THAT(stranger.wait_for_peer(1, 1).to_string(),
+                HasSubstr("host 2 is of job 2, epoch 1, and host 1 of job 1, epoch 1"));
+    others_go_on();
+  }
+  EXPECT_EQ(one_.wait_for_refusals(1).size(), 1u);
+  EXPECT_EQ(two_.peer_events(1), 1u);
 }
 
 TEST_F(UcxStranger, ThatPullsBeforeItsGreetingGetsNothing) {

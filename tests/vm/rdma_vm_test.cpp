@@ -48,6 +48,7 @@ struct RdmaHost {
                                         .connect_timeout = limits.connect_timeout,
                                         .pull_timeout = limits.pull_timeout,
                                         .window_bytes = limits.window_bytes,
+                                        .job_key = limits.job_key,
                                         .handlers = std::move(handlers),
                                         .damage = [this](std::span<std::byte> bytes) {
                                           if (damaging && !bytes.empty()) {

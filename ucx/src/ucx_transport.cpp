@@ -12,6 +12,7 @@ Result<std::unique_ptr<ITransport>> create_ucx_transport(const UcxTransportOptio
                                                      .connect_timeout = options.connect_timeout,
                                                      .pull_timeout = options.pull_timeout,
                                                      .window_bytes = options.window_bytes,
+                                                     .job_key = options.job_key,
                                                      .handlers = options.handlers};
   // Wrong options are wrong in every build, so a program finds them before it meets UCX.
   PINION_RETURN_IF_ERROR(detail::check_options(link_options));

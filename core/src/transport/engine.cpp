@@ -514,10 +514,10 @@ void TransportEngine::lose(Connection& connection, const Status& reason) {
   }
   hosts_.erase(of_host);
   table_.set_gone(gone->host);
+  const bool refused = reason.code() == ErrorCode::kFailedPrecondition ||
+                       reason.code() == ErrorCode::kUnauthenticated;
   const Status error =
-      Status(
-          reason.code() == ErrorCode::kFailedPrecondition ? reason.code() : ErrorCode::kUnavailable,
-          std::string(reason.message()))
+      Status(refused ? reason.code() : ErrorCode::kUnavailable, std::string(reason.message()))
           .with_context(describe(*gone));
   fail_under_way(gone->id, error);
   if (options_.handlers.on_peer) {

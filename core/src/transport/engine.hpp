@@ -121,6 +121,7 @@ class TransportEngine final : public ILinkEvents {
   void on_refuse(Connection& connection, const Status& reason);
   void make_way(Connection& newcomer, const Hello& hello);
   [[nodiscard]] Status check(const Hello& hello) const;
+  [[nodiscard]] Status check_job(const Hello& hello) const;
   [[nodiscard]] Status check_crossing(const Hello& hello) const;
   [[nodiscard]] std::vector<std::byte> greeting(std::uint32_t expected_host) const;
   void become_up(Connection& connection, const Hello& hello);

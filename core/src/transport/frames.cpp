@@ -1,6 +1,7 @@
 #include "transport/frames.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace pinion::detail {
@@ -17,12 +18,15 @@ struct HelloHead {
   std::uint32_t protocol = 0;
   std::uint32_t host = 0;
   std::uint32_t expected_host = 0;
-  std::uint16_t pinion_version_bytes = 0;
-  std::uint16_t link_version_bytes = 0;
+  std::uint32_t epoch = 0;
+  std::uint64_t job = 0;
+  std::array<std::byte, 32> proof = {};
   std::uint64_t incarnation = 0;
   std::uint64_t window_bytes = 0;
+  std::uint32_t pinion_version_bytes = 0;
+  std::uint32_t link_version_bytes = 0;
 };
-static_assert(sizeof(HelloHead) == 40);
+static_assert(sizeof(HelloHead) == 88);
 
 void append(std::vector<std::byte>& to, std::span<const std::byte> bytes) {
   to.insert(to.end(), bytes.begin(), bytes.end());
@@ -84,10 +88,13 @@ std::vector<std::byte> encode(const Hello& hello) {
   const HelloHead head = {.protocol = hello.protocol,
                           .host = hello.host,
                           .expected_host = hello.expected_host,
-                          .pinion_version_bytes = static_cast<std::uint16_t>(pinion_version.size()),
-                          .link_version_bytes = static_cast<std::uint16_t>(link_version.size()),
+                          .epoch = hello.job_key.epoch,
+                          .job = hello.job_key.job,
+                          .proof = hello.job_key.proof,
                           .incarnation = hello.incarnation,
-                          .window_bytes = hello.window_bytes};
+                          .window_bytes = hello.window_bytes,
+                          .pinion_version_bytes = static_cast<std::uint32_t>(pinion_version.size()),
+                          .link_version_bytes = static_cast<std::uint32_t>(link_version.size())};
   std::vector<std::byte> bytes(sizeof(head) + pinion_version.size() + link_version.size());
   auto at = std::ranges::copy(std::as_bytes(std::span(&head, 1)), bytes.begin()).out;
   at = std::ranges::copy(std::as_bytes(std::span(pinion_version)), at).out;
@@ -123,6 +130,7 @@ Result<Hello> decode_hello(std::span<const std::byte> bytes) {
                .expected_host = head.expected_host,
                .incarnation = head.incarnation,
                .window_bytes = head.window_bytes,
+               .job_key = {.job = head.job, .epoch = head.epoch, .proof = head.proof},
                .pinion_version = text_of(words.first(head.pinion_version_bytes)),
                .link_version = text_of(words.subspan(head.pinion_version_bytes))};
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <pinion/core/status.hpp>
+#include <pinion/core/transport.hpp>
 
 namespace pinion::detail {
 
@@ -17,7 +18,7 @@ namespace pinion::detail {
 static_assert(std::endian::native == std::endian::little);
 
 /// Of the frames in this file; both ends must have the same.
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 
 /// What one send of a link carries: this, then frames up to its end.
 struct BatchHeader {
@@ -88,6 +89,7 @@ struct Hello {
   std::uint32_t expected_host = 0;  ///< Whom the sender takes the receiver for.
   std::uint64_t incarnation = 0;    ///< Which life of the sender it is.
   std::uint64_t window_bytes = 0;   ///< What it gives credit for.
+  JobKey job_key = {};
   std::string pinion_version = {};
   std::string link_version = {};
 

@@ -16,6 +16,10 @@ constexpr std::string_view kPinionVersion = PINION_VERSION;
 constexpr std::ptrdiff_t kStrangersMax = 256;
 constexpr std::size_t kRefusalsMax = 256;
 
+std::string describe_job(const JobKey& key) {
+  return "job " + std::to_string(key.job) + ", epoch " + std::to_string(key.epoch);
+}
+
 }  // namespace
 
 std::vector<std::byte> TransportEngine::greeting(std::uint32_t expected_host) const {
@@ -23,6 +27,7 @@ std::vector<std::byte> TransportEngine::greeting(std::uint32_t expected_host) co
                       .expected_host = expected_host,
                       .incarnation = incarnation_,
                       .window_bytes = options_.window_bytes,
+                      .job_key = options_.job_key,
                       .pinion_version = std::string(kPinionVersion),
                       .link_version = link_.version()});
 }
@@ -60,6 +65,8 @@ void TransportEngine::on_accepted(ConnectionId id) {
 
 Status TransportEngine::check(const Hello& hello) const {
   const std::string who = "host " + std::to_string(hello.host);
+  // First: what else does not fit is of no concern to those of another job.
+  PINION_RETURN_IF_ERROR(check_job(hello));
   if (hello.pinion_version != kPinionVersion) {
     return {ErrorCode::kFailedPrecondition, who + " runs Pinion " + hello.pinion_version +
                                                 ", host " + std::to_string(options_.host) +
@@ -79,6 +86,23 @@ Status TransportEngine::check(const Hello& hello) const {
     return {ErrorCode::kFailedPrecondition,
             who + " looks for host " + std::to_string(hello.expected_host) + ", and this is host " +
                 std::to_string(options_.host)};
+  }
+  return {};
+}
+
+Status TransportEngine::check_job(const Hello& hello) const {
+  const JobKey& own = options_.job_key;
+  const JobKey& other = hello.job_key;
+  if (other.job != own.job || other.epoch != own.epoch) {
+    return {ErrorCode::kFailedPrecondition,
+            "host " + std::to_string(hello.host) + " is of " + describe_job(other) + ", and host " +
+                std::to_string(options_.host) + " of " + describe_job(own) +
+                "; agents connect those of their own job only"};
+  }
+  if (other.proof != own.proof) {
+    return {ErrorCode::kUnauthenticated,
+            "host " + std::to_string(hello.host) + " says that it is of " + describe_job(own) +
+                ", and cannot prove it; only agents that were started for this job can"};
   }
   return {};
 }

@@ -375,6 +375,7 @@ Result<std::unique_ptr<ITransport>> InProcessHub::join(const InProcessTransportO
                                                      .connect_timeout = options.connect_timeout,
                                                      .pull_timeout = options.pull_timeout,
                                                      .window_bytes = options.window_bytes,
+                                                     .job_key = options.job_key,
                                                      .handlers = options.handlers,
                                                      .damage = network_->faults().damage};
   PINION_RETURN_IF_ERROR(detail::check_options(link_options));

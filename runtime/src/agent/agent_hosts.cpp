@@ -68,11 +68,12 @@ Status Agent::open_link(const HostIdentity& identity) {
   inherited_ = open_descriptors();
   Result<std::unique_ptr<HostLink>> link = HostLink::create(
       identity,
-      [&](TransportHandlers handlers) {
+      [&](const JobKey& job_key, TransportHandlers handlers) {
         return create_ucx_transport({.host = identity.host,
                                      .listen_address = *address,
                                      .transports = words_of(settings_.transports),
                                      .devices = words_of(settings_.network_devices),
+                                     .job_key = job_key,
                                      .handlers = std::move(handlers)});
       },
       [this](const BlobHandle& handle) { return view_for_others(handle); });

@@ -22,14 +22,18 @@
 
 namespace pinion {
 
-/// Which agent of which job this is; see HostHello.
+/// Which agent of which job this is.
 struct HostIdentity {
   std::uint64_t job = 0;
   std::uint32_t epoch = 1;
   std::uint32_t host = 0;
   std::uint32_t host_count = 1;
-  std::string token = {};
+  std::string token = {};  ///< Known to the agents of the job, and never told to another one.
 };
+
+/// What an agent's transport greets with. It tells nothing of the token, and who does not have that
+/// cannot make it.
+[[nodiscard]] JobKey job_key_of(const HostIdentity& identity);
 
 /// That host's agent is there, and has proved that it is of this job. Its address is known where it
 /// was the one that said hello.
@@ -76,7 +80,8 @@ using HostEvent = std::variant<HostCame, HostGone, HostSaid, BlobPulled, HostSlo
 /// Thread safety: none; one thread drives it. `serve` is called from the transport's thread.
 class HostLink {
  public:
-  using MakeTransport = std::function<Result<std::unique_ptr<ITransport>>(TransportHandlers)>;
+  using MakeTransport =
+      std::function<Result<std::unique_ptr<ITransport>>(const JobKey&, TransportHandlers)>;
   using Serve = std::function<Result<Blob>(const BlobHandle&)>;
 
   /// `serve` finds blobs of this host for others; it must neither block for long nor throw, and is

@@ -8,7 +8,7 @@ namespace pinion {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x48494e50;  // "PNIH" in a dump.
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kVersion = 2;
 
 class Writer {
  public:
@@ -130,10 +130,7 @@ void pass(Pass& field, BlobHandle& blob) {
 template <class Pass>
 void pass(Pass& field, HostHello& message) {
   field(message.version);
-  field(message.job);
-  field(message.epoch);
   field(message.host);
-  field(message.token);
   field(message.address);
 }
 

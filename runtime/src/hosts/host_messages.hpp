@@ -17,13 +17,11 @@ namespace pinion {
 // transport.
 
 /// "This is the agent of that host of your job." The first thing that an agent sends to another, as
-/// a request; the answer is empty, or an error that says why it is refused.
+/// a request; the answer is empty, or an error that says why it is refused. That it is of the job
+/// is known by its JobKey, without which it would not be connected.
 struct HostHello {
   std::string version = {};
-  std::uint64_t job = 0;
-  std::uint32_t epoch = 0;
   std::uint32_t host = 0;
-  std::string token = {};  ///< Of the job: who does not have it was not started by its head.
   std::string address = {};
 
   friend bool operator==(const HostHello&, const HostHello&) = default;

@@ -31,6 +31,7 @@ struct InProcessTransportOptions {
   Duration connect_timeout = std::chrono::seconds(10);
   Duration pull_timeout = std::chrono::seconds(30);
   std::uint64_t window_bytes = std::uint64_t{4} << 20;
+  JobKey job_key = {};  ///< Only those that have the same connect.
   TransportHandlers handlers = {};
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -16,6 +17,16 @@ namespace pinion {
 
 /// The longest message, request or reply.
 inline constexpr std::uint64_t kMessageBytesMax = std::uint64_t{64} << 20;
+
+/// Which job a transport is of. Two of them connect only where all of it is the same.
+struct JobKey {
+  std::uint64_t job = 0;
+  std::uint32_t epoch = 0;
+  /// What only agents of that job can make, and the same for all of them. It travels as it is.
+  std::array<std::byte, 32> proof = {};
+
+  friend bool operator==(const JobKey&, const JobKey&) = default;
+};
 
 /// Another host's agent, as a transport sees it.
 struct Peer {
@@ -56,14 +67,15 @@ struct TransportHandlers {
   /// come at a tenth of what it should carry. Said once for each reason.
   std::function<void(std::uint32_t host, const std::string& reason)> on_slow = {};
 
-  /// Somebody who connected was refused, and why: another version, another protocol, garbage. Said
-  /// once for each reason.
+  /// Somebody who connected was refused, and why: another job, another version, another protocol,
+  /// garbage. Said once for each reason, of which there are 256 at most.
   std::function<void(const Status& reason)> on_refusal = {};
 };
 
 /// Carries bytes between the agents of a job's hosts, pulls blobs, and tells who is reachable. It
-/// knows no meaning of what it carries. Extension point: one implementation for each way between
-/// hosts; they take their TransportHandlers when they are made.
+/// knows no meaning of what it carries. Who has another JobKey is refused, and changes nothing for
+/// hosts that are connected, whichever of them it says it is. Extension point: one implementation
+/// for each way between hosts; they take their TransportHandlers and JobKey when they are made.
 ///
 /// Thread safety: all members may be called from any thread; the destructor from none of its own.
 /// Lifetime: the destructor ends every connection; requests and pulls that are not done are

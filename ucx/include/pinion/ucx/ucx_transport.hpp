@@ -21,6 +21,7 @@ struct UcxTransportOptions {
   Duration connect_timeout = std::chrono::seconds(10);  ///< Above 0.
   Duration pull_timeout = std::chrono::seconds(30);     ///< For a pull without progress; above 0.
   std::uint64_t window_bytes = std::uint64_t{4} << 20;  ///< Credit for each peer; at least 64 KiB.
+  JobKey job_key = {};                                  ///< Only those that have the same connect.
   TransportHandlers handlers = {};
 };
 

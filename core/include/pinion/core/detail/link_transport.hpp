@@ -19,6 +19,7 @@ struct LinkTransportOptions {
   Duration connect_timeout = std::chrono::seconds(10);
   Duration pull_timeout = std::chrono::seconds(30);
   std::uint64_t window_bytes = std::uint64_t{4} << 20;
+  JobKey job_key = {};  ///< Only those that have the same connect.
   TransportHandlers handlers = {};
   /// For tests: is given the bytes of pulls that arrived, to damage them before they are verified.
   std::function<void(std::span<std::byte>)> damage = {};
