@@ -8,6 +8,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include <pinion/core/in_process_transport.hpp>
+#include <pinion/runtime/version.hpp>
 #include <pinion/shm/part_room.hpp>
 
 #include "hosts/blob_copies.hpp"
@@ -243,22 +245,83 @@ INSTANTIATE_TEST_SUITE_P(
                               "host 3 of 3"}),
     [](const auto& it) { return it.param.name; });
 
+void wait_until_connected(const ITransport& transport) {
+  while (transport.peers().empty()) {
+    std::this_thread::yield();
+  }
+}
+
 TEST(UnknownAgent, IsNeitherHeardNorServedBeforeItsHello) {
   InProcessHub hub;
   Host head(hub, identity_of(0));
   Result<std::unique_ptr<ITransport>> stranger =
-      hub.join({.host = 1,
-                .job_key = job_key_of(identity_of(1)),
-                .handlers = {.on_peer = [](std::uint32_t, const Status&) {}}});
+      hub.join({.host = 1, .job_key = job_key_of(identity_of(1))});
   ASSERT_TRUE(stranger.has_value());
   ASSERT_TRUE((*stranger)->connect(0, head.link().address()).ok());
+  wait_until_connected(**stranger);
   std::vector<std::byte> bytes(8);
   std::promise<Status> pulled;
   (*stranger)->pull(
       handle_of(0, 1, 8), BlobWriter(bytes, [] { return Result<Blob>(Blob()); }),
       [&](const Result<Blob>& blob) { pulled.set_value(blob ? Status() : Status(blob.error())); });
-  EXPECT_FALSE(pulled.get_future().get().ok());
+  EXPECT_EQ(pulled.get_future().get().code(), ErrorCode::kUnauthenticated);
   EXPECT_EQ(head.served_count(), 0);
+}
+
+// Has the job's token, and a number that no host of the job has.
+class KnownStranger : public ::testing::Test {
+ protected:
+  KnownStranger() {
+    stranger_ = *hub_.join({.host = 7, .job_key = job_key_of(identity_of(1))});
+    EXPECT_TRUE(stranger_->connect(0, head_.link().address()).ok());
+    wait_until_connected(*stranger_);
+  }
+
+  // What it is answered.
+  ErrorCode say_hello(const std::string& version) {
+    std::promise<ErrorCode> answered;
+    stranger_->request(0, encode(HostHello{.version = version, .host = 7}), std::chrono::hours(1),
+                       [&answered](const Result<std::vector<std::byte>>& reply) {
+                         answered.set_value(reply ? ErrorCode::kOk : reply.error().code());
+                       });
+    return answered.get_future().get();
+  }
+
+  // What the agent's owner was told, all of it refusals.
+  std::vector<std::string> refusals() {
+    std::vector<std::string> words;
+    for (const HostEvent& event : head_.link().take_events()) {
+      const auto* const refused = std::get_if<StrangerRefused>(&event);
+      EXPECT_NE(refused, nullptr) << "an event of kind " << event.index();
+      words.push_back(refused == nullptr ? "" : refused->reason.to_string());
+    }
+    return words;
+  }
+
+  InProcessHub hub_;
+  Host head_{hub_, identity_of(0)};
+  std::unique_ptr<ITransport> stranger_;
+};
+
+TEST_F(KnownStranger, IsNamedOnceHoweverOftenItSaysHello) {
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_EQ(say_hello(std::string(version())), ErrorCode::kInvalidArgument);
+  }
+  EXPECT_THAT(refusals(), testing::ElementsAre(HasSubstr("an agent that called itself host 7 was "
+                                                         "refused: it says it is host 7 of 3")));
+}
+
+TEST_F(KnownStranger, WithEverNewWordsIsNamedNoMoreThanSomeTimesAndBriefly) {
+  for (int i = 0; i < 1000; ++i) {
+    const std::string version = std::to_string(i) + std::string(100'000, 'x');
+    ASSERT_EQ(say_hello(version), ErrorCode::kFailedPrecondition);
+  }
+  const std::vector<std::string> named = refusals();
+  ASSERT_EQ(named.size(), 65u);
+  EXPECT_THAT(named.back(), HasSubstr("strangers were refused for 64 reasons"));
+  for (const std::string& words : named) {
+    EXPECT_LT(words.size(), 1100u);
+  }
 }
 
 // What ranks of a host were answered.

@@ -16,6 +16,11 @@ namespace {
 
 constexpr Duration kHelloTimeout = std::chrono::seconds(30);
 
+// Of strangers that are told to the owner: how many reasons there are, and how long one is. What
+// strangers say is in their words.
+constexpr std::size_t kRefusalsMax = 64;
+constexpr std::size_t kRefusalBytesMax = 1024;
+
 Status check_hello(const HostIdentity& identity, std::uint32_t host, const HostHello& hello) {
   if (hello.version != version()) {
     return Status(ErrorCode::kFailedPrecondition, "its agent is of Pinion " + hello.version +
@@ -113,7 +118,7 @@ class HostLink::Inbox {
             [self](std::uint32_t host, const std::string& reason) {
               self->add(HostSlow{host, reason});
             },
-        .on_refusal = [self](const Status& reason) { self->add(StrangerRefused{reason}); }};
+        .on_refusal = [self](const Status& reason) { self->refused(reason); }};
   }
 
   /// For saying hello. Set before the first connection.
@@ -140,14 +145,27 @@ class HostLink::Inbox {
                      : hello == nullptr ? Status(ErrorCode::kInvalidArgument, "it said no hello")
                                         : check_hello(identity_, host, *hello);
     if (!checked.ok()) {
-      add(StrangerRefused{
-          Status(checked.code(), "an agent that called itself host " + std::to_string(host) +
-                                     " was refused: " + std::string(checked.message()))});
+      refused(Status(checked).with_context("an agent that called itself host " +
+                                           std::to_string(host) + " was refused"));
       return checked;
     }
     admit(host);
     add(HostCame{host, hello->address});
     return std::vector<std::byte>();
+  }
+
+  void refused(const Status& reason) {
+    const Status shortened(reason.code(),
+                           std::string(reason.message().substr(0, kRefusalBytesMax)));
+    if (refusals_.size() >= kRefusalsMax || !refusals_.insert(shortened.to_string()).second) {
+      return;
+    }
+    add(StrangerRefused{shortened});
+    if (refusals_.size() == kRefusalsMax) {
+      add(StrangerRefused{{ErrorCode::kResourceExhausted,
+                           "strangers were refused for " + std::to_string(kRefusalsMax) +
+                               " reasons; more of them are refused without a word here"}});
+    }
   }
 
   void changed(std::uint32_t host, const Status& reason) {
@@ -178,6 +196,7 @@ class HostLink::Inbox {
   const Serve serve_;
   const UniqueFd bell_;
   ITransport* transport_ = nullptr;
+  std::set<std::string> refusals_;  // That were told. Of the transport's thread.
   Mutex mutex_;
   std::vector<HostEvent> events_ PINION_GUARDED_BY(mutex_);
   std::set<std::uint32_t> expected_ PINION_GUARDED_BY(mutex_);  // Those that we say hello to.

@@ -66,7 +66,7 @@ struct HostSlow {
   std::string reason;
 };
 
-/// Somebody was refused.
+/// Somebody was refused. Told once for each reason, of which there are 64 at most.
 struct StrangerRefused {
   Status reason;
 };
