@@ -28,6 +28,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr std::uint64_t kJob = 77;
+constexpr Duration kKeepalive = std::chrono::seconds(60);  // Nobody is given up for a slow test.
 
 HostIdentity identity_of(std::uint32_t host) {
   return {.job = kJob, .epoch = 1, .host = host, .host_count = 3, .token = "secret"};
@@ -46,14 +47,17 @@ BlobHandle handle_of(std::uint32_t host, std::uint32_t segment, std::uint64_t le
 // but for segment 404.
 class Host {
  public:
-  Host(InProcessHub& hub, const HostIdentity& identity)
+  Host(InProcessHub& hub, const HostIdentity& identity,
+       std::uint64_t waiting_bytes_max = HostLink::kWaitingBytesMax)
       : link_(*HostLink::create(
             identity,
             [&](const JobKey& job_key, TransportHandlers handlers) {
-              return hub.join(
-                  {.host = identity.host, .job_key = job_key, .handlers = std::move(handlers)});
+              return hub.join({.host = identity.host,
+                               .keepalive = kKeepalive,
+                               .job_key = job_key,
+                               .handlers = std::move(handlers)});
             },
-            [this](const BlobHandle& handle) { return serve(handle); })) {}
+            [this](const BlobHandle& handle) { return serve(handle); }, waiting_bytes_max)) {}
 
   HostLink& link() { return *link_; }
 
@@ -322,6 +326,48 @@ TEST_F(KnownStranger, WithEverNewWordsIsNamedNoMoreThanSomeTimesAndBriefly) {
   for (const std::string& words : named) {
     EXPECT_LT(words.size(), 1100u);
   }
+}
+
+// Its link stands, and its agent takes one message and no more.
+TEST(SlowHost, IsGivenUpOnceTooMuchWaitsForIt) {
+  InProcessHub hub;
+  Host head(hub, identity_of(0), 8u << 20);
+  std::promise<void> end;
+  const std::unique_ptr<ITransport> slow = *hub.join(
+      {.host = 1,
+       .keepalive = kKeepalive,
+       .job_key = job_key_of(identity_of(1)),
+       .handlers = {.on_message = [ended = end.get_future().share()](auto...) { ended.wait(); }}});
+  EXPECT_TRUE(slow->connect(0, head.link().address()).ok());
+  wait_until_connected(*slow);
+  slow->request(0, encode(HostHello{.version = std::string(version()), .host = 1}), kKeepalive,
+                [](const Result<std::vector<std::byte>>& reply) { EXPECT_TRUE(reply); });
+  EXPECT_EQ(head.next_as<HostCame>().host, 1u);
+  std::uint32_t sent = 0;
+  for (; sent < 100 && !head.has_next(); ++sent) {
+    head.link().send(1, ToRank{sent, 1, std::vector<std::byte>(1u << 20)});
+  }
+  EXPECT_EQ(sent, 12u) << "4 MiB for which there is credit, and 8 MiB that wait";
+  const auto gone = head.next_as<HostGone>();
+  EXPECT_EQ(gone.host, 1u);
+  EXPECT_EQ(gone.reason.code(), ErrorCode::kResourceExhausted);
+  EXPECT_THAT(gone.reason.to_string(), HasSubstr("it does not take what it is sent: 8.00 MiB in 8 "
+                                                 "messages wait for it, and at most 8.00 MiB may"));
+  EXPECT_TRUE(head.link().peers().at(0).reachable);
+  head.link().send(1, SignalRanks{15});
+  EXPECT_FALSE(head.link().flush()) << "something is kept for a host that was given up";
+  end.set_value();
+}
+
+TEST(SlowHost, IsGivenUpAlsoBeforeItHasCome) {
+  InProcessHub hub;
+  Host head(hub, identity_of(0), 8u << 20);
+  std::uint32_t sent = 0;
+  for (; sent < 1000 && !head.has_next(); ++sent) {
+    head.link().send(2, ToRank{sent, 1, std::vector<std::byte>(100'000)});
+  }
+  EXPECT_EQ(sent, 84u);
+  EXPECT_EQ(head.next_as<HostGone>().host, 2u);
 }
 
 // What ranks of a host were answered.

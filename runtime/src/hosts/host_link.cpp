@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include <pinion/core/bytes.hpp>
 #include <pinion/runtime/version.hpp>
 
 #include "hosts/sha256.hpp"
@@ -35,6 +36,11 @@ Status check_hello(const HostIdentity& identity, std::uint32_t host, const HostH
                                                    std::to_string(host));
   }
   return {};
+}
+
+// In the account of what waits; without the fixed part empty messages were free.
+std::uint64_t cost_of(const std::vector<std::byte>& message) {
+  return 64 + message.size();
 }
 
 }  // namespace
@@ -204,15 +210,15 @@ class HostLink::Inbox {
 };
 
 Result<std::unique_ptr<HostLink>> HostLink::create(HostIdentity identity,
-                                                   const MakeTransport& make_transport,
-                                                   Serve serve) {
+                                                   const MakeTransport& make_transport, Serve serve,
+                                                   std::uint64_t waiting_bytes_max) {
   UniqueFd bell(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!bell.valid()) {
     return Status::from_errno(errno, "cannot make an eventfd");
   }
   const auto inbox =
       std::make_shared<Inbox>(std::move(identity), std::move(serve), std::move(bell));
-  std::unique_ptr<HostLink> link(new HostLink(inbox));
+  std::unique_ptr<HostLink> link(new HostLink(inbox, waiting_bytes_max));
   Result<std::unique_ptr<ITransport>> transport =
       make_transport(job_key_of(inbox->identity()), inbox->handlers(inbox));
   if (!transport) {
@@ -240,8 +246,27 @@ void HostLink::send(std::uint32_t host, const HostMessage& message) {
   if (other == hosts_.end() || other->second.state == State::kGone) {
     return;
   }
-  other->second.waiting.push_back(encode(message));
+  OtherHost& it = other->second;
+  it.waiting.push_back(encode(message));
+  it.waiting_bytes += cost_of(it.waiting.back());
   flush();
+  if (it.waiting_bytes > waiting_bytes_max_) {
+    give_up(host,
+            Status(ErrorCode::kResourceExhausted,
+                   "it does not take what it is sent: " + format_bytes(it.waiting_bytes) + " in " +
+                       std::to_string(it.waiting.size()) + " messages wait for it, and at most " +
+                       format_bytes(waiting_bytes_max_) + " may"));
+  }
+}
+
+// Whoever misses a message does not know what holds.
+void HostLink::give_up(std::uint32_t host, const Status& reason) {
+  inbox_->dismiss(host);
+  inbox_->add(HostGone{host, reason});
+  OtherHost& other = hosts_[host];
+  other.state = State::kGone;
+  other.waiting.clear();
+  other.waiting_bytes = 0;
 }
 
 void HostLink::send_to_all(const HostMessage& message) {
@@ -262,12 +287,10 @@ bool HostLink::flush() {
         break;
       }
       if (!sent.ok() && sent.code() != ErrorCode::kUnavailable) {
-        // Whoever misses a message does not know what holds.
-        inbox_->dismiss(host);
-        inbox_->add(HostGone{host, sent});
-        other.state = State::kGone;
+        give_up(host, sent);
         break;
       }
+      other.waiting_bytes -= cost_of(other.waiting.front());
       other.waiting.pop_front();  // Of one that is gone we hear.
     }
   }
@@ -322,6 +345,7 @@ void HostLink::note(const HostEvent& event) {
     OtherHost& other = hosts_[gone->host];
     other.state = State::kGone;
     other.waiting.clear();
+    other.waiting_bytes = 0;
     for (const Pull& pull : std::exchange(other.pulls, {})) {
       inbox_->add(BlobPulled{pull.part, pull.number, gone->reason});
     }

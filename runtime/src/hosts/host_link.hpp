@@ -84,12 +84,16 @@ class HostLink {
       std::function<Result<std::unique_ptr<ITransport>>(const JobKey&, TransportHandlers)>;
   using Serve = std::function<Result<Blob>(const BlobHandle&)>;
 
+  /// What may wait for one host. The largest jobs (a million shards in batches of 64, 512 ranks on
+  /// a host) have 320 MB for one at once: the handles of all partials, for each of its ranks.
+  static constexpr std::uint64_t kWaitingBytesMax = std::uint64_t{1} << 30;
+
   /// `serve` finds blobs of this host for others; it must neither block for long nor throw, and is
-  /// called until this object is gone.
+  /// called until this object is gone. `waiting_bytes_max`: see send().
   /// Errors: those of making the transport, and of descriptors.
-  [[nodiscard]] static Result<std::unique_ptr<HostLink>> create(HostIdentity identity,
-                                                                const MakeTransport& make_transport,
-                                                                Serve serve);
+  [[nodiscard]] static Result<std::unique_ptr<HostLink>> create(
+      HostIdentity identity, const MakeTransport& make_transport, Serve serve,
+      std::uint64_t waiting_bytes_max = kWaitingBytesMax);
   ~HostLink();
 
   /// Where other agents of the job reach this one.
@@ -99,7 +103,9 @@ class HostLink {
   /// Errors: those of ITransport::connect().
   Status join(std::uint32_t host, const std::string& address);
 
-  /// Sends the message, or keeps it until the host takes it. To a host that is gone nothing goes.
+  /// Sends the message, or keeps it until the host takes it. A host for which more than
+  /// `waiting_bytes_max` are kept is given up, which is an event. To a host that is gone nothing
+  /// goes.
   void send(std::uint32_t host, const HostMessage& message);
 
   /// Sends it to every host that is there.
@@ -131,15 +137,19 @@ class HostLink {
   };
   struct OtherHost {
     State state = State::kExpected;
-    std::deque<std::vector<std::byte>> waiting = {};  // For credit.
-    std::vector<Pull> pulls = {};                     // For the host to come.
+    std::deque<std::vector<std::byte>> waiting = {};  // For credit, or for the host to come.
+    std::uint64_t waiting_bytes = 0;
+    std::vector<Pull> pulls = {};  // For the host to come.
   };
 
-  explicit HostLink(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
+  HostLink(std::shared_ptr<Inbox> inbox, std::uint64_t waiting_bytes_max)
+      : inbox_(std::move(inbox)), waiting_bytes_max_(waiting_bytes_max) {}
   void note(const HostEvent& event);
   void begin(Pull pull);
+  void give_up(std::uint32_t host, const Status& reason);
 
   std::shared_ptr<Inbox> inbox_;
+  const std::uint64_t waiting_bytes_max_;
   std::map<std::uint32_t, OtherHost> hosts_;
   std::unique_ptr<ITransport> transport_;  // Ends first: what it calls is above.
 };
