@@ -139,20 +139,15 @@ TYPED_TEST_P(TransportConformance, PullsBlobsOfAnySize) {
 }
 
 TYPED_TEST_P(TransportConformance, PullsPartsOfBlobs) {
-  const auto sides = this->pair();
-  auto& one = sides.first;
-  auto& two = sides.second;
+  auto [one, two] = this->pair();
   const auto bytes = this->pattern(5 << 20, 6);
   const BlobHandle handle = two.blobs.add(2, bytes);
   for (const auto& [offset, length] : std::vector<std::pair<std::size_t, std::size_t>>{
            {0, 0}, {0, 100}, {4096, 5000}, {77, 3 << 20}, {(5 << 20) - 9, 9}, {5 << 20, 0}}) {
-    testing_transport::Pulled pulled;
-    one.transport->pull_from(2, {handle, offset, length},
-                             one.blobs.writer({.length_bytes = length, .host = 2}),
-                             [&](Result<Blob> blob) { pulled.set(std::move(blob)); });
-    ASSERT_TRUE(pulled.wait().has_value()) << pulled.wait().error().to_string();
+    const auto pulled = one.pull_part({handle, offset, length});
+    ASSERT_TRUE(pulled->wait().has_value()) << pulled->wait().error().to_string();
     EXPECT_TRUE(
-        std::ranges::equal(pulled.wait()->bytes(), std::span(bytes).subspan(offset, length)))
+        std::ranges::equal(pulled->wait()->bytes(), std::span(bytes).subspan(offset, length)))
         << offset << ", " << length;
   }
 }
@@ -183,6 +178,18 @@ TYPED_TEST_P(TransportConformance, APullFailsWithTheErrorOfTheOwner) {
   BlobHandle wrong = two.blobs.add(2, this->pattern(100, 1));
   wrong.length_bytes = 200;
   EXPECT_EQ(one.pull(wrong)->wait().error().code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(one.blobs.sealed(), 0u);
+}
+
+TYPED_TEST_P(TransportConformance, APullByAHandleOfAnotherGenerationIsRefused) {
+  auto [one, two] = this->pair();
+  for (const std::size_t size : {0u, 100u, 1u << 20}) {
+    BlobHandle stale = two.blobs.add(2, this->pattern(size, 1));
+    ++stale.generation;
+    for (const auto& pulled : {one.pull(stale), one.pull_part({stale, size / 2, size / 2})}) {
+      EXPECT_EQ(pulled->wait().error().code(), ErrorCode::kFailedPrecondition) << size;
+    }
+  }
   EXPECT_EQ(one.blobs.sealed(), 0u);
 }
 
@@ -557,12 +564,12 @@ REGISTER_TYPED_TEST_SUITE_P(
     AnswersEachRequestWithItsOwnReply, PassesOnTheErrorOfAReply, SaysWhatItHasNoHandlerFor,
     GivesUpARequestAtItsDeadline, PullsBlobsOfAnySize, PullsPartsOfBlobs,
     PullsSeveralAtOnceBothWays, APullFailsWithTheErrorOfTheOwner,
-    SealsNothingThatWasDamagedOnItsWay, HoldsABlobUntilItHasArrived,
-    RefusesToSendWhatAPeerDoesNotTake, TellsWhoIsReachableAndWhoIsGone, ConnectsAHostThatCameBack,
-    FailsWhatIsUnderWayToAHostThatFallsSilent, AnswersEverythingOnceWhenAPeerEnds,
-    TheDestructorCancelsWhatIsUnderWay, BothMayEndAtOnce, ConnectsAHostOnce, BothMayConnectAtOnce,
-    RefusesAddressesThatAreNone, SaysThatNobodyIsThere, RefusesAHostThatIsAnotherOne,
-    LeavesAHostAloneThatAStrangerOfAnotherJobSaysItIs, HandlersMayCallTheTransport,
-    ServesManyThreads, KeepsHostsApart);
+    APullByAHandleOfAnotherGenerationIsRefused, SealsNothingThatWasDamagedOnItsWay,
+    HoldsABlobUntilItHasArrived, RefusesToSendWhatAPeerDoesNotTake, TellsWhoIsReachableAndWhoIsGone,
+    ConnectsAHostThatCameBack, FailsWhatIsUnderWayToAHostThatFallsSilent,
+    AnswersEverythingOnceWhenAPeerEnds, TheDestructorCancelsWhatIsUnderWay, BothMayEndAtOnce,
+    ConnectsAHostOnce, BothMayConnectAtOnce, RefusesAddressesThatAreNone, SaysThatNobodyIsThere,
+    RefusesAHostThatIsAnotherOne, LeavesAHostAloneThatAStrangerOfAnotherJobSaysItIs,
+    HandlersMayCallTheTransport, ServesManyThreads, KeepsHostsApart);
 
 }  // namespace pinion

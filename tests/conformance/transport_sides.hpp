@@ -81,7 +81,8 @@ class Once {
 using Reply = Once<Result<Bytes>>;
 using Pulled = Once<Result<Blob>>;
 
-/// Sealed blobs in memory, by their index.
+/// Sealed blobs in memory, by their index. As a store does it checks all of a handle; what it says
+/// of the length is left to the transport.
 class Blobs {
  public:
   BlobHandle add(std::uint32_t host, Bytes bytes) {
@@ -101,7 +102,16 @@ class Blobs {
     if (handle.index >= blobs_.size()) {
       return Status(ErrorCode::kNotFound, "there is no blob " + std::to_string(handle.index));
     }
-    return blobs_[handle.index];
+    const Blob& blob = blobs_[handle.index];
+    BlobHandle known = blob.handle();
+    known.length_bytes = handle.length_bytes;
+    if (handle != known) {
+      return Status(ErrorCode::kFailedPrecondition,
+                    "the handle of blob " + std::to_string(handle.index) + " is of generation " +
+                        std::to_string(handle.generation) + ", the blob of " +
+                        std::to_string(known.generation));
+    }
+    return blob;
   }
 
   void forget_all() {
@@ -242,6 +252,16 @@ class Side {
     auto pulled = std::make_shared<Pulled>();
     transport->pull(handle, blobs.writer(handle),
                     [pulled](Result<Blob> result) { pulled->set(std::move(result)); });
+    return pulled;
+  }
+
+  /// From the host that has made the blob.
+  std::shared_ptr<Pulled> pull_part(const BlobPart& part) {
+    auto pulled = std::make_shared<Pulled>();
+    BlobHandle name = part.blob;
+    name.length_bytes = part.length_bytes;
+    transport->pull_from(part.blob.host, part, blobs.writer(name),
+                         [pulled](Result<Blob> result) { pulled->set(std::move(result)); });
     return pulled;
   }
 
