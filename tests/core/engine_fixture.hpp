@@ -1,7 +1,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,7 +35,7 @@ class TransportEngineTest : public testing::Test {
         .on_message = [this](std::uint32_t, std::span<const std::byte>) { ++messages_; },
         .on_request = [this](std::uint32_t, std::span<const std::byte>)
             -> Result<std::vector<std::byte>> { return std::vector<std::byte>(reply_bytes_); },
-        .on_pull = [this](std::uint32_t, const BlobHandle& handle) { return blobs_.open(handle); },
+        .on_pull = [this](std::uint32_t, const BlobHandle& handle) { return open_(handle); },
         .on_peer =
             [this](std::uint32_t host, const Status& reason) {
               said_.push_back(std::to_string(host) + ": " + reason.to_string());
@@ -97,6 +101,9 @@ class TransportEngineTest : public testing::Test {
   testing_transport::FakeLink link_;
   PeerTable table_;
   testing_transport::Blobs blobs_;
+  std::function<Result<Blob>(const BlobHandle&)> open_ = [this](const BlobHandle& handle) {
+    return blobs_.open(handle);
+  };
   std::size_t reply_bytes_ = 3;
   std::unique_ptr<TransportEngine> engine_;
   unsigned messages_ = 0;

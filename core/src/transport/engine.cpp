@@ -111,7 +111,7 @@ void TransportEngine::send_out(Connection& connection, bool all) {
     }
     link_.send(connection.id, std::exchange(connection.out, {}));
   }
-  while (const std::optional<Loans::Chunk> chunk = connection.loans.next()) {
+  while (const std::optional<Loans::Chunk> chunk = connection.loans.next(now_)) {
     connection.traffic->sent_bytes.fetch_add(chunk->header.length, std::memory_order_relaxed);
     link_.send_chunk(connection.id, chunk->header, chunk->blob);
   }
@@ -453,10 +453,10 @@ void TransportEngine::on_chunk_arrived(ConnectionId id, const ChunkHeader& heade
   end(pulls_.arrived(header));
 }
 
-void TransportEngine::on_chunk_sent(ConnectionId id, const ChunkHeader& /*header*/) {
+void TransportEngine::on_chunk_sent(ConnectionId id, const ChunkHeader& header) {
   if (Connection* const connection = find(id)) {
     connection->moved = clock_.now();
-    connection->loans.chunk_left();
+    connection->loans.chunk_left(header, connection->moved);
     mark_dirty(*connection);
   }
 }

@@ -153,6 +153,7 @@ class TransportEngine final : public ILinkEvents {
   void lose(Connection& connection, const Status& reason);
   void fail_under_way(std::optional<ConnectionId> connection, const Status& error);
   void check_silence(Instant now);
+  void check_loans(Connection& connection, Instant now);
   void count_bulk(Connection& connection, Instant now);
   void check_rates(Instant now);
   void say_slow(Connection& connection, const std::string& reason);

@@ -157,8 +157,55 @@ void Loans::end(std::uint64_t id) {
   loans_.erase(id);
 }
 
-std::optional<Loans::Chunk> Loans::next() {
-  while (under_way_ < kChunksUnderWay && !unsent_.empty()) {
+void Loans::chunk_left(const ChunkHeader& header, Instant now) {
+  const auto chunk = std::ranges::find_if(under_way_, [&header](const ChunkUnderWay& it) {
+    return it.id == header.pull && it.offset == header.offset;
+  });
+  if (chunk != under_way_.end()) {
+    under_way_.erase(chunk);
+  }
+  if (const auto found = loans_.find(header.pull); found != loans_.end()) {
+    found->second.moved = now;
+  }
+}
+
+bool Loans::has_left(std::uint64_t id, const Loan& loan) const {
+  return loan.next_offset == loan.blob.bytes().size() &&
+         std::ranges::find(under_way_, id, &ChunkUnderWay::id) == under_way_.end();
+}
+
+std::vector<std::uint64_t> Loans::end_kept(Instant now, Duration patience) {
+  std::vector<std::uint64_t> ended;
+  std::erase_if(loans_, [&](const auto& entry) {
+    const auto& [id, loan] = entry;
+    const bool is_kept = now - loan.moved >= patience && has_left(id, loan);
+    if (is_kept) {
+      ended.push_back(id);
+    }
+    return is_kept;
+  });
+  std::ranges::sort(ended);
+  return ended;
+}
+
+bool Loans::any_stuck(Instant now, Duration patience) const {
+  return std::ranges::any_of(under_way_, [&](const ChunkUnderWay& chunk) {
+    // It shares the way with the others.
+    return (now - chunk.since) / kChunksUnderWay >= patience;
+  });
+}
+
+void Loans::forgive(Instant now) {
+  for (auto& [id, loan] : loans_) {
+    loan.moved = now;
+  }
+  for (ChunkUnderWay& chunk : under_way_) {
+    chunk.since = now;
+  }
+}
+
+std::optional<Loans::Chunk> Loans::next(Instant now) {
+  while (under_way_.size() < kChunksUnderWay && !unsent_.empty()) {
     const std::uint64_t id = unsent_.front();
     unsent_.pop_front();
     const auto found = loans_.find(id);
@@ -173,11 +220,11 @@ std::optional<Loans::Chunk> Loans::next() {
                                 .offset = loan.next_offset,
                                 .length = bytes.size(),
                                 .checksum = checksum(bytes)};
+    under_way_.push_back({.id = id, .offset = loan.next_offset, .since = now});
     loan.next_offset += bytes.size();
     if (bytes.size() < rest.size()) {
       unsent_.push_back(id);
     }
-    ++under_way_;
     return Chunk{header, loan.blob};
   }
   return std::nullopt;

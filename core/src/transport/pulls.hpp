@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <pinion/core/blob.hpp>
+#include <pinion/core/clock.hpp>
 #include <pinion/core/detail/link.hpp>
 #include <pinion/core/status.hpp>
 
@@ -89,7 +90,8 @@ class Pulls {
   std::unordered_map<ConnectionId, std::size_t> counts_;  // Of each connection; none is 0.
 };
 
-/// The blobs that one peer is pulling from this host.
+/// The blobs that one peer is pulling from this host. How long each is held is a matter of its own:
+/// others that move do not keep one that does not.
 class Loans {
  public:
   struct Chunk {
@@ -105,9 +107,22 @@ class Loans {
   void end(std::uint64_t id);
 
   /// The next chunk to send, of each blob in turn; nothing while enough are under way.
-  [[nodiscard]] std::optional<Chunk> next();
+  [[nodiscard]] std::optional<Chunk> next(Instant now);
 
-  void chunk_left() noexcept { --under_way_; }
+  /// A chunk that next() gave has left; its loan may have ended since.
+  void chunk_left(const ChunkHeader& header, Instant now);
+
+  /// Ends those of which the last chunk left `patience` ago and that were not given back; names
+  /// them, in their order. One that waits for its turn is none of them.
+  [[nodiscard]] std::vector<std::uint64_t> end_kept(Instant now, Duration patience);
+
+  /// Whether a chunk is under way for longer than it takes where each that goes alone has
+  /// `patience`. The link has its blob, so that nothing but the end of the connection ends that.
+  [[nodiscard]] bool any_stuck(Instant now, Duration patience) const;
+
+  /// As if all of them had moved just now.
+  void forgive(Instant now);
+
   [[nodiscard]] std::size_t size() const noexcept { return loans_.size(); }
 
  private:
@@ -115,11 +130,19 @@ class Loans {
     Blob blob;
     std::uint64_t chunk_bytes;
     std::uint64_t next_offset = 0;
+    Instant moved = {};  // When a chunk of it left last.
   };
+  struct ChunkUnderWay {
+    std::uint64_t id = 0;
+    std::uint64_t offset = 0;
+    Instant since = {};
+  };
+
+  [[nodiscard]] bool has_left(std::uint64_t id, const Loan& loan) const;
 
   std::unordered_map<std::uint64_t, Loan> loans_;
   std::deque<std::uint64_t> unsent_;  // Those of which something is left to send, or that ended.
-  unsigned under_way_ = 0;
+  std::vector<ChunkUnderWay> under_way_;  // A few, also of loans that ended.
 };
 
 }  // namespace pinion::detail

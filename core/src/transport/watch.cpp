@@ -23,6 +23,7 @@ void TransportEngine::advance(Instant now) {
   if (now - now_ > options_.keepalive) {
     for (const auto& [id, connection] : connections_) {
       connection->heard = connection->moved = connection->metered = now;
+      connection->loans.forgive(now);
     }
   }
   now_ = now;
@@ -83,7 +84,22 @@ void TransportEngine::check_silence(Instant now) {
         (pulls_.any(id) || connection.loans.size() > 0)) {
       doom(connection, {ErrorCode::kUnavailable,
                         "no pull moved for " + format_duration(now - connection.moved)});
+    } else {
+      check_loans(connection, now);
     }
+  }
+}
+
+void TransportEngine::check_loans(Connection& connection, Instant now) {
+  for (const std::uint64_t id : connection.loans.end_kept(now, options_.pull_timeout)) {
+    // Who waits for more of it waits no longer; of a pull that has ended nobody is told.
+    append_error(connection, FrameKind::kPullEnd, id,
+                 {ErrorCode::kUnavailable,
+                  "its bytes have left, and no word that they arrived came within " +
+                      format_duration(options_.pull_timeout)});
+  }
+  if (connection.loans.any_stuck(now, options_.pull_timeout)) {
+    doom(connection, {ErrorCode::kUnavailable, "it pulls a blob and does not take its bytes"});
   }
 }
 

@@ -55,7 +55,8 @@ struct TransportHandlers {
       on_request = {};
 
   /// `host` pulls the blob behind `handle`. What is returned is held until its bytes are there or
-  /// the host is gone; an error is what the pull fails with there.
+  /// the host is gone, or has for too long not said so of this blob; an error is what the pull
+  /// fails with there.
   std::function<Result<Blob>(std::uint32_t host, const BlobHandle& handle)> on_pull = {};
 
   /// A host that became reachable (success); or that is gone or could not be connected, with the
@@ -110,7 +111,8 @@ class ITransport {
   /// seals them, and calls `done` once, as a handler is called, with the blob that is here then.
   /// Precondition: into.bytes() has the size of the part, which is inside of its blob.
   /// Errors, by `done`: those of on_pull on the other host; kDataLoss when the bytes that arrived
-  ///   are not those that were sealed; kUnavailable as for request(). Nothing is sealed.
+  ///   are not those that were sealed; kUnavailable as for request(), and when the owner did not
+  ///   hear for too long that the bytes had arrived. Nothing is sealed.
   virtual void pull_from(std::uint32_t host, const BlobPart& part, BlobWriter into,
                          std::function<void(Result<Blob>)> done) = 0;
 

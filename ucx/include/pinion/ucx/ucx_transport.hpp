@@ -19,7 +19,9 @@ struct UcxTransportOptions {
   /// long is gone. Above 0.
   Duration keepalive = std::chrono::seconds(2);
   Duration connect_timeout = std::chrono::seconds(10);  ///< Above 0.
-  Duration pull_timeout = std::chrono::seconds(30);     ///< For a pull without progress; above 0.
+  /// For the pulls of a host, if none of them moves, and for each blob that was sent to it and not
+  /// given back. Above 0.
+  Duration pull_timeout = std::chrono::seconds(30);
   std::uint64_t window_bytes = std::uint64_t{4} << 20;  ///< Credit for each peer; at least 64 KiB.
   JobKey job_key = {};                                  ///< Only those that have the same connect.
   TransportHandlers handlers = {};

@@ -17,7 +17,7 @@ struct LinkTransportOptions {
   std::uint32_t host = 0;  ///< The number of this host.
   Duration keepalive = std::chrono::seconds(2);
   Duration connect_timeout = std::chrono::seconds(10);
-  Duration pull_timeout = std::chrono::seconds(30);
+  Duration pull_timeout = std::chrono::seconds(30);  ///< Of all pulls of a peer, and of each loan.
   std::uint64_t window_bytes = std::uint64_t{4} << 20;
   JobKey job_key = {};  ///< Only those that have the same connect.
   TransportHandlers handlers = {};
