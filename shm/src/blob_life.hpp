@@ -61,7 +61,8 @@ struct BlobLife {
     return was_last;
   }
 
-  /// For the agent: the blob stays, whoever drops it. False when it is not sealed.
+  /// For the agent: the blob stays, whoever drops it, until unpin() or, if the job keeps it, until
+  /// it is released. False when it is not sealed; then nothing has changed.
   [[nodiscard]] static bool pin(Word& pinned, const Word& life, std::uint64_t generation) noexcept {
     // Looked at first, so that a stale handle cannot take the place of a generation that is kept.
     if (life.load(std::memory_order_acquire) != life_of(generation, BlobPhase::kSealed)) {
@@ -73,9 +74,15 @@ struct BlobLife {
     if (life.load(std::memory_order_seq_cst) == life_of(generation, BlobPhase::kSealed)) {
       return true;
     }
+    unpin(pinned);
+    return false;
+  }
+
+  /// For the agent: ends its pin, of what the job does not keep.
+  static void unpin(Word& pinned) noexcept {
+    // Release pairs with the look of retire() that sees zero: our reads come before its reuse.
     pinned.store(0, std::memory_order_release);
     fail_point();
-    return false;
   }
 
   /// Nobody takes a new reference from here on. By the writer and, at release, the agent.

@@ -143,8 +143,7 @@ Result<std::pair<std::span<const std::byte>, Place>> MappedSlab::look_up(
     return check_length(handle, known);
   }
   const std::span<const std::byte> all = bytes();
-  if (offset < kSlabControlBytes || offset > all.size() || length_bytes > all.size() - offset ||
-      offset % kBlobAlignment != 0) {
+  if (!can_lie_at(offset, length_bytes, all.size())) {
     return Status(ErrorCode::kDataLoss, "the descriptor of " + name_of(handle) +
                                             " points outside of its slab, to " +
                                             std::to_string(offset));

@@ -9,7 +9,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "fail_point.hpp"
 #include "spill_file.hpp"
@@ -254,6 +256,14 @@ Status read_payload(int descriptor, std::uint64_t offset, std::span<std::byte> b
     }
   }
   return {};
+}
+
+Result<Blob> copy_payload(int descriptor, std::uint64_t offset, const BlobHandle& handle,
+                          Place home) {
+  const auto bytes =
+      std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(handle.length_bytes));
+  PINION_RETURN_IF_ERROR(read_payload(descriptor, offset, *bytes));
+  return Blob(handle, home, *bytes, bytes);
 }
 
 Status check_home(const BlobStoreIdentity& identity, Place home) {

@@ -110,6 +110,11 @@ Status check_size(std::uint64_t size_bytes);
 /// Reads all of `bytes` from a file. Errors: those of the system.
 Status read_payload(int descriptor, std::uint64_t offset, std::span<std::byte> bytes);
 
+/// A blob whose bytes are a copy of those that the file has from `offset` on.
+/// Errors: those of read_payload().
+[[nodiscard]] Result<Blob> copy_payload(int descriptor, std::uint64_t offset,
+                                        const BlobHandle& handle, Place home);
+
 [[nodiscard]] Status no_such_blob(const BlobHandle& handle);
 
 }  // namespace pinion

@@ -244,16 +244,18 @@ Result<BlobFilePart> SegmentTable::file_part_of(const BlobHandle& handle) const 
 }
 
 Result<Blob> SegmentTable::view(const BlobHandle& handle) const {
+  if (handle.index != kOnlyIndex && !is_earlier(handle)) {
+    return slabs_->view(handle);
+  }
   const Result<BlobFilePart> part = file_part_of(handle);
   if (!part) {
     return part.error();
   }
-  const auto size = static_cast<std::size_t>(handle.length_bytes);
   if (handle.index != kOnlyIndex) {
-    const auto bytes = std::make_shared<std::vector<std::byte>>(size);
-    PINION_RETURN_IF_ERROR(read_payload(part->descriptor.get(), part->offset, *bytes));
-    return Blob(handle, part->home, *bytes, bytes);
+    // It was small: the mapping would cost more than a copy, and many may be lent at one time.
+    return copy_payload(part->descriptor.get(), part->offset, handle, part->home);
   }
+  const auto size = static_cast<std::size_t>(handle.length_bytes);
   Result<MemoryMapping> mapping = map_sealed(part->descriptor.get(), handle);
   if (!mapping) {
     return std::move(mapping).error();

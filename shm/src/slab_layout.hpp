@@ -59,7 +59,9 @@ static_assert(sizeof(SlabHeader) <= kSlabPageBytes);
 /// One blob of a slab.
 struct alignas(64) SlabDescriptor {
   BlobLife<>::Word life = 0;
-  BlobLife<>::Word pinned = 0;  // The generation that the job keeps. Written by the agent.
+  // The generation that the job keeps, or that the agent copies for another host; else 0. Written
+  // by the agent.
+  BlobLife<>::Word pinned = 0;
 
   // Written by the writer before it seals, read with a reference: relaxed is enough, `life` orders
   // them.
@@ -91,6 +93,13 @@ inline constexpr std::uint64_t kRowBytes = kSlabPageBytes + kSlabSlotCount * kRo
 static_assert(kRowSlabBytes % kSlabPageBytes == 0 && kSlabControlBytes % kSlabPageBytes == 0);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
               std::atomic<std::uint32_t>::is_always_lock_free);
+
+/// Whether a blob of a slab of `size_bytes` can lie there, whatever its writer says.
+[[nodiscard]] constexpr bool can_lie_at(std::uint64_t offset, std::uint64_t length_bytes,
+                                        std::uint64_t size_bytes) noexcept {
+  return offset >= kSlabControlBytes && offset <= size_bytes &&
+         length_bytes <= size_bytes - offset && offset % kBlobAlignment == 0;
+}
 
 [[nodiscard]] constexpr std::uint64_t packed(Place place) noexcept {
   return std::uint64_t{place.host} << 32 | std::uint64_t{place.index} << 8 |

@@ -22,6 +22,21 @@ Status no_room(const std::string& what) {
   return Status(ErrorCode::kResourceExhausted, what);
 }
 
+Status pin(SlabDescriptor& it, const BlobHandle& handle) {
+  if (BlobLife<>::pin(it.pinned, it.life, handle.generation)) {
+    return {};
+  }
+  const Status refused = check_life(it.life.load(std::memory_order_relaxed), handle);
+  return refused.ok() ? no_such_blob(handle) : refused;
+}
+
+// Of one that is pinned.
+Status check_sealed_length(const SlabDescriptor& it, const BlobHandle& handle) {
+  BlobHandle sealed = handle;
+  sealed.length_bytes = it.length_bytes.load(std::memory_order_relaxed);
+  return check_length(handle, sealed);
+}
+
 }  // namespace
 
 SlabHeader& SlabTable::Slab::header() const noexcept {
@@ -227,18 +242,11 @@ Status SlabTable::keep(const BlobHandle& handle) {
   }
   Slab& slab = (*found)->second;
   SlabDescriptor& it = slab.descriptor(handle.index);
-  if (!BlobLife<>::pin(it.pinned, it.life, handle.generation)) {
-    const Status refused = check_life(it.life.load(std::memory_order_relaxed), handle);
-    return refused.ok() ? no_such_blob(handle) : refused;
-  }
-  BlobHandle sealed = handle;
-  sealed.length_bytes = it.length_bytes.load(std::memory_order_relaxed);
+  PINION_RETURN_IF_ERROR(pin(it, handle));
   const bool is_new = slab.kept.count(handle.index) == 0;
-  if (Status same = check_length(handle, sealed); !same.ok()) {
+  if (Status same = check_sealed_length(it, handle); !same.ok()) {
     if (is_new) {
-      fail_point();
-      it.pinned.store(0, std::memory_order_release);
-      fail_point();
+      BlobLife<>::unpin(it.pinned);
     }
     return same;
   }
@@ -247,29 +255,71 @@ Status SlabTable::keep(const BlobHandle& handle) {
   return {};
 }
 
-Result<BlobFilePart> SlabTable::file_part_of(const BlobHandle& handle) const {
+Result<const SlabTable::Slab*> SlabTable::slab_of(const BlobHandle& handle) const {
   PINION_RETURN_IF_ERROR(check_slab_handle(identity_, handle));
   const auto found = slabs_.find(handle.segment);
-  if (found == slabs_.end()) {
-    return no_such_blob(handle);
-  }
-  const Slab& slab = found->second;
-  const auto kept = slab.kept.find(handle.index);
-  if (kept == slab.kept.end() || kept->second != handle) {
-    return no_such_blob(handle);
-  }
-  // The client wrote where it lies. It may say what it likes, as long as that is in its slab.
-  const std::uint64_t offset = slab.descriptor(handle.index).offset.load(std::memory_order_relaxed);
-  if (offset > slab.size_bytes || handle.length_bytes > slab.size_bytes - offset) {
+  return found == slabs_.end() ? Result<const Slab*>(no_such_blob(handle)) : &found->second;
+}
+
+// The client wrote where it lies. It may say what it likes, as long as that is in its slab.
+Result<std::uint64_t> SlabTable::Slab::offset_of(const BlobHandle& handle) const {
+  const std::uint64_t offset = descriptor(handle.index).offset.load(std::memory_order_relaxed);
+  if (!can_lie_at(offset, handle.length_bytes, size_bytes)) {
     return Status(ErrorCode::kDataLoss, "a blob of " + std::to_string(handle.length_bytes) +
                                             " bytes cannot lie at byte " + std::to_string(offset) +
-                                            " of a slab of " + std::to_string(slab.size_bytes));
+                                            " of a slab of " + std::to_string(size_bytes));
   }
-  UniqueFd descriptor(::fcntl(slab.file.get(), F_DUPFD_CLOEXEC, 0));
+  return offset;
+}
+
+Result<BlobFilePart> SlabTable::file_part_of(const BlobHandle& handle) const {
+  const Result<const Slab*> slab = slab_of(handle);
+  if (!slab) {
+    return slab.error();
+  }
+  const auto kept = (*slab)->kept.find(handle.index);
+  if (kept == (*slab)->kept.end() || kept->second != handle) {
+    return no_such_blob(handle);
+  }
+  const Result<std::uint64_t> offset = (*slab)->offset_of(handle);
+  if (!offset) {
+    return offset.error();
+  }
+  UniqueFd descriptor(::fcntl((*slab)->file.get(), F_DUPFD_CLOEXEC, 0));
   if (!descriptor.valid()) {
     return Status::from_errno(errno, "duplicating the descriptor of a slab");
   }
-  return BlobFilePart{.descriptor = std::move(descriptor), .offset = offset, .home = slab.home};
+  return BlobFilePart{
+      .descriptor = std::move(descriptor), .offset = *offset, .home = (*slab)->home};
+}
+
+Result<Blob> SlabTable::Slab::copy(const BlobHandle& handle) const {
+  const Result<std::uint64_t> offset = offset_of(handle);
+  return offset ? copy_payload(file.get(), *offset, handle, home) : offset.error();
+}
+
+Result<Blob> SlabTable::view(const BlobHandle& handle) const {
+  const Result<const Slab*> slab = slab_of(handle);
+  if (!slab) {
+    return slab.error();
+  }
+  if (const auto kept = (*slab)->kept.find(handle.index); kept != (*slab)->kept.end()) {
+    PINION_RETURN_IF_ERROR(
+        check_life(life_of(kept->second.generation, BlobPhase::kSealed), handle));
+    PINION_RETURN_IF_ERROR(check_length(handle, kept->second));
+    return (*slab)->copy(handle);
+  }
+  // Nobody but this thread pins, so that the pin is ours until we end it. What a death leaves:
+  // ours, after the pin is stored and before it is ended, the pin, for which the writer lets that
+  // memory be; the job is over then. At any other instruction, nothing. That of the writer, the
+  // bytes: who would write there is dead, and this thread hears of it later. That of whoever pulls,
+  // nothing: what is lent to him is the copy.
+  SlabDescriptor& it = (*slab)->descriptor(handle.index);
+  PINION_RETURN_IF_ERROR(pin(it, handle));
+  Status same = check_sealed_length(it, handle);
+  Result<Blob> copied = same.ok() ? (*slab)->copy(handle) : std::move(same);
+  BlobLife<>::unpin(it.pinned);
+  return copied;
 }
 
 void SlabTable::release(const BlobHandle& handle) {

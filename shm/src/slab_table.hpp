@@ -44,6 +44,7 @@ class SlabTable {
   Status keep(const BlobHandle& handle);
   void release(const BlobHandle& handle);
   Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
+  Result<Blob> view(const BlobHandle& handle) const;
   void client_gone(std::uint32_t client);
   [[nodiscard]] BlobStoreUsage usage() const noexcept { return usage_; }
   [[nodiscard]] std::vector<SegmentState> snapshot() const;
@@ -68,6 +69,8 @@ class SlabTable {
 
     [[nodiscard]] SlabHeader& header() const noexcept;
     [[nodiscard]] SlabDescriptor& descriptor(std::uint32_t index) const noexcept;
+    [[nodiscard]] Result<std::uint64_t> offset_of(const BlobHandle& handle) const;
+    [[nodiscard]] Result<Blob> copy(const BlobHandle& handle) const;
   };
   using Slabs = std::map<std::uint32_t, Slab>;
 
@@ -76,6 +79,7 @@ class SlabTable {
   [[nodiscard]] bool has_marks(std::uint32_t slab_slot) const;
   [[nodiscard]] Status reserve_counters(Client& client, std::uint32_t slab_slot);
   [[nodiscard]] Result<Slabs::iterator> find_handle(const BlobHandle& handle);
+  [[nodiscard]] Result<const Slab*> slab_of(const BlobHandle& handle) const;
   void unpin(Slab& slab, const BlobHandle& handle);
   void take_over(Slab& slab);
   void drop(Slabs::iterator slab);

@@ -12,7 +12,8 @@
 #include "explorer.hpp"
 
 // One blob of a slab: the writer uses its memory again when it may, readers take references by
-// handle, the agent pins it, clears the row of a reader that died and lets a reader in.
+// handle, the agent pins it for the job or while it copies it, clears the row of a reader that died
+// and lets a reader in.
 
 namespace pinion {
 namespace {
@@ -93,6 +94,20 @@ struct Scene {
     }
   }
 
+  // For another host. Twice: the second finds the word as the first has left it.
+  void copy_twice() {
+    for (int i = 0; i < 2; ++i) {
+      if (!Steps::pin(pinned, life)) {
+        ++refused_count;
+      } else {
+        Steps::copy_and_unpin(pinned, [this] {
+          require(bytes.load() == kOldBytes, "the agent copied other bytes");
+          require(bytes.load() == kOldBytes, "the bytes changed under the agent");
+        });
+      }
+    }
+  }
+
   // A process that the agent lets read the slab.
   void let_in(std::size_t reader) { Steps::let_in(subscribed[reader], granted); }
   void read_once_let_in(std::size_t reader) {
@@ -111,6 +126,11 @@ struct Right {
   }
   static bool pin(Life::Word& pinned, const Life::Word& life) {
     return Life::pin(pinned, life, kOld);
+  }
+  template <class Copy>
+  static void copy_and_unpin(Life::Word& pinned, const Copy& copy) {
+    copy();
+    Life::unpin(pinned);
   }
   static void let_in(model::Atom<std::uint32_t>& subscribed, model::Atom<int>& granted) {
     subscribed.store(1);
@@ -151,6 +171,21 @@ struct PinsWithoutLooking : Right {
     const bool is_sealed = life.load() == life_of(kOld, BlobPhase::kSealed);
     pinned.store(kOld);
     return is_sealed;
+  }
+};
+
+struct UnpinsBeforeItHasCopied : Right {
+  template <class Copy>
+  static void copy_and_unpin(Life::Word& pinned, const Copy& copy) {
+    Life::unpin(pinned);
+    copy();
+  }
+};
+
+struct LeavesThePin : Right {
+  template <class Copy>
+  static void copy_and_unpin(Life::Word&, const Copy& copy) {
+    copy();
   }
 };
 
@@ -196,6 +231,22 @@ Exploration explore_letting_in() {
   });
 }
 
+// The writer, the agent that copies for another host, and a reader. In the end nothing holds it.
+template <class Steps>
+Exploration explore_copying() {
+  return Explorer({.preemption_count_max = 3}).explore([] {
+    const auto scene = std::make_shared<Scene<Steps>>();
+    return Program{.bodies = {[scene] { scene->read(0); }, [scene] { scene->copy_twice(); },
+                              [scene] { scene->write_again(); }},
+                   .check = [scene] {
+                     if (!scene->reused) {
+                       scene->write_again();
+                     }
+                     require(scene->reused, "what was copied holds memory");
+                   }};
+  });
+}
+
 TEST(BlobLife, IsUsedAgainOnlyWhenNobodyHasIt) {
   const Exploration exploration = explore_readers<Right>();
   EXPECT_EQ(exploration.failure, "");
@@ -208,12 +259,22 @@ TEST(BlobLife, CountsAProcessFromBeforeItsFirstReference) {
   EXPECT_TRUE(exploration.complete) << exploration.schedule_count;
 }
 
+TEST(BlobLife, IsCopiedWholeAndFreedAfterwards) {
+  const Exploration exploration = explore_copying<Right>();
+  EXPECT_EQ(exploration.failure, "");
+  EXPECT_TRUE(exploration.complete) << exploration.schedule_count;
+}
+
 TEST(BlobLife, ExplorationFindsEveryPlantedBug) {
   EXPECT_NE(explore_readers<LooksBeforeMarking>().failure, "");
   EXPECT_NE(explore_readers<LooksOnceBeforeRetiring>().failure, "");
   EXPECT_NE(explore_readers<RetiresWithoutSayingSo>().failure, "");
   EXPECT_NE(explore_readers<PinsWithoutLooking>().failure, "");
   EXPECT_NE(explore_readers<KeepsTheMarkWhenRefused>().failure, "");
+  EXPECT_NE(explore_copying<LooksOnceBeforeRetiring>().failure, "");
+  EXPECT_NE(explore_copying<PinsWithoutLooking>().failure, "");
+  EXPECT_NE(explore_copying<UnpinsBeforeItHasCopied>().failure, "");
+  EXPECT_NE(explore_copying<LeavesThePin>().failure, "");
   EXPECT_NE(explore_letting_in<GrantsBeforeSubscribing>().failure, "");
 }
 

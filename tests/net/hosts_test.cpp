@@ -115,6 +115,13 @@ TEST_F(JobOnHosts, SaysOfEachHostHowMuchItHadInLargeBlobs) {
   EXPECT_EQ(count_of("pinion: of 160 MiB of large blobs ", result.errors), 2u) << result.errors;
 }
 
+TEST_F(JobOnHosts, OpensBlobsOfAnySizeThatOnlyARankOfAnotherHostHas) {
+  const CommandResult result = run(on_hosts({1, 1}, {EXCHANGE_PROGRAM, path("")}));
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_THAT(sorted(lines_of(result.output)),
+              ElementsAre("rank 0 opened all", "rank 1 opened all"));
+}
+
 TEST_F(JobOnHosts, HasTheExitStatusOfARankThatFails) {
   const CommandResult result =
       run(on_hosts({1, 2}, {"sh", "-c", "if [ $PINION_RANK = 2 ]; then exit 3; fi; sleep 600"}));

@@ -1,5 +1,6 @@
 #include "blob_life.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -15,65 +16,95 @@ using Life = BlobLife<>;
 
 constexpr std::size_t kReaderCount = 3;
 
-// Readers take whatever generation is sealed; the writer uses the memory again whenever it may. The
-// payload is plain memory: only the life and the counters order its uses.
-TEST(BlobLife, OrdersTheUsesOfMemory) {
-  Life::Word life = life_of(1, BlobPhase::kSealed);
-  std::array<std::uint64_t, 8> payload = {};
-  payload.fill(1);
+// Memory that is used again and again. The payload is plain memory: only the life, the counters and
+// the pin order its uses.
+struct UsedMemory {
+  UsedMemory() { payload.fill(1); }
+
+  void look(std::uint64_t generation) {
+    for (const std::uint64_t word : payload) {
+      wrong_count.fetch_add(word == generation ? 0 : 1, std::memory_order_relaxed);
+    }
+  }
+
+  // A reader takes whatever generation is sealed.
+  void read_on(Life::Counter& counter) {
+    while (!over.load(std::memory_order_relaxed)) {
+      const std::uint64_t generation = generation_of(life.load(std::memory_order_relaxed));
+      if (Life::take(counter, life, generation)) {
+        look(generation);
+        read_count.fetch_add(1, std::memory_order_relaxed);
+        Life::drop(counter);
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  // So does the agent, for other hosts.
+  void copy_on() {
+    while (!over.load(std::memory_order_relaxed)) {
+      const std::uint64_t generation = generation_of(life.load(std::memory_order_relaxed));
+      if (Life::pin(pinned, life, generation)) {
+        look(generation);
+        copy_count.fetch_add(1, std::memory_order_relaxed);
+        Life::unpin(pinned);
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  // The writer makes the next one, if it may.
+  bool write_after(std::uint64_t generation) {
+    const bool is_free = Life::retire(life, generation, [&] {
+      return pinned.load(std::memory_order_seq_cst) == generation ||
+             std::ranges::any_of(lines, [](const Line& line) {
+               return line.counter.load(std::memory_order_seq_cst) != 0;
+             });
+    });
+    if (is_free) {
+      life.store(life_of(generation + 1, BlobPhase::kWriting), std::memory_order_release);
+      payload.fill(generation + 1);
+      life.store(life_of(generation + 1, BlobPhase::kSealed), std::memory_order_release);
+    }
+    return is_free;
+  }
+
   struct alignas(64) Line {
     Life::Counter counter = 0;
   };
-  std::array<Line, kReaderCount> lines;
+
+  Life::Word life = life_of(1, BlobPhase::kSealed);
+  std::array<std::uint64_t, 8> payload = {};
+  std::array<Line, kReaderCount> lines = {};
+  alignas(64) Life::Word pinned = 0;
   std::atomic<bool> over = false;
   std::atomic<std::uint64_t> wrong_count = 0;
   std::atomic<std::uint64_t> read_count = 0;
+  std::atomic<std::uint64_t> copy_count = 0;
+};
 
-  std::vector<std::thread> readers;
-  for (std::size_t reader = 0; reader < kReaderCount; ++reader) {
-    readers.emplace_back([&, reader] {
-      while (!over.load(std::memory_order_relaxed)) {
-        const std::uint64_t generation = generation_of(life.load(std::memory_order_relaxed));
-        if (!Life::take(lines[reader].counter, life, generation)) {
-          std::this_thread::yield();
-          continue;
-        }
-        for (const std::uint64_t word : payload) {
-          wrong_count.fetch_add(word == generation ? 0 : 1, std::memory_order_relaxed);
-        }
-        read_count.fetch_add(1, std::memory_order_relaxed);
-        Life::drop(lines[reader].counter);
-        std::this_thread::yield();
-      }
-    });
+TEST(BlobLife, OrdersTheUsesOfMemory) {
+  UsedMemory memory;
+  std::vector<std::thread> others;
+  for (UsedMemory::Line& line : memory.lines) {
+    others.emplace_back([&] { memory.read_on(line.counter); });
   }
+  others.emplace_back([&] { memory.copy_on(); });
   std::uint64_t generation = 1;
-  while (generation < 1000 || read_count.load(std::memory_order_relaxed) < 1000) {
+  while (generation < 1000 || memory.read_count.load(std::memory_order_relaxed) < 1000 ||
+         memory.copy_count.load(std::memory_order_relaxed) < 100) {
     // Mostly as when the job lets go of it: then no reader can hold it up for long.
     if (generation % 16 != 0) {
-      Life::close(life, generation);
+      Life::close(memory.life, generation);
     }
-    const bool is_free = Life::retire(life, generation, [&] {
-      for (const Line& line : lines) {
-        if (line.counter.load(std::memory_order_seq_cst) != 0) {
-          return true;
-        }
-      }
-      return false;
-    });
-    if (is_free) {
-      ++generation;
-      life.store(life_of(generation, BlobPhase::kWriting), std::memory_order_release);
-      payload.fill(generation);
-      life.store(life_of(generation, BlobPhase::kSealed), std::memory_order_release);
-    }
+    generation += memory.write_after(generation) ? 1 : 0;
     std::this_thread::yield();
   }
-  over = true;
-  for (std::thread& reader : readers) {
-    reader.join();
+  memory.over = true;
+  for (std::thread& other : others) {
+    other.join();
   }
-  EXPECT_EQ(wrong_count.load(), 0u);
+  EXPECT_EQ(memory.wrong_count.load(), 0u);
 }
 
 TEST(BlobLife, KeepsPhaseAndGenerationApart) {

@@ -69,6 +69,7 @@ TEST_F(ForeignJob, GetsNothingFromAnAgentThatItAsks) {
     EXPECT_EQ(table.find_slab(kStranger, handle).error().code(), ErrorCode::kFailedPrecondition);
     EXPECT_EQ(table.keep(handle).code(), ErrorCode::kFailedPrecondition);
     EXPECT_EQ(table.file_part_of(handle).error().code(), ErrorCode::kFailedPrecondition);
+    EXPECT_EQ(table.view(handle).error().code(), ErrorCode::kFailedPrecondition);
     table.let_go(kStranger, handle);
     table.release(handle);
   }

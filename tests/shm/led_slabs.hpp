@@ -136,12 +136,26 @@ class LedAgent {
       }
       return SlabView{.descriptor = found->first, .home = found->second};
     }
+    if (frame.kind == kView) {
+      return view(message.letter);
+    }
     if (frame.kind == kRelease) {
       table_.release(blob);
     } else if (frame.kind == kGone) {
       table_.client_gone(message.number);
     }
     return SlabView();
+  }
+
+  // As for another host.
+  Result<SlabView> view(const Letter& letter) {
+    const Result<Blob> copied = table_.view(letter.handle);
+    if (!copied) {
+      return copied.error();
+    }
+    return has_bytes_of(*copied, letter.tag)
+               ? SlabView()
+               : Result<SlabView>(Status(ErrorCode::kDataLoss, "wrong bytes were copied"));
   }
 
   // Too late: between the two looks of the agent at the blob it is closed, as its writer does it.
@@ -262,6 +276,9 @@ class LedClient {
     }
   }
 
+  /// Has the agent copy it.
+  void have_copied(LedBlob name) { ask(kView, name); }
+
   void keep(LedBlob name) { ask(kKeep, name); }
   void release(LedBlob name) { ask(kRelease, name); }
 
@@ -322,7 +339,8 @@ class LedClient {
   }
 
   void ask(SlabFrame kind, LedBlob name) {
-    count(link_.ask(kind, {.letter = {.handle = board_.handles[name]}}).has_value());
+    const Letter letter = {.handle = board_.handles[name], .tag = tag_of(name)};
+    count(link_.ask(kind, {.letter = letter}).has_value());
   }
 
   void count(bool success) { board_.refused_count += success ? 0 : 1; }

@@ -137,6 +137,12 @@ class TableAgent {
     return make_shared_blob_store(with_row, with_slabs);
   }
 
+  /// What it gives to another host.
+  Result<Blob> view(const BlobHandle& handle) {
+    MutexLock lock(mutex_);
+    return table_.view(handle);
+  }
+
   /// For the one thread that drives the test.
   SegmentTable& table() PINION_TSA(no_thread_safety_analysis) { return table_; }
   int fetch_count() const PINION_TSA(no_thread_safety_analysis) { return fetch_count_; }

@@ -289,6 +289,8 @@ class Round {
       return;
     }
     const Letter letter = message_of(frame).letter;
+    const Result<Blob> copied = table_.view(letter.handle);  // As for another host.
+    EXPECT_TRUE(copied && has_bytes_of(*copied, letter.tag));
     const Status kept = table_.keep(letter.handle);
     EXPECT_TRUE(kept.ok()) << kept.to_string();
     kept_.push_back(letter);

@@ -61,6 +61,7 @@ enum SlabFrame : std::uint16_t {
   kKeep,
   kKeepTooLate,
   kRelease,
+  kView,
   kGone,
   kFetchSegment,
   kAnswer,

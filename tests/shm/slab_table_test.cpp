@@ -2,14 +2,21 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <functional>
 #include <optional>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <pinion/core/thread_annotations.hpp>
 
 #include "memory_mapping.hpp"
 #include "padded_text.hpp"
@@ -110,7 +117,7 @@ TEST(SlabTable, MakesNoSlabThatTheSystemHasNoMemoryFor) {
   EXPECT_TRUE(table.make_slab(0, 0, kTestPlace, 4 << 20).has_value());
 }
 
-class DeadClient : public testing::Test {
+class SlabsOfAHost : public testing::Test {
  protected:
   SegmentTable& table() { return agent_.table(); }
 
@@ -126,6 +133,8 @@ class DeadClient : public testing::Test {
   std::unique_ptr<IBlobStore> writer_ = agent_.make_slab_store(kWriter, kBudget);
   std::unique_ptr<IBlobStore> reader_ = agent_.make_slab_store(kReader, kBudget);
 };
+
+class DeadClient : public SlabsOfAHost {};
 
 TEST_F(DeadClient, LeavesWhatIsKeptAndNothingElse) {
   const Blob kept = seal_padded_text(*writer_, "kept");
@@ -232,19 +241,156 @@ TEST_F(DeadClient, MayHaveWrittenAnythingIntoItsSlab) {
     descriptors[1].length_bytes = claim.length_bytes;
     descriptors[1].life = life_of(1, BlobPhase::kSealed);
     EXPECT_EQ(code_of(reader_->open(handle)), claim.code);
+    EXPECT_EQ(code_of(table().view(handle)), claim.code);
     EXPECT_EQ(reference_count(), 0u);
+    EXPECT_EQ(descriptors[1].pinned, 0u);
   }
   BlobHandle huge = handle;
   huge.length_bytes = ~std::uint64_t{0};
   descriptors[1].length_bytes = huge.length_bytes;
   EXPECT_EQ(code_of(reader_->open(huge)), ErrorCode::kDataLoss);
+  EXPECT_EQ(code_of(table().view(huge)), ErrorCode::kDataLoss);
   std::memset(mapped->bytes().data(), 0xff, kSlabControlBytes);
   EXPECT_NE(code_of(reader_->open(handle)), ErrorCode::kOk);
   EXPECT_FALSE(table().keep(handle).ok());
+  EXPECT_FALSE(table().view(handle).has_value());
   static_cast<void>(table().snapshot());
   table().client_gone(11);
   EXPECT_EQ(padded_text_of(*reader_->open(seal_padded_text(*writer_, "unharmed").handle())),
             "unharmed");
+}
+
+// What the agent gives to another host.
+class ViewOfASlab : public SlabsOfAHost {
+ protected:
+  // Blobs whose memory is not used again.
+  std::uint64_t held_count() {
+    std::uint64_t count = 0;
+    for (const SegmentState& state : table().snapshot()) {
+      count += state.blob_count + state.retired_count;
+    }
+    return count;
+  }
+
+  // Writes over all that it may.
+  void write_over() {
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_NE(seal_padded_text(*writer_, "other", kSlabBlobBytesMax).bytes().data(), nullptr);
+    }
+  }
+};
+
+TEST_F(ViewOfASlab, HasTheBytesOfABlobThatTheJobDoesNotKeep) {
+  for (const std::uint64_t size_bytes :
+       {std::uint64_t{10}, std::uint64_t{100'000}, kSlabBlobBytesMax, kSlabBlobBytesMax + 1}) {
+    std::optional<Blob> blob = seal_padded_text(*writer_, "loose", size_bytes);
+    const Result<Blob> view = table().view(blob->handle());
+    ASSERT_TRUE(view.has_value()) << view.error().to_string();
+    EXPECT_EQ(view->handle(), blob->handle());
+    EXPECT_EQ(view->home(), kTestPlace);
+    EXPECT_TRUE(std::ranges::equal(view->bytes(), blob->bytes())) << size_bytes;
+    blob.reset();
+    EXPECT_EQ(held_count(), 0u);
+    write_over();
+    EXPECT_EQ(padded_text_of(*view), "loose") << "what was lent changes";
+  }
+}
+
+TEST_F(ViewOfASlab, KeepsNothingForTheJob) {
+  const Blob blob = seal_padded_text(*writer_, "loose");
+  const Result<Blob> view = table().view(blob.handle());
+  EXPECT_EQ(table().usage().blob_count, 0u);
+  EXPECT_FALSE(table().file_part_of(blob.handle()).has_value());
+  table().client_gone(kWriter);
+  EXPECT_EQ(code_of(table().view(blob.handle())), ErrorCode::kNotFound);
+  EXPECT_EQ(padded_text_of(*view), "loose");
+  EXPECT_TRUE(table().snapshot().empty());
+}
+
+TEST_F(ViewOfASlab, LeavesWhatTheJobKeeps) {
+  std::optional<Blob> blob = seal_padded_text(*writer_, "kept", kSlabBlobBytesMax);
+  const BlobHandle handle = blob->handle();
+  ASSERT_TRUE(table().keep(handle).ok());
+  BlobHandle other = handle;
+  ++other.generation;
+  EXPECT_EQ(code_of(table().view(other)), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(padded_text_of(*table().view(handle)), "kept");
+  blob.reset();
+  EXPECT_EQ(held_count(), 1u);
+  write_over();
+  EXPECT_EQ(padded_text_of(*table().view(handle)), "kept");
+  table().release(handle);
+  EXPECT_EQ(code_of(table().view(handle)), ErrorCode::kNotFound);
+}
+
+TEST_F(ViewOfASlab, IsOfNoOtherBlobThanTheHandleNames) {
+  std::optional<Blob> blob = seal_padded_text(*writer_, "first");
+  const BlobHandle first = blob->handle();
+  for (const std::uint64_t generation :
+       {first.generation - 1, first.generation + 1, first.generation + (std::uint64_t{1} << 62)}) {
+    BlobHandle other = first;
+    other.generation = generation;
+    EXPECT_EQ(code_of(table().view(other)), ErrorCode::kFailedPrecondition) << generation;
+  }
+  BlobHandle longer = first;
+  ++longer.length_bytes;
+  EXPECT_EQ(code_of(table().view(longer)), ErrorCode::kInvalidArgument);
+  BlobHandle foreign = first;
+  ++foreign.job;
+  EXPECT_EQ(code_of(table().view(foreign)), ErrorCode::kFailedPrecondition);
+  BlobHandle elsewhere = first;
+  elsewhere.segment += 1000;
+  EXPECT_EQ(code_of(table().view(elsewhere)), ErrorCode::kNotFound);
+
+  blob.reset();
+  EXPECT_EQ(code_of(table().view(first)), ErrorCode::kNotFound);
+  const Blob second = seal_padded_text(*writer_, "second");
+  ASSERT_EQ(second.handle().index, first.index) << "the descriptor was to be used again";
+  EXPECT_EQ(code_of(table().view(first)), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(padded_text_of(*table().view(second.handle())), "second");
+}
+
+TEST_F(ViewOfASlab, HasWholeBytesWhileTheWriterUsesItsMemoryAgain) {
+  constexpr int kViewCount = 2000;
+  struct Made {
+    BlobHandle handle = {};
+    std::byte fill = {};
+  };
+  Mutex mutex;
+  Made newest;
+  std::atomic<bool> over = false;
+  std::thread writer([&] {
+    Result<Blob> held = Blob();  // One round longer than it is the newest: views of it begin.
+    for (unsigned number = 1; !over; ++number) {
+      Result<BlobWriter> next = writer_->create(100'000, kTestPlace);
+      ASSERT_TRUE(next.has_value()) << next.error().to_string();
+      const auto fill = static_cast<std::byte>(number & 0xff);
+      std::ranges::fill(next->bytes(), fill);
+      Result<Blob> sealed = next->seal();
+      ASSERT_TRUE(sealed.has_value()) << sealed.error().to_string();
+      {
+        const MutexLock lock(mutex);
+        newest = {sealed->handle(), fill};
+      }
+      held = std::move(sealed);
+    }
+  });
+  for (int viewed = 0; viewed < kViewCount && !HasFailure();) {
+    const Made made = [&] {
+      const MutexLock lock(mutex);
+      return newest;
+    }();
+    const Result<Blob> view = agent_.view(made.handle);
+    if (view) {
+      ++viewed;
+      EXPECT_EQ(std::ranges::count(view->bytes(), made.fill), 100'000);
+    } else {
+      EXPECT_THAT(view.error().code(),
+                  testing::AnyOf(ErrorCode::kNotFound, ErrorCode::kFailedPrecondition));
+    }
+  }
+  over = true;
+  writer.join();
 }
 
 }  // namespace

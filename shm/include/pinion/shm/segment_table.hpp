@@ -146,9 +146,11 @@ class SegmentTable {
   /// Errors: those of find(); kDataLoss when a slab does not have them where it says.
   [[nodiscard]] Result<BlobFilePart> file_part_of(const BlobHandle& handle) const;
 
-  /// The same bytes, to be read here: those of a segment mapped, those of a slab copied, as its
-  /// memory is used again once the blob is released.
-  /// Errors: those of file_part_of(), of mapping and of reading.
+  /// The bytes of a blob, kept or not, to be read here and given to another host: those of a
+  /// segment mapped, those of a slab copied, as its memory is used again once nobody has the blob.
+  /// While they are copied its writer cannot do that; for whoever reads the copy nothing is held.
+  /// Errors: as IBlobStore::open(); kDataLoss when a slab does not have the bytes where it says;
+  ///   those of mapping and of reading.
   [[nodiscard]] Result<Blob> view(const BlobHandle& handle) const;
 
   /// What pages the system has given to the segment of a blob: see huge_page_bytes(), also for what
