@@ -247,6 +247,7 @@ TEST_F(WorkingJobOnHosts, LeavesNothingWhenTheHeadIsKilled) {
   ASSERT_TRUE(bodies_have_begun()) << running.errors();
   kill(agent_of_rank(0), SIGKILL);
   EXPECT_EQ(running.wait_for(60s), 137) << running.errors();
+  EXPECT_THAT(running.errors(), HasSubstr("the agent of this job was killed by signal 9"));
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 

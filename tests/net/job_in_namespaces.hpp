@@ -1,7 +1,9 @@
 #pragma once
 
+#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -35,14 +37,19 @@ class JobInNamespaces : public JobOnHosts {
     }
   }
 
-  /// A remote shell that becomes what it starts in a host, after `first`.
-  [[nodiscard]] std::string shell_script(const std::string& first = {}) const {
+  /// A remote shell that becomes what it starts in a host, after `first`; or becomes `runner`,
+  /// which starts that.
+  [[nodiscard]] std::string shell_script(const std::string& first = {},
+                                         const std::string& runner = {}) const {
     std::string script = "#!/bin/sh\n" + first + "case $1 in\n";
     for (int host = 1; host < host_count_; ++host) {
       script += std::string(1, static_cast<char>('a' + host)) + ") host=" + name(host) + ";;\n";
     }
-    return script + "esac\nshift\nexec ip netns exec $host \"$@\"\n";
+    return script + "esac\nshift\nexec " + runner + "ip netns exec $host \"$@\"\n";
   }
+
+  /// From now on a remote shell is not the agent that it starts, and its end not that one's end.
+  void detach_agents() const { write_file(shell(), shell_script({}, "setsid --fork --wait ")); }
 
   /// The namespace of a host; that of the bridge for -1.
   [[nodiscard]] static std::string name(int host) {
@@ -88,6 +95,29 @@ class JobInNamespaces : public JobOnHosts {
   /// The way of a host to all others.
   void set_link(int host, const std::string& state) const {
     EXPECT_EQ(ip({"-n", name(-1), "link", "set", port(host), state}), "");
+  }
+
+  /// Hosts that do not reach each other from now on, and reach all others. Whether that can be.
+  [[nodiscard]] bool part(const std::vector<int>& hosts) const {
+    return std::all_of(hosts.begin(), hosts.end(), [this](int host) {
+      return ip({"-n", name(-1), "link", "set", port(host), "type", "bridge_slave", "isolated",
+                 "on"}) == "";
+    });
+  }
+
+  /// Kills whatever runs in a host, at once. That of host 0 is `pinion run` as well.
+  void kill_host(int host) const {
+    const CommandResult pids = run_command(folder_, {"ip", "netns", "pids", name(host)});
+    EXPECT_EQ(pids.status, 0) << pids.errors;
+    for (const std::string& pid : lines_of(pids.output)) {
+      kill(std::stoi(pid), SIGKILL);
+    }
+  }
+
+  /// Waits until the job says that a host is lost.
+  [[nodiscard]] static bool is_lost(const RunningCommand& running, int host) {
+    const std::string words = "host " + std::to_string(host) + " is lost: ";
+    return eventually([&] { return running.errors().find(words) != std::string::npos; });
   }
 
   /// What leaves by that device queues so from now on, in the words of `tc`. Whether that can be.

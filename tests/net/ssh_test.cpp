@@ -227,6 +227,7 @@ TEST_F(JobOverSsh, LeavesNothingInAChainWhenTheHeadIsKilled) {
   ASSERT_TRUE(all_bodies_have_begun()) << running.errors();
   kill(parent_of(pid_of(grant_log(), 0, 1)), SIGKILL);
   EXPECT_EQ(running.wait_for(60s), 137) << running.errors();
+  EXPECT_THAT(running.errors(), HasSubstr("the agent of this job was killed by signal 9"));
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 

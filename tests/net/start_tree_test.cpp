@@ -200,6 +200,7 @@ TEST_F(LossInTree, OfTheHeadLeavesNothing) {
   ASSERT_TRUE(all_bodies_have_begun()) << running.errors();
   kill(agent_of_rank(0), SIGKILL);
   EXPECT_EQ(running.wait_for(60s), 137) << running.errors();
+  EXPECT_THAT(running.errors(), HasSubstr("the agent of this job was killed by signal 9"));
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 
@@ -210,6 +211,7 @@ TEST_F(LossInTree, OfTheHeadAndOfABranchLeavesNothing) {
   kill(agent_of_rank(2), SIGKILL);
   kill(head, SIGKILL);
   EXPECT_EQ(running.wait_for(60s), 137) << running.errors();
+  EXPECT_THAT(running.errors(), HasSubstr("the agent of this job was killed by signal 9"));
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 
