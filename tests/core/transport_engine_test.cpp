@@ -80,6 +80,28 @@ TEST_F(TransportEngineTest, GivesCreditForWhatItTook) {
   EXPECT_EQ(messages_, 3u);
 }
 
+TEST_F(TransportEngineTest, SendsTogetherWhatWasSaidTogetherOrWhileTheWayWasFull) {
+  accept_host(1, 3);
+  const std::shared_ptr<PeerLine> line = table_.find(3);
+  const auto say = [&](std::size_t count, std::size_t size) {
+    for (std::size_t i = 0; i < count; ++i) {
+      engine_->send(*line, pattern(size, 1));
+    }
+    engine_->flush();
+  };
+  say(10, 100);
+  EXPECT_EQ(link_.sent.at(1).size(), 1u);
+  EXPECT_EQ(kinds(1), std::vector<FrameKind>(10, FrameKind::kMessage));
+  say(1, 300'000);
+  say(10, 100);
+  say(10, 100);
+  EXPECT_EQ(link_.sent.at(1).size(), 2u) << "what was sent before has yet to leave";
+  engine_->on_sent(1, link_.sent.at(1)[1].size());
+  engine_->flush();
+  ASSERT_EQ(link_.sent.at(1).size(), 3u);
+  EXPECT_EQ(kinds(1).size(), 10u + 1 + 20);
+}
+
 TEST_F(TransportEngineTest, DoesNotHoardRepliesForAPeerThatReadsNone) {
   FakePeer peer = accept_host(1, 3);
   reply_bytes_ = kMessageBytesMax;
@@ -100,7 +122,7 @@ TEST_F(TransportEngineTest, DoesNotHoardRepliesForAPeerThatReadsNone) {
 
 TEST_F(TransportEngineTest, LosesAPeerThatReadsNothingAndGoesOnAsking) {
   FakePeer peer = accept_host(1, 3);
-  reply_bytes_ = kMessageBytesMax - 64;  // So that three of them may wait.
+  reply_bytes_ = kMessageBytesMax - 1024;  // So that three of them may wait, with what greets.
   for (std::uint64_t id = 1; id <= 3; ++id) {
     peer.frame({.kind = FrameKind::kRequest, .id = id}).deliver();
   }

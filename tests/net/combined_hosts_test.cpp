@@ -4,12 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
-#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +17,7 @@
 
 #include "mp/word_corpus.hpp"
 #include "net/job_on_hosts.hpp"
+#include "net/pulled_blobs.hpp"
 
 namespace pinion {
 namespace {
@@ -59,15 +58,6 @@ class CombiningHosts : public JobOnHosts {
   }
 };
 
-// Of the two hosts, by the first from the second, and the other way round.
-std::optional<std::array<std::uint64_t, 2>> pull_counts(const std::string& errors) {
-  std::smatch found;
-  if (!std::regex_search(errors, found, std::regex(" in ([0-9]+) pulls?.* in ([0-9]+) pulls?"))) {
-    return std::nullopt;
-  }
-  return std::array{std::uint64_t{std::stoul(found[1])}, std::uint64_t{std::stoul(found[2])}};
-}
-
 TEST_F(CombiningHosts, PullsEachPartitionOfAHostOnce) {
   constexpr std::uint64_t kPartitionCount = 32;
   bool every_host_combined = false;
@@ -85,12 +75,12 @@ TEST_F(CombiningHosts, PullsEachPartitionOfAHostOnce) {
     EXPECT_EQ(accepted_on(1, "combine"), kPartitionCount);
     // Each host pulls of each partition what the other has of it, to merge it, or else the answer,
     // and of the plans those of the other.
-    const auto counts = pull_counts(result.errors);
-    ASSERT_TRUE(counts) << result.errors;
-    EXPECT_GE((*counts)[0], kPartitionCount) << result.errors;
-    EXPECT_GE((*counts)[1], kPartitionCount) << result.errors;
+    const auto pulled = pulled_blobs(result.errors);
+    ASSERT_TRUE(pulled) << result.errors;
+    EXPECT_GE((*pulled)[0].count, kPartitionCount) << result.errors;
+    EXPECT_GE((*pulled)[1].count, kPartitionCount) << result.errors;
     // Of the second step one rank runs all, and may have done so before others read its plan.
-    EXPECT_THAT((*counts)[0] + (*counts)[1],
+    EXPECT_THAT((*pulled)[0].count + (*pulled)[1].count,
                 AnyOf(2 * kPartitionCount + 1, 2 * kPartitionCount + 2))
         << result.errors;
   }

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 
 #include "mp/word_corpus.hpp"
 #include "net/job_on_hosts.hpp"
+#include "net/pulled_blobs.hpp"
 
 namespace pinion {
 namespace {
@@ -21,9 +24,12 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::StartsWith;
 
 constexpr const char* kAnswer = "the sum is 2016\n";
 
@@ -104,6 +110,53 @@ TEST_F(JobOnHosts, SaysWhereEachRankRuns) {
   EXPECT_THAT(result.errors, AllOf(HasSubstr("pinion: localhost, rank 0: 1 worker"),
                                    HasSubstr("pinion: b, rank 1: 1 worker")));
   EXPECT_EQ(count_of("MiB lay in huge pages\n", result.errors), 2u);
+}
+
+TEST_F(JobOnHosts, BindsTheRanksOfEachHost) {
+  const std::vector<std::string> program = {
+      "sh", "-c", "echo $PINION_RANK $(grep Cpus_allowed_list /proc/self/status)"};
+  const CommandResult bound =
+      run(on_hosts({1, 1}, program, {"--bind-to", "core", "--report-bindings"}));
+  EXPECT_EQ(bound.status, 0) << bound.errors;
+  const std::vector<std::string> lines = sorted(lines_of(bound.output));
+  const char* const hosts[] = {"localhost, rank 0", "b, rank 1"};
+  ASSERT_EQ(lines.size(), std::size(hosts)) << bound.output;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const std::string before = std::to_string(i) + " Cpus_allowed_list: ";
+    ASSERT_THAT(lines[i], StartsWith(before));
+    const std::string cpu = lines[i].substr(before.size());
+    EXPECT_THAT(cpu, MatchesRegex("[0-9,-]+"));
+    EXPECT_THAT(bound.errors, ContainsRegex(std::string(hosts[i]) +
+                                            ": 1 worker on NUMA node [0-9]+, CPUs " + cpu + "\n"));
+  }
+  const CommandResult free =
+      run(on_hosts({1, 1}, program, {"--bind-to", "none", "--report-bindings"}));
+  EXPECT_EQ(free.status, 0) << free.errors;
+  for (const std::string host : hosts) {
+    EXPECT_THAT(free.errors, ContainsRegex(host + ": 1 worker on NUMA node [0-9]+, not bound\n"));
+  }
+}
+
+TEST_F(JobOnHosts, SaysOnceOfEachHostWhyItHasNoGpu) {
+  write_file(path("letters"), std::string(64 << 10, 'a'));
+  const CommandResult result =
+      run(on_hosts({2, 1}, {DEVICE_PROGRAM, path(""), "0"}, {"-x", "CUDA_VISIBLE_DEVICES="}));
+  EXPECT_EQ(result.status, 0) << result.errors;
+  EXPECT_EQ(result.output, "65536 letters\n") << result.errors;
+  for (const std::string host : {"localhost", "b"}) {
+    EXPECT_EQ(count_of("pinion: " + host + ": this ", result.errors), 1u) << result.errors;
+  }
+  EXPECT_EQ(count_of("no GPU", result.errors), 2u) << result.errors;
+}
+
+// Each partial, and the answer, have 1.6 MB.
+TEST_F(JobOnHosts, SaysHowQuicklyLargeBlobsCame) {
+  const CommandResult result = run(on_hosts({1, 1}, {VECTOR_PROGRAM, "8", "200000"}));
+  EXPECT_EQ(result.status, 0) << result.errors;
+  const auto pulled = pulled_blobs(result.errors);
+  ASSERT_TRUE(pulled) << result.errors;
+  EXPECT_GE((*pulled)[0].bytes + (*pulled)[1].bytes, 1.5e6) << result.errors;
+  EXPECT_TRUE((*pulled)[0].has_rate || (*pulled)[1].has_rate) << result.errors;
 }
 
 // 20 blobs of 8 MiB by each rank.
