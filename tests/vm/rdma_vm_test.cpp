@@ -15,9 +15,9 @@
 #include <pinion/ucx/ucx_transport.hpp>
 
 #include "conformance/transport_conformance.hpp"
+#include "jobs_over_rdma.hpp"
 #include "mp/job_runner.hpp"
 #include "ucx_link.hpp"
-#include "words_over_rdma.hpp"
 
 namespace pinion {
 namespace {
@@ -27,6 +27,7 @@ using testing_transport::Side;
 
 constexpr const char* kAddress = "10.77.0.1";
 constexpr std::chrono::seconds kPatience{120};
+constexpr const char* kHere = "exec \"$@\"";
 
 UcxTransportOptions over_rdma(Duration keepalive) {
   return {.listen_address = kAddress,
@@ -99,12 +100,21 @@ TEST(JobOverRdma, CountsWordsAsOneRankDoes) {
   const WordsOverRdma words;
   write_file(folder / "text", words.text);
   RunningCommand job(
-      folder, WordsOverRdma::command(folder, "exec \"$@\"", folder / "text", folder / "out"));
+      folder, over_rdma(folder, kHere, WordsOverRdma::program(folder / "text", folder / "out")));
   EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
   EXPECT_EQ(read_file(folder / "out"), words.counts);
-  EXPECT_THAT(job.errors(), HasSubstr("pinion: localhost and b, by rc_verbs over rxe0:1"));
-  EXPECT_THAT(job.errors(), HasSubstr("MiB"));
+  EXPECT_TRUE(says_rdma(job)) << job.errors();
+  EXPECT_GE(pulled_by_both(job).bytes, 1 << 20) << job.errors();
   EXPECT_EQ(count_of("warning", job.errors()), 0u);
+}
+
+TEST(JobOverRdma, PullsWholeVectors) {
+  const TemporaryFolder folder;
+  RunningCommand job(folder, over_rdma(folder, kHere, kVectors));
+  EXPECT_EQ(job.wait_for(kPatience), 0) << job.errors();
+  EXPECT_EQ(job.output(), kSumOfVectors);
+  EXPECT_TRUE(says_rdma(job)) << job.errors();
+  EXPECT_TRUE(pulled_by_both(job).has_rate) << job.errors();
 }
 
 }  // namespace
