@@ -2,11 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace pinion {
 
-std::string JobOfAnyLauncher::prepare(Launcher launcher) {
+std::string JobOfAnyLauncher::prepare(Launcher launcher, const std::string& slurm_lines) {
   // Of a library that is loaded and not ours, besides what all tests leave out.
   write_file(path("leaks"),
              read_file(LEAK_SUPPRESSIONS) + "leak:libpmix\nleak:libevent\nleak:libhwloc\n");
@@ -16,7 +17,7 @@ std::string JobOfAnyLauncher::prepare(Launcher launcher) {
     return tried.status == 0 ? "" : "mpirun does not run here: " + tried.errors;
   }
   if (launcher == Launcher::kSrun) {
-    slurm_ = std::make_unique<PrivateSlurm>(folder_);
+    slurm_ = std::make_unique<PrivateSlurm>(folder_, slurm_lines);
     return slurm_->start();
   }
   return "";
@@ -59,6 +60,24 @@ std::vector<std::string> JobOfAnyLauncher::by(Launcher launcher, std::size_t ran
   command.insert(command.end(), options.begin(), options.end());
   command.insert(command.end(), program.begin(), program.end());
   return command;
+}
+
+std::vector<std::string> JobOfAnyLauncher::on_hosts(int host_count,
+                                                    std::vector<std::string> program) {
+  const std::string host =
+      "$((${OMPI_COMM_WORLD_RANK:-$SLURM_PROCID} % " + std::to_string(host_count) + "))";
+  program.insert(program.begin(), {"sh", "-c", "PINION_HOST_ID=" + host + " exec \"$@\"", "sh"});
+  return program;
+}
+
+pid_t JobOfAnyLauncher::agent_of_host(int host) const {
+  const std::vector<pid_t> of_host = processes_with("PINION_HOST_ID=" + std::to_string(host));
+  for (const pid_t agent : agents()) {
+    if (std::find(of_host.begin(), of_host.end(), agent) != of_host.end()) {
+      return agent;
+    }
+  }
+  return 0;
 }
 
 std::vector<pid_t> JobOfAnyLauncher::agents() const {

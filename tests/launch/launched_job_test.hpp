@@ -29,8 +29,9 @@ class JobOfAnyLauncher : public JobTest {
     JobTest::TearDown();
   }
 
-  /// Makes what the launcher needs. Why it cannot be used here; empty where it can.
-  [[nodiscard]] std::string prepare(Launcher launcher);
+  /// Makes what the launcher needs, a Slurm with these lines in its configuration. Why it cannot be
+  /// used here; empty where it can.
+  [[nodiscard]] std::string prepare(Launcher launcher, const std::string& slurm_lines = {});
 
   /// The command that has the launcher start the program on this many ranks, one worker each.
   [[nodiscard]] std::vector<std::string> by(Launcher launcher, std::size_t rank_count,
@@ -52,8 +53,20 @@ class JobOfAnyLauncher : public JobTest {
     return slurm_ == nullptr ? "" : slurm_->what_daemons_say();
   }
 
+  /// The program as a process of mpirun or srun on one of so many hosts, all of which are this
+  /// machine: processes are dealt to them in turn.
+  [[nodiscard]] static std::vector<std::string> on_hosts(int host_count,
+                                                         std::vector<std::string> program);
+
   /// The agents that ranks of this test's jobs have started and that still run.
   [[nodiscard]] std::vector<pid_t> agents() const;
+
+  /// That of a host of on_hosts(); 0 where none runs.
+  [[nodiscard]] pid_t agent_of_host(int host) const;
+
+  [[nodiscard]] static bool has_said(const RunningCommand& running, const std::string& words) {
+    return eventually([&] { return running.errors().find(words) != std::string::npos; });
+  }
 
   /// Waits until a body of each rank of gated_program has begun, in its first life.
   [[nodiscard]] bool bodies_have_begun(std::size_t rank_count) const;

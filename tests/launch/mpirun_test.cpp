@@ -50,14 +50,6 @@ class JobOfMpirun : public JobOfAnyLauncher {
                           launch_environment());
   }
   void open_gate() const { write_file(path("gate"), "open"); }
-
-  // The program as a rank of one of so many hosts, to which ranks are dealt in turn.
-  [[nodiscard]] static std::vector<std::string> on_hosts(int host_count,
-                                                         std::vector<std::string> program) {
-    const std::string host = "$((OMPI_COMM_WORLD_RANK % " + std::to_string(host_count) + "))";
-    program.insert(program.begin(), {"sh", "-c", "PINION_HOST_ID=" + host + " exec \"$@\"", "sh"});
-    return program;
-  }
 };
 
 TEST_F(JobOfMpirun, HasMoreRanksThanCpus) {
@@ -172,6 +164,39 @@ TEST_F(JobOfMpirun, LeavesNothingWhenMpirunIsKilled) {
       fs::remove(path("body." + std::to_string(rank) + ".1"));
     }
   }
+}
+
+// The second host is this machine by another name, to which mpirun starts a daemon of its own.
+TEST_F(JobOfMpirun, EndsWithTheDaemonOfAHostAndLeavesNothing) {
+  write_file(path("shell"), "#!/bin/sh\nshift\nexec sh -c \"$*\"\n");
+  fs::permissions(path("shell"), fs::perms::owner_all);
+  const std::vector<std::string> options = {"--host",
+                                            "localhost:1,127.0.0.2:1",
+                                            "--map-by",
+                                            "node",
+                                            "--bind-to",
+                                            "none",
+                                            "--mca",
+                                            "plm",
+                                            "rsh",
+                                            "--mca",
+                                            "plm_rsh_agent",
+                                            path("shell"),
+                                            "--mca",
+                                            "plm_rsh_no_tree_spawn",
+                                            "1"};
+  if (const CommandResult tried = run_it(mpirun(2, {"true"}, options)); tried.status != 0) {
+    GTEST_SKIP() << "mpirun starts no daemon here: " << tried.errors;
+  }
+  RunningCommand running(folder_, mpirun(2, {GATED_PROGRAM, path("")}, options),
+                         launch_environment());
+  ASSERT_TRUE(bodies_have_begun(2)) << running.errors();
+  const pid_t daemon = parent_of(pid_of(grant_log(), 1, 1));
+  ASSERT_NE(daemon, running.pid());
+  kill(daemon, SIGKILL);
+  EXPECT_THAT(running.wait_for(60s), testing::Optional(testing::Gt(0))) << running.errors();
+  EXPECT_EQ(running.output(), "");
+  EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 
 TEST_F(JobOfMpirun, EndsWithItsAgent) {

@@ -76,7 +76,7 @@ void PrivateSlurm::write_configuration() const {
     std::filesystem::create_directories(folder_ / "SlurmdSpoolDir." + node);
   }
   std::filesystem::create_directories(folder_ / "StateSaveLocation");
-  text += "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n";
+  text += "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n" + lines_;
   write_file(folder_ / "slurm.conf", text);
   // No control groups: the machine's are not ours.
   write_file(folder_ / "cgroup.conf", "CgroupPlugin=cgroup/v1\n");

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mp/job_runner.hpp"
@@ -13,7 +14,9 @@ namespace pinion {
 /// PMIx have to be on one of them. Needs root.
 class PrivateSlurm {
  public:
-  explicit PrivateSlurm(const TemporaryFolder& folder) : folder_(folder) {}
+  /// Its configuration has `lines` as well.
+  explicit PrivateSlurm(const TemporaryFolder& folder, std::string lines = {})
+      : folder_(folder), lines_(std::move(lines)) {}
   ~PrivateSlurm();
   PrivateSlurm(const PrivateSlurm&) = delete;
   PrivateSlurm& operator=(const PrivateSlurm&) = delete;
@@ -30,7 +33,9 @@ class PrivateSlurm {
  private:
   void write_configuration() const;
   void run_daemon(const std::vector<std::string>& command);
+
   const TemporaryFolder& folder_;
+  std::string lines_;
   std::vector<std::unique_ptr<RunningCommand>> daemons_;
 };
 

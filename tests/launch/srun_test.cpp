@@ -28,10 +28,12 @@ constexpr const char* kAnswer = "the sum is 2016\n";
 class JobOfSrun : public JobOfAnyLauncher {
  protected:
   void SetUp() override {
-    if (const std::string why = prepare(Launcher::kSrun); !why.empty()) {
+    if (const std::string why = prepare(Launcher::kSrun, configuration()); !why.empty()) {
       GTEST_SKIP() << why;
     }
   }
+
+  [[nodiscard]] virtual std::string configuration() const { return ""; }
 
   [[nodiscard]] RunningCommand start_gated(const std::vector<std::string>& options = {}) const {
     return RunningCommand(folder_, by(Launcher::kSrun, 2, {GATED_PROGRAM, path("")}, options),
@@ -50,13 +52,25 @@ TEST_F(JobOfSrun, EndsWithARankThatDiesWhereThatIsWanted) {
   EXPECT_TRUE(eventually([&] { return !something_runs(); }));
 }
 
+class JobOfStrictSlurm : public JobOfSrun {
+ protected:
+  [[nodiscard]] std::string configuration() const override { return "KillOnBadExit=1\n"; }
+};
+
+TEST_F(JobOfStrictSlurm, EndsWithARankThatDies) {
+  RunningCommand running = start_gated();
+  ASSERT_TRUE(bodies_have_begun(2)) << running.errors();
+  kill(pid_of(grant_log(), 1, 1), SIGKILL);
+  EXPECT_THAT(running.wait_for(60s), testing::AnyOf(137, 143)) << running.errors();
+  EXPECT_EQ(running.output(), "");
+  EXPECT_TRUE(eventually([&] { return !something_runs(); }));
+}
+
 TEST_F(JobOfSrun, GoesOnWithoutARankThatDiesWhereSlurmLetsIt) {
   RunningCommand running = start_gated({"--kill-on-bad-exit=0"});
   ASSERT_TRUE(bodies_have_begun(2)) << running.errors();
   kill(pid_of(grant_log(), 1, 1), SIGKILL);
-  ASSERT_TRUE(eventually([&] {
-    return running.errors().find("pinion: rank 1 has ended before the job") != std::string::npos;
-  })) << running.errors();
+  ASSERT_TRUE(has_said(running, "pinion: rank 1 has ended before the job")) << running.errors();
   open_gate();
   EXPECT_EQ(running.wait_for(60s), 137) << running.errors();
   EXPECT_EQ(running.output(), kAnswer);
@@ -98,9 +112,7 @@ TEST_F(JobOfSrun, RunsOverSeveralHosts) {
   const WordCorpus corpus = WordCorpus::of_seed(4);
   write_file(path("text"), corpus.text);
   const CommandResult result =
-      run_by(Launcher::kSrun, 4,
-             {"sh", "-c", "PINION_HOST_ID=$((SLURM_PROCID % 2)) exec \"$@\"", "sh", WORD_PROGRAM,
-              "4000", path("out"), path("text")});
+      run_by(Launcher::kSrun, 4, on_hosts(2, {WORD_PROGRAM, "4000", path("out"), path("text")}));
   if (result.status == 76) {
     GTEST_SKIP() << result.errors;
   }

@@ -1,6 +1,7 @@
 // Adds up 0 to 63, one shard each, and lets a test watch and hold it: the file
 // DIR/body.<rank>.<incarnation> appears when a body of that life of a rank begins; no body ends
-// before the file DIR/gate exists, or a minute has passed. SIGUSR1 makes the file DIR/usr1.<rank>.
+// before the file DIR/gate exists, or a minute has passed. SIGUSR1 makes the file DIR/usr1.<rank>;
+// the file DIR/fail.<rank> ends that rank with exit status 3 while a body of it waits.
 // The answer is the first of LENGTH numbers, of which the others are 0.
 //
 //   gated_program DIR [LENGTH]
@@ -48,11 +49,15 @@ int main(int argc, char** argv) {
   const std::string gate = folder + "/gate";
   const std::string begun =
       folder + "/body." + std::to_string(info.rank) + "." + std::to_string(info.incarnation);
+  const std::string fail = folder + "/fail." + std::to_string(info.rank);
   auto sum = pinion::map_reduce(
       job, pinion::indices(64), pinion::by_index_range(1),
       [&](const pinion::Shard& shard, auto& emit) {
         touch(begun.c_str());
         for (int round = 0; round < 6000 && access(gate.c_str(), F_OK) != 0; ++round) {
+          if (access(fail.c_str(), F_OK) == 0) {
+            _exit(3);
+          }
           poll(nullptr, 0, 10);
         }
         emit(0, shard.begin());
