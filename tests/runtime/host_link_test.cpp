@@ -207,6 +207,29 @@ TEST(JobKey, IsMadeOfAllThatMakesAJobAndTellsNothingOfItsToken) {
   EXPECT_EQ(proof.find(identity.token), std::string::npos);
 }
 
+TEST_F(TwoHosts, DoNotWaitForOneThatIsGivenUp) {
+  first_.link().pull(2, BlobPart::whole(handle_of(2, 1, 8)), BlobWriter({}, {}), 5);
+  first_.link().give_up(2, Status(ErrorCode::kUnavailable, "the power failed"));
+  first_.link().give_up(7, Status(ErrorCode::kUnavailable, "no host of this job"));
+  const auto gone = first_.next_as<HostGone>();
+  EXPECT_EQ(gone.host, 2u);
+  const auto pulled = first_.next_as<BlobPulled>();
+  EXPECT_EQ(pulled.number, 5u);
+  EXPECT_THAT(pulled.outcome.to_string(), HasSubstr("the power failed"));
+  first_.link().give_up(2, Status(ErrorCode::kUnavailable, "again"));
+  EXPECT_FALSE(first_.has_next());
+}
+
+TEST_F(TwoHosts, HearNothingMoreOfOneThatIsGivenUp) {
+  join();
+  first_.link().give_up(1, Status(ErrorCode::kUnavailable, "it is not wanted"));
+  EXPECT_EQ(first_.next_as<HostGone>().host, 1u);
+  second_.link().send(0, HostRankLeft{1, 1});
+  second_.link().pull(0, BlobPart::whole(handle_of(0, 1, 0)), BlobWriter({}, {}));
+  EXPECT_EQ(second_.next_as<BlobPulled>().outcome.code(), ErrorCode::kUnauthenticated);
+  EXPECT_FALSE(first_.has_next());
+}
+
 struct Refusal {
   const char* name;
   HostIdentity identity;

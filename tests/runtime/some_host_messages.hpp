@@ -48,7 +48,9 @@ inline std::vector<HostMessage> some_host_messages() {
       HostPrinted{},
       HeadTookOutput{.of_errors = true, .byte_count = 9, .is_closed = true},
       HeadTookOutput{.of_errors = false, .byte_count = ~std::uint64_t{0}, .is_closed = false},
-      HostNotStarted{.host = 3, .exit_status = 69, .reason = "why"}};
+      HostNotStarted{.host = 3, .exit_status = 69, .reason = "why"},
+      HostMissed{.host = 2, .reason = "no way"},
+      HostIsLost{.host = 2, .reason = ""}};
 }
 
 }  // namespace pinion

@@ -233,7 +233,6 @@ Result<std::unique_ptr<Agent>> Agent::create_on_host(const HostLaunch& launch, U
   }
   PINION_RETURN_IF_ERROR(enter_working_directory(spec.working_directory, parts->settings));
   PINION_RETURN_IF_ERROR(become_agent(*parts));
-  parts->settings.quiet = true;  // The head shows how far the job is.
   parts->job = launch.job;
   parts->epoch = launch.epoch;
   std::unique_ptr<Agent> agent(new Agent(*std::move(parts)));
@@ -264,7 +263,7 @@ Agent::Agent(Parts parts)
       segments_({job_, epoch_, share_.host}, kSegmentsPerClient, settings_.memory_bytes / 4,
                 available_bytes),
       rings_(job_, kRingCapacity),
-      display_(ProgressDisplay::for_standard_error(settings_.quiet), started_),
+      display_(ProgressDisplay::for_standard_error(settings_.quiet || !is_head()), started_),
       output_(spec_.tag_output),
       input_(is_head() ? STDIN_FILENO : -1),
       launcher_(parts.launcher) {
@@ -422,6 +421,9 @@ int Agent::milliseconds_to_wait() const {
   }
   if (hosts_end_) {
     until = std::min(until, *hosts_end_);
+  }
+  if (const std::optional<Instant> parting = next_parting()) {
+    until = std::min(until, *parting);
   }
   if (link_ && waits_for_credit_) {
     until = std::min(until, now + kWaitForCredit);

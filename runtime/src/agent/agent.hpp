@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -32,6 +33,7 @@
 #include "hosts/host_launch.hpp"
 #include "hosts/host_link.hpp"
 #include "hosts/host_outputs.hpp"
+#include "hosts/parted_hosts.hpp"
 #include "hosts/remote_hosts.hpp"
 #include "hosts/remote_shells.hpp"
 #include "journal/journal.hpp"
@@ -82,6 +84,8 @@ class Agent {
   static constexpr std::uint32_t kSegmentsPerClient = 1u << 16;
   static constexpr std::uint32_t kRingCapacity = 256;   // 33 KB a ring.
   static constexpr std::uint32_t kJournalClient = ~0u;  // Of copies; no rank has the number.
+  // As long as a host may be silent.
+  static constexpr Duration kPartedPatience = std::chrono::seconds(6);
 
   struct Rank {
     RankPlacement placement = {};
@@ -223,6 +227,8 @@ class Agent {
   void host_lost(std::uint32_t host, const std::string& reason,
                  int exit_status = error_info(ErrorCode::kUnavailable).exit_status);
   void host_not_started(std::uint32_t starter, const HostNotStarted& end);
+  [[nodiscard]] std::optional<Instant> next_parting() const;
+  void lose_parted_hosts();
   void press_on_hosts();
   void print_traffic();
 
@@ -340,6 +346,7 @@ class Agent {
   std::optional<BlobCopies> copies_;         // Where there are other hosts.
   std::optional<BlobParts> parts_;           // As copies_.
   std::optional<RemoteHosts> remote_hosts_;  // Of the head.
+  PartedHosts parted_{kPartedPatience};      // Of the head, of what others have told.
   RemoteShells shells_;                      // Of the agents that this one has started.
   std::deque<HeldMessage> held_messages_;    // For what was printed before them, and for copies.
   std::uint64_t held_count_ = 0;             // Of messages that were ever held.

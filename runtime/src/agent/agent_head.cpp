@@ -72,6 +72,7 @@ void Agent::serve_hosts() {
     head_traffic_ = traffic();
     link_->send_to_all(LeaveJob{});
   }
+  lose_parted_hosts();
   press_on_hosts();
 }
 
@@ -183,6 +184,11 @@ void Agent::handle_host(std::uint32_t host, const HostMessage& message) {
     input_.host_took(host);
   } else if (const auto* placed = std::get_if<HostPlaced>(&message)) {
     placements_[host] = placed->lines;
+  } else if (const auto* missed = std::get_if<HostMissed>(&message)) {
+    const bool is_known = missed->host > 0 && missed->host < host_count();
+    if (is_known && !remote_hosts_->is_lost(missed->host)) {
+      parted_.add(host, missed->host, clock_.now(), missed->reason);
+    }
   }
 }
 
@@ -203,12 +209,14 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason, int exit_st
     return;
   }
   host_outputs_.end(host);
+  parted_.forget(host);
   if (told_over_) {
     return;
   }
   link_->send(host, LeaveJob{});  // It may not have noticed.
   shells_.kill(host);
   input_.host_gone(host);
+  link_->send_to_all(HostIsLost{host, reason});
   if (begun_ && !exit_status_ && spec_.on_failure == OnFailure::kAbort) {
     rank_failed(error_info(ErrorCode::kUnavailable).exit_status, false);
   }
@@ -216,6 +224,26 @@ void Agent::host_lost(std::uint32_t host, const std::string& reason, int exit_st
   if (!begun_ && !exit_status_) {
     say(fmt::format("pinion: the job does not begin without {}", remote_hosts_->name_of(host)));
     end_all_later(exit_status, Duration::zero());
+  }
+}
+
+// Hosts that do not reach each other would fail for want of each other's blobs, or wait for them. A
+// job without steps has none.
+std::optional<Instant> Agent::next_parting() const {
+  const bool needs_all =
+      driver_ && begun_ && !told_over_ && !exit_status_ && driver_->progress().step > 0;
+  return needs_all ? parted_.due() : std::nullopt;
+}
+
+void Agent::lose_parted_hosts() {
+  while (next_parting()) {
+    const std::optional<PartedHosts::Choice> choice = parted_.choose(clock_.now());
+    if (!choice) {
+      return;
+    }
+    parted_.forget(choice->host);
+    host_lost(choice->host, fmt::format("it and {} do not reach each other: {}",
+                                        remote_hosts_->name_of(choice->other), choice->reason));
   }
 }
 

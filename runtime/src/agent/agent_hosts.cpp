@@ -173,6 +173,8 @@ void Agent::handle_link(const HostEvent& event) {
       host_lost(gone->host, gone->reason.to_string());
     } else if (gone->host == 0) {
       head_is_gone(gone->reason.to_string());
+    } else if (!leaves_) {
+      link_->send(0, HostMissed{gone->host, gone->reason.to_string()});
     }
   }
 }

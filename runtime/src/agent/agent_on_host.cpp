@@ -39,6 +39,8 @@ void Agent::handle_head(const HostMessage& message) {
       output_.head_closed(took->of_errors);
     }
     output_.head_took(took->of_errors, took->byte_count);
+  } else if (const auto* lost = std::get_if<HostIsLost>(&message)) {
+    link_->give_up(lost->host, {ErrorCode::kUnavailable, "the job has lost it: " + lost->reason});
   } else if (std::holds_alternative<LeaveJob>(message)) {
     leaves_ = true;
     if (any_rank_runs()) {  // The head has given this host up.

@@ -1,16 +1,16 @@
 #include "hosts/host_link.hpp"
 
+#include <sodium.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <utility>
 
 #include <pinion/core/bytes.hpp>
 #include <pinion/runtime/version.hpp>
-
-#include "hosts/sha256.hpp"
 
 namespace pinion {
 namespace {
@@ -46,15 +46,16 @@ std::uint64_t cost_of(const std::vector<std::byte>& message) {
 }  // namespace
 
 JobKey job_key_of(const HostIdentity& identity) {
-  // What is before the token has one length, so the same bytes are never those of two jobs.
-  std::string text = "pinion job key 1 ";
-  for (const std::uint64_t number : {identity.job, std::uint64_t{identity.epoch}}) {
-    text.append(reinterpret_cast<const char*>(&number), sizeof(number));
-  }
-  text += identity.token;
-  return {.job = identity.job,
-          .epoch = identity.epoch,
-          .proof = sha256(std::as_bytes(std::span(text)))};
+  static_assert(sizeof(JobKey::proof) == crypto_auth_hmacsha256_BYTES);
+  const std::array<std::uint64_t, 2> job = {identity.job, identity.epoch};
+  JobKey key = {.job = identity.job, .epoch = identity.epoch};
+  crypto_auth_hmacsha256_state state;
+  crypto_auth_hmacsha256_init(&state, reinterpret_cast<const unsigned char*>(identity.token.data()),
+                              identity.token.size());
+  crypto_auth_hmacsha256_update(&state, reinterpret_cast<const unsigned char*>(job.data()),
+                                sizeof(job));
+  crypto_auth_hmacsha256_final(&state, reinterpret_cast<unsigned char*>(key.proof.data()));
+  return key;
 }
 
 /// What the transport's thread and the owner's share.
@@ -241,6 +242,19 @@ Status HostLink::join(std::uint32_t host, const std::string& address) {
   return transport_->connect(host, address);
 }
 
+void HostLink::give_up(std::uint32_t host, const Status& reason) {
+  const auto found = hosts_.find(host);
+  if (found == hosts_.end() || found->second.state == State::kGone) {
+    return;
+  }
+  inbox_->dismiss(host);
+  inbox_->add(HostGone{host, reason});
+  // Whoever misses a message does not know what holds.
+  found->second.state = State::kGone;
+  found->second.waiting.clear();
+  found->second.waiting_bytes = 0;
+}
+
 void HostLink::send(std::uint32_t host, const HostMessage& message) {
   const auto other = hosts_.find(host);
   if (other == hosts_.end() || other->second.state == State::kGone) {
@@ -257,16 +271,6 @@ void HostLink::send(std::uint32_t host, const HostMessage& message) {
                        std::to_string(it.waiting.size()) + " messages wait for it, and at most " +
                        format_bytes(waiting_bytes_max_) + " may"));
   }
-}
-
-// Whoever misses a message does not know what holds.
-void HostLink::give_up(std::uint32_t host, const Status& reason) {
-  inbox_->dismiss(host);
-  inbox_->add(HostGone{host, reason});
-  OtherHost& other = hosts_[host];
-  other.state = State::kGone;
-  other.waiting.clear();
-  other.waiting_bytes = 0;
 }
 
 void HostLink::send_to_all(const HostMessage& message) {

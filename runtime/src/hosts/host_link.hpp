@@ -103,6 +103,9 @@ class HostLink {
   /// Errors: those of ITransport::connect().
   Status join(std::uint32_t host, const std::string& address);
 
+  /// That host will not come any more, or is not wanted; as an event says.
+  void give_up(std::uint32_t host, const Status& reason);
+
   /// Sends the message, or keeps it until the host takes it. A host for which more than
   /// `waiting_bytes_max` are kept is given up, which is an event. To a host that is gone nothing
   /// goes.
@@ -146,7 +149,6 @@ class HostLink {
       : inbox_(std::move(inbox)), waiting_bytes_max_(waiting_bytes_max) {}
   void note(const HostEvent& event);
   void begin(Pull pull);
-  void give_up(std::uint32_t host, const Status& reason);
 
   std::shared_ptr<Inbox> inbox_;
   const std::uint64_t waiting_bytes_max_;

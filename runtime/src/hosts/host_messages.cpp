@@ -266,6 +266,18 @@ void pass(Pass& field, HostNotStarted& message) {
   field(message.reason);
 }
 
+template <class Pass>
+void pass(Pass& field, HostMissed& message) {
+  field(message.host);
+  field(message.reason);
+}
+
+template <class Pass>
+void pass(Pass& field, HostIsLost& message) {
+  field(message.host);
+  field(message.reason);
+}
+
 template <std::size_t Index = 0>
 void read_body(std::size_t kind, Reader& reader, HostMessage& message) {
   if constexpr (Index == std::variant_size_v<HostMessage>) {

@@ -119,6 +119,14 @@ struct HostNotStarted {
   friend bool operator==(const HostNotStarted&, const HostNotStarted&) = default;
 };
 
+/// This host does not reach another one of the job, or no longer.
+struct HostMissed {
+  std::uint32_t host = 0;  ///< The other one.
+  std::string reason = {};
+
+  friend bool operator==(const HostMissed&, const HostMissed&) = default;
+};
+
 /// What ranks of the host, or its agent, have printed: what follows of one of its two outputs. How
 /// much is under way is bounded, by what the head says that it took.
 struct HostPrinted {
@@ -200,6 +208,14 @@ struct HeadTookOutput {
   friend bool operator==(const HeadTookOutput&, const HeadTookOutput&) = default;
 };
 
+/// Another host is lost to the job: nothing of it is waited for.
+struct HostIsLost {
+  std::uint32_t host = 0;
+  std::string reason = {};
+
+  friend bool operator==(const HostIsLost&, const HostIsLost&) = default;
+};
+
 /// Nobody needs the host any more: the agent ends, once the head has what was printed there.
 struct LeaveJob {
   friend bool operator==(const LeaveJob&, const LeaveJob&) = default;
@@ -209,7 +225,7 @@ using HostMessage =
     std::variant<HostHello, HostRankJoined, HostRankLost, HostRankLeft, FromRank, HostRankFailed,
                  HostBroken, HostRanksOver, BeginJob, ToRank, KeepBlob, ReleaseBlob, EndRanks,
                  SignalRanks, LeaveJob, HostTookInput, HostPlaced, JobInput, HostPrinted,
-                 HeadTookOutput, HostNotStarted>;
+                 HeadTookOutput, HostNotStarted, HostMissed, HostIsLost>;
 
 /// A host message on the wire: a magic word, the version of this form, the kind, and then its
 /// fields, little-endian.
