@@ -97,9 +97,13 @@ Status read_fault(std::string_view text, EmulatedFaults& faults) {
     faults.wrong_architecture = true;
     return {};
   }
+  if (text == "noabandon") {
+    faults.cannot_be_abandoned = true;
+    return {};
+  }
   return refuse("'" + std::string(text) +
                 "' is no fault; there are oom@N, sticky@N, hang@N, lost@TIME, stop@in, "
-                "stop@kernel, stop@out, slow@FACTORx, regfail and wrongarch");
+                "stop@kernel, stop@out, slow@FACTORx, regfail, wrongarch and noabandon");
 }
 
 // "sticky@5" of all devices, "1:sticky@5" of the second.

@@ -23,10 +23,10 @@ Status check(const PipelineOptions& options) {
   if (options.batch_count_max == 0) {
     return Status(ErrorCode::kInvalidArgument, "batch_count_max is 0; it must be at least 1");
   }
-  if (!(options.hang_factor >= 1.0) || options.hang_time_min <= Duration() ||
-      options.hang_time_first <= Duration()) {
+  if (!(options.hang.factor >= 1.0) || options.hang.least <= Duration() ||
+      options.hang.first <= Duration()) {
     return Status(ErrorCode::kInvalidArgument,
-                  "hang_factor must be at least 1, and the times of a hang above 0");
+                  "hang.factor must be at least 1, hang.least and hang.first above 0");
   }
   return {};
 }

@@ -10,6 +10,10 @@ constexpr std::uint64_t kAlignment = 256;
 
 }  // namespace
 
+std::uint64_t byte_count(const DeviceWork& work) noexcept {
+  return work.input.size() + work.output_bytes + 1;
+}
+
 std::uint64_t aligned_to_buffer(std::uint64_t size_bytes) noexcept {
   return (size_bytes + kAlignment - 1) / kAlignment * kAlignment;
 }

@@ -36,6 +36,9 @@ struct WorkLayout {
   std::uint64_t size_bytes = 0;
 };
 
+/// What the time of work is measured by; at least 1.
+[[nodiscard]] std::uint64_t byte_count(const DeviceWork& work) noexcept;
+
 /// The size of a buffer with what keeps the next one aligned.
 [[nodiscard]] std::uint64_t aligned_to_buffer(std::uint64_t size_bytes) noexcept;
 

@@ -4,24 +4,6 @@
 #include <utility>
 
 namespace pinion {
-namespace {
-
-// What the time of work is measured by; at least 1.
-std::uint64_t byte_count(const DeviceWork& work) {
-  return work.input.size() + work.output_bytes + 1;
-}
-
-std::uint64_t byte_count(const std::vector<DeviceWork>& batch) {
-  std::uint64_t sum = 0;
-  for (const DeviceWork& work : batch) {
-    sum += byte_count(work);
-  }
-  return sum;
-}
-
-constexpr double kLongest = 1e18;  // Of a Duration, in nanoseconds; some years.
-
-}  // namespace
 
 Pipeline::State::State(StagingPool& staging, const KernelRegistry& kernels, ITimer& timer,
                        PipelineOptions options)
@@ -499,77 +481,6 @@ void Pipeline::State::release(Slot& slot) {
   slot.output = {};
   slot.slab = {};
   slot.pages.reset();
-}
-
-void Pipeline::State::watch(Slot& slot) {
-  const MutexLock lock(mutex_);
-  slot.begun = timer_.clock().now();
-  slot.deadline = slot.begun + hang_time(slot);
-  if (!watched_ || *slot.deadline < *watched_) {
-    call_watchdog(*slot.deadline);
-  }
-}
-
-void Pipeline::State::call_watchdog(Instant deadline) {
-  watched_ = deadline;
-  timer_.call_at(deadline, [weak = weak_from_this(), deadline] {
-    if (const std::shared_ptr<State> self = weak.lock()) {
-      self->look_for_hang(deadline);
-    }
-  });
-}
-
-void Pipeline::State::look_for_hang(Instant due) {
-  {
-    const MutexLock lock(mutex_);
-    if (watched_ != due) {
-      return;  // Another call, for an earlier time, took the place of this one.
-    }
-    watched_.reset();
-    std::optional<Instant> first;
-    for (const Slot& slot : slots_) {
-      if (slot.deadline && (!first || *slot.deadline < *first)) {
-        first = slot.deadline;
-      }
-    }
-    if (!first) {
-      return;
-    }
-    if (*first > due) {
-      call_watchdog(*first);
-      return;
-    }
-    ++open_count_;  // The device stays until this is over.
-  }
-  device_.abandon();
-  close(1);
-}
-
-Duration Pipeline::State::hang_time(const Slot& slot) const {
-  if (time_per_byte_ == 0.0) {
-    return options_.hang_time_first;
-  }
-  const auto size_bytes = static_cast<double>(byte_count(slot.batch));
-  const double expected = time_per_byte_ * size_bytes * options_.hang_factor;
-  const double least = static_cast<double>(options_.hang_time_min.count());
-  return Duration(static_cast<Duration::rep>(std::clamp(expected, least, kLongest)));
-}
-
-void Pipeline::State::measure(const Slot& slot) {
-  // A mean in which the last ones count most, so that it follows a device that becomes slower.
-  constexpr double kNewShare = 0.25;
-  const Duration time = timer_.clock().now() - slot.begun;
-  const std::uint64_t bytes = byte_count(slot.batch);
-  const double measured = static_cast<double>(time.count() + 1) / static_cast<double>(bytes);
-  time_per_byte_ =
-      time_per_byte_ == 0.0 ? measured : (1.0 - kNewShare) * time_per_byte_ + kNewShare * measured;
-  // What came to an idle device says nothing of what one that is fed takes for it.
-  const Instant now = slot.begun + time;
-  if (slot.batch.front().takes_batches && (slot.begun < last_end_ || usage_.depth == 1)) {
-    batch_sizes_[slot.batch.front().kernel].measured(
-        bytes, now - std::max(slot.begun, last_end_) + Duration(1));
-  }
-  last_end_ = now;
 }
 
 }  // namespace pinion

@@ -67,6 +67,9 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     // Under the lock.
     bool busy = false;
     std::optional<Instant> deadline = {};  ///< While it is on the device.
+    bool is_first = false;                 ///< Whether nothing was measured when that was set.
+    std::uint64_t number = 0;              ///< In the order of the begins.
+    std::vector<std::uint64_t> ids = {};   ///< Of the works that are on the device.
   };
 
   enum class Found : std::uint8_t { kYes, kLater, kNo };
@@ -117,6 +120,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   void watch(Slot& slot) PINION_EXCLUDES(mutex_);
   void call_watchdog(Instant deadline) PINION_REQUIRES(mutex_);
   void look_for_hang(Instant due) PINION_EXCLUDES(mutex_);
+  [[nodiscard]] const Slot* first_due() const PINION_REQUIRES(mutex_);
+  [[nodiscard]] std::vector<std::uint64_t> ids_on_device() const PINION_REQUIRES(mutex_);
   [[nodiscard]] Duration hang_time(const Slot& slot) const PINION_REQUIRES(mutex_);
   void measure(const Slot& slot) PINION_REQUIRES(mutex_);
 
@@ -139,6 +144,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   bool feeding_ PINION_GUARDED_BY(mutex_) = false;
   bool stalled_ PINION_GUARDED_BY(mutex_) = false;  ///< Nothing begins before something has ended.
   std::size_t busy_count_ PINION_GUARDED_BY(mutex_) = 0;
+  std::uint64_t begun_count_ PINION_GUARDED_BY(mutex_) = 0;
   Status device_error_ PINION_GUARDED_BY(mutex_);         ///< When it does nothing any more.
   std::size_t lack_count_ PINION_GUARDED_BY(mutex_) = 0;  ///< Times that memory has lacked lately.
   std::size_t open_count_ PINION_GUARDED_BY(mutex_) = 0;  ///< Work whose on_done is to come.

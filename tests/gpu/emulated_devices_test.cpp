@@ -43,6 +43,12 @@ class EmulatedTimes : public ::testing::Test {
                            throw std::runtime_error("no such row");
                          }})
                     .ok());
+    EXPECT_TRUE(kernels_
+                    .add("hangs", {.body =
+                                       [](const KernelCall&) {
+                                         return Status(ErrorCode::kDeadlineExceeded, "for ever");
+                                       }})
+                    .ok());
   }
 
   // 1 byte a nanosecond each way, and half of that for memory that is not registered.
@@ -212,6 +218,21 @@ TEST_F(EmulatedTimes, AKernelThatFailsOrThrowsIsAStickyFaultInItsWords) {
   }
 }
 
+TEST_F(EmulatedTimes, AKernelThatHangsHoldsUpItsStreamUntilTheDeviceIsGivenUp) {
+  open("");
+  ASSERT_TRUE(launch(*stream_, span(10), "hangs").ok());
+  const Completion done = stream_->reached();
+  const auto other = device().create_stream().value();
+  ASSERT_TRUE(other->copy_in(span(1000), first_.first(1000)).ok());
+  devices_->wait(other->reached());
+  devices_->virtual_time()->run();
+  EXPECT_FALSE(done.ready());
+  EXPECT_EQ(device().fault(), DeviceFault::kNone);
+  device().abandon();
+  EXPECT_EQ(done.status().code(), ErrorCode::kDeadlineExceeded);
+  EXPECT_EQ(device().fault(), DeviceFault::kHang);
+}
+
 TEST_F(EmulatedTimes, ABufferThatEndsBeforeItsWorkIsAStickyFault) {
   open("");
   {
@@ -255,6 +276,29 @@ TEST(EmulatedDevices, RefusesASpecThatCannotWork) {
     EXPECT_EQ(refused.error().code(), ErrorCode::kInvalidArgument);
     EXPECT_NE(refused.error().message().find("device 1"), std::string_view::npos);
   }
+}
+
+TEST(EmulatedDevicesDeathTest, EndTheProcessWhereTheyCannotBeGivenUp) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const KernelRegistry kernels{};
+  auto devices =
+      EmulatedDevices::create(parse_emulation_spec("emu:2,fault=1:noabandon").value(), kernels)
+          .value();
+  devices->devices()[0]->abandon();
+  EXPECT_EQ(devices->devices()[0]->fault(), DeviceFault::kHang);
+  EXPECT_EXIT(devices->devices()[1]->abandon(),
+              ::testing::ExitedWithCode(error_info(ErrorCode::kDeadlineExceeded).exit_status),
+              "device 1 was abandoned.*this process ends");
+}
+
+// One that has failed has nothing under way.
+TEST(EmulatedDevices, ThatHaveFailedCanAlwaysBeGivenUp) {
+  const KernelRegistry kernels{};
+  auto devices = EmulatedDevices::create(
+                     parse_emulation_spec("emu:1,fault=lost@0s,fault=noabandon").value(), kernels)
+                     .value();
+  devices->devices()[0]->abandon();
+  EXPECT_EQ(devices->devices()[0]->fault(), DeviceFault::kLost);
 }
 
 TEST(EmulatedDevices, EndWithWorkThatWaits) {

@@ -38,7 +38,7 @@ TEST(EmulationSpec, SaysEverythingInAnyOrder) {
           "emu:2,d2h=12500m,mem=512m,h2d=25g,pageable=4g,kern=1.5x,latency=8us,pinned=64k,"
           "copy_engines=1,arch=sm_100,time=real,effects=none,fault=slow@2x,fault=0:sticky@120,"
           "fault=1:lost@3ms,fault=1:oom@4,fault=1:hang@5,fault=0:regfail,fault=0:wrongarch,"
-          "fault=1:stop@out")
+          "fault=1:stop@out,fault=1:noabandon")
           .value();
   ASSERT_EQ(spec.devices.size(), 2u);
   EXPECT_EQ(spec.time, EmulatedTime::kReal);
@@ -61,6 +61,7 @@ TEST(EmulationSpec, SaysEverythingInAnyOrder) {
   EXPECT_TRUE(first.wrong_architecture);
   EXPECT_EQ(first.hang_at, std::nullopt);
   EXPECT_EQ(first.stop_amid, std::nullopt);
+  EXPECT_FALSE(first.cannot_be_abandoned);
   const EmulatedFaults& second = spec.devices[1].faults;
   EXPECT_EQ(second.sticky_at, std::nullopt);
   EXPECT_EQ(second.lost_at, milliseconds(3));
@@ -68,6 +69,7 @@ TEST(EmulationSpec, SaysEverythingInAnyOrder) {
   EXPECT_EQ(second.hang_at, 5u);
   EXPECT_EQ(second.stop_amid, EmulatedOperation::kCopyOut);
   EXPECT_FALSE(second.registration_refused);
+  EXPECT_TRUE(second.cannot_be_abandoned);
 }
 
 TEST(EmulationSpec, RefusesInWordsWhatItDoesNotUnderstand) {

@@ -167,11 +167,15 @@ constexpr std::size_t kShardBytes = 1000;
 std::size_t run_with(const std::string& settings, DeviceFault fault,
                      std::optional<WorkPath> path = std::nullopt) {
   SCOPED_TRACE(settings);
-  PipelineBed bed("emu:2," + std::string(kDearLaunches) + settings,
-                  {.pipeline = {.hang_time_first = std::chrono::milliseconds(1)}});
+  std::vector<DeviceHang> hangs;
+  PipelineBed bed(
+      "emu:2," + std::string(kDearLaunches) + settings,
+      {.pipeline = {.hang = {.first = std::chrono::milliseconds(1)},
+                    .on_hang = [&](const DeviceHang& hang) { hangs.push_back(hang); }}});
   Shards shards(kShardCount, kShardBytes, kAlike);
   bed.submit_all(shards);
   bed.run();
+  bed.expect_told(hangs, shards);
   const std::size_t handed_back = bed.submit_what_came_back(shards, fault);
   bed.run();
   PipelineBed::expect_done(shards, path);

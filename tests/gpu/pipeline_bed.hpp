@@ -107,7 +107,8 @@ class PipelineBed {
 
   /// The shard's work, which notes in its record how it ended.
   DeviceWork work(Shards& shards, std::size_t shard) {
-    return {.kernel = "map_twice_plus",
+    return {.id = shard,
+            .kernel = "map_twice_plus",
             .arguments = {shards.argument_of(shard)},
             .input = shards.input_of(shard),
             .output_bytes = shards.size_bytes,
@@ -132,6 +133,24 @@ class PipelineBed {
 
   /// Lets everything happen that is due, in virtual time.
   void run() { devices_->virtual_time()->run(); }
+
+  /// If the first device has hung, that was told of, once, with shards of which none was done, and
+  /// first of all with the one that was the first to begin. `hangs` is what was told.
+  void expect_told(const std::vector<DeviceHang>& hangs, const Shards& shards) {
+    ASSERT_EQ(hangs.size(), device().fault() == DeviceFault::kHang ? 1u : 0u);
+    for (const DeviceHang& hang : hangs) {
+      std::size_t first = 0;
+      while (shards.records[first].code == ErrorCode::kOk) {
+        ++first;
+      }
+      ASSERT_FALSE(hang.ids.empty());
+      EXPECT_EQ(hang.ids.front(), first);
+      for (std::size_t i = 0; i < hang.ids.size(); ++i) {
+        EXPECT_EQ(hang.ids[i], first + i);
+        EXPECT_NE(shards.records.at(hang.ids[i]).code, ErrorCode::kOk);
+      }
+    }
+  }
 
   /// Each shard has ended once: done and right, or given back for `fault`. These are given to the
   /// second pipeline. How many they are.

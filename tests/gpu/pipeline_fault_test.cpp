@@ -53,10 +53,13 @@ std::vector<Situation> situations() {
 std::size_t run_with(const Situation& situation, const std::string& fault, DeviceFault expected) {
   SCOPED_TRACE(fault + situation.settings + " depth " + std::to_string(situation.depth) +
                (situation.registered_input ? " registered" : ""));
+  std::vector<DeviceHang> hangs;
   PipelineBed bed(
       "emu:2,mem=1m,pinned=4m,h2d=1g,d2h=1g,pageable=500m" + situation.settings +
           ",fault=0:" + fault,
-      {.pipeline = {.depth = situation.depth, .hang_time_first = std::chrono::milliseconds(1)}});
+      {.pipeline = {.depth = situation.depth,
+                    .hang = {.first = std::chrono::milliseconds(1)},
+                    .on_hang = [&](const DeviceHang& hang) { hangs.push_back(hang); }}});
   Shards shards(kShardCount, kShardBytes);
   {
     const HostRegistration registration = situation.registered_input
@@ -65,6 +68,7 @@ std::size_t run_with(const Situation& situation, const std::string& fault, Devic
     bed.submit_all(shards);
     bed.run();
   }
+  bed.expect_told(hangs, shards);
   const std::size_t handed_back = bed.submit_what_came_back(shards, expected);
   EXPECT_EQ(bed.device().fault(), handed_back > 0 ? expected : bed.device().fault());
   bed.run();
@@ -143,7 +147,7 @@ TEST(PipelineFaults, APipelineThatEndsAtAnyInstantTellsEveryShard) {
     for (std::uint64_t at = 0; at <= 2 * kRunTime_ns; at += 500) {
       SCOPED_TRACE(std::string(fault) + " ends at " + std::to_string(at));
       PipelineBed bed(std::string(testing::kEven) + ",fault=" + fault,
-                      {.pipeline = {.hang_time_first = std::chrono::milliseconds(1)}});
+                      {.pipeline = {.hang = {.first = std::chrono::milliseconds(1)}}});
       Shards shards(kShardCount, kShardBytes);
       bed.submit_all(shards);
       bed.devices().virtual_time()->advance(Duration(static_cast<Duration::rep>(at)));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -300,9 +301,9 @@ TEST(Pipeline, EndsWithEveryShardToldHowItEnded) {
 }
 
 TEST(Pipeline, AbandonsADeviceWhoseWorkDoesNotEnd) {
-  PipelineBed bed(kEvenRates + ",fault=hang@8", {.pipeline = {.hang_factor = 20,
-                                                              .hang_time_min = milliseconds(5),
-                                                              .hang_time_first = seconds(10)}});
+  PipelineBed bed(
+      kEvenRates + ",fault=hang@8",
+      {.pipeline = {.hang = {.factor = 20, .least = milliseconds(5), .first = seconds(10)}}});
   Shards shards(10, 5000);
   bed.submit_all(shards);
   bed.run();
@@ -325,7 +326,7 @@ TEST(Pipeline, AbandonsADeviceWhoseWorkDoesNotEnd) {
 
 TEST(Pipeline, WaitsLongerForWorkOfWhichNothingIsKnown) {
   PipelineBed bed(kEvenRates + ",fault=hang@1",
-                  {.pipeline = {.hang_time_min = milliseconds(5), .hang_time_first = seconds(10)}});
+                  {.pipeline = {.hang = {.least = milliseconds(5), .first = seconds(10)}}});
   Shards shards(4, 5000);
   bed.submit_all(shards);
   bed.run();
@@ -335,9 +336,35 @@ TEST(Pipeline, WaitsLongerForWorkOfWhichNothingIsKnown) {
   }
 }
 
+// The last moment where giving it up ends the process.
+TEST(Pipeline, TellsOfADeviceThatHangsBeforeItGivesItUp) {
+  for (const auto& [fault, limit, is_first] :
+       {std::tuple(",fault=hang@1", Duration(seconds(10)), true),
+        std::tuple(",fault=hang@8", Duration(milliseconds(5)), false)}) {
+    SCOPED_TRACE(fault);
+    std::vector<DeviceHang> hangs;
+    const IDevice* device = nullptr;
+    PipelineBed bed(kEvenRates + fault,
+                    {.pipeline = {.hang = {.least = milliseconds(5), .first = seconds(10)},
+                                  .on_hang = [&](const DeviceHang& hang) {
+                                    hangs.push_back(hang);
+                                    EXPECT_EQ(device->fault(), DeviceFault::kNone);
+                                  }}});
+    device = &bed.device();
+    Shards shards(10, 5000);
+    bed.submit_all(shards);
+    bed.run();
+    bed.expect_told(hangs, shards);
+    ASSERT_EQ(hangs.size(), 1u);
+    EXPECT_EQ(hangs[0].ids.size(), 3u);
+    EXPECT_EQ(hangs[0].limit, limit);
+    EXPECT_EQ(hangs[0].is_first, is_first);
+  }
+}
+
 TEST(Pipeline, DoesNotTakeASlowDeviceForOneThatHangs) {
   PipelineBed bed(kEvenRates + ",fault=slow@50x",
-                  {.pipeline = {.hang_factor = 2, .hang_time_min = nanoseconds(1)}});
+                  {.pipeline = {.hang = {.factor = 2, .least = nanoseconds(1)}}});
   Shards shards(50, 5000);
   bed.submit_all(shards);
   bed.run();
@@ -429,9 +456,9 @@ TEST(Pipeline, RefusesOptionsOutsideTheirRange) {
   const KernelRegistry kernels{};
   for (const PipelineOptions& options :
        {PipelineOptions{.depth = 0}, PipelineOptions{.depth = 9}, PipelineOptions{.waiting_max = 0},
-        PipelineOptions{.hang_factor = 0.5}, PipelineOptions{.hang_factor = std::nan("")},
-        PipelineOptions{.hang_time_min = Duration()},
-        PipelineOptions{.hang_time_first = Duration()}}) {
+        PipelineOptions{.hang = {.factor = 0.5}}, PipelineOptions{.hang = {.factor = std::nan("")}},
+        PipelineOptions{.hang = {.least = Duration()}},
+        PipelineOptions{.hang = {.first = Duration()}}}) {
     const auto refused = Pipeline::create(bed.staging(), kernels, bed.devices().timer(), options);
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().code(), ErrorCode::kInvalidArgument);

@@ -27,7 +27,7 @@ class PolicyRun {
  public:
   PolicyRun(const std::string& spec, Shards& shards)
       : bed_(spec,
-             {.pipeline = {.depth = kDepth, .hang_time_first = std::chrono::milliseconds(10)}}),
+             {.pipeline = {.depth = kDepth, .hang = {.first = std::chrono::milliseconds(10)}}}),
         shards_(shards),
         policy_(devices_of(bed_), {.batch_bytes = 1}),
         states_(bed_.devices().devices().size()) {

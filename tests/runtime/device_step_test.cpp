@@ -107,7 +107,7 @@ class DeviceStep : public testing::Test {
         RankDevices::open({.setting = setting,
                            .choice = {.first = rank.info().rank, .stride = rank.info().rank_count},
                            .staging_bytes = 1 << 20,
-                           .pipeline = {.hang_time_min = hang_time_, .hang_time_first = hang_time_},
+                           .pipeline = {.hang = {.least = hang_time_, .first = hang_time_}},
                            .worker_places = {Place()},
                            .pages = rank.pages(),
                            .trace = rank.trace(),

@@ -84,9 +84,13 @@ Result<std::unique_ptr<IDeviceStream>> EmulatedDevice::create_stream() {
 }
 
 void EmulatedDevice::abandon() {
-  engines_.end_with(
-      Status(ErrorCode::kDeadlineExceeded, "device " + std::to_string(spec_.info.place.index) +
-                                               " was abandoned, as its work did not end in time"));
+  const std::string words = "device " + std::to_string(spec_.info.place.index) +
+                            " was abandoned, as its work did not end in time";
+  if (spec_.faults.cannot_be_abandoned && engines_.status().ok()) {
+    exit_with(
+        Status(ErrorCode::kDeadlineExceeded, words + "; this process ends with it, as planted"));
+  }
+  engines_.end_with(Status(ErrorCode::kDeadlineExceeded, words));
 }
 
 Duration EmulatedDevice::copy_time(std::span<const std::byte> memory, std::uint64_t rate) const {
@@ -196,7 +200,8 @@ Status EmulatedStream::launch(std::string_view kernel, std::span<const std::byte
         parts.emplace_back(kept.back().get(), static_cast<std::size_t>(span.size_bytes));
       }
       Status status = run_body(found->body, {.arguments = copied, .buffers = parts});
-      return status.ok() ? Status() : Status(ErrorCode::kDataLoss, status.to_string());
+      const bool is_fault = !status.ok() && status.code() != Engines::kNeverEnds;
+      return is_fault ? Status(ErrorCode::kDataLoss, status.to_string()) : std::move(status);
     };
   }
   return device_.engines_.put(queue_, std::move(run));

@@ -183,7 +183,7 @@ void Engines::finish(const std::shared_ptr<StreamQueue>& queue, std::uint64_t nu
       begin_all();
     }
   }
-  if (!outcome.ok()) {
+  if (!outcome.ok() && outcome.code() != kNeverEnds) {
     end_with(outcome);
   } else if (source) {
     source->signal({});

@@ -30,7 +30,7 @@ enum class EngineKind : std::uint8_t { kNone, kCopyIn, kCopyOut, kKernel };
 struct Operation {
   EngineKind engine = EngineKind::kNone;
   Duration duration = {};
-  std::function<Status()> effect = {};  ///< May be empty. An error is a sticky fault.
+  std::function<Status()> effect = {};  ///< May be empty. Errors are sticky, but kNeverEnds.
   std::optional<CompletionSource> source = {};
 
   /// Begins only when that stream has passed so many operations.
@@ -56,6 +56,9 @@ struct StreamQueue {
 /// Thread safety: all members may be called from any thread.
 class Engines {
  public:
+  /// An effect that ends so does not end for who waits for it.
+  static constexpr ErrorCode kNeverEnds = ErrorCode::kDeadlineExceeded;
+
   /// Lifetime: borrows `timer`, which must not call any more when this ends.
   Engines(const EmulatedDeviceSpec& spec, ITimer& timer);
 

@@ -30,7 +30,8 @@ struct EmulatedFaults {
   std::optional<EmulatedOperation> stop_amid = {};
   double slow_factor = 1.0;  ///< Everything takes so many times as long.
   bool registration_refused = false;
-  bool wrong_architecture = false;  ///< No kernel is built for the device.
+  bool wrong_architecture = false;   ///< No kernel is built for the device.
+  bool cannot_be_abandoned = false;  ///< Giving it up ends the process, as with a GPU.
 };
 
 /// How an emulated device behaves. Rates are in bytes per second.
@@ -84,7 +85,8 @@ inline constexpr std::size_t kEmulatedDeviceCountMax = 256;
 ///
 /// SIZE is a number with k, m, g or t behind it for powers of 1024, RATE one of bytes per second
 /// with k, m, g or t for powers of 1000, TIME one with ns, us, ms or s. FAULT is oom@N, sticky@N,
-/// hang@N, lost@TIME, stop@in, stop@kernel, stop@out, slow@FACTORx, regfail or wrongarch.
+/// hang@N, lost@TIME, stop@in, stop@kernel, stop@out, slow@FACTORx, regfail, wrongarch or
+/// noabandon.
 ///
 /// Errors: kInvalidArgument, with the word that is wrong and what it should be.
 [[nodiscard]] Result<EmulationSpec> parse_emulation_spec(std::string_view text);

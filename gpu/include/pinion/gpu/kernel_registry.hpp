@@ -21,7 +21,8 @@ struct KernelCall {
 
 /// The CPU twin of a kernel: does the same to the same buffers. It must be re-entrant and must not
 /// call a device. An error of it on an emulated device is a sticky fault, as a kernel has no other
-/// way to fail; where the twin runs in place of the kernel, it is the error of the work.
+/// way to fail, but kDeadlineExceeded, with which it hangs there; where the twin runs in place of
+/// the kernel, it is the error of the work.
 using KernelBody = std::function<Status(const KernelCall&)>;
 
 /// How long an emulated device takes for a kernel.

@@ -12,6 +12,7 @@
 #include <pinion/core/clock.hpp>
 #include <pinion/core/status.hpp>
 #include <pinion/core/timer.hpp>
+#include <pinion/gpu/hang_limits.hpp>
 #include <pinion/gpu/kernel_registry.hpp>
 #include <pinion/gpu/staging_pool.hpp>
 
@@ -68,6 +69,15 @@ struct StageSpan {
   Instant end = {};
 };
 
+/// Work that a device has and does not end.
+struct DeviceHang {
+  /// Of the works that the device has, also of those of one launch; what began first comes first.
+  std::vector<std::uint64_t> ids = {};
+
+  Duration limit = {};    ///< The time that one of them was given and has not kept to.
+  bool is_first = false;  ///< Whether that is HangLimits::first.
+};
+
 struct PipelineOptions {
   /// Work that is on the device at once: 1 to 8. With 3 all engines of a device can be busy.
   std::size_t depth = 3;
@@ -83,11 +93,13 @@ struct PipelineOptions {
   /// Ends what has not begun.
   CancelToken cancel = {};
 
-  /// A device hangs when work takes so many times as long as the work before it did by its bytes,
-  /// but at least `hang_time_min`; `hang_time_first` while nothing was measured.
-  double hang_factor = 20.0;
-  Duration hang_time_min = std::chrono::seconds(1);
-  Duration hang_time_first = std::chrono::seconds(60);
+  /// When the device counts as one that hangs.
+  HangLimits hang = {};
+
+  /// Told of a device that hangs, on a thread of the timer, before it is abandoned: the last moment
+  /// to do so where that ends the process, as it does with a GPU. It may block and may end the
+  /// process itself; it must not throw, nor call the pipeline. May be empty.
+  std::function<void(const DeviceHang&)> on_hang = {};
 
   /// Runs a CPU twin, later and elsewhere; empty: it runs on the thread that finds the need for it,
   /// which may be the one that the device waits for.
@@ -116,6 +128,8 @@ struct PipelineUsage {
 /// Keeps a device fed: while one shard is computed, the next is copied in and the last one out, on
 /// three streams. Input that lies in registered memory is copied from where it is, other input by a
 /// staging slab. A result is handed out when its copy has ended, and never before.
+///
+/// A device whose work does not end in its time hangs: it is abandoned (IDevice::abandon()).
 ///
 /// Works that wait while the device is busy and are alike go to it together, where a launch costs
 /// much beside their bytes, which is measured. A batch that the device cannot take is given to it
