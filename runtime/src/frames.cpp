@@ -124,7 +124,10 @@ std::vector<std::byte> encode_welcome(const Welcome& welcome) {
                      {"first_device", welcome.device_choice.first},
                      {"device_stride", welcome.device_choice.stride},
                      {"device_sharers", welcome.device_choice.sharer_count},
-                     {"devices_left_out", welcome.device_choice.left_out}},
+                     {"devices_left_out", welcome.device_choice.left_out},
+                     {"hang_factor", welcome.hang.factor},
+                     {"hang_least_ns", welcome.hang.least.count()},
+                     {"hang_first_ns", welcome.hang.first.count()}},
                 encoded);
   return bytes_of(encoded);
 }
@@ -164,6 +167,9 @@ Result<Welcome> decode_welcome(std::span<const std::byte> payload) {
     value.at("device_stride").get_to(welcome.device_choice.stride);
     value.at("device_sharers").get_to(welcome.device_choice.sharer_count);
     value.at("devices_left_out").get_to(welcome.device_choice.left_out);
+    value.at("hang_factor").get_to(welcome.hang.factor);
+    welcome.hang.least = Duration(value.at("hang_least_ns").get<std::int64_t>());
+    welcome.hang.first = Duration(value.at("hang_first_ns").get<std::int64_t>());
     return welcome;
   });
 }

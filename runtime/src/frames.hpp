@@ -10,6 +10,7 @@
 #include <pinion/core/executor.hpp>
 #include <pinion/core/job_context.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/gpu/hang_limits.hpp>
 #include <pinion/shm/ring.hpp>
 
 #include "devices/device_choice.hpp"
@@ -69,6 +70,7 @@ struct Welcome {
   bool binds_memory = false;     ///< Whether the host has several NUMA nodes.
   std::string devices = "none";  ///< The setting.
   DeviceChoice device_choice = {};
+  HangLimits hang = {};  ///< Of these devices.
 };
 
 /// A device that does nothing any more.

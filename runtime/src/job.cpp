@@ -19,7 +19,6 @@
 #include <fmt/format.h>
 
 #include <pinion/core/assert.hpp>
-#include <pinion/core/bytes.hpp>
 #include <pinion/core/clock.hpp>
 #include <pinion/core/executor.hpp>
 #include <pinion/core/memory_gauges.hpp>
@@ -35,6 +34,7 @@
 #include <pinion/shm/spill.hpp>
 
 #include "agent_link.hpp"
+#include "devices/device_reporter.hpp"
 #include "devices/rank_devices.hpp"
 #include "frames.hpp"
 #include "grant_log.hpp"
@@ -83,9 +83,8 @@ struct Job::State {
   Status divide_memory(std::uint64_t budget_bytes, const std::vector<WorkerGroup>& groups);
   Status start_workers(const std::vector<WorkerGroup>& groups);
   void open_devices();
-  void device_lost(const DeviceInfo& device, const Status& error);
+  DeviceReporter device_reporter() const;
   void say_what_was_spilled() const;
-  void say_what_devices_did() const;
   void say_who_was_not_bound() const;
   void finish() noexcept;
 };
@@ -176,6 +175,7 @@ Status Job::State::become_rank(UniqueFd socket) {
   settings.spill_directory = welcome.spill_directory;
   settings.spill_bytes_max = welcome.spill_bytes_max;
   settings.devices = welcome.devices;
+  settings.hang = welcome.hang;
   device_choice = welcome.device_choice;
   if (welcome.binds_memory) {
     Result<Topology> found = Topology::of_this_machine(DeviceSearch::kNone);
@@ -327,60 +327,36 @@ Status Job::State::start_workers(const std::vector<WorkerGroup>& groups) {
   return add_pinion_kernels(kernels);
 }
 
+DeviceReporter Job::State::device_reporter() const {
+  return {.agent_link = agent_link.get(), .rank = info.rank, .quiet = settings.quiet};
+}
+
 void Job::State::open_devices() {
   if (std::exchange(devices_are_open, true) || settings.devices == "none") {
     return;
   }
   constexpr std::uint64_t kBudgetParts = 16;
+  const DeviceReporter reporter = device_reporter();
   Result<std::unique_ptr<RankDevices>> opened = RankDevices::open(
       {.setting = settings.devices,
        .choice = device_choice,
        .host = info.host,
        .staging_bytes = std::clamp(memory->budget_bytes() / kBudgetParts, std::uint64_t{1} << 20,
                                    std::uint64_t{256} << 20),
+       .pipeline = {.hang = settings.hang},
        .worker_places = places_of(*executor),
        .pages = *page_pool,
        .trace = *trace,
        .kernels = kernels,
-       .on_lost = [this](const DeviceInfo& device, const Status& error) {
-         device_lost(device, error);
-       }});
+       .on_hang = [reporter](const DeviceInfo& device,
+                             const Status& error) { reporter.hangs(device, error); },
+       .on_lost = [reporter](const DeviceInfo& device,
+                             const Status& error) { reporter.lost(device, error); }});
   if (opened) {
     devices = *std::move(opened);
   } else {
     fmt::print(stderr, "pinion: rank {} works without devices: {}\n", info.rank,
                opened.error().to_string());
-  }
-}
-
-// Under an agent the process ends, so that the next one has a device that works; whatever it holds
-// goes elsewhere.
-void Job::State::device_lost(const DeviceInfo& device, const Status& error) {
-  if (agent_link && agent_link->ends_for({.uuid = device.uuid,
-                                          .name = device.name,
-                                          .number = device.place.index,
-                                          .error = error})) {
-    std::_Exit(error_info(error.code()).exit_status);
-  }
-  fmt::print(stderr, "pinion: rank {} goes on without device {} ({}), which has failed: {}\n",
-             info.rank, device.place.index, device.name, error.to_string());
-}
-
-void Job::State::say_what_devices_did() const {
-  if (devices == nullptr || settings.quiet) {
-    return;
-  }
-  for (const DeviceAccount& account : devices->accounts()) {
-    fmt::print(
-        stderr,
-        "pinion: rank {}, device {} ({}): {} shards in {:.3f} s, {} to it, {} from it, {} of "
-        "its memory at most{}\n",
-        info.rank, account.info.place.index, account.info.name, account.shard_count,
-        std::chrono::duration<double>(account.busy).count(), format_bytes(account.input_bytes),
-        format_bytes(account.output_bytes), format_bytes(account.peak_bytes),
-        account.cancelled_count == 0 ? std::string()
-                                     : fmt::format("; {} more were taken back, as their step ended",
-                                                   account.cancelled_count));
   }
 }
 
@@ -425,7 +401,9 @@ void Job::State::say_who_was_not_bound() const {
 }
 
 void Job::State::finish() noexcept {
-  say_what_devices_did();
+  if (devices != nullptr) {
+    device_reporter().say_what_was_done(devices->accounts());
+  }
   say_who_was_not_bound();
   devices.reset();
   executor.reset();

@@ -53,6 +53,15 @@ bool set_seconds(Duration& target, std::string_view text) {
   return true;
 }
 
+bool set_factor(double& target, std::string_view text) {
+  const std::optional<double> factor = parse<double>(text);
+  if (!factor || !(*factor >= 1.0) || *factor > 1e6) {
+    return false;
+  }
+  target = *factor;
+  return true;
+}
+
 bool set_text(std::string& target, std::string_view text) {
   if (text.empty()) {
     return false;
@@ -175,6 +184,14 @@ constexpr Setting kSettings[] = {
     {"devices", "auto, none, or an emulation as emu:2,mem=1g (docs/gpu.md)",
      "what runs the kernels of shards beside the workers [auto]",
      [](Settings& s, std::string_view v) { return set_devices(s.devices, v); }},
+    {"hang-first-seconds", "seconds, from 0.000001 to 1000000",
+     "how long the first shard on a device may take before the device counts as hanging [60]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.hang.first, v); }},
+    {"hang-factor", "a number, from 1 to 1000000",
+     "times what those before it took by their bytes that a shard may take later on [20]",
+     [](Settings& s, std::string_view v) { return set_factor(s.hang.factor, v); }},
+    {"hang-seconds", "seconds, from 0.000001 to 1000000", "what it may take at least, later on [1]",
+     [](Settings& s, std::string_view v) { return set_seconds(s.hang.least, v); }},
     {"transports", "names of UCX, as rc,self", "by which hosts reach each other [tcp]",
      [](Settings& s, std::string_view v) { return set_text(s.transports, v); }},
     {"network-devices", "names, as mlx5_0:1", "what these transports use [that of the network]",

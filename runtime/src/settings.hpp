@@ -11,6 +11,7 @@
 
 #include <pinion/core/clock.hpp>
 #include <pinion/core/status.hpp>
+#include <pinion/gpu/hang_limits.hpp>
 
 namespace pinion {
 
@@ -49,6 +50,7 @@ struct Settings {
   /// Where shards with a kernel run beside the workers: "auto" on the GPUs that there are, "none",
   /// or on emulated devices (parse_emulation_spec()), whose time is then that of the machine.
   std::string devices = "auto";
+  HangLimits hang = {};      ///< When a device counts as one that hangs.
   std::string network = {};  ///< By which hosts reach each other, as 10.0.0.0/24; empty: the first.
   std::string transports = {};       ///< Of UCX between hosts, as rc,self; empty: TCP.
   std::string network_devices = {};  ///< For them, as mlx5_0:1; empty: that of the network.

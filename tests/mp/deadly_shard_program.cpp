@@ -1,7 +1,7 @@
 // Counts the bytes of DIR/deadly and then of DIR/letters that are 'a', in two steps of shards of
 // 1024 bytes, by a kernel where the rank has devices. The kernel fails on a shard that begins with
-// an 'x', once both ranks have asked for work. A rank that was started again goes on when two
-// kernels have failed so.
+// an 'x', and hangs on one that begins with an 'h', once both ranks have asked for work. A rank
+// that was started again goes on when two kernels have failed so.
 //
 //   deadly_shard_program DIR
 
@@ -80,10 +80,13 @@ int main(int argc, char** argv) {
   const std::string claim_of_other = claim_path(folder, 1 - job->rank() % 2);
   const pinion::Status added = job->kernels().add(
       "letters", {.body = [&](const pinion::KernelCall& call) {
-        if (call.buffers[0].front() == std::byte{'x'}) {
+        const std::byte first = call.buffers[0].front();
+        if (first == std::byte{'x'} || first == std::byte{'h'}) {
           wait_until([&] { return access(claim_of_other.c_str(), F_OK) == 0; });
           std::ofstream(failed_path, std::ios::app).put('.');
-          return pinion::Status(pinion::ErrorCode::kInternal, "the kernel met an x");
+          return first == std::byte{'x'}
+                     ? pinion::Status(pinion::ErrorCode::kInternal, "the kernel met an x")
+                     : pinion::Status(pinion::ErrorCode::kDeadlineExceeded, "it does not end");
         }
         const std::uint64_t count = count_letters(call.buffers[0]);
         std::memcpy(call.buffers[1].data(), &count, sizeof(count));

@@ -39,17 +39,32 @@ class DeviceLoss : public JobTest {
     EXPECT_THAT(fence_violations(log), testing::IsEmpty());
   }
 
-  // The device of the rank `watched` gets a shard before others go on.
+  // The device of the rank `watched` gets a shard before others go on; `watched` may have more
+  // words for the program.
   [[nodiscard]] CommandResult run_with(std::size_t rank_count, const std::string& devices,
                                        std::vector<std::string> options = {},
-                                       const std::string& watched = "0") const {
+                                       const std::vector<std::string>& watched = {"0"}) const {
     for (const std::string& word : grant_log_option()) {
       options.push_back(word);
     }
     options.insert(options.end(), {"--set", "devices=" + devices, "--set", "batch-shards=1"});
-    return run(on_ranks(rank_count, {DEVICE_PROGRAM, path(""), watched}, options));
+    std::vector<std::string> program = {DEVICE_PROGRAM, path("")};
+    program.insert(program.end(), watched.begin(), watched.end());
+    return run(on_ranks(rank_count, program, options));
   }
 };
+
+// One device, of rank 0, whose first copy never ends, and which only the end of its process ends,
+// as with a GPU.
+constexpr const char* kHangs = "emu:1,mem=1m,fault=hang@1,fault=noabandon";
+
+// Nothing that works is measured by it.
+constexpr const char* kHangTime = "hang-first-seconds=0.2";
+
+// What the device had.
+constexpr const char* kOfTheHang =
+    "DEADLINE_EXCEEDED: with shard [0-9]+ \\(bytes [0-9]+-[0-9]+ of [^\n]*/letters\\)[^\n]* on "
+    "it: its work has not ended within 0.2 s \\(setting hang-first-seconds\\)";
 
 TEST_F(DeviceLoss, DoesNotHappenToDevicesThatWork) {
   const CommandResult result = run_with(2, "emu:2,mem=1m");
@@ -90,7 +105,7 @@ TEST_F(DeviceLoss, LetsARankGoOnThatIsNotStartedAgain) {
 
 TEST_F(DeviceLoss, IsOfOneRankWhereEachIsMappedToAGpu) {
   const CommandResult result =
-      run_with(2, "emu:2,mem=1m,fault=1:sticky@1", {"--map-by", "gpu", "--report-bindings"}, "1");
+      run_with(2, "emu:2,mem=1m,fault=1:sticky@1", {"--map-by", "gpu", "--report-bindings"}, {"1"});
   expect_answer(result);
   EXPECT_THAT(result.errors, AllOf(HasSubstr("near GPU 0"), HasSubstr("near GPU 1"),
                                    HasSubstr("rank 1 ended with exit status 74, as device 1"),
@@ -106,57 +121,168 @@ TEST_F(DeviceLoss, SaysThatRanksShareAGpu) {
                                    Not(HasSubstr("GPU 1 is shared"))));
 }
 
+TEST_F(DeviceLoss, EndsTheRankOfADeviceThatHangsAndStartsItAgain) {
+  const CommandResult result = run_with(2, kHangs, {"--set", kHangTime});
+  expect_answer(result);
+  EXPECT_THAT(result.errors,
+              AllOf(ContainsRegex("rank 0 ended with exit status 75, as device 0 \\(emulated "
+                                  "device\\) failed: " +
+                                  std::string(kOfTheHang) +
+                                  "; starting it again \\(1 of 3 for this device\\)"),
+                    Not(HasSubstr("the job ends"))));
+}
+
+TEST_F(DeviceLoss, DrainsADeviceThatHangsAgainAndAgain) {
+  const CommandResult result =
+      run_with(1, kHangs, {"--on-failure", "respawn:2", "--set", kHangTime}, {"0", "each-life"});
+  expect_answer(result);
+  EXPECT_THAT(result.errors,
+              AllOf(HasSubstr("starting it again (1 of 2 for this device)"),
+                    HasSubstr("starting it again (2 of 2 for this device)"),
+                    ContainsRegex("status 75, as device 0 [^\n]*" + std::string(kOfTheHang) +
+                                  "; starting it again without the device, which has failed 3 "
+                                  "times"),
+                    Not(HasSubstr("failed 4 times"))));
+}
+
+TEST_F(DeviceLoss, EndsARankThatIsNotStartedAgainWhereADeviceHangsThatNothingElseEnds) {
+  const CommandResult result = run_with(2, kHangs, {"--on-failure", "abort", "--set", kHangTime});
+  EXPECT_EQ(result.status, 75) << result.errors;
+  EXPECT_EQ(result.output, "");
+  EXPECT_THAT(result.errors,
+              AllOf(ContainsRegex("rank 0 gives up device 0 \\(emulated device\\), which hangs: " +
+                                  std::string(kOfTheHang)),
+                    HasSubstr("device 0 was abandoned"), HasSubstr("this process ends"),
+                    ContainsRegex("rank 0 ended with exit status 75, after device 0 \\(emulated "
+                                  "device\\) failed: " +
+                                  std::string(kOfTheHang) + "; the job ends")));
+}
+
+TEST_F(DeviceLoss, LetsARankGoOnThatIsNotStartedAgainWhereADeviceThatHangsCanBeGivenUp) {
+  const CommandResult result =
+      run_with(2, "emu:1,mem=1m,fault=hang@1", {"--on-failure", "abort", "--set", kHangTime});
+  expect_answer(result);
+  EXPECT_THAT(
+      result.errors,
+      AllOf(ContainsRegex("rank 0 gives up device 0 [^\n]*" + std::string(kOfTheHang)),
+            HasSubstr("rank 0 goes on without device 0 (emulated device), which has failed")));
+}
+
+TEST_F(DeviceLoss, EndsAJobOfOneProcessWhereADeviceHangsThatNothingElseEnds) {
+  const CommandResult result =
+      run({DEVICE_PROGRAM, path(""), "0", "--pinion-devices=" + std::string(kHangs),
+           "--pinion-" + std::string(kHangTime)});
+  EXPECT_EQ(result.status, 75) << result.errors;
+  EXPECT_THAT(result.errors, AllOf(ContainsRegex(kOfTheHang), HasSubstr("this process ends")));
+}
+
+TEST_F(DeviceLoss, EndsTheRankOfADeviceThatIsGoneAndStartsItAgain) {
+  // It is gone while the first shard is copied to it.
+  const CommandResult result = run_with(2, "emu:2,mem=1m,fault=0:lost@20ms,fault=0:slow@1000000x");
+  expect_answer(result);
+  EXPECT_THAT(result.errors,
+              AllOf(ContainsRegex("rank 0 ended with exit status 69, as device 0 \\(emulated "
+                                  "device\\) failed: UNAVAILABLE: [^\n]*device 0 is gone, as "
+                                  "planted; starting it again \\(1 of 3 for this device\\)"),
+                    Not(HasSubstr("device 1 (emulated device) failed"))));
+}
+
+TEST_F(DeviceLoss, DrainsADeviceThatIsGoneWheneverItIsOpened) {
+  const CommandResult result = run_with(2, "emu:2,mem=1m,fault=0:lost@0s");
+  expect_answer(result);
+  EXPECT_THAT(
+      result.errors,
+      AllOf(HasSubstr("starting it again (3 of 3 for this device)"),
+            HasSubstr("rank 0 ended with exit status 69, as device 0 (emulated device) failed: "
+                      "UNAVAILABLE: device 0 is gone, as planted; starting it again without the "
+                      "device, which has failed 4 times")));
+}
+
 // The one shard of the first step ends the device of each rank, which holds nothing else.
 class DeadlyShard : public DeviceLoss {
  protected:
-  DeadlyShard() { write_file(path("deadly"), "x" + std::string(1023, 'a')); }
+  // How the shard ends a device, by its first byte.
+  struct Way {
+    std::string first_byte;
+    std::string status;
+    std::string words;
+    std::vector<std::string> options;
+  };
 
-  [[nodiscard]] CommandResult run_deadly(std::vector<std::string> options = {}) const {
-    options.insert(options.end(), {"--set", "devices=emu:2,mem=1m"});
+  [[nodiscard]] static Way by_a_fault() {
+    return {"x", "74", "the kernel met an x", {"--set", "devices=emu:2,mem=1m"}};
+  }
+  [[nodiscard]] static Way by_a_hang() {
+    // In the second step devices work, within this time. Nobody else is to try meanwhile.
+    return {"h",
+            "75",
+            "its work has not ended within 2 s",
+            {"--set", "devices=emu:2,mem=1m,fault=noabandon", "--set", "hang-first-seconds=2",
+             "--set", "hang-seconds=2", "--set", "late-seconds=3600"}};
+  }
+
+  [[nodiscard]] CommandResult run_deadly(const Way& way,
+                                         std::vector<std::string> options = {}) const {
+    write_file(path("deadly"), way.first_byte + std::string(1023, 'a'));
+    options.insert(options.end(), way.options.begin(), way.options.end());
     return run(on_ranks(2, {DEADLY_SHARD_PROGRAM, path("")}, options));
   }
 
   // Each device has failed for it, and is there in the next life of its rank.
-  void expect_two_ends(const CommandResult& result) {
+  void expect_two_ends(const CommandResult& result, const Way& way) {
     EXPECT_EQ(read_file(path("failed")), "..");
-    EXPECT_THAT(
-        result.errors,
-        AllOf(
-            ContainsRegex("rank 0 ended with exit status 74, as device 0 [^\n]*" + deadly_words() +
-                          "[^\n]*starting it again \\(1 of 3 for this device\\)"),
-            ContainsRegex("rank 1 ended with exit status 74, as device 1 [^\n]*" + deadly_words() +
-                          "[^\n]*starting it again \\(1 of 3 for this device\\)"),
-            Not(HasSubstr("2 of 3")), Not(HasSubstr("without the device"))));
+    for (const std::string rank : {"0", "1"}) {
+      EXPECT_THAT(result.errors,
+                  ContainsRegex("rank " + rank + " ended with exit status " + way.status +
+                                ", as device " + rank + " [^\n]*" + words_of(way) +
+                                "[^\n]*starting it again \\(1 of 3 for this device\\)"));
+    }
+    EXPECT_THAT(result.errors,
+                AllOf(Not(HasSubstr("2 of 3")), Not(HasSubstr("without the device"))));
   }
 
-  [[nodiscard]] static std::string deadly_words() {
-    return "with shard 0 \\(bytes 0-1024 of [^\n]*/deadly\\) on it: [^\n]*the kernel met an x";
+  [[nodiscard]] static std::string words_of(const Way& way) {
+    return "with shard 0 \\(bytes 0-1024 of [^\n]*/deadly\\) on it: [^\n]*" + way.words;
+  }
+
+  void expect_failed_step(const CommandResult& result, const Way& way) {
+    expect_two_ends(result, way);
+    EXPECT_EQ(result.status, 67) << result.errors;
+    EXPECT_EQ(result.output, "");
+    EXPECT_THAT(
+        result.errors,
+        ContainsRegex("UNKNOWN: [^\n]*shard 0 was held by 2 ranks when they died, the last of "
+                      "them rank [01] [^\n]*" +
+                      words_of(way)));
+  }
+
+  void expect_skipped(const CommandResult& result, const Way& way) {
+    expect_two_ends(result, way);
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.output, "0 and 19661 letters\n");
+    EXPECT_THAT(
+        result.errors,
+        AllOf(ContainsRegex("step 1 goes on without shard 0: shard 0 was held by 2 ranks [^\n]*" +
+                            words_of(way)),
+              HasSubstr("1 skipped"), HasSubstr("rank 0, device 0 (emulated device): "),
+              HasSubstr("rank 1, device 1 (emulated device): ")));
   }
 };
 
 TEST_F(DeadlyShard, FailsItsStepOnceItHasEndedTwoRanks) {
-  const CommandResult result = run_deadly();
-  expect_two_ends(result);
-  EXPECT_EQ(result.status, 67) << result.errors;
-  EXPECT_EQ(result.output, "");
-  EXPECT_THAT(
-      result.errors,
-      ContainsRegex("UNKNOWN: [^\n]*shard 0 was held by 2 ranks when they died, the last of "
-                    "them rank [01] [^\n]*" +
-                    deadly_words()));
+  expect_failed_step(run_deadly(by_a_fault()), by_a_fault());
 }
 
 TEST_F(DeadlyShard, IsSkippedWhereThatIsAskedForAndTheDevicesGoOn) {
-  const CommandResult result = run_deadly({"--skip-bad"});
-  expect_two_ends(result);
-  EXPECT_EQ(result.status, 0) << result.errors;
-  EXPECT_EQ(result.output, "0 and 19661 letters\n");
-  EXPECT_THAT(
-      result.errors,
-      AllOf(ContainsRegex("step 1 goes on without shard 0: shard 0 was held by 2 ranks [^\n]*" +
-                          deadly_words()),
-            HasSubstr("1 skipped"), HasSubstr("rank 0, device 0 (emulated device): "),
-            HasSubstr("rank 1, device 1 (emulated device): ")));
+  expect_skipped(run_deadly(by_a_fault(), {"--skip-bad"}), by_a_fault());
+}
+
+TEST_F(DeadlyShard, FailsItsStepOnceTheDevicesOfTwoRanksHaveHungWithIt) {
+  expect_failed_step(run_deadly(by_a_hang()), by_a_hang());
+}
+
+TEST_F(DeadlyShard, IsSkippedOnceTheDevicesOfTwoRanksHaveHungWithIt) {
+  expect_skipped(run_deadly(by_a_hang(), {"--skip-bad"}), by_a_hang());
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // Counts the bytes of DIR/letters that are 'a', shards of 1024 bytes, by a kernel of its own where
 // the rank has devices. In the first life of a rank its workers wait until the device has run one,
-// or has failed. All other ranks wait until that has come to pass on the rank WATCHED, or until
-// that was started again.
+// or has failed; with STOP "each-life" also in later ones, once the device gets some of the shards.
+// All other ranks wait until that has come to pass on the rank WATCHED, or until that was started
+// again.
 //
-//   device_program DIR WATCHED
+//   device_program DIR WATCHED [STOP]
 
 #include <poll.h>
 #include <signal.h>
@@ -40,15 +41,19 @@ bool is_stopped(pid_t pid) {
 
 class Watch {
  public:
-  Watch(pinion::Job& job, std::string directory, const std::string& watched)
+  Watch(pinion::Job& job, std::string directory, const std::string& watched, bool in_each_life)
       : job_(job),
         path_(std::move(directory) + "/tried"),
         is_watched_(std::to_string(job.rank()) == watched),
-        is_first_life_(job.info().incarnation == 1 && job.devices() != nullptr) {
-    if (!is_first_life_) {
+        is_first_life_(job.info().incarnation == 1),
+        waits_((in_each_life || is_first_life_) && job.devices() != nullptr) {
+    if (!waits_) {
       tell();
     }
   }
+
+  // Those that are suspected of the end of the life before come alone, and no device gets them.
+  void shards_are_divided() { are_divided_ = true; }
 
   void kernel_runs() {
     tried_ = true;
@@ -57,7 +62,7 @@ class Watch {
   }
 
   void body_runs() {
-    while (is_first_life_ && !tried_) {
+    while (waits_ && (is_first_life_ || are_divided_) && !tried_) {
       poll(nullptr, 0, 1);
       tried_ = tried_ || job_.devices()->devices()[0]->fault() != pinion::DeviceFault::kNone;
     }
@@ -81,6 +86,8 @@ class Watch {
   const std::string path_;
   const bool is_watched_;
   const bool is_first_life_;
+  const bool waits_;
+  std::atomic<bool> are_divided_ = false;
   std::atomic<bool> tried_ = false;
 };
 
@@ -175,8 +182,9 @@ int main(int argc, char** argv) {
     std::fputs("usage: device_program DIR WATCHED [STOP]\n", stderr);
     return 64;
   }
-  Watch watch(*job, argv[1], argv[2]);
-  Stop stop(*job, argc > 3 ? argv[3] : "", argv[2]);
+  const std::string where = argc > 3 ? argv[3] : "";
+  Watch watch(*job, argv[1], argv[2], where == "each-life");
+  Stop stop(*job, where == "each-life" ? "" : where, argv[2]);
   const pinion::Status added =
       job->kernels().add("letters", {.body = [&watch](const pinion::KernelCall& call) {
                            watch.kernel_runs();
@@ -201,7 +209,8 @@ int main(int argc, char** argv) {
                                           },
                                           {.name = "letters",
                                            .sizes =
-                                               [&stop](std::uint64_t) {
+                                               [&watch, &stop](std::uint64_t) {
+                                                 watch.shards_are_divided();
                                                  stop.shard_waits();
                                                  return pinion::KernelSizes{.output_bytes = 8};
                                                }},

@@ -32,6 +32,7 @@ namespace {
 
 using test::FakeJob;
 using test::FakeRank;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
 using Counts = std::vector<std::uint64_t>;
@@ -112,11 +113,19 @@ class DeviceStep : public testing::Test {
                            .pages = rank.pages(),
                            .trace = rank.trace(),
                            .kernels = kernels_,
-                           .on_lost = [this](const DeviceInfo&, const Status& error) {
-                             const std::lock_guard lock(mutex_);
-                             lost_.push_back(error);
-                             kernel_ran_.open();
-                           }});
+                           .on_hang =
+                               [this](const DeviceInfo& device, const Status& error) {
+                                 const std::lock_guard lock(mutex_);
+                                 EXPECT_EQ(device.uuid, "EMU-0");
+                                 EXPECT_TRUE(lost_.empty()) << "it was given up before";
+                                 hangs_.push_back(error);
+                               },
+                           .on_lost =
+                               [this](const DeviceInfo&, const Status& error) {
+                                 const std::lock_guard lock(mutex_);
+                                 lost_.push_back(error);
+                                 kernel_ran_.open();
+                               }});
     // One that is lost at once may be so before it is open; the rank then goes on without.
     const bool may_be_lost = setting.find("lost@0s") != std::string::npos;
     if (!opened && may_be_lost && opened.error().code() == ErrorCode::kUnavailable) {
@@ -188,6 +197,7 @@ class DeviceStep : public testing::Test {
   std::atomic<bool> fails_to_finish_ = false;
 
   std::mutex mutex_;
+  std::vector<Status> hangs_;
   std::vector<Status> lost_;
   std::uint64_t shard_count_ = 0;
   std::uint64_t input_bytes_ = 0;
@@ -389,6 +399,18 @@ TEST_F(DeviceStep, GoesOnWithoutADeviceThatFails) {
     EXPECT_LE(lost_.size(), 1u);
     EXPECT_EQ(piece_count_ + body_calls_, kShardCount);
   }
+}
+
+TEST_F(DeviceStep, SaysWhichShardsADeviceHasThatHangsBeforeItIsGivenUp) {
+  hang_time_ = std::chrono::milliseconds(20);
+  run("emu:1,mem=1m,fault=hang@2", 1, true);
+  ASSERT_EQ(hangs_.size(), 1u);
+  EXPECT_EQ(device_fault(hangs_[0].code()), DeviceFault::kHang);
+  EXPECT_THAT(std::string(hangs_[0].message()),
+              ContainsRegex("with shard [0-9]+ \\(bytes [0-9]+-[0-9]+ of [^ ]*/input\\)"
+                            "( and [0-9]+ more)? on it: its work has not ended within 0.02 s "
+                            "\\(setting hang-first-seconds\\)"));
+  EXPECT_EQ(lost_.size(), 1u);
 }
 
 TEST_F(DeviceStep, WorksWithTheOthersWhenOneIsGoneFromTheStart) {

@@ -92,6 +92,7 @@ TEST(WelcomeFrame, ArrivesAsItWasSent) {
   EXPECT_EQ(welcome->binds_memory, sent.binds_memory);
   EXPECT_EQ(welcome->devices, sent.devices);
   EXPECT_EQ(welcome->device_choice, sent.device_choice);
+  EXPECT_EQ(welcome->hang, sent.hang);
   ASSERT_EQ(welcome->groups.size(), sent.groups.size());
   for (std::size_t i = 0; i < sent.groups.size(); ++i) {
     SCOPED_TRACE(i);

@@ -39,6 +39,9 @@ inline Welcome example_welcome() {
   welcome.devices = "emu:2";
   welcome.device_choice = {
       .first = 11, .stride = 12, .sharer_count = 13, .left_out = {"GPU-14", "GPU-15"}};
+  welcome.hang = {.factor = 1.6,
+                  .least = std::chrono::nanoseconds(1'700'000'001),
+                  .first = std::chrono::seconds(18)};
   return welcome;
 }
 

@@ -96,7 +96,8 @@ class Agent {
     bool joined = false;
     bool left = false;
     bool connected = false;
-    std::optional<DeviceLoss> lost_device = {};  // For which this life ends.
+    std::optional<DeviceLoss> lost_device = {};  // For which this life ends,
+    std::optional<DeviceLoss> given_up = {};     // or without which it is to go on.
     std::optional<RingEnd> ring = {};            // With this life, once it has joined.
   };
 
@@ -183,6 +184,7 @@ class Agent {
   void say_who_shares_devices();
   void handle_device_lost(std::uint32_t rank, const Frame& frame);
   [[nodiscard]] static std::string describe_loss(const DeviceLoss& loss);
+  [[nodiscard]] static std::string describe_given_up(const Rank& rank);
   [[nodiscard]] std::string note_device_loss(const DeviceLoss& loss);
 
   // What becomes of the ranks of this host, for the coordinator (agent_hosts.cpp).

@@ -56,6 +56,7 @@ void Agent::handle_device_lost(std::uint32_t rank, const Frame& frame) {
     return;
   }
   if (spec_.on_failure != OnFailure::kRespawn || rank == spec_.debug_rank || exit_status_) {
+    it.given_up = *loss;
     answer(rank, frame.request,
            Status(ErrorCode::kFailedPrecondition, "this rank is not started again"));
     return;
@@ -65,8 +66,12 @@ void Agent::handle_device_lost(std::uint32_t rank, const Frame& frame) {
 }
 
 std::string Agent::describe_loss(const DeviceLoss& loss) {
-  return fmt::format("as device {} ({}) failed: {}", loss.number, loss.name,
-                     loss.error.to_string());
+  return fmt::format("device {} ({}) failed: {}", loss.number, loss.name, loss.error.to_string());
+}
+
+// It may have ended for that, or much later.
+std::string Agent::describe_given_up(const Rank& rank) {
+  return rank.given_up ? ", after " + describe_loss(*rank.given_up) : "";
 }
 
 // What is to be said of a rank that ended for its device and comes back.

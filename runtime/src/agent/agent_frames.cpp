@@ -194,6 +194,7 @@ Welcome Agent::welcome_for(std::uint32_t rank) const {
   welcome.binds_memory = binds_memory_;
   welcome.devices = settings_.devices;
   welcome.device_choice = device_choice_of(rank);
+  welcome.hang = settings_.hang;
   return welcome;
 }
 

@@ -32,7 +32,6 @@ Result<std::unique_ptr<Agent>> Agent::create_launched(const LaunchedHost& launch
   if (is_head) {
     PINION_RETURN_IF_ERROR(begin_new_job(*parts));
   } else {
-    parts->settings.quiet = true;  // The head shows how far the job is.
     parts->job = launch.job;
     parts->epoch = launch.epoch;
   }
@@ -100,7 +99,7 @@ void Agent::launched_rank_ended(std::uint32_t rank) {
         fmt::format("pinion: rank {} has ended before the job; the others go on as far as their "
                     "launcher lets them",
                     named(rank).rank));
-    tell_lost(rank, "its process has ended", false);
+    tell_lost(rank, "its process has ended" + describe_given_up(it), false);
   } else if (!it.joined) {
     tell_lost(rank, "it ended without joining the job", false);
   }

@@ -218,9 +218,9 @@ void Agent::decide_after_end(std::uint32_t rank, int wait_status, bool had_joine
                           it.respawn_count < spec_.respawn_count_max;
   const bool returns = spec_.on_failure == OnFailure::kRespawn && failed && had_joined &&
                        (was_killed || lost_device) && !exit_status_ && rank != spec_.debug_rank;
-  const std::string status_words = describe_wait_status(wait_status);
   const std::string what =
-      lost_device ? status_words + ", " + describe_loss(*lost_device) : status_words;
+      describe_wait_status(wait_status) +
+      (lost_device ? ", as " + describe_loss(*lost_device) : describe_given_up(it));
   if (had_joined && !failed) {
     tell_left(rank);
   } else if (had_joined) {

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <optional>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include <pinion/core/clock.hpp>
 #include <pinion/gpu/devices.hpp>
@@ -50,9 +53,11 @@ struct RankDevices::Unit {
   DeviceAccount account PINION_GUARDED_BY(mutex) = {};
   Instant busy_since PINION_GUARDED_BY(mutex) = {};
   bool is_lost PINION_GUARDED_BY(mutex) = false;
+  const DescribeShards* describe PINION_GUARDED_BY(mutex) = nullptr;  // While there is a task.
 
-  void begin() PINION_EXCLUDES(mutex) {
+  void begin(const DescribeShards* its_describe) PINION_EXCLUDES(mutex) {
     const MutexLock lock(mutex);
+    describe = its_describe;
     if (account.flying_count++ == 0) {
       busy_since = clock.now();
     }
@@ -69,6 +74,7 @@ struct RankDevices::Unit {
     const MutexLock lock(mutex);
     if (--account.flying_count == 0) {
       account.busy += clock.now() - busy_since;
+      describe = nullptr;
     }
     account.cancelled_count += status.code() == ErrorCode::kCancelled ? 1 : 0;
     if (status.ok()) {
@@ -76,6 +82,15 @@ struct RankDevices::Unit {
       account.input_bytes += input_bytes;
       account.output_bytes += output_bytes;
     }
+  }
+
+  // "with shard 3 (...) on it: ", or nothing where none of them is there any more. Under the lock,
+  // as the last task takes the words along.
+  [[nodiscard]] std::string words_of(std::span<const std::uint64_t> shards) const
+      PINION_EXCLUDES(mutex) {
+    const MutexLock lock(mutex);
+    const bool are_there = describe != nullptr && *describe && !shards.empty();
+    return are_there ? "with " + (*describe)(shards) + " on it: " : "";
   }
 };
 
@@ -216,6 +231,9 @@ Status RankDevices::open_unit(IDevice& device) {
     add_trace_rows(*unit);
   }
   PipelineOptions pipeline_options = options_.pipeline;
+  pipeline_options.on_hang = [this, &its = *unit](const DeviceHang& hang) {
+    tell_of_hang(its, hang);
+  };
   if (options_.trace.enabled()) {
     pipeline_options.on_stage = [this, &its = *unit](const StageSpan& span) {
       note_stage(its, span);
@@ -254,6 +272,24 @@ void RankDevices::note_stage(const Unit& unit, const StageSpan& span) {
                                                  .begin = span.begin,
                                                  .end = span.end,
                                                  .place = unit.device.info().place});
+}
+
+void RankDevices::tell_of_hang(const Unit& unit, const DeviceHang& hang) const {
+  if (!options_.on_hang) {
+    return;
+  }
+  // A shard may be there in pieces.
+  std::vector<std::uint64_t> shards;
+  for (const std::uint64_t id : hang.ids) {
+    if (std::find(shards.begin(), shards.end(), id) == shards.end()) {
+      shards.push_back(id);
+    }
+  }
+  const std::string words =
+      fmt::format("{}its work has not ended within {} s (setting {})", unit.words_of(shards),
+                  std::chrono::duration<double>(hang.limit).count(),
+                  hang.is_first ? "hang-first-seconds" : "hang-seconds or hang-factor");
+  options_.on_hang(unit.device.info(), Status(ErrorCode::kDeadlineExceeded, words));
 }
 
 Status RankDevices::start_feeders() {
@@ -299,8 +335,8 @@ std::unique_ptr<IShardPolicy> RankDevices::make_policy() {
 Status RankDevices::submit(std::size_t device, DeviceTask task) {
   Unit& unit = *units_[device];
   const std::uint64_t size_bytes = task.input.size();
+  unit.begin(task.describe);
   const auto flight = std::make_shared<Flight>(unit, std::move(task));
-  unit.begin();
   Status status = unit.pipeline->submit(work_of(flight, 0, size_bytes));
   if (!status.ok()) {
     unit.end(status, 0, 0);

@@ -38,6 +38,10 @@ struct RankDevicesOptions {
   Trace& trace;
   const KernelRegistry& kernels;
 
+  /// Told of a device that hangs, with the shards that it has, before it is given up, which ends
+  /// the process where it is a GPU. On a thread of its timer; see PipelineOptions::on_hang.
+  std::function<void(const DeviceInfo&, const Status&)> on_hang = {};
+
   /// Told once of a device that does nothing any more.
   std::function<void(const DeviceInfo&, const Status&)> on_lost = {};
 };
@@ -96,6 +100,7 @@ class RankDevices final : public IShardDevices {
   [[nodiscard]] Status open_unit(IDevice& device);
   void add_trace_rows(Unit& unit);
   void note_stage(const Unit& unit, const StageSpan& span);
+  void tell_of_hang(const Unit& unit, const DeviceHang& hang) const;
   [[nodiscard]] Status start_feeders();
   [[nodiscard]] static DeviceWork work_of(const std::shared_ptr<Flight>& flight,
                                           std::uint64_t offset, std::uint64_t size_bytes);

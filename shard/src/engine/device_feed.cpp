@@ -55,6 +55,12 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
   if (!shard) {
     return std::move(shard).error();
   }
+  if (!describe_) {
+    // A step has one plan.
+    describe_ = [plan](std::span<const std::uint64_t> shards) {
+      return describe_shards(**plan, shards);
+    };
+  }
   register_memory(lane, shard->bytes());
   free_.pop_back();
   flying_.push_back(&lane);
@@ -73,6 +79,7 @@ Status DeviceFeed::start(const protocol::Lease& lease, std::shared_ptr<const Ope
       work_.device, {.kernel = &work_.kernel,
                      .shard = lease.unit,
                      .input = shard->bytes(),
+                     .describe = &describe_,
                      .cancel = cancel_.token(),
                      .on_piece = [this, &lane](const DevicePiece& piece) { keep(lane, piece); },
                      .on_done = [this, &lane](const Status& status) { end(lane, status); }});

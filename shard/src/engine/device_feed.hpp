@@ -130,8 +130,9 @@ class DeviceFeed {
   std::vector<Lane*> free_;  // The last is the next, as it has the bytes of the unit that landed.
   std::deque<Lane*> flying_;
   std::uint64_t flying_bytes_ = 0;
-  Lane* last_read_ = nullptr;  // Whose reader has a file open.
-  bool may_register_ = true;   // The device has refused no memory so far.
+  Lane* last_read_ = nullptr;     // Whose reader has a file open.
+  bool may_register_ = true;      // The device has refused no memory so far.
+  DescribeShards describe_ = {};  // Stays as it is from the first unit on.
   CancelSource cancel_;
   Instant last_end_ = {};
 

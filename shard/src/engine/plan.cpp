@@ -400,4 +400,9 @@ std::string describe_shard(const StepPlan& plan, std::uint64_t id) {
   return words + ")";
 }
 
+std::string describe_shards(const StepPlan& plan, std::span<const std::uint64_t> ids) {
+  const std::string first = describe_shard(plan, ids.front());
+  return ids.size() == 1 ? first : first + " and " + std::to_string(ids.size() - 1) + " more";
+}
+
 }  // namespace pinion

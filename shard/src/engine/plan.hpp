@@ -41,4 +41,8 @@ struct StepPlan {
 /// the file.
 [[nodiscard]] std::string describe_shard(const StepPlan& plan, std::uint64_t id);
 
+/// The first of them so, and how many more there are: "shard 7 (bytes 0-90 of a.txt) and 2 more".
+/// Precondition: at least one.
+[[nodiscard]] std::string describe_shards(const StepPlan& plan, std::span<const std::uint64_t> ids);
+
 }  // namespace pinion

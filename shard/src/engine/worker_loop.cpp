@@ -353,11 +353,7 @@ void WorkerLoop::leave_device() {
 // This process may end here, and is the last to know which bytes the device had.
 void WorkerLoop::lose_device(Status error, const std::vector<std::uint64_t>& units) {
   if (!units.empty() && *plan_) {
-    std::string words = "with " + describe_shard(**plan_, units.front());
-    if (units.size() > 1) {
-      words += " and " + std::to_string(units.size() - 1) + " more";
-    }
-    error = std::move(error).with_context(words + " on it");
+    error = std::move(error).with_context("with " + describe_shards(**plan_, units) + " on it");
   }
   work_.devices->lose(feed_->device(), error);
 }

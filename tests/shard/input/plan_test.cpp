@@ -1,7 +1,9 @@
 #include "engine/plan.hpp"
 
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -249,6 +251,14 @@ TEST(StepPlan, DescribesAShardByTheFilesItReads) {
             "shard 3 (bytes 9 of standard input to 50 of /data/c.zst as zstd)");
   EXPECT_EQ(describe_shard(plan, 4), "shard 4 (not in the plan)");
   EXPECT_EQ(describe_shard(make_index_plan(), 0), "shard 0 (indices 0-1000)");
+}
+
+TEST(StepPlan, DescribesTheFirstOfSeveralShards) {
+  MemoryBlobStore store;
+  const StepPlan plan = make_plan(store);
+  const std::array<std::uint64_t, 3> ids = {2, 0, 1};
+  EXPECT_EQ(describe_shards(plan, std::span(ids).first(1)), describe_shard(plan, 2));
+  EXPECT_EQ(describe_shards(plan, ids), describe_shard(plan, 2) + " and 2 more");
 }
 
 }  // namespace

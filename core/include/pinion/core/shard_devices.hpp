@@ -50,11 +50,19 @@ struct DevicePiece {
   std::span<const std::byte> output = {};
 };
 
+/// Says in words to people which shards these are, and where in the input the first of them lies.
+/// Called from any thread.
+using DescribeShards = std::function<std::string(std::span<const std::uint64_t> shards)>;
+
 /// A shard on its way through a device.
 struct DeviceTask {
   const DeviceKernel* kernel = nullptr;   ///< Lifetime: until on_done is called.
   std::uint64_t shard = 0;                ///< Its number, for words and traces.
   std::span<const std::byte> input = {};  ///< Lifetime: as the kernel's.
+
+  /// For this shard and those that the device has beside it. May be null. Lifetime: as the
+  /// kernel's.
+  const DescribeShards* describe = nullptr;
 
   /// Once it is cancelled, nothing of the task begins on the device any more. Unless all of it has
   /// begun it ends with kCancelled, when the device has done with what it has.
