@@ -157,8 +157,8 @@ DeviceDiscovery join_devices(std::span<const DriverDevice> found, const Topology
       continue;
     }
     DeviceInfo& info = discovery.devices.emplace_back();
-    info.place = {PlaceKind::kDevice, static_cast<std::uint16_t>(discovery.devices.size() - 1),
-                  host};
+    const auto position = static_cast<std::uint16_t>(discovery.devices.size() - 1);
+    info.place = {PlaceKind::kDevice, device.number.value_or(position), host};
     info.name = device.name;
     info.uuid = device.uuid;
     info.pci_bus_id = bus_id;

@@ -342,6 +342,11 @@ bool AgentLink::ends_for(const DeviceLoss& loss) {
          decode_status(answered->payload).ok();
 }
 
+void AgentLink::say_once(std::string_view text) noexcept {
+  const Status sent = channel_.send(number(FrameKind::kSayOnce), 0, std::as_bytes(std::span(text)));
+  static_cast<void>(sent.ok());  // Without the agent this process is about to end.
+}
+
 void AgentLink::leave(std::uint32_t rank) noexcept {
   {
     MutexLock lock(mutex_);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -95,6 +96,10 @@ class AgentLink final : public IControlLink {
   /// Whether this process is to end for a device that failed, to be started again.
   /// Blocks: for the agent's answer.
   [[nodiscard]] bool ends_for(const DeviceLoss& loss);
+
+  /// Has the agent print this line, once for all ranks of the host that say the same. Waits for no
+  /// answer.
+  void say_once(std::string_view text) noexcept;
 
   /// Tells the agent that the program is done with the job; its end is in good order from here on.
   void leave(std::uint32_t rank) noexcept;

@@ -48,6 +48,8 @@ enum class FrameKind : std::uint16_t {
                      ///< error when it is to go on without the device.
   kFetchParts = 21,  ///< Rank: BlobParts, and the memory to fill with them; answered by kDone.
   kHeld = 22,        ///< Agent, ring: the bytes that all segments hold.
+  kSayOnce = 23,  ///< Rank: words to people, which are printed once for all ranks of the host that
+                  ///< say the same. Not answered.
 };
 
 struct Hello {

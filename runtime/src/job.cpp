@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <optional>
@@ -350,6 +349,7 @@ void Job::State::open_devices() {
        .kernels = kernels,
        .on_hang = [reporter](const DeviceInfo& device,
                              const Status& error) { reporter.hangs(device, error); },
+       .on_message = [reporter](const std::string& message) { reporter.say_once(message); },
        .on_lost = [reporter](const DeviceInfo& device,
                              const Status& error) { reporter.lost(device, error); }});
   if (opened) {

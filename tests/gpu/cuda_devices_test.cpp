@@ -126,6 +126,27 @@ TEST(CudaDevices, ThatAreNotWantedAreNotTouched) {
   EXPECT_THAT(*none, IsEmpty());
 }
 
+// The messages of the others would come once from each rank of a host.
+TEST(CudaDevices, AreSpokenOfByTheirOwnNumberAndOnlyWhereTheyAreWanted) {
+  std::vector<CudaProperties> properties = testing::two_fake_devices();
+  properties[1].pci_bus_id = "0000:fe:00.0";  // Which this machine does not tell about.
+  for (const char* const wanted : {"NVIDIA Fake 1", "NVIDIA Fake 2"}) {
+    std::vector<std::string> messages;
+    const Opened opened =
+        open(properties, {.describe_error = 101},
+             {.is_wanted = [&](const DeviceInfo& info) { return info.name == wanted; },
+              .on_message = [&](const std::string& message) { messages.push_back(message); }});
+    ASSERT_FALSE(messages.empty());
+    EXPECT_THAT(messages.front(), HasSubstr("a GPU is left out: "));
+    messages.erase(messages.begin());
+    if (wanted == properties[1].name) {
+      EXPECT_THAT(messages, ElementsAre(HasSubstr("GPU 1 (0000:fe:00.0): the machine does not")));
+    } else {
+      EXPECT_THAT(messages, IsEmpty());
+    }
+  }
+}
+
 TEST(CudaDevices, AreNotThereWhenAnotherProcessHasThemAll) {
   const Opened opened = open({testing::two_fake_devices()[0]}, {.memory_error = 46});
   ASSERT_FALSE(opened.has_value());

@@ -198,6 +198,19 @@ TEST_F(DeviceLoss, DrainsADeviceThatIsGoneWheneverItIsOpened) {
                       "device, which has failed 4 times")));
 }
 
+// Each rank asks for the GPUs, and finds none.
+TEST_F(DeviceLoss, IsNotThatThereIsNoGpuWhichIsSaidOnce) {
+  for (const char* const quiet : {"0", "1"}) {
+    const std::vector<std::string> options = {"--set", "quiet=" + std::string(quiet)};
+    const CommandResult result =
+        run_command(folder_, on_ranks(3, {DEVICE_PROGRAM, path(""), "0"}, options),
+                    environment({{"CUDA_VISIBLE_DEVICES", ""}}));
+    EXPECT_EQ(result.status, 0) << result.errors;
+    EXPECT_EQ(result.output, "19661 letters\n") << result.errors;
+    EXPECT_EQ(count_of("no GPU", result.errors), *quiet == '1' ? 0u : 1u) << result.errors;
+  }
+}
+
 // The one shard of the first step ends the device of each rank, which holds nothing else.
 class DeadlyShard : public DeviceLoss {
  protected:
@@ -216,9 +229,9 @@ class DeadlyShard : public DeviceLoss {
     // In the second step devices work, within this time. Nobody else is to try meanwhile.
     return {"h",
             "75",
-            "its work has not ended within 2 s",
-            {"--set", "devices=emu:2,mem=1m,fault=noabandon", "--set", "hang-first-seconds=2",
-             "--set", "hang-seconds=2", "--set", "late-seconds=3600"}};
+            "its work has not ended within 5 s",
+            {"--set", "devices=emu:2,mem=1m,fault=noabandon", "--set", "hang-first-seconds=5",
+             "--set", "hang-seconds=5", "--set", "late-seconds=3600"}};
   }
 
   [[nodiscard]] CommandResult run_deadly(const Way& way,

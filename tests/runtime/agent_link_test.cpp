@@ -25,6 +25,7 @@ namespace pinion {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr Place kHome = {.kind = PlaceKind::kNuma, .index = 1, .host = 2};
@@ -383,6 +384,22 @@ TEST(AgentLink, RefusesAnswersThatBringNoSlab) {
   EXPECT_EQ(link->fetch_slab(handle_of(5)).error().code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(link->fetch_row(3).error().code(), ErrorCode::kInternal);
   EXPECT_EQ(link->make_slab({}).error().code(), ErrorCode::kNotFound);
+}
+
+TEST(AgentLink, HasWordsPrintedBeforeWhatItAsksNext) {
+  std::vector<std::string> said;
+  FakeAgent agent(welcoming([&](Channel& channel, const Frame& frame) {
+    if (frame.kind == number_of(FrameKind::kSayOnce)) {
+      said.emplace_back(reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size());
+      return true;
+    }
+    return send_status(channel, frame.request, Status());
+  }));
+  const std::unique_ptr<AgentLink> link = join(agent);
+  link->say_once("no GPU");
+  link->say_once("");
+  EXPECT_TRUE(link->ends_for({}));
+  EXPECT_THAT(said, ElementsAre("no GPU", ""));
 }
 
 // The agent answers only once all have asked, the last one first.

@@ -64,7 +64,7 @@ class Refusals {
 
   void add(const Status& status) {
     text_ += (text_.empty() ? "" : "; ") + status.to_string();
-    tell("left out: " + status.to_string());
+    tell("a GPU is left out: " + status.to_string());
   }
   void tell(const std::string& message) const {
     if (options_.on_message) {
@@ -82,13 +82,14 @@ class Refusals {
 // means the same to all processes.
 struct Described {
   int ordinal = 0;
+  DriverDevice driver = {};
   DeviceInfo info = {};
 };
 
 std::vector<Described> describe_all(ICudaRuntime& runtime, int count,
                                     std::span<const DriverDevice> managed, const Topology& topology,
                                     std::uint32_t host, Refusals& refusals) {
-  std::vector<int> ordinals;
+  std::vector<Described> described;
   std::vector<DriverDevice> drivers;
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     CudaProperties properties;
@@ -98,19 +99,15 @@ std::vector<Described> describe_all(ICudaRuntime& runtime, int count,
       refusals.add(status);
       continue;
     }
-    ordinals.push_back(ordinal);
     drivers.push_back(driver_device(properties, managed));
+    drivers.back().number = static_cast<std::uint16_t>(ordinal);
+    described.push_back({.ordinal = ordinal, .driver = drivers.back()});
   }
   DeviceDiscovery discovery = join_devices(drivers, topology, host);
   // CUDA lists no device twice, so the joined list is as long and in the same order.
-  PINION_ASSERT(discovery.devices.size() == ordinals.size());
-  for (const std::string& message : discovery.messages) {
-    refusals.tell(message);
-  }
-  std::vector<Described> described;
-  for (std::size_t i = 0; i < ordinals.size(); ++i) {
-    described.push_back({ordinals[i], std::move(discovery.devices[i])});
-    described.back().info.place.index = static_cast<std::uint16_t>(ordinals[i]);
+  PINION_ASSERT(discovery.devices.size() == described.size());
+  for (std::size_t i = 0; i < described.size(); ++i) {
+    described[i].info = std::move(discovery.devices[i]);
   }
   return described;
 }
@@ -154,6 +151,11 @@ Result<std::vector<std::unique_ptr<IDevice>>> open_cuda_devices(
        describe_all(*session->runtime, *count, managed, topology, options.host, refusals)) {
     if (options.is_wanted && !options.is_wanted(described.info)) {
       continue;
+    }
+    // Of others nobody needs to know which CPUs are near.
+    for (const std::string& message :
+         join_devices(std::span(&described.driver, 1), topology, options.host).messages) {
+      refusals.tell(message);
     }
     std::uint64_t free_bytes = 0;
     const Status status =

@@ -4,7 +4,7 @@ namespace pinion {
 
 Result<std::unique_ptr<ICudaRuntime>> load_cuda_runtime() {
   return Status(ErrorCode::kUnimplemented,
-                "this build of Pinion carries no GPU back-end; give the shards a CPU body");
+                "this build of Pinion carries no GPU back-end (PINION_CUDA); work runs on CPUs");
 }
 
 }  // namespace pinion

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -183,6 +184,7 @@ class Agent {
   [[nodiscard]] MappedGpu gpu_of(std::uint32_t rank) const;
   void say_who_shares_devices();
   void handle_device_lost(std::uint32_t rank, const Frame& frame);
+  void say_once(const Frame& frame);
   [[nodiscard]] static std::string describe_loss(const DeviceLoss& loss);
   [[nodiscard]] static std::string describe_given_up(const Rank& rank);
   [[nodiscard]] std::string note_device_loss(const DeviceLoss& loss);
@@ -320,6 +322,7 @@ class Agent {
   std::optional<LaunchedRanks> launched_;  // Where another launcher has started them.
   std::map<std::string, std::uint32_t> device_loss_counts_;  // By UUID.
   std::vector<std::string> drained_devices_;                 // Their UUIDs.
+  std::set<std::string> said_;                               // What ranks have had printed.
   std::vector<LoggedRank> clients_;                          // By client number.
   SegmentTable segments_;
   std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.

@@ -65,6 +65,16 @@ void Agent::handle_device_lost(std::uint32_t rank, const Frame& frame) {
   answer(rank, frame.request, Status());
 }
 
+// Each rank finds the same on a host.
+void Agent::say_once(const Frame& frame) {
+  const std::string text(reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size());
+  if (settings_.quiet || !said_.insert(text).second) {
+    return;
+  }
+  const std::string where = host_count() > 1 ? spec_.hosts[share_.host].name + ": " : "";
+  say("pinion: " + where + text);
+}
+
 std::string Agent::describe_loss(const DeviceLoss& loss) {
   return fmt::format("device {} ({}) failed: {}", loss.number, loss.name, loss.error.to_string());
 }

@@ -89,6 +89,8 @@ void Agent::handle(std::uint32_t rank, Frame frame) {
     handle_fetch_row(rank, frame);
   } else if (kind == FrameKind::kDeviceLost) {
     handle_device_lost(rank, frame);
+  } else if (kind == FrameKind::kSayOnce) {
+    say_once({reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size()});
   } else if (kind == FrameKind::kGoodbye) {
     if (!it.left) {
       it.left = true;

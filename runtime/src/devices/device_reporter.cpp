@@ -35,6 +35,14 @@ void DeviceReporter::hangs(const DeviceInfo& device, const Status& error) const 
              device.place.index, device.name, error.to_string());
 }
 
+void DeviceReporter::say_once(const std::string& message) const {
+  if (agent_link != nullptr) {
+    agent_link->say_once(message);
+  } else if (!quiet) {
+    fmt::print(stderr, "pinion: {}\n", message);
+  }
+}
+
 void DeviceReporter::say_what_was_done(std::span<const DeviceAccount> accounts) const {
   if (quiet) {
     return;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include <pinion/core/device.hpp>
 #include <pinion/core/status.hpp>
@@ -27,6 +28,9 @@ struct DeviceReporter {
 
   /// Of one that is about to be given up, which this process may not outlive. As lost().
   void hangs(const DeviceInfo& device, const Status& error) const;
+
+  /// What is true for all ranks of the host, or was found for this one.
+  void say_once(const std::string& message) const;
 
   /// The summary of what the devices have done.
   void say_what_was_done(std::span<const DeviceAccount> accounts) const;

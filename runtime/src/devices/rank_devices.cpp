@@ -150,7 +150,7 @@ Status RankDevices::open_all() {
   if (options_.setting != "auto") {
     return open_emulation();
   }
-  DeviceOptions wanted{.host = options_.host};
+  DeviceOptions wanted{.host = options_.host, .on_message = options_.on_message};
   wanted.memory_share /= options_.choice.sharer_count;
   // The others are not opened at all: a context on each device for each rank costs time and memory.
   wanted.is_wanted = [this](const DeviceInfo& info) {
@@ -159,8 +159,13 @@ Status RankDevices::open_all() {
   Result<std::vector<std::unique_ptr<IDevice>>> found = open_devices(wanted);
   if (!found) {
     const ErrorCode code = found.error().code();
-    const bool has_none = code == ErrorCode::kUnimplemented || code == ErrorCode::kNotFound;
-    return has_none ? Status() : std::move(found).error();
+    if (code != ErrorCode::kUnimplemented && code != ErrorCode::kNotFound) {
+      return std::move(found).error();
+    }
+    if (options_.on_message) {
+      options_.on_message(std::string(found.error().message()));
+    }
+    return {};
   }
   Result<std::unique_ptr<SystemTimer>> timer = SystemTimer::create();
   if (!timer) {

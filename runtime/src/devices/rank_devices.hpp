@@ -42,6 +42,9 @@ struct RankDevicesOptions {
   /// the process where it is a GPU. On a thread of its timer; see PipelineOptions::on_hang.
   std::function<void(const DeviceInfo&, const Status&)> on_hang = {};
 
+  /// Told, inside open(), what a person should know: why there is no GPU, which ones were left out.
+  std::function<void(const std::string&)> on_message = {};
+
   /// Told once of a device that does nothing any more.
   std::function<void(const DeviceInfo&, const Status&)> on_lost = {};
 };

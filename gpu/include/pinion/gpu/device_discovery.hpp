@@ -26,6 +26,9 @@ struct DriverDevice {
   /// The operating system's number of the host's NUMA node that the driver calls nearest. Goes
   /// before what the PCI bus tells, which is wrong where device and host share memory.
   std::optional<unsigned> near_node_os_index = {};
+
+  /// Of its place; empty: where it is among the devices that count.
+  std::optional<std::uint16_t> number = {};
 };
 
 /// The devices that were found, and what a person should know about them.
@@ -40,7 +43,7 @@ struct DeviceDiscovery {
 /// The GPUs that a machine's topology lists, without what only a driver knows.
 [[nodiscard]] DeviceDiscovery discover_devices(const Topology& topology, std::uint32_t host);
 
-/// What a driver tells, joined with the topology by bus id, or by UUID where there is none. Places
+/// What a driver tells, joined with the topology by bus id, or by UUID where there is none. Devices
 /// are in the order of `found`; what is in it twice counts once; a slice is a device of its own,
 /// where its parent is. The CPUs of a near node that this process may not use are left out, and a
 /// message says so.

@@ -24,7 +24,7 @@ struct DeviceOptions {
   std::function<bool(const DeviceInfo&)> is_wanted = {};
 
   /// Told, inside the call, what a person should know: devices that were left out, and why; CPUs
-  /// near a device that this process may not use. May be empty.
+  /// near a device that is opened, which this process may not use. May be empty.
   std::function<void(const std::string&)> on_message = {};
 };
 
