@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,19 +57,24 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-// A row of the table. No bound: the figure is for the reader.
-inline void print_row(const std::string& work, const std::string& figure, double ratio,
-                      double bound, bool at_most = false) {
+// Of two measured figures; empty where there is nothing to compare with.
+inline std::optional<double> ratio_of(double value, double reference) {
+  return reference > 0.0 ? std::optional(value / reference) : std::nullopt;
+}
+
+// A row of the table. No ratio: it was not measured. No bound: the figure is for the reader.
+inline void print_row(const std::string& work, const std::string& figure,
+                      std::optional<double> ratio, double bound, bool at_most = false) {
   std::printf("| %-46s | %-34s | ", work.c_str(), figure.c_str());
-  if (ratio > 0.0) {
-    std::printf("%6.3f | ", ratio);
+  if (ratio) {
+    std::printf("%6.3f | ", *ratio);
   } else {
     std::printf("     - | ");
   }
-  if (bound <= 0.0 || ratio <= 0.0) {
+  if (bound <= 0.0 || !ratio) {
     std::printf("%-14s |\n", bound > 0.0 ? "not measured" : "");
   } else {
-    const bool reached = at_most ? ratio <= bound : ratio >= bound;
+    const bool reached = at_most ? *ratio <= bound : *ratio >= bound;
     std::printf("%s %.2f %s |\n", at_most ? "<=" : ">=", bound, reached ? "yes   " : "MISSED");
   }
 }

@@ -224,7 +224,7 @@ void fault_row(const std::optional<FaultCost>& cost, const Options& options) {
   const bool counts = !options.quick && options.emulated.empty();
   print_row("a fault's loss, against a batch and a restart",
             cost ? text("%.1f ms, %.1f", cost->lost * 1e3, allowed * 1e3) : "",
-            cost ? cost->lost / allowed : 0.0, counts || !cost ? 1.0 : 0.0, true);
+            cost ? ratio_of(cost->lost, allowed) : std::nullopt, counts || !cost ? 1.0 : 0.0, true);
 }
 
 }  // namespace pinion::bench

@@ -249,7 +249,7 @@ void pipeline_rows(Bed& bed, std::span<const std::byte> input, const Options& op
     const double rate = static_cast<double>(sum.shard_count * shard_bytes) / seconds;
     print_row("reduce from the host, shards of " + size_text(shard_bytes),
               text("%.1f GB/s, one big copy %.1f", rate / 1e9, rates.in / 1e9),
-              rates.in > 0.0 ? rate / rates.in : 0.0, bound_for(shard_bytes, 0.9));
+              ratio_of(rate, rates.in), bound_for(shard_bytes, 0.9));
   }
   for (const std::uint64_t shard_bytes : sizes) {
     const Job map = map_job(input, shard_bytes, count);
@@ -285,8 +285,8 @@ void host_cost_row(Bed& bed, std::span<const std::byte> input, bool by_hand_too)
     loop = required(by_hand::scale_loop(source, target, kShardBytes), "the loop by hand") / count;
   }
   print_row("a shard of 16 KiB, against a loop by hand",
-            text("%.2f us, by hand %.2f", pinion * 1e6, loop * 1e6),
-            loop > 0.0 ? pinion / loop : 0.0, 1.1, true);
+            text("%.2f us, by hand %.2f", pinion * 1e6, loop * 1e6), ratio_of(pinion, loop), 1.1,
+            true);
 }
 
 // Small shards that go to the device in one launch, beside one launch each.
@@ -327,14 +327,15 @@ double resident_row(Bed& bed, const Job& job, ByHand by_hand, std::uint64_t comp
   };
   require_equal(equals(output), job.kernel);
   double seconds = 0.0;
+  std::optional<double> ratio;
   if (by_hand != nullptr) {
     const by_hand::Resident resident = required(by_hand(job.input, kRounds), "CUB by hand");
     require_equal(equals(resident.output), job.kernel + " by hand");
     seconds = resident.seconds;
+    ratio = ratio_of(seconds, stages.kernel);
   }
   print_row(job.kernel + " on the device, " + size_text(job.shard_bytes),
-            text("%.1f us, CUB by hand %.1f", stages.kernel * 1e6, seconds * 1e6),
-            seconds > 0.0 ? seconds / stages.kernel : 0.0, 0.95);
+            text("%.1f us, CUB by hand %.1f", stages.kernel * 1e6, seconds * 1e6), ratio, 0.95);
   return stages.kernel;
 }
 
@@ -344,12 +345,10 @@ void resident_rows(Bed& bed, std::span<const std::byte> input, const by_hand::Co
   const double sum_seconds =
       resident_row(bed, sum_job(input.first(bytes), bytes, 1),
                    by_hand_too ? by_hand::reduce_sum_f64 : nullptr, sizeof(double));
-  print_row(
-      "  its rate against that of a copy on the device",
-      text("%.0f GB/s, copy %.0f", static_cast<double>(bytes) / sum_seconds / 1e9,
-           rates.on_device / 1e9),
-      rates.on_device > 0.0 ? static_cast<double>(bytes) / sum_seconds / rates.on_device : 0.0,
-      0.9);
+  print_row("  its rate against that of a copy on the device",
+            text("%.0f GB/s, copy %.0f", static_cast<double>(bytes) / sum_seconds / 1e9,
+                 rates.on_device / 1e9),
+            ratio_of(static_cast<double>(bytes) / sum_seconds, rates.on_device), 0.9);
   resident_row(bed,
                {.kernel = std::string(kHistogramU8),
                 .arguments = {},
@@ -380,7 +379,7 @@ void registration_row(Bed& bed, std::span<std::byte> input) {
   print_row("registering host memory, " + size_text(input.size()),
             text("%.1f ms, %.1f GB/s", seconds * 1e3,
                  static_cast<double>(input.size()) / std::max(seconds, 1e-9) / 1e9),
-            0.0, 0.0);
+            {}, 0.0);
 }
 
 void run_all(Bed& bed, const Options& options, const std::optional<FaultCost>& fault,

@@ -288,7 +288,7 @@ void group_by_rows(Bed& bed, const Options& options) {
   const double host = median(contenders[1].times);
   const double both = median(contenders[2].times);
   print_row("group-by, each alone: the device, the workers",
-            text("%.1f GB/s, %.1f GB/s", bytes / device / 1e9, bytes / host / 1e9), 0.0, 0.0);
+            text("%.1f GB/s, %.1f GB/s", bytes / device / 1e9, bytes / host / 1e9), {}, 0.0);
   print_row(title, text("%.1f GB/s", bytes / both / 1e9), std::min(device, host) / both,
             options.quick || !options.emulated.empty() ? 0.0 : 1.0);
 }
