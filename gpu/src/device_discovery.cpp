@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include <pinion/numa/cpu_list.hpp>
 
@@ -221,7 +222,8 @@ std::vector<std::string_view> words_of(std::string_view list) {
   return words;
 }
 
-VisibleDevices devices_of_slurm(const std::string& setting, std::span<const DriverDevice> found) {
+VisibleDevices devices_of_slurm(const std::string& variable, const std::string& setting,
+                                std::span<const DriverDevice> found) {
   VisibleDevices all = visible_devices({}, found);
   const auto whole_count = static_cast<std::size_t>(
       std::count_if(found.begin(), found.end(),
@@ -229,7 +231,7 @@ VisibleDevices devices_of_slurm(const std::string& setting, std::span<const Driv
   const Result<std::vector<unsigned>> numbers = parse_cpu_list(setting);
   if (!numbers) {
     VisibleDevices visible = all;
-    visible.messages.push_back("SLURM_JOB_GPUS is '" + setting +
+    visible.messages.push_back(variable + " is '" + setting +
                                "', which is no list of numbers; all GPUs are taken for usable");
     return visible;
   }
@@ -240,7 +242,7 @@ VisibleDevices devices_of_slurm(const std::string& setting, std::span<const Driv
   for (const unsigned number : *numbers) {
     const std::optional<std::size_t> whole = device_by_number(std::to_string(number), found);
     if (!whole) {
-      visible.messages.push_back("SLURM_JOB_GPUS: there is no GPU " + std::to_string(number));
+      visible.messages.push_back(variable + ": there is no GPU " + std::to_string(number));
       continue;
     }
     for (std::size_t index = 0; index < found.size(); ++index) {
@@ -276,8 +278,12 @@ VisibleDevices usable_devices(const DeviceVariables& variables,
   if (variables.cuda_visible_devices) {
     return visible_devices(*variables.cuda_visible_devices, found);
   }
-  if (variables.slurm_job_gpus && !trim(*variables.slurm_job_gpus).empty()) {
-    return devices_of_slurm(*variables.slurm_job_gpus, found);
+  // A step has a part of what its job has.
+  for (const auto& [name, value] : {std::pair("SLURM_STEP_GPUS", variables.slurm_step_gpus),
+                                    {"SLURM_JOB_GPUS", variables.slurm_job_gpus}}) {
+    if (value && !trim(*value).empty()) {
+      return devices_of_slurm(name, *value, found);
+    }
   }
   if (variables.nvidia_visible_devices) {
     return devices_of_container(*variables.nvidia_visible_devices, found);

@@ -27,7 +27,7 @@ Result<std::vector<std::unique_ptr<IDevice>>> open_devices(const DeviceOptions& 
   if (!topology) {
     return std::move(topology).error();
   }
-  // Without it slices have no names of their parents, and nothing else lacks.
+  // Without it slices have no names of their parents, and only CUDA_VISIBLE_DEVICES hides devices.
   const Result<DriverReport> report = report_of_driver();
   const std::span<const DriverDevice> managed =
       report ? std::span<const DriverDevice>(report->devices) : std::span<const DriverDevice>();

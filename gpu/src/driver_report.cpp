@@ -236,4 +236,22 @@ Result<DriverReport> report_of_driver(const std::string& library) {
   return (*nvml)->report();
 }
 
+Result<DeviceDiscovery> usable_gpus(const GpuSources& sources, const Topology& topology,
+                                    std::uint32_t host) {
+  const Result<DriverReport> report = report_of_driver(sources.nvml_library);
+  if (!report) {
+    return Status(report.error());
+  }
+  const VisibleDevices usable = usable_devices(sources.variables, report->devices);
+  std::vector<DriverDevice> devices;
+  for (const std::size_t index : usable.devices) {
+    devices.push_back(report->devices[index]);
+  }
+  DeviceDiscovery discovery = join_devices(devices, topology, host);
+  for (const auto* const messages : {&report->messages, &usable.messages}) {
+    discovery.messages.insert(discovery.messages.end(), messages->begin(), messages->end());
+  }
+  return discovery;
+}
+
 }  // namespace pinion

@@ -189,13 +189,14 @@ Result<HostPlacement> placement_of(const LaunchSpec& spec, const Settings& setti
                            .host = host,
                            .cpus = spec.cpus};
   if (spec.map_by == RankMapping::kGpu) {
-    const std::optional<std::string> visible =
-        topology_file.empty() ? find_environment_value("CUDA_VISIBLE_DEVICES") : std::nullopt;
-    Result<std::vector<MappedGpu>> gpus = gpus_to_map(settings.devices, *topology, visible);
+    const std::optional<GpuSources> sources =
+        topology_file.empty() ? std::optional(GpuSources{.variables = device_variables()})
+                              : std::nullopt;
+    Result<GpuMapping> gpus = gpus_to_map(settings.devices, *topology, sources);
     if (!gpus) {
       return std::move(gpus).error();
     }
-    for (const MappedGpu& gpu : *gpus) {
+    for (const MappedGpu& gpu : gpus->gpus) {
       request.gpus.push_back(gpu.gpu);
     }
     placement.gpus = *std::move(gpus);

@@ -34,8 +34,8 @@ struct HostShare {
 /// Where the ranks of a host run on this machine.
 struct HostPlacement {
   std::vector<RankPlacement> ranks = {};
-  std::size_t node_count = 1;        ///< NUMA nodes of the machine.
-  std::vector<MappedGpu> gpus = {};  ///< What ranks are mapped by, if they are mapped by GPU.
+  std::size_t node_count = 1;  ///< NUMA nodes of the machine.
+  GpuMapping gpus = {};        ///< What ranks are mapped by, if they are mapped by GPU.
 };
 
 /// `topology_file` stands for another machine, for planning only; empty: this one.

@@ -147,6 +147,72 @@ TEST(CudaDevices, AreSpokenOfByTheirOwnNumberAndOnlyWhereTheyAreWanted) {
   }
 }
 
+// The two devices as the management library lists them.
+const std::vector<DriverDevice>& managed_devices() {
+  static const std::vector<DriverDevice> devices = {
+      {.uuid = "GPU-11111111-0000-0000-0000-000000000000"},
+      {.uuid = "GPU-22111111-0000-0000-0000-000000000000"}};
+  return devices;
+}
+
+TEST(CudaDevices, ThatTheVariablesLeaveToOthersAreNotThere) {
+  for (const DeviceVariables& variables :
+       {DeviceVariables{.slurm_job_gpus = "1"},
+        {.nvidia_visible_devices = "GPU-22111111-0000-0000-0000-000000000000"}}) {
+    // The first would answer 46 when its context is made.
+    const Opened opened =
+        open(testing::two_fake_devices(), {.memory_error = 46},
+             {.variables = variables,
+              .on_message = [](const std::string& message) { ADD_FAILURE() << message; }},
+             managed_devices());
+    ASSERT_TRUE(opened.has_value());
+    ASSERT_EQ(opened->size(), 1u);
+    EXPECT_EQ((*opened)[0]->info().name, "NVIDIA Fake 2");
+    EXPECT_EQ((*opened)[0]->info().place.index, 0u);
+  }
+}
+
+TEST(CudaDevices, ThatCudasVariableShowsAreThereWhateverOthersSay) {
+  const Opened opened = open(testing::two_fake_devices(), {},
+                             {.variables = {.cuda_visible_devices = "0",
+                                            .slurm_job_gpus = "1",
+                                            .nvidia_visible_devices = "none"}},
+                             managed_devices());
+  ASSERT_TRUE(opened.has_value());
+  EXPECT_EQ(opened->size(), 2u);
+}
+
+TEST(CudaDevices, OfWhichTheManagementLibraryKnowsNothingAreThere) {
+  const DeviceOptions options = {.variables = {.nvidia_visible_devices = "none"}};
+  const Opened unknown = open(testing::two_fake_devices(), {}, options);
+  ASSERT_TRUE(unknown.has_value());
+  EXPECT_EQ(unknown->size(), 2u);
+  const Opened one_known =
+      open(testing::two_fake_devices(), {}, options, std::span(managed_devices()).first(1));
+  ASSERT_TRUE(one_known.has_value());
+  ASSERT_EQ(one_known->size(), 1u);
+  EXPECT_EQ((*one_known)[0]->info().name, "NVIDIA Fake 2");
+}
+
+TEST(CudaDevices, AreNotThereWhenTheVariablesLeaveThemAllToOthers) {
+  const Opened opened = open(testing::two_fake_devices(), {},
+                             {.variables = {.nvidia_visible_devices = "none"}}, managed_devices());
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code(), ErrorCode::kNotFound);
+  EXPECT_THAT(opened.error().to_string(), HasSubstr("NVIDIA_VISIBLE_DEVICES"));
+}
+
+TEST(CudaDevices, TellWhatIsWrongWithTheVariables) {
+  std::vector<std::string> messages;
+  const Opened opened =
+      open(testing::two_fake_devices(), {},
+           {.variables = {.slurm_step_gpus = "h200"},
+            .on_message = [&](const std::string& message) { messages.push_back(message); }},
+           managed_devices());
+  EXPECT_TRUE(opened.has_value());
+  EXPECT_THAT(messages, ElementsAre(HasSubstr("SLURM_STEP_GPUS is 'h200'")));
+}
+
 TEST(CudaDevices, AreNotThereWhenAnotherProcessHasThemAll) {
   const Opened opened = open({testing::two_fake_devices()[0]}, {.memory_error = 46});
   ASSERT_FALSE(opened.has_value());

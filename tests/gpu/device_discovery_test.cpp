@@ -299,6 +299,13 @@ TEST_F(UsableDevicesOf, SlurmsVariableNamesWholeDevicesWithTheirSlices) {
   EXPECT_THAT(messages_, ElementsAre(HasSubstr("is no list of numbers")));
 }
 
+TEST_F(UsableDevicesOf, AStepAreThoseOfTheStep) {
+  EXPECT_THAT(usable({.slurm_step_gpus = "2", .slurm_job_gpus = "0,2"}), ElementsAre(4));
+  EXPECT_THAT(usable({.slurm_step_gpus = "", .slurm_job_gpus = "0,2"}), ElementsAre(0, 4));
+  EXPECT_THAT(usable({.slurm_step_gpus = "0,9"}), ElementsAre(0));
+  EXPECT_THAT(messages_, ElementsAre("SLURM_STEP_GPUS: there is no GPU 9"));
+}
+
 // Numbers of the host, in a job that sees only its own.
 TEST_F(UsableDevicesOf, SlurmsVariableAreAllThatAControlGroupLeft) {
   EXPECT_THAT(usable({.slurm_job_gpus = "4-7"}), SizeIs(6));

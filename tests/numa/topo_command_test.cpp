@@ -24,7 +24,7 @@ struct Outcome {
   std::string errors;
 };
 
-Outcome run(std::vector<std::string> arguments, TopoSources sources = {}) {
+Outcome run(std::vector<std::string> arguments, GpuSources sources = {}) {
   Outcome outcome;
   CLI::App app("pinion");
   add_topo_command(app, outcome.exit_status, std::move(sources));
@@ -47,7 +47,7 @@ TEST(TopoCommand, ShowsThisMachine) {
 
 // The driver of the test shows three GPUs with two slices, and one of them is somebody else's.
 TEST(TopoCommand, ShowsTheGpusOfTheDriver) {
-  const TopoSources all = {.nvml_library = PINION_FAKE_NVML};
+  const GpuSources all = {.nvml_library = PINION_FAKE_NVML};
   const Outcome tree = run({"topo"}, all);
   EXPECT_EQ(tree.exit_status, 0);
   EXPECT_THAT(tree.output, AllOf(HasSubstr("GPUs that the driver shows to this process\n"),

@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   pinion::add_topo_command(
       app, exit_status,
       {.variables = {.cuda_visible_devices = variable("CUDA_VISIBLE_DEVICES"),
+                     .slurm_step_gpus = variable("SLURM_STEP_GPUS"),
                      .slurm_job_gpus = variable("SLURM_JOB_GPUS"),
                      .nvidia_visible_devices = variable("NVIDIA_VISIBLE_DEVICES")}});
   const std::string version = "pinion " + std::string(pinion::version());

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <pinion/core/status.hpp>
-#include <pinion/gpu/driver_report.hpp>
 #include <pinion/numa/memory_limits.hpp>
 #include <pinion/numa/topology.hpp>
 
@@ -33,27 +32,18 @@ std::string text_of(const TopologyView& view, const TopoOptions& options) {
 }
 
 // Nothing where there is no driver: most machines have none.
-std::optional<DeviceDiscovery> find_devices(const TopoSources& sources, const Topology& topology) {
-  const Result<DriverReport> report = report_of_driver(sources.nvml_library);
-  if (!report) {
-    if (report.error().code() == ErrorCode::kNotFound) {
-      return std::nullopt;
-    }
-    return DeviceDiscovery{.messages = {report.error().to_string()}};
+std::optional<DeviceDiscovery> find_devices(const GpuSources& sources, const Topology& topology) {
+  Result<DeviceDiscovery> found = usable_gpus(sources, topology, 0);
+  if (found) {
+    return *std::move(found);
   }
-  const VisibleDevices usable = usable_devices(sources.variables, report->devices);
-  std::vector<DriverDevice> devices;
-  for (const std::size_t index : usable.devices) {
-    devices.push_back(report->devices[index]);
+  if (found.error().code() == ErrorCode::kNotFound) {
+    return std::nullopt;
   }
-  DeviceDiscovery discovery = join_devices(devices, topology, 0);
-  for (const auto* const messages : {&report->messages, &usable.messages}) {
-    discovery.messages.insert(discovery.messages.end(), messages->begin(), messages->end());
-  }
-  return discovery;
+  return DeviceDiscovery{.messages = {found.error().to_string()}};
 }
 
-Status show_topology(const TopoOptions& options, const TopoSources& sources) {
+Status show_topology(const TopoOptions& options, const GpuSources& sources) {
   const Result<Topology> topology =
       options.file ? Topology::from_xml(*options.file) : Topology::of_this_machine();
   if (!topology) {
@@ -77,7 +67,7 @@ Status show_topology(const TopoOptions& options, const TopoSources& sources) {
 
 }  // namespace
 
-void add_topo_command(CLI::App& app, int& exit_status, TopoSources sources) {
+void add_topo_command(CLI::App& app, int& exit_status, GpuSources sources) {
   auto options = std::make_shared<TopoOptions>();
   CLI::App* command = app.add_subcommand("topo",
                                          "Show the NUMA nodes, CPUs, GPUs and network adapters of "

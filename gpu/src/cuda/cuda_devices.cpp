@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "cuda/cuda_device.hpp"
@@ -78,32 +79,59 @@ class Refusals {
   std::string text_;
 };
 
-// What can be asked without a context. Those that do not answer keep their number, so that a place
-// means the same to all processes.
+// The UUIDs of devices that are not to be used, though CUDA shows them.
+std::set<std::string> devices_of_others(const DeviceVariables& variables,
+                                        std::span<const DriverDevice> managed,
+                                        const Refusals& refusals) {
+  std::set<std::string> others;
+  if (variables.cuda_visible_devices) {
+    return others;
+  }
+  const VisibleDevices usable = usable_devices(variables, managed);
+  for (const std::string& message : usable.messages) {
+    refusals.tell(message);
+  }
+  for (std::size_t index = 0; index < managed.size(); ++index) {
+    if (std::find(usable.devices.begin(), usable.devices.end(), index) == usable.devices.end()) {
+      others.insert(managed[index].uuid);
+    }
+  }
+  return others;
+}
+
+// What can be asked without a context.
 struct Described {
   int ordinal = 0;
   DriverDevice driver = {};
   DeviceInfo info = {};
 };
 
+// Those that do not answer keep their number, so that a place means the same to all processes.
 std::vector<Described> describe_all(ICudaRuntime& runtime, int count,
                                     std::span<const DriverDevice> managed, const Topology& topology,
-                                    std::uint32_t host, Refusals& refusals) {
+                                    const DeviceOptions& options, Refusals& refusals) {
+  const std::set<std::string> others = devices_of_others(options.variables, managed, refusals);
   std::vector<Described> described;
   std::vector<DriverDevice> drivers;
+  std::uint16_t number = 0;
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     CudaProperties properties;
     const Status status =
         cuda_status(runtime, runtime.describe(ordinal, properties), words_for(ordinal));
     if (!status.ok()) {
       refusals.add(status);
+      ++number;
       continue;
     }
-    drivers.push_back(driver_device(properties, managed));
-    drivers.back().number = static_cast<std::uint16_t>(ordinal);
-    described.push_back({.ordinal = ordinal, .driver = drivers.back()});
+    DriverDevice device = driver_device(properties, managed);
+    if (others.contains(device.uuid)) {
+      continue;
+    }
+    device.number = number++;
+    described.push_back({.ordinal = ordinal, .driver = device});
+    drivers.push_back(std::move(device));
   }
-  DeviceDiscovery discovery = join_devices(drivers, topology, host);
+  DeviceDiscovery discovery = join_devices(drivers, topology, options.host);
   // CUDA lists no device twice, so the joined list is as long and in the same order.
   PINION_ASSERT(discovery.devices.size() == described.size());
   for (std::size_t i = 0; i < described.size(); ++i) {
@@ -146,9 +174,15 @@ Result<std::vector<std::unique_ptr<IDevice>>> open_cuda_devices(
   }
   const auto session = std::make_shared<CudaSession>(std::move(runtime));
   Refusals refusals(options);
+  std::vector<Described> all =
+      describe_all(*session->runtime, *count, managed, topology, options, refusals);
+  if (all.empty() && refusals.text().empty()) {
+    return no_device(
+        "SLURM_STEP_GPUS, SLURM_JOB_GPUS or NVIDIA_VISIBLE_DEVICES names none of those that CUDA "
+        "shows");
+  }
   std::vector<std::unique_ptr<IDevice>> devices;
-  for (Described& described :
-       describe_all(*session->runtime, *count, managed, topology, options.host, refusals)) {
+  for (Described& described : all) {
     if (options.is_wanted && !options.is_wanted(described.info)) {
       continue;
     }

@@ -181,10 +181,11 @@ class Agent {
 
   // Devices of the ranks (agent_devices.cpp).
   [[nodiscard]] DeviceChoice device_choice_of(std::uint32_t rank) const;
+  [[nodiscard]] std::size_t gpu_position_of(std::uint32_t rank) const;
   [[nodiscard]] MappedGpu gpu_of(std::uint32_t rank) const;
-  void say_who_shares_devices();
+  void say_about_devices();
   void handle_device_lost(std::uint32_t rank, const Frame& frame);
-  void say_once(const Frame& frame);
+  void say_once(std::string text);
   [[nodiscard]] static std::string describe_loss(const DeviceLoss& loss);
   [[nodiscard]] static std::string describe_given_up(const Rank& rank);
   [[nodiscard]] std::string note_device_loss(const DeviceLoss& loss);
@@ -289,6 +290,7 @@ class Agent {
   void report_pages();
   void print_summary();
   void print_placements();
+  [[nodiscard]] std::string words_for_host() const;
   [[nodiscard]] std::string describe(std::uint32_t rank) const;
 
   // `rank` counts the ranks of this host everywhere but in names and in what others are told.
@@ -312,7 +314,7 @@ class Agent {
   SystemClock clock_;
   Instant started_;
   bool binds_memory_;
-  std::vector<MappedGpu> gpus_;
+  GpuMapping gpus_;
   rlim_t open_file_limit_;  // What ranks get; ours is as high as may be.
   GrantLog log_;
   UniqueFd signals_;
@@ -322,7 +324,7 @@ class Agent {
   std::optional<LaunchedRanks> launched_;  // Where another launcher has started them.
   std::map<std::string, std::uint32_t> device_loss_counts_;  // By UUID.
   std::vector<std::string> drained_devices_;                 // Their UUIDs.
-  std::set<std::string> said_;                               // What ranks have had printed.
+  std::set<std::string> said_;                               // By say_once().
   std::vector<LoggedRank> clients_;                          // By client number.
   SegmentTable segments_;
   std::optional<Result<BlobMemory>> blob_memory_;  // Made for the first rank that joins.

@@ -13,7 +13,8 @@ DeviceChoice Agent::device_choice_of(std::uint32_t rank) const {
   DeviceChoice choice{.first = rank, .stride = share_.rank_count, .left_out = drained_devices_};
   if (const std::optional<Place>& gpu = ranks_[rank].placement.gpu) {
     // A GPU that the rank sees alone is the first one to it.
-    choice.first = settings_.devices == "auto" ? 0 : gpu->index;
+    choice.first =
+        gpu_of(rank).visible_as.empty() ? static_cast<std::uint32_t>(gpu_position_of(rank)) : 0;
     choice.stride = std::numeric_limits<std::uint32_t>::max();
     choice.sharer_count = static_cast<std::uint32_t>(
         std::count_if(ranks_.begin(), ranks_.end(),
@@ -22,15 +23,25 @@ DeviceChoice Agent::device_choice_of(std::uint32_t rank) const {
   return choice;
 }
 
-MappedGpu Agent::gpu_of(std::uint32_t rank) const {
+// Among those that ranks are mapped by; behind all for a rank that has none.
+std::size_t Agent::gpu_position_of(std::uint32_t rank) const {
   const std::optional<Place>& place = ranks_[rank].placement.gpu;
-  const auto found = std::find_if(gpus_.begin(), gpus_.end(), [&place](const MappedGpu& mapped) {
+  const auto& gpus = gpus_.gpus;
+  const auto found = std::find_if(gpus.begin(), gpus.end(), [&place](const MappedGpu& mapped) {
     return place && mapped.gpu.place.index == place->index;
   });
-  return found != gpus_.end() ? *found : MappedGpu();
+  return static_cast<std::size_t>(found - gpus.begin());
 }
 
-void Agent::say_who_shares_devices() {
+MappedGpu Agent::gpu_of(std::uint32_t rank) const {
+  const std::size_t position = gpu_position_of(rank);
+  return position < gpus_.gpus.size() ? gpus_.gpus[position] : MappedGpu();
+}
+
+void Agent::say_about_devices() {
+  for (const std::string& message : gpus_.messages) {
+    say_once(message);
+  }
   for (std::uint32_t rank = 0; rank < ranks_.size(); ++rank) {
     const std::optional<Place>& gpu = ranks_[rank].placement.gpu;
     const bool is_first =
@@ -38,9 +49,8 @@ void Agent::say_who_shares_devices() {
                             [&gpu](const Rank& other) { return other.placement.gpu == gpu; });
     const std::uint32_t count = is_first ? device_choice_of(rank).sharer_count : 0;
     if (count > 1) {
-      say(
-          fmt::format("pinion: GPU {} is shared by {} ranks; each may use one part in {} of its "
-                      "memory",
+      say_once(
+          fmt::format("GPU {} is shared by {} ranks; each may use one part in {} of its memory",
                       gpu->index, count, count));
     }
   }
@@ -65,14 +75,15 @@ void Agent::handle_device_lost(std::uint32_t rank, const Frame& frame) {
   answer(rank, frame.request, Status());
 }
 
-// Each rank finds the same on a host.
-void Agent::say_once(const Frame& frame) {
-  const std::string text(reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size());
-  if (settings_.quiet || !said_.insert(text).second) {
-    return;
+// Each rank finds the same on a host. What is said is in words of ranks, so it is bounded.
+void Agent::say_once(std::string text) {
+  constexpr std::size_t kSaidMax = 256;
+  constexpr std::size_t kSaidBytesMax = 1024;
+  text.resize(std::min(text.size(), kSaidBytesMax));
+  if (!settings_.quiet && said_.size() < kSaidMax && said_.insert(text).second) {
+    const std::string host = host_count() > 1 ? spec_.hosts[share_.host].name + ": " : "";
+    say("pinion: " + host + text);
   }
-  const std::string where = host_count() > 1 ? spec_.hosts[share_.host].name + ": " : "";
-  say("pinion: " + where + text);
 }
 
 std::string Agent::describe_loss(const DeviceLoss& loss) {

@@ -35,7 +35,7 @@ Status Agent::start_first() {
     begin_other_hosts();
     return {};
   }
-  say_who_shares_devices();
+  say_about_devices();
   if (remote_hosts_ && spec_.input_reader == InputReader::kAll) {
     for (std::uint32_t host = 1; host < host_count(); ++host) {
       input_.add_host(host);
@@ -86,9 +86,12 @@ void Agent::place_only() {
   }
 }
 
+std::string Agent::words_for_host() const {
+  return spec_.hosts.size() > 1 ? spec_.hosts[share_.host].name + ", " : "";
+}
+
 std::string Agent::describe(std::uint32_t rank) const {
-  const std::string where = spec_.hosts.size() > 1 ? spec_.hosts[share_.host].name + ", " : "";
-  return where + describe_rank(named(rank).rank, ranks_[rank].placement);
+  return words_for_host() + describe_rank(named(rank).rank, ranks_[rank].placement);
 }
 
 bool Agent::has_terminal(std::uint32_t rank) const {

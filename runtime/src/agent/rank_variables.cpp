@@ -32,8 +32,6 @@ Variables rank_variables(const RankIdentity& identity) {
     std::erase_if(variables, [](const auto& it) { return it.first == "PINION_GPU_BUS_ID"; });
   }
   if (!identity.visible_gpu.empty()) {
-    // Numbers are then those of the topology, which are by bus.
-    variables.emplace_back("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
     variables.emplace_back("CUDA_VISIBLE_DEVICES", identity.visible_gpu);
   }
   return variables;

@@ -150,7 +150,8 @@ Status RankDevices::open_all() {
   if (options_.setting != "auto") {
     return open_emulation();
   }
-  DeviceOptions wanted{.host = options_.host, .on_message = options_.on_message};
+  DeviceOptions wanted{
+      .host = options_.host, .variables = device_variables(), .on_message = options_.on_message};
   wanted.memory_share /= options_.choice.sharer_count;
   // The others are not opened at all: a context on each device for each rank costs time and memory.
   wanted.is_wanted = [this](const DeviceInfo& info) {

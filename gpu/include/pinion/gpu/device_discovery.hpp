@@ -67,16 +67,17 @@ struct VisibleDevices {
 /// The variables that say which devices a process is to use; empty when they are not set.
 struct DeviceVariables {
   std::optional<std::string> cuda_visible_devices = {};
+  std::optional<std::string> slurm_step_gpus = {};
   std::optional<std::string> slurm_job_gpus = {};
   std::optional<std::string> nvidia_visible_devices = {};
 };
 
 /// Which of all devices that a driver shows this process is to use. CUDA_VISIBLE_DEVICES decides
-/// where it is set, as nothing else counts for CUDA. Else SLURM_JOB_GPUS names whole devices by
-/// number ("0,2-3"), unless no more of them are shown than it names, as a control group has hidden
-/// the others then and those that are left have other numbers. Else NVIDIA_VISIBLE_DEVICES hides
-/// all ("none"), or those that it does not name where it names UUIDs; its other values were for
-/// who made the container.
+/// where it is set, as nothing else counts for CUDA. Else SLURM_STEP_GPUS, or else SLURM_JOB_GPUS,
+/// names whole devices by number ("0,2-3"), unless no more of them are shown than it names, as a
+/// control group has hidden the others then and those that are left have other numbers. Else
+/// NVIDIA_VISIBLE_DEVICES hides all ("none"), or those that it does not name where it names UUIDs;
+/// its other values were for who made the container.
 [[nodiscard]] VisibleDevices usable_devices(const DeviceVariables& variables,
                                             std::span<const DriverDevice> found);
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include <pinion/core/status.hpp>
 #include <pinion/gpu/device_discovery.hpp>
+#include <pinion/numa/topology.hpp>
 
 namespace pinion {
 
@@ -24,5 +26,19 @@ struct DriverReport {
 ///   kUnavailable when the driver does not answer.
 [[nodiscard]] Result<DriverReport> report_of_driver(
     const std::string& library = "libnvidia-ml.so.1");
+
+/// What says which GPUs a process is to use.
+struct GpuSources {
+  DeviceVariables variables = {};
+  std::string nvml_library = "libnvidia-ml.so.1";
+};
+
+/// The GPUs that a process with these variables is to use: of those that the driver tells of
+/// (report_of_driver()) what the variables leave (usable_devices()), joined with the topology
+/// (join_devices()). A device is there beside its slices. The messages of all three come along.
+/// Blocks: as report_of_driver().
+/// Errors: those of report_of_driver().
+[[nodiscard]] Result<DeviceDiscovery> usable_gpus(const GpuSources& sources,
+                                                  const Topology& topology, std::uint32_t host);
 
 }  // namespace pinion
