@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "cpu_quota.hpp"
+#include "pci_gpus.hpp"
 #include "topology_parts.hpp"
 #include "topology_state.hpp"
 
@@ -298,6 +299,11 @@ Result<Topology> Topology::of_this_machine(DeviceSearch search) {
   state->this_machine = true;
   state->cpu_quota = read_cpu_quota("/");
   PINION_RETURN_IF_ERROR(fill(*state));
+  // hwloc may be built without PCI, or be told to leave devices out.
+  if (search == DeviceSearch::kAll &&
+      hwloc_get_next_pcidev(state->hwloc.get(), nullptr) == nullptr) {
+    state->gpus = read_pci_gpus("/", state->nodes);
+  }
   return Topology(std::move(state));
 }
 

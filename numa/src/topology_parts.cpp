@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "pci_gpus.hpp"
 #include "topology_parts.hpp"
 #include "topology_state.hpp"
 
@@ -21,16 +22,6 @@ std::string_view info_of(hwloc_obj_t object, const char* name) {
 }
 
 constexpr unsigned kBaseClassShift = 8;
-
-// Display adapters of other makers are the screens of a remote console, or graphics inside the
-// processor, more often than not.
-bool is_gpu_by_class(const PciAttributes& pci) {
-  constexpr unsigned kDisplayController = 0x0300;
-  constexpr unsigned kProcessorWithoutDisplay = 0x0302;
-  constexpr unsigned kNvidia = 0x10de;
-  return pci.class_id == kProcessorWithoutDisplay ||
-         (pci.class_id == kDisplayController && pci.vendor_id == kNvidia);
-}
 
 bool is_nic_by_class(const PciAttributes& pci) {
   constexpr unsigned kNetworkController = 0x02;
@@ -90,7 +81,8 @@ std::optional<Place> near_node_of(const TopologyState& state, hwloc_obj_t device
 
 // Empty when the PCI device is no GPU.
 std::optional<GpuInfo> read_gpu(const TopologyState& state, hwloc_obj_t device) {
-  bool found = is_gpu_by_class(device->attr->pcidev);
+  const PciAttributes& pci = device->attr->pcidev;
+  bool found = is_gpu_by_class(pci.class_id, pci.vendor_id);
   GpuInfo gpu;
   for (hwloc_obj_t child = device->io_first_child; child != nullptr; child = child->next_sibling) {
     found = found || is_gpu_interface(child);
@@ -107,7 +99,7 @@ std::optional<GpuInfo> read_gpu(const TopologyState& state, hwloc_obj_t device) 
   if (gpu.name.empty()) {
     gpu.name = model_of(device);
   }
-  gpu.bus_id = bus_id_of(device->attr->pcidev);
+  gpu.bus_id = bus_id_of(pci);
   gpu.place = {PlaceKind::kDevice, static_cast<std::uint16_t>(state.gpus.size()), 0};
   gpu.near_node = near_node_of(state, device);
   return gpu;

@@ -50,7 +50,7 @@ struct CpuKind {
 
 /// One physical GPU, however many programming interfaces show it.
 struct GpuInfo {
-  Place place = {};         ///< Index: the order of hwloc's PCI devices. Host: 0.
+  Place place = {};         ///< Index: the order of PCI devices. Host: 0.
   std::string name = {};    ///< The model, or the PCI vendor and device numbers.
   std::string uuid = {};    ///< Empty when the topology does not tell.
   std::string bus_id = {};  ///< PCI "0000:18:00.0": the name to join by.
