@@ -103,8 +103,8 @@ struct BulkOptions {
 
   CancelToken cancel = {};
 
-  /// Becomes everything that was thrown, in the order in which it happened, unless null. Borrowed
-  /// for the call.
+  /// Becomes what was thrown, in the order in which it happened, unless null: all of it, or where
+  /// memory is short at least what came first. Borrowed for the call.
   std::vector<BulkError>* errors = nullptr;
 };
 
