@@ -39,7 +39,7 @@ std::vector<std::string> plan_examples(const TemporaryFolder& folder, MemoryBlob
   std::vector<std::string> examples;
   for (const Alignment& alignment : {Alignment(), align_to_line, align_to("\r\n")}) {
     for (const std::uint64_t target : {5u, 1000u, 1'000'000u}) {
-      StepPlan plan = {.listing = InputListing::list(sources, store, false).value(),
+      StepPlan plan = {.listing = InputListing::list(sources, store, false, 1).value(),
                        .partition_count = 3,
                        .alignment = alignment};
       const Partitioning by = by_bytes(target, alignment);
@@ -107,7 +107,7 @@ TEST(FuzzCompressedFile, GivesTextOrAnError) {
   ShardReader reader({.shard_bytes_max = kTextBytesMax});
   for_each_trial([&](Mutator& mutator, std::uint64_t) {
     folder.write("f", mutator.mutate(examples));
-    const InputListing listing = InputListing::list(files({path}), store, false).value();
+    const InputListing listing = InputListing::list(files({path}), store, false, 1).value();
     if (listing.size() == 0) {
       return;
     }

@@ -26,7 +26,7 @@ std::uint64_t next_cut(std::uint64_t origin, std::uint64_t begin, std::uint64_t 
 }
 
 // The place of the blob that the shard begins in.
-std::optional<Place> home_of(const ShardRange& shard, const InputListing& input) {
+std::optional<Place> home_of_shard(const ShardRange& shard, const InputListing& input) {
   if (input.kind() != InputKind::kBytes) {
     return std::nullopt;
   }
@@ -46,8 +46,9 @@ class NearPlaces {
   }
 
   // The home itself; where nobody works there, one of its host, `dealt` before others; `dealt`
-  // where there is none. Of blobs of other hosts whoever plans knows the host alone, and a plan
-  // must not depend on who that is: where there are several hosts, nothing else counts.
+  // where there is none. Of blobs of other hosts whoever plans knows the host alone. For one policy
+  // all are to plan alike, so where it has places of several hosts, nothing else counts; where it
+  // has those of one, whoever plans on another host may choose otherwise among them.
   [[nodiscard]] Place nearest(const Place& home, const Place& dealt) const {
     const bool is_one_host = places_.front().host == places_.back().host;
     if (is_one_host && std::binary_search(places_.begin(), places_.end(), home, before_by_host)) {
@@ -165,7 +166,7 @@ void deal(std::vector<ShardRange>& shards, const InputListing& input, const Part
     while (part + 1 < ends.size() && at >= ends[part]) {
       ++part;
     }
-    const std::optional<Place> home = home_of(shard, input);
+    const std::optional<Place> home = home_of_shard(shard, input);
     shard.place = home ? near.nearest(*home, policy.places[part]) : policy.places[part];
     at = saturating_sum(at, measure(shard));
   }

@@ -92,7 +92,7 @@ Result<SortSample> take_sort_sample(IJobContext& job, const Input& input, const 
   spec.body = [&](const Shard& shard, IAggregator& state) {
     Emit emit(state, shard);
     const Result<InputListing> listing =
-        InputListing::list(input, job.store(), job.info().has_standard_input);
+        InputListing::list(input, job.store(), job.info().has_standard_input, job.info().epoch);
     if (listing) {
       Sampler(*listing, form, job.info().seed).run(emit);
     }

@@ -29,7 +29,7 @@ class BlobInput : public testing::Test {
 
   StepPlan plan(const Input& input, const Partitioning& by) {
     StepPlan plan;
-    plan.listing = InputListing::list(input, *store_, false).value();
+    plan.listing = InputListing::list(input, *store_, false, 1).value();
     plan.shards = plan_shards(by, plan.listing, by.policy);
     plan.alignment = by.policy.alignment;
     EXPECT_EQ(find_flaw(plan), "");
@@ -127,10 +127,10 @@ TEST_F(BlobInput, IsFoundByHandleAsLongAsSomebodyHoldsIt) {
   Input holding = blobs({add("text")});
   const Input by_handle = blobs(std::vector<BlobHandle>(holding.handles));
   EXPECT_EQ(by_handle.describe(), holding.describe());
-  EXPECT_TRUE(InputListing::list(by_handle, *store_, false).has_value());
+  EXPECT_TRUE(InputListing::list(by_handle, *store_, false, 1).has_value());
 
   holding = Input();
-  const Result<InputListing> gone = InputListing::list(by_handle, *store_, false);
+  const Result<InputListing> gone = InputListing::list(by_handle, *store_, false, 1);
   ASSERT_FALSE(gone.has_value());
   EXPECT_EQ(gone.error().code(), ErrorCode::kNotFound);
   EXPECT_THAT(gone.error().message(), HasSubstr("blob 0"));

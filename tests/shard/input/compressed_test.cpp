@@ -34,7 +34,7 @@ InputListing list(const Paths& paths, bool inflate = true) {
   MemoryBlobStore store;
   Input input = files(paths);
   input.inflate = inflate;
-  return InputListing::list(input, store, false).value();
+  return InputListing::list(input, store, false, 1).value();
 }
 
 StepPlan plan_of(const Paths& paths) {
@@ -294,7 +294,7 @@ TEST(CompressedInput, OnStandardInputIsTextThatCanBeCut) {
     }
     MemoryBlobStore store;
     const Partitioning by = by_bytes(8, align_to_line);
-    StepPlan plan = {.listing = InputListing::list(files({"-"}), store, true).value()};
+    StepPlan plan = {.listing = InputListing::list(files({"-"}), store, true, 1).value()};
     plan.shards = plan_shards(by, plan.listing, by.policy);
     ShardReader reader;
     return plan.listing.notes().empty() &&
@@ -314,7 +314,7 @@ TEST(CompressedInput, OnStandardInputIsReadAsStoredWhereThatIsAskedFor) {
     MemoryBlobStore store;
     Input input = files({"-"});
     input.inflate = false;
-    return InputListing::list(input, store, true)->size() == stored.size();
+    return InputListing::list(input, store, true, 1)->size() == stored.size();
   }));
 }
 

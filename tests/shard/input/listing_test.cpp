@@ -30,7 +30,7 @@ using testing_input::MemoryBlobStore;
 
 Result<InputListing> list(std::vector<std::string> paths) {
   MemoryBlobStore store;
-  return InputListing::list(files(std::move(paths)), store, false);
+  return InputListing::list(files(std::move(paths)), store, false, 1);
 }
 
 std::vector<std::string> paths_of(const InputListing& listing) {
@@ -51,7 +51,7 @@ TEST(Input, DescribesItselfWithoutAmbiguity) {
 
 TEST(InputListing, OfIndicesHasTheirCountAndNoSources) {
   MemoryBlobStore store;
-  const InputListing listing = InputListing::list(indices(7), store, false).value();
+  const InputListing listing = InputListing::list(indices(7), store, false, 1).value();
   EXPECT_EQ(listing.kind(), InputKind::kIndices);
   EXPECT_EQ(listing.size(), 7u);
   EXPECT_TRUE(listing.sources().empty());
@@ -244,7 +244,7 @@ bool child_lists(int descriptor, std::string_view expected) {
       return false;
     }
     MemoryBlobStore store;
-    const Result<InputListing> listing = InputListing::list(files({"-"}), store, true);
+    const Result<InputListing> listing = InputListing::list(files({"-"}), store, true, 1);
     if (!listing || listing->size() != expected.size()) {
       return false;
     }
@@ -283,7 +283,7 @@ TEST(InputListing, RefusesStandardInputThatIsNotThere) {
   EXPECT_TRUE(holds_in_child([] {
     ::close(STDIN_FILENO);
     MemoryBlobStore store;
-    const Result<InputListing> closed = InputListing::list(files({"-"}), store, true);
+    const Result<InputListing> closed = InputListing::list(files({"-"}), store, true, 1);
     return !closed && closed.error().code() == ErrorCode::kUnavailable;
   }));
 }
@@ -295,7 +295,7 @@ TEST(InputListing, RefusesStandardInputTwice) {
       return false;
     }
     MemoryBlobStore store;
-    const Result<InputListing> twice = InputListing::list(files({"-", "-"}), store, true);
+    const Result<InputListing> twice = InputListing::list(files({"-", "-"}), store, true, 1);
     return !twice && twice.error().code() == ErrorCode::kInvalidArgument;
   }));
 }

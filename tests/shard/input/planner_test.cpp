@@ -132,7 +132,7 @@ using Ends = std::vector<std::uint64_t>;
 
 struct OneFile {
   explicit OneFile(std::string_view content)
-      : listing(InputListing::list(files({folder.write("f", content)}), store, false).value()) {}
+      : listing(InputListing::list(files({folder.write("f", content)}), store, false, 1).value()) {}
   TemporaryFolder folder;
   MemoryBlobStore store;
   InputListing listing;
@@ -173,7 +173,7 @@ TEST(BytePlanner, JoinsSmallFilesUpToTheTarget) {
   const InputListing listing =
       InputListing::list(files({folder.write("a", "12345"), folder.write("b", "12345"),
                                 folder.write("c", "12345")}),
-                         store, false)
+                         store, false, 1)
           .value();
   const Partitioning by = by_bytes(10, align_to_line);
   const std::vector<ShardRange> fine = cut(by, listing);
@@ -337,7 +337,7 @@ TEST(BytePlanner, KeepsSourcesApartWhoseDelimiterOverlaps) {
   MemoryBlobStore store;
   const InputListing listing =
       InputListing::list(files({folder.write("a", "1\n"), folder.write("b", "2\n\n")}), store,
-                         false)
+                         false, 1)
           .value();
   const Partitioning apart = by_bytes(100, align_to("\n\n"));
   EXPECT_EQ(ends(plan_shards(apart, listing, apart.policy)), (Ends{2, 5}));
@@ -394,7 +394,7 @@ TEST(FilePlanner, NeverCutsAFile) {
   const InputListing listing =
       InputListing::list(files({folder.write("a", std::string(1000, 'x')), folder.write("b", "1"),
                                 folder.write("c", "2")}),
-                         store, false)
+                         store, false, 1)
           .value();
   EXPECT_EQ(ends(plan_shards(by_file(), listing, by_file().policy)), (Ends{1000, 1001, 1002}));
   EXPECT_EQ(ends(plan_shards(by_file(10), listing, by_file(10).policy)), (Ends{1000, 1002}));
@@ -407,7 +407,7 @@ TEST(WeightPlanner, CutsHeavySourcesAndJoinsLightOnes) {
       InputListing::list(
           files({folder.write("a", std::string(100, 'x')), folder.write("b", std::string(100, 'x')),
                  folder.write("c", "12"), folder.write("d", "34")}),
-          store, false)
+          store, false, 1)
           .value();
   const Partitioning by = by_weight({10, 40, 1, 2}, 10);
   const std::vector<ShardRange> shards = plan_shards(by, listing, by.policy);

@@ -37,7 +37,7 @@ using testing_input::records_of;
 StepPlan plan_of(const std::vector<std::string>& paths) {
   MemoryBlobStore store;
   StepPlan plan;
-  plan.listing = InputListing::list(files(paths), store, false).value();
+  plan.listing = InputListing::list(files(paths), store, false, 1).value();
   plan.shards = {{.begin = 0, .end = plan.listing.size()}};
   return plan;
 }

@@ -115,7 +115,7 @@ inline std::unique_ptr<FileTrial> make_file_trial(std::uint64_t seed, Alignment 
       trial->contents.push_back(content);
     }
   }
-  trial->listing = InputListing::list(input, trial->store, false).value();
+  trial->listing = InputListing::list(input, trial->store, false, 1).value();
   const std::uint64_t targets[] = {1, 7, 64, 1000, 100'000};
   trial->policy.target_size = targets[random.below(5)];
   trial->policy.alignment = alignment;

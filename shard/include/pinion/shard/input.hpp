@@ -99,7 +99,7 @@ class InputListing {
   ///   for it; kDataLoss when it is compressed, and damaged or cut short; kInvalidArgument when it
   ///   is named twice, and for more than 2^63 - 1 bytes; for blobs those of IBlobStore::open.
   [[nodiscard]] static Result<InputListing> list(const Input& input, IBlobStore& store,
-                                                 bool has_standard_input, std::uint32_t epoch = 0);
+                                                 bool has_standard_input, std::uint32_t epoch);
 
   [[nodiscard]] InputKind kind() const noexcept { return kind_; }
   [[nodiscard]] std::span<const InputSource> sources() const noexcept { return sources_; }
