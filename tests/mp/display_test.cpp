@@ -122,6 +122,20 @@ TEST_F(Display, SaysWhereEachRankRuns) {
   EXPECT_THAT(result.errors, ContainsRegex("pinion: rank 1: 1 worker on NUMA node [0-9]+, "));
 }
 
+TEST_F(Display, SaysOfWorkersThatTheyWereNotWhereTheyWereToBe) {
+  for (const std::string quiet : {"0", "1"}) {
+    // Two, so that they change places.
+    const CommandResult result =
+        run({UNBOUND_PROGRAM, "--pinion-workers=2", "--pinion-quiet=" + quiet});
+    EXPECT_EQ(result.status, 0) << result.errors;
+    const std::string words = "pinion: rank 0 ran with workers that were not where they were to be";
+    EXPECT_EQ(count_of(words, result.errors), quiet == "1" ? 0u : 1u) << result.errors;
+    EXPECT_EQ(count_of("cannot be bound to them: Operation not permitted", result.errors),
+              quiet == "1" ? 0u : 1u)
+        << result.errors;
+  }
+}
+
 TEST_F(Display, SaysWhichPagesLargeBlobsGetAndWhyNotOthers) {
   open_gate();
   const CommandResult result = run(on_ranks(2, program(), {"--report-bindings"}));

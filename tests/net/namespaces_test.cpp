@@ -12,6 +12,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <pinion/core/clock.hpp>
+
 #include "mp/word_corpus.hpp"
 #include "net/job_in_namespaces.hpp"
 
@@ -54,10 +56,16 @@ TEST_F(JobInNamespaces, OutlivesALinkThatIsDownForASecond) {
   RunningCommand running(
       folder_, in_namespaces({1, 1}, {GATED_PROGRAM, path("")}, grant_log_option()), environment());
   ASSERT_TRUE(bodies_have_begun()) << running.errors();
+  const SystemClock clock;
+  const Instant before = clock.now();
   set_link(1, "down");
   write_file(path("gate"), "open");
   EXPECT_FALSE(running.wait_for(1s).has_value()) << "nobody waited for the other host";
   set_link(1, "up");
+  if (clock.now() - before > 4s) {
+    GTEST_SKIP() << "this system was too busy to take the link up in time: after 6 s without a "
+                    "word a host is lost";
+  }
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(running.output(), kAnswer);
   EXPECT_THAT(running.errors(), Not(HasSubstr("is lost")));
