@@ -80,6 +80,7 @@ struct BlobLife {
 
   /// For the agent: ends its pin, of what the job does not keep.
   static void unpin(Word& pinned) noexcept {
+    fail_point();
     // Release pairs with the look of retire() that sees zero: our reads come before its reuse.
     pinned.store(0, std::memory_order_release);
     fail_point();
@@ -107,6 +108,7 @@ struct BlobLife {
     if (is_referenced()) {
       return false;  // Somebody was quicker; the blob stays retired, and is asked about again.
     }
+    fail_point();
     life.store(life_of(generation, BlobPhase::kFree), std::memory_order_release);
     fail_point();
     return true;

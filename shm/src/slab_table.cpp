@@ -350,6 +350,7 @@ void SlabTable::unpin(Slab& slab, const BlobHandle& handle) {
   // Closed first: a blob that the job has let go of is not found again.
   BlobLife<>::close(it.life, handle.generation);
   std::uint64_t expected = handle.generation;
+  fail_point();
   it.pinned.compare_exchange_strong(expected, 0, std::memory_order_release,
                                     std::memory_order_relaxed);
   fail_point();
