@@ -1,11 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <set>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "fail_point.hpp"
 
@@ -35,7 +40,22 @@ struct FailPointLog {
 
   std::atomic<std::uint32_t> count = 0;  // Also of those for which there was no room.
   std::array<FailPoint, kCountMax> points = {};
+
+  /// Those for which there was room.
+  [[nodiscard]] std::vector<FailPoint> to_vector() const {
+    const std::size_t size = std::min<std::size_t>(count.load(), kCountMax);
+    return {points.begin(), points.begin() + static_cast<std::ptrdiff_t>(size)};
+  }
 };
+
+/// How many places of each source these are. It is to be more when more get fail points.
+[[nodiscard]] inline std::map<std::string, int> place_counts(const std::set<FailPoint>& places) {
+  std::map<std::string, int> counts;
+  for (const FailPoint& place : places) {
+    ++counts[std::string(place.file_name())];
+  }
+  return counts;
+}
 
 /// What this process does at fail points; a forked one goes on with a copy.
 struct FailPointPlan {

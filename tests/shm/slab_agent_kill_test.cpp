@@ -197,10 +197,8 @@ class Round {
   bool agent_lived() const { return agent_lived_; }
 
   std::vector<FailPoint> passed() const {
-    const std::size_t count = board_->passed.count.load();
-    EXPECT_LE(count, FailPointLog::kCountMax);
-    const auto begin = board_->passed.points.begin();
-    return {begin, begin + static_cast<std::ptrdiff_t>(std::min(count, FailPointLog::kCountMax))};
+    EXPECT_LE(board_->passed.count.load(), FailPointLog::kCountMax);
+    return board_->passed.to_vector();
   }
 
  private:
@@ -361,15 +359,6 @@ std::vector<std::size_t> worth_dying_at(const std::vector<FailPoint>& passed) {
   return chosen;
 }
 
-// How many places of each source the agent passes. It is to be more when more get fail points.
-std::map<std::string, int> place_counts(const std::vector<FailPoint>& passed) {
-  std::map<std::string, int> counts;
-  for (const FailPoint& point : std::set<FailPoint>(passed.begin(), passed.end())) {
-    ++counts[std::string(point.file_name())];
-  }
-  return counts;
-}
-
 TEST_F(KilledSlabAgent, LeavesWhatOthersHaveAtEachOfItsStores) {
   Round of_life;
   of_life.run({});
@@ -380,7 +369,7 @@ TEST_F(KilledSlabAgent, LeavesWhatOthersHaveAtEachOfItsStores) {
                                                {"segment.cpp", 2},
                                                {"segment_table.cpp", 2},
                                                {"slab_table.cpp", 13}};
-  EXPECT_EQ(place_counts(passed), expected);
+  EXPECT_EQ(place_counts({passed.begin(), passed.end()}), expected);
   for (const std::size_t point : worth_dying_at(passed)) {
     SCOPED_TRACE(testing::Message() << "killed at " << passed[point].file_name() << ":"
                                     << passed[point].line << ", point " << point);

@@ -11,9 +11,12 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -67,6 +70,7 @@ struct Board {
   std::atomic<std::uint64_t> wrong_count = 0;
   std::atomic<std::uint64_t> odd_error_count = 0;
   std::atomic<std::uint32_t> alone = 0;  // The victim is dead and everything of it is settled.
+  FailPointLog passed;                   // By the victim.
 };
 
 // What a process does: makes blobs, keeps some for a while, reads what the other made.
@@ -171,6 +175,7 @@ class Round {
     start(0, [&](Worker& worker, SlabLink&, IBlobStore&) {
       constexpr std::uint64_t kMoreThanItLives = 1'000'000'000;
       const bool works = fail_point_count >= 0 || operation_count > 0;
+      fail_point_plan.log = &board_->passed;
       fail_point_plan.left = fail_point_count;
       for (std::uint64_t i = 0; i < (works ? kMoreThanItLives : 0); ++i) {
         worker.work_once();
@@ -189,6 +194,7 @@ class Round {
   }
 
   std::uint64_t read_count() const { return board_->read_count.load(); }
+  std::vector<FailPoint> passed() const { return board_->passed.to_vector(); }
 
  private:
   void start(std::size_t self, const std::function<void(Worker&, SlabLink&, IBlobStore&)>& body) {
@@ -380,11 +386,18 @@ constexpr std::uint64_t kRandomKillCount = 300;
 
 TEST(KilledProcess, LeavesEverythingRightAtEachOfItsStores) {
   const std::ptrdiff_t descriptors = open_descriptor_count();
+  std::set<FailPoint> places;
   for (std::int64_t point = 0; point < kFailPointCount && !testing::Test::HasFailure(); ++point) {
     SCOPED_TRACE(testing::Message() << "killed at store " << point);
     Round round(static_cast<std::uint64_t>(point));
     round.run(point, 0);
+    const std::vector<FailPoint> passed = round.passed();
+    EXPECT_EQ(passed.size(), static_cast<std::size_t>(point) + 1);
+    places.insert(passed.begin(), passed.end());
   }
+  // All of a writer, and of a blob's life but for the pins, which are the agent's.
+  const std::map<std::string, int> expected = {{"blob_life.hpp", 8}, {"slab_writer.cpp", 12}};
+  EXPECT_EQ(place_counts(places), expected);
   EXPECT_EQ(open_descriptor_count(), descriptors);
 }
 
