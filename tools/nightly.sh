@@ -22,8 +22,11 @@ Runs these phases, with --from only the named one and those after it:
             times (default here: 20)
   kill      PINION_KILL_LOOPS jobs of each kind (default here: 100) that are killed and paused at
             random moments while they work, and four times as many whose agent or launcher is
-            killed; a tenth of them again under the address sanitizer; and three times as many in
-            which rank 0 of a k-means is killed in its second step
+            killed; a tenth of them again under the address sanitizer; three times as many in
+            which rank 0 of a k-means is killed in its second step, and as many in which a rank of
+            a word count is killed anywhere; and PINION_SLAB_KILLS random kills (default here:
+            2000) of a process with blobs in slabs, and of an agent of such. PINION_KILL_SEED is
+            the first seed (default here: the time, so that each night has its own)
   vm        what needs several NUMA nodes, on a real kernel in QEMU; prints why where that cannot be
   fuzz      the decoders under the sanitizers with PINION_FUZZ_SECONDS each (default here: 120)
   dag       graphs: every task once and in order, over PINION_DAG_RUNS runs of tasks (default here:
@@ -171,6 +174,9 @@ run_mp() {
 
 run_kill() {
   local -r loops=${PINION_KILL_LOOPS:-100}
+  # In seconds: two nights are further apart than the seeds that one of them counts up.
+  local -rx PINION_KILL_SEED=${PINION_KILL_SEED:-$(date +%s)}
+  say "PINION_KILL_SEED=$PINION_KILL_SEED"
   PINION_KILL_LOOPS=$loops \
     phase "kill: jobs that are disturbed" test_release --tests-regex 'DisturbedRanks|KilledAgent'
   PINION_KILL_LOOPS=$(((loops + 9) / 10)) \
@@ -178,6 +184,11 @@ run_kill() {
     test_asan --tests-regex 'DisturbedRanks|KilledAgent'
   phase "kill: rank 0 of a k-means in step 2" test_release \
     --tests-regex '^KilledRank\.ChangesNothingAboutTheAnswer$' --repeat "until-fail:$((3 * loops))"
+  PINION_KILL_TRIALS=$((3 * loops)) \
+    phase "kill: a rank of a word count anywhere" test_release --tests-regex '^RandomKill\.'
+  PINION_SLAB_KILLS=${PINION_SLAB_KILLS:-2000} \
+    phase "kill: processes and agents with slabs" test_release \
+    --tests-regex '^Killed(Process|SlabAgent)\..*AtRandomMoments$'
 }
 
 run_vm() {

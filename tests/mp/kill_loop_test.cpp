@@ -1,12 +1,14 @@
 // Jobs of three ranks that are killed and paused while they work, 50 to 500 ms apart, and whose
-// agents and launchers are killed. PINION_KILL_LOOPS says how many jobs of each kind there are.
+// agents and launchers are killed.
+//
+//   PINION_KILL_LOOPS=100  that many jobs of each kind instead of 1
+//   PINION_KILL_SEED=123   the seed of what is done to them
 
 #include <signal.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -21,6 +23,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kill_numbers.hpp"
 #include "mp/job_test.hpp"
 
 namespace pinion {
@@ -32,14 +35,13 @@ using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr std::uint64_t kSeed = 6'006;
+constexpr std::uint64_t kSeed = 6'006;  // Of the text, and of the rest unless told.
 
 /// Work that does not end under so many is never done.
 constexpr int kDisturbanceCountMax = 100;
 
 int loop_count() {
-  const char* const count = std::getenv("PINION_KILL_LOOPS");
-  return count == nullptr ? 1 : std::max(1, std::atoi(count));
+  return std::max(1, static_cast<int>(number_of_environment("PINION_KILL_LOOPS", 1)));
 }
 
 std::string make_text() {
@@ -151,7 +153,8 @@ class DisturbedJob : public JobTest {
     }
   }
 
-  std::mt19937_64 random_{kSeed};
+  const std::uint64_t seed_ = kill_seed(kSeed);
+  std::mt19937_64 random_{seed_};
 };
 
 class RanksAtWork : public DisturbedJob {
@@ -292,7 +295,7 @@ TEST_P(DisturbedRanks, LeaveTheAnswerAsItIsAndNothingBehind) {
   const Work work = GetParam();
   const std::string right_answer = undisturbed_answer(work);
   for (int loop = 0; loop < loop_count() && !HasFailure(); ++loop) {
-    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", job " + std::to_string(loop));
+    SCOPED_TRACE("PINION_KILL_SEED=" + std::to_string(seed_) + ", job " + std::to_string(loop));
     const Surroundings surroundings(token());
     const Story story = tell(work, "0");
     EXPECT_EQ(story.status, 0) << story.errors;
@@ -338,7 +341,7 @@ using KilledAgent = DisturbedJob;
 // The command, or its agent, at any moment.
 TEST_F(KilledAgent, LeavesNothingBehind) {
   for (int loop = 0; loop < 4 * loop_count() && !HasFailure(); ++loop) {
-    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", job " + std::to_string(loop));
+    SCOPED_TRACE("PINION_KILL_SEED=" + std::to_string(seed_) + ", job " + std::to_string(loop));
     forget_last_job();
     const Surroundings surroundings(token());
     RunningCommand running(folder_, command({.milliseconds = "10"}), environment());

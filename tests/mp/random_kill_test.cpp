@@ -1,6 +1,9 @@
 // A rank of a word count is killed at one of thirty random moments of the job. A moment is a length
 // of the grant log, so that they are spread over all that the job does; the agent stops there, so
 // that the kill comes neither sooner nor later, however slow this process is.
+//
+//   PINION_KILL_TRIALS=300  that many moments instead of thirty
+//   PINION_KILL_SEED=123    the seed of which they are
 
 #include <signal.h>
 
@@ -14,6 +17,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kill_numbers.hpp"
 #include "mp/job_test.hpp"
 #include "mp/word_corpus.hpp"
 
@@ -22,8 +26,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kSeed = 2'024;
-constexpr int kTrialCount = 30;
+constexpr std::uint64_t kSeed = 2'024;  // Of the text, and of the moments unless told.
 
 bool has_event(const std::vector<json>& log, const char* event, std::uint64_t rank) {
   return std::any_of(log.begin(), log.end(), [&](const json& line) {
@@ -73,14 +76,16 @@ TEST_F(RandomKill, LeavesTheAnswerAsItIs) {
   const std::size_t shard_count = accepted_shards(grant_log(), 1).size();
   ASSERT_GT(shard_count, 20u);
 
-  std::mt19937_64 random(kSeed);
-  for (int trial = 0; trial < kTrialCount && !HasFailure(); ++trial) {
+  const std::uint64_t trial_count = number_of_environment("PINION_KILL_TRIALS", 30);
+  const std::uint64_t seed = kill_seed(kSeed);
+  std::mt19937_64 random(seed);
+  for (std::uint64_t trial = 0; trial < trial_count && !HasFailure(); ++trial) {
     const std::uint64_t rank = random() % 2;
     // Whoever is granted what, there are two lines of joining, one at least of a grant, and one for
     // each two shards that are accepted, before the merge begins.
     const std::size_t moment = 1 + random() % (3 + shard_count / 2);
-    SCOPED_TRACE("seed " + std::to_string(kSeed) + ", trial " + std::to_string(trial) + ": rank " +
-                 std::to_string(rank) + " after " + std::to_string(moment) + " lines");
+    SCOPED_TRACE("PINION_KILL_SEED=" + std::to_string(seed) + ", trial " + std::to_string(trial) +
+                 ": rank " + std::to_string(rank) + " after " + std::to_string(moment) + " lines");
     kill_rank_at(rank, moment);
   }
 }

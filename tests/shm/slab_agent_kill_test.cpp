@@ -3,6 +3,9 @@
 // the job is over then, but until they end they read no wrong byte, crash nowhere and wait for
 // nobody. The test leads them, one step after the other, so that every run is the same up to the
 // death.
+//
+//   PINION_SLAB_KILLS=2000  that many random moments instead of 100
+//   PINION_KILL_SEED=123    the seed of the first of them
 
 #include <poll.h>
 #include <signal.h>
@@ -37,6 +40,7 @@
 #include <pinion/shm/channel.hpp>
 
 #include "fail_points.hpp"
+#include "kill_numbers.hpp"
 #include "led_slabs.hpp"
 #include "shm_host.hpp"
 
@@ -387,15 +391,15 @@ TEST_F(KilledSlabAgent, LeavesWhatOthersHaveAtEachOfItsStores) {
 
 // Every repetition within a process is another sequence.
 TEST_F(KilledSlabAgent, LeavesWhatOthersHaveAtRandomMoments) {
-  constexpr int kKillCount = 100;
   constexpr unsigned kPausesMax = 4000;
-  static std::uint64_t seed = 0;
-  std::mt19937_64 random(++seed);
-  for (int i = 0; i < kKillCount && !HasFailure(); ++i) {
+  static std::uint64_t seed = kill_seed(1);
+  const std::uint64_t kill_count = slab_kill_count(100);
+  for (std::uint64_t i = 0; i < kill_count && !HasFailure(); ++i, ++seed) {
+    std::mt19937_64 random(seed);
     const Doom doom = {.step = random() % std::size(kScript),
                        .pauses = static_cast<unsigned>(random() % kPausesMax)};
-    SCOPED_TRACE(testing::Message() << "seed " << seed << ", killed " << doom.pauses
-                                    << " pauses into step " << doom.step);
+    SCOPED_TRACE(testing::Message() << "again with PINION_KILL_SEED=" << seed << ": killed "
+                                    << doom.pauses << " pauses into step " << doom.step);
     Round round;
     round.run(doom);
     EXPECT_FALSE(round.agent_lived());
