@@ -100,7 +100,7 @@ def _check_text(lines):
 
 
 def _check_sizes(path, lines):
-    most = EXAMPLE_LINES_MAX if re.match(r"examples/.*\.cpp$", path) else FILE_LINES_MAX
+    most = EXAMPLE_LINES_MAX if re.match(r"examples/.*\.(cpp|cu)$", path) else FILE_LINES_MAX
     if len(lines) > most:
         yield (len(lines), "file-length",
                f"{len(lines)} lines, at most {most}; split it by subject")
