@@ -449,7 +449,11 @@ TEST_F(FoldByKeyTest, FoldsInOtherWaysThanSums) {
     for (const auto& [key, value] : records) {
       const std::unique_ptr<IAggregator> state = aggregator.fresh();
       typename A::Emitter emit(*state, Shard({}));
-      emit(key, value);
+      if constexpr (requires { emit(key, value); }) {
+        emit(key, value);
+      } else {
+        emit(key);
+      }
       emit.flush();
       partials.push_back(state->seal(*store_, Place{}, 1).value());
     }
@@ -461,6 +465,7 @@ TEST_F(FoldByKeyTest, FoldsInOtherWaysThanSums) {
   EXPECT_EQ(fold(max_by_key<std::string_view, int>()), std::pair(5, 9));
   EXPECT_EQ(fold(mean_by_key<std::string_view, int>()), std::pair(4.0, 3.5));
   EXPECT_EQ(fold(sum_by_key<std::string_view, int>()), std::pair(12, 7));
+  EXPECT_EQ(fold(count_by_key<std::string_view>()), std::pair(std::uint64_t{3}, std::uint64_t{2}));
 }
 
 // Small integers that turn out to be dense move into an array, others stay in the table. Whichever
