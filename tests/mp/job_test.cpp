@@ -1,5 +1,6 @@
 #include "mp/job_test.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <string_view>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -73,6 +75,9 @@ std::vector<std::string> fence_violations(const std::vector<json>& log) {
   std::vector<std::string> violations;
   for (const json& line : log) {
     const std::string event = line.at("event");
+    if (event == "host_lost") {
+      continue;  // Its ranks have lines of their own.
+    }
     const Life life{line.at("rank"), line.at("incarnation")};
     if (event == "lost") {
       dead.insert(life);
@@ -178,15 +183,51 @@ std::string what_processes_use() {
   return uses;
 }
 
+// Memory of Pinion that has no name, and so lives as long as a process has a descriptor of it or
+// has it mapped: blobs, slabs, rows and rings. By its inode, with the label of which it was made.
+std::set<std::string> memory_of(pid_t pid) {
+  constexpr std::string_view kLabel = "/memfd:pinion-";
+  const std::filesystem::path process = "/proc/" + std::to_string(pid);
+  std::set<std::string> memory;
+  std::error_code ignored;
+  for (auto file = std::filesystem::directory_iterator(process / "fd", ignored);
+       file != std::filesystem::directory_iterator(); file.increment(ignored)) {
+    const std::string target = std::filesystem::read_symlink(file->path(), ignored).string();
+    struct stat status = {};
+    if (target.starts_with(kLabel) && stat(file->path().c_str(), &status) == 0) {
+      memory.insert(std::to_string(status.st_ino) + " " + target);
+    }
+  }
+  for (const std::string& line : lines_of(read_file((process / "maps").string()))) {
+    // ADDRESSES RIGHTS OFFSET DEVICE INODE PATH, the last in a column of its own.
+    if (const std::size_t path = line.find(kLabel); path != std::string::npos) {
+      const std::size_t end = line.find_last_not_of(' ', path - 1) + 1;
+      const std::size_t begin = line.rfind(' ', end - 1) + 1;
+      memory.insert(line.substr(begin, end - begin) + " " + line.substr(path));
+    }
+  }
+  return memory;
+}
+
 }  // namespace
 
 Surroundings::Surroundings(std::string token)
-    : token_(std::move(token)), before_(named_things(token_)) {}
+    : token_(std::move(token)),
+      before_(named_things(token_)),
+      own_memory_before_(memory_of(getpid())) {}
 
 std::vector<std::string> Surroundings::left_behind() const {
   std::vector<std::string> left;
   for (const pid_t pid : processes_with("PINION_TEST_TOKEN=" + token_)) {
     left.push_back("process " + std::to_string(pid));
+    for (const std::string& memory : memory_of(pid)) {
+      left.push_back("memory " + memory + " of process " + std::to_string(pid));
+    }
+  }
+  for (const std::string& memory : memory_of(getpid())) {
+    if (!own_memory_before_.contains(memory)) {
+      left.push_back("memory " + memory + " of the test");
+    }
   }
   std::vector<std::string> names = names_that_came();
   // What a job left would stay, and what comes later is not of it.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,8 @@ class Surroundings {
   /// The jobs' processes are those whose environment has PINION_TEST_TOKEN=`token`.
   explicit Surroundings(std::string token);
 
-  /// Processes of the jobs, and names in /tmp and /dev/shm and of sockets that came since then.
+  /// Processes of the jobs, the memory without a name that they have, or this process since then,
+  /// and names in /tmp and /dev/shm and of sockets that came since then.
   /// Waits, at most a minute, for names to go that other programs make and remove meanwhile.
   [[nodiscard]] std::vector<std::string> left_behind() const;
 
@@ -50,10 +52,11 @@ class Surroundings {
 
   std::string token_;
   std::vector<std::string> before_;
+  std::set<std::string> own_memory_before_;
 };
 
-/// A test that runs jobs. When it ends, nothing of them may be left: no process, no name in /tmp or
-/// /dev/shm, no socket.
+/// A test that runs jobs. When it ends, nothing of them may be left: no process, no memory, no name
+/// in /tmp or /dev/shm, no socket.
 class JobTest : public testing::Test {
  protected:
   void TearDown() override;
