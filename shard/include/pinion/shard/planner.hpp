@@ -43,9 +43,7 @@ inline constexpr std::uint64_t kShardsPerWorker = 8;
 /// Bounds of the size that by_bytes() chooses itself. Below the first a shard is not worth its
 /// lease: a worker gets fewer than kShardsPerWorker. Above the second it is over-large, as a worker
 /// holds a shard whole, and is split: of more than 128 MiB a worker gets more than
-/// kShardsPerWorker. Reading 1.2 GB of page cache and summing it ran at 7.2 GB/s in pieces of 1
-/// MiB, 6.0 from 2 to 16 MiB and 5.2 with 64 MiB, and the first touch of a larger buffer costs more
-/// on top.
+/// kShardsPerWorker. Larger pieces are read more slowly, as docs/benchmarks.md shows.
 inline constexpr std::uint64_t kChosenBytesMin = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kChosenBytesMax = std::uint64_t{16} << 20;
 
