@@ -56,7 +56,8 @@ struct SlabHeader {
 };
 static_assert(sizeof(SlabHeader) <= kSlabPageBytes);
 
-/// One blob of a slab.
+/// One blob of a slab. No checksum: only its writer and the agent can write here, and readers hold
+/// what they find against the handle and the size of the slab.
 struct alignas(64) SlabDescriptor {
   BlobLife<>::Word life = 0;
   // The generation that the job keeps, or that the agent copies for another host; else 0. Written
