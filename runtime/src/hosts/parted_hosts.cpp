@@ -8,17 +8,17 @@ namespace pinion {
 void PartedHosts::add(std::uint32_t host, std::uint32_t other, Instant now, std::string reason) {
   const std::uint32_t first = std::min(host, other);
   const std::uint32_t second = std::max(host, other);
-  const bool is_known = std::any_of(pairs_.begin(), pairs_.end(), [&](const Pair& pair) {
-    return pair.first == first && pair.second == second;
-  });
-  if (!is_known && first != second) {
+  if (first != second && known_.emplace(first, second).second) {
     pairs_.push_back({first, second, now, std::move(reason)});
   }
 }
 
 void PartedHosts::forget(std::uint32_t host) {
-  std::erase_if(pairs_,
-                [host](const Pair& pair) { return pair.first == host || pair.second == host; });
+  const auto is_of_host = [host](const auto& pair) {
+    return pair.first == host || pair.second == host;
+  };
+  std::erase_if(pairs_, is_of_host);
+  std::erase_if(known_, is_of_host);
 }
 
 std::optional<Instant> PartedHosts::due() const {

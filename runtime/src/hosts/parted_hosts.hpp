@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <pinion/core/clock.hpp>
@@ -51,6 +53,8 @@ class PartedHosts {
 
   Duration patience_;
   std::vector<Pair> pairs_;  // In the order in which they were known.
+  // The same, to be found: where a network falls in two, each pair across it is told twice.
+  std::set<std::pair<std::uint32_t, std::uint32_t>> known_;
 };
 
 }  // namespace pinion
