@@ -290,7 +290,6 @@ class Agent {
   void report_pages();
   void print_summary();
   void print_placements();
-  [[nodiscard]] std::string words_for_host() const;
   [[nodiscard]] std::string describe(std::uint32_t rank) const;
 
   // `rank` counts the ranks of this host everywhere but in names and in what others are told.

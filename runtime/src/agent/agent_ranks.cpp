@@ -86,12 +86,9 @@ void Agent::place_only() {
   }
 }
 
-std::string Agent::words_for_host() const {
-  return spec_.hosts.size() > 1 ? spec_.hosts[share_.host].name + ", " : "";
-}
-
 std::string Agent::describe(std::uint32_t rank) const {
-  return words_for_host() + describe_rank(named(rank).rank, ranks_[rank].placement);
+  const std::string where = host_count() > 1 ? spec_.hosts[share_.host].name + ", " : "";
+  return where + describe_rank(named(rank).rank, ranks_[rank].placement);
 }
 
 bool Agent::has_terminal(std::uint32_t rank) const {
