@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -118,6 +119,15 @@ class JobInNamespaces : public JobOnHosts {
   [[nodiscard]] static bool is_lost(const RunningCommand& running, int host) {
     const std::string words = "host " + std::to_string(host) + " is lost: ";
     return eventually([&] { return running.errors().find(words) != std::string::npos; });
+  }
+
+  /// Lets the gated program go on, and expects its answer, with each shard accepted once.
+  void expect_the_answer_once(RunningCommand& running) const {
+    write_file(path("gate"), "open");
+    EXPECT_EQ(running.wait_for(std::chrono::seconds(60)), 0) << running.errors();
+    EXPECT_EQ(running.output(), "the sum is 2016\n");
+    EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+    EXPECT_THAT(fence_violations(grant_log()), testing::IsEmpty());
   }
 
   /// What leaves by that device queues so from now on, in the words of `tc`. Whether that can be.

@@ -49,10 +49,7 @@ TEST_F(HostsThatAreParted, CostAJobOneOfTheTwo) {
     GTEST_SKIP() << kNoParting;
   }
   ASSERT_TRUE(is_lost(running, 2)) << running.errors();
-  write_file(path("gate"), "open");
-  EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
-  EXPECT_EQ(running.output(), "the sum is 2016\n");
-  EXPECT_EQ(accepted_shards(grant_log(), 1), each_once(64));
+  expect_the_answer_once(running);
   expect_one_lost(running);
 }
 
