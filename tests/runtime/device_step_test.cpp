@@ -1,5 +1,7 @@
 // Steps whose shards run on emulated devices, in real time, beside the workers of a rank.
 
+#include <poll.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -451,6 +453,28 @@ TEST_F(DeviceStep, TellsOfADeviceThatFailsOnce) {
   });
   ASSERT_EQ(lost_.size(), 1u);
   EXPECT_EQ(device_fault(lost_[0].code()), DeviceFault::kSticky);
+}
+
+TEST_F(DeviceStep, TellsOfADeviceThatFailsWhileThereIsNoStep) {
+  FakeJob job({.batch_shard_count = 4});
+  job.run([&](FakeRank& rank) {
+    const std::unique_ptr<RankDevices> devices = open(rank, "emu:1,mem=1m,fault=lost@50ms");
+    ASSERT_NE(devices, nullptr);
+    rank.use_devices(*devices);
+    const IDevice& device = *devices->devices()[0];
+    for (int rounds = 0; device.fault() == DeviceFault::kNone && rounds < 10'000; ++rounds) {
+      poll(nullptr, 0, 1);
+    }
+    EXPECT_EQ(device.fault(), DeviceFault::kLost);
+    for (int step = 0; step < 2; ++step) {
+      const auto answer = count(rank, true);
+      ASSERT_TRUE(answer.has_value()) << answer.error().to_string();
+      EXPECT_THAT(answer->values(), testing::ElementsAreArray(expected_));
+    }
+    rank.use_no_devices();
+  });
+  ASSERT_EQ(lost_.size(), 1u);
+  EXPECT_EQ(device_fault(lost_[0].code()), DeviceFault::kLost);
 }
 
 TEST_F(DeviceStep, TriesAShardByItsBodyWhenItCannotBeFinished) {

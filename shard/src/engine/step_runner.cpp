@@ -261,10 +261,7 @@ void StepRunner::start_feeders() {
                                       job_.executor().worker_count()),
       job_.info().incarnation > 1);
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    if (ends_device(devices[i]->fault())) {
-      board_.retire(i);
-      continue;
-    }
+    // One that is lost by now, be it since the last step, is told of and retired by its own loop.
     submit_loop(
         devices_->feeders(), devices[i]->info().place,
         [this, i, near = place_near(*devices[i])] { WorkerLoop(*work_, board_, near, i).run(); });
