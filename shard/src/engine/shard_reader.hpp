@@ -64,8 +64,15 @@ class ShardReader {
   void keep(HostRegistration registration) noexcept { text_.keep(std::move(registration)); }
   [[nodiscard]] bool is_registered() const noexcept { return text_.is_registered(); }
 
+  /// Whether the last load() failed, or stopped short, for want of memory that others have; what
+  /// exceeds `shard_bytes_max` does not.
+  [[nodiscard]] bool lacked_memory() const noexcept { return text_.lacked_memory(); }
+
   /// Gives the memory back: the bytes of the last shard are gone.
-  void drop_memory() noexcept { text_.drop(); }
+  void drop_memory() noexcept {
+    text_.drop();
+    partition_ = Blob();
+  }
 
  private:
   [[nodiscard]] Status read(const StepPlan& plan, const ShardRange& range);

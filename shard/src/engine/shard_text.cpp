@@ -23,6 +23,7 @@ Status ShardText::begin(std::uint64_t size_bytes) {
   const bool is_far_too_large =
       memory_bytes > kAlwaysKeptBytes && memory_bytes / kKeptTimesMax > size_bytes;
   size_bytes_ = 0;
+  lacked_memory_ = false;
   if (is_far_too_large || size_bytes > memory_bytes) {
     // Before the next is asked for: a worker never holds both, and nothing is there to be kept.
     drop();
@@ -53,9 +54,12 @@ Status ShardText::reserve(std::uint64_t size_bytes) {
   }
   if (!pages_.bytes().empty()) {
     end_registration();
-    return pages_.grow(needed);
+    Status grown = pages_.grow(needed);
+    lacked_memory_ = !grown.ok();
+    return grown;
   }
   Result<Pages> taken = source_.take(needed);
+  lacked_memory_ = !taken;
   if (!taken) {
     return std::move(taken).error();
   }

@@ -54,6 +54,9 @@ class ShardText {
   /// Lifetime: until begin().
   [[nodiscard]] std::span<const std::byte> finish() noexcept;
 
+  /// Whether the last text failed for want of memory that others have, and not for its size.
+  [[nodiscard]] bool lacked_memory() const noexcept { return lacked_memory_; }
+
   /// All that it has, whatever is in it. Valid until begin() or reserve().
   [[nodiscard]] std::span<std::byte> memory() const noexcept { return pages_.bytes(); }
 
@@ -77,6 +80,7 @@ class ShardText {
   Pages pages_;
   HostRegistration registration_;  // Of the pages, so behind them.
   bool is_registered_ = false;
+  bool lacked_memory_ = false;
 };
 
 }  // namespace pinion

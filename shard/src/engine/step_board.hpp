@@ -7,7 +7,6 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <span>
 #include <utility>
 #include <variant>
@@ -20,6 +19,7 @@
 #include <pinion/core/thread_annotations.hpp>
 #include <pinion/shard/protocol/messages.hpp>
 
+#include "engine/memory_turns.hpp"
 #include "engine/opened_partials.hpp"
 #include "engine/plan.hpp"
 #include "engine/unit_placement.hpp"
@@ -126,8 +126,8 @@ class StepBoard {
   /// The calling loop is over; it touches the board no more.
   void loop_ended();
 
-  /// Held shared by each merge, and alone by one that was refused memory beside the others.
-  [[nodiscard]] std::shared_mutex& merging() noexcept { return merging_; }
+  /// For what workers read and merge.
+  [[nodiscard]] MemoryTurns& memory_turns() noexcept { return memory_turns_; }
 
  private:
   static constexpr std::size_t kNobodyAsked = static_cast<std::size_t>(-1);
@@ -146,7 +146,7 @@ class StepBoard {
 
   IControlLink& control_;
   SystemClock clock_;
-  std::shared_mutex merging_;
+  MemoryTurns memory_turns_;
 
   Mutex mutex_;
   std::condition_variable_any changed_;

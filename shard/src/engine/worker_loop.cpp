@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <exception>
-#include <mutex>
 #include <new>
-#include <shared_mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -91,7 +89,13 @@ WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place)
       worker_(work.job.executor().current_worker()),
       state_pages_({.pool = &work.job.pages(), .use = MemoryUse::kState, .place = place}),
       batch_bytes_(batch_bytes_of(work.job)),
-      reader_(reader_options(work, place)) {}
+      reader_(reader_options(work, place)) {
+  board_.memory_turns().add(reader_);
+}
+
+WorkerLoop::~WorkerLoop() {
+  board_.memory_turns().remove(reader_);
+}
 
 WorkerLoop::WorkerLoop(const StepWork& work, StepBoard& board, Place place, std::size_t device)
     : WorkerLoop(work, board, place) {
@@ -133,6 +137,7 @@ void WorkerLoop::run() {
 
 void WorkerLoop::run_unit(const Next& next) {
   const Instant begin = clock_.now();
+  waited_ = {};
   if (next.stage == Stage::kMap) {
     plan_ = next.plan;
     feed_ ? put_on_device(next.lease) : map(next.lease);
@@ -140,7 +145,7 @@ void WorkerLoop::run_unit(const Next& next) {
     merge(next.stage, next.lease, *next.partials);
   }
   if (!feed_) {
-    last_unit_ = std::max(clock_.now() - begin, Duration(1));
+    last_unit_ = std::max(clock_.now() - begin - waited_, Duration(1));
   }
 }
 
@@ -158,11 +163,16 @@ void WorkerLoop::map(const Lease& lease) {
       drop_batch();
       return;
     }
-    const Instant begin = clock_.now();
-    Failure failure = run_body(shard, lease.attempt);
+    const Instant begin = clock_.now() - waited_;
+    Failure failure = run_body(shard, lease);
     if (work_.devices != nullptr) {
       const bool done = failure.code == ErrorCode::kOk;
-      board_.measured(lease, done ? std::max(clock_.now() - begin, Duration(1)) : Duration());
+      const Duration time = clock_.now() - waited_ - begin;
+      board_.measured(lease, done ? std::max(time, Duration(1)) : Duration());
+    }
+    if (failure.code == ErrorCode::kCancelled && !board_.is_wanted(lease)) {
+      drop_batch();
+      return;
     }
     if (failure.code == ErrorCode::kOk && shard + 1 < shards.end) {
       failure = check_room(shard);
@@ -192,8 +202,8 @@ Failure WorkerLoop::check_room(std::uint64_t last_shard) const {
               "ordered(1), make shards smaller, or raise batch-bytes"};
 }
 
-Failure WorkerLoop::run_body(std::uint64_t shard, std::uint32_t attempt) {
-  return named(guarded(state_pages_, [&] { return load_and_run(shard, attempt); }), shard);
+Failure WorkerLoop::run_body(std::uint64_t shard, const Lease& lease) {
+  return named(guarded(state_pages_, [&] { return load_and_run(shard, lease); }), shard);
 }
 
 // With the words for what failed; success stays success.
@@ -206,22 +216,40 @@ Failure WorkerLoop::named(Failure failure, std::uint64_t shard) const {
   return failure;
 }
 
-Failure WorkerLoop::load_and_run(std::uint64_t id, std::uint32_t attempt) {
+// What does not fit beside the shards of other workers may fit alone.
+Failure WorkerLoop::load_and_run(std::uint64_t id, const Lease& lease) {
   if (!*plan_) {
     return to_failure(plan_->error());
   }
-  const StepPlan& plan = **plan_;
-  const Instant begin = clock_.now();
   open_batch();
-  const Result<Shard> shard = reader_.load(plan, id, attempt, work_.job.info().seed);
+  const auto load = [&] { return reader_.load(**plan_, id, lease.attempt, work_.job.info().seed); };
+  {
+    const auto together = board_.memory_turns().together();
+    const Instant begin = clock_.now();
+    const Result<Shard> shard = load();
+    if (shard || !reader_.lacked_memory()) {
+      return run_loaded(shard, begin);
+    }
+  }
+  const Instant refused = clock_.now();
+  const auto alone = board_.memory_turns().alone();
+  const Instant begin = clock_.now();
+  waited_ += begin - refused;
+  if (!board_.is_wanted(lease)) {
+    return {ErrorCode::kCancelled, "it was done while it waited for memory"};
+  }
+  return run_loaded(load(), begin);
+}
+
+Failure WorkerLoop::run_loaded(const Result<Shard>& shard, Instant begin) {
   if (!shard) {
     return to_failure(shard.error());
   }
   work_.spec.body(*shard, *batch_.state);
-  if (plan.listing.kind() == InputKind::kBytes) {
+  if ((*plan_)->listing.kind() == InputKind::kBytes) {
     batch_.input_bytes += shard->end() - shard->begin();
   }
-  trace("shard", id, begin);
+  trace("shard", shard->id(), begin);
   return {};
 }
 
@@ -393,13 +421,13 @@ Failure WorkerLoop::try_merge(Stage stage, std::uint32_t partition, const Partia
     });
   };
   {
-    const std::shared_lock together(board_.merging());
+    const auto together = board_.memory_turns().together();
     Failure failure = merge_once();
     if (failure.code != ErrorCode::kResourceExhausted) {
       return failure;
     }
   }
-  const std::unique_lock alone(board_.merging());
+  const auto alone = board_.memory_turns().alone();
   if (partials) {
     partials->forget_expected();
   }

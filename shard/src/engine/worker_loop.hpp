@@ -45,6 +45,9 @@ class WorkerLoop {
 
   /// Of a worker that feeds a device. `place` is where its memory is.
   WorkerLoop(const StepWork& work, StepBoard& board, Place place, std::size_t device);
+  ~WorkerLoop();
+  WorkerLoop(const WorkerLoop&) = delete;
+  WorkerLoop& operator=(const WorkerLoop&) = delete;
 
   /// Blocks: until the board ends the step.
   void run();
@@ -58,8 +61,9 @@ class WorkerLoop {
   };
 
   void map(const protocol::Lease& lease);
-  [[nodiscard]] protocol::Failure run_body(std::uint64_t shard, std::uint32_t attempt);
-  [[nodiscard]] protocol::Failure load_and_run(std::uint64_t id, std::uint32_t attempt);
+  [[nodiscard]] protocol::Failure run_body(std::uint64_t shard, const protocol::Lease& lease);
+  [[nodiscard]] protocol::Failure load_and_run(std::uint64_t id, const protocol::Lease& lease);
+  [[nodiscard]] protocol::Failure run_loaded(const Result<Shard>& shard, Instant begin);
   [[nodiscard]] protocol::Failure named(protocol::Failure failure, std::uint64_t shard) const;
   void open_batch();
   void run_unit(const Next& next);
@@ -103,6 +107,7 @@ class WorkerLoop {
   std::optional<DeviceFeed> feed_ = {};          // Of a worker that feeds a device.
   std::shared_ptr<const OpenedPlan> plan_ = {};  // Of the unit that runs.
   Batch batch_;
+  Duration waited_ = {};     // Of it, for others to let go of memory.
   Duration last_unit_ = {};  // What the last one took, until the board knows.
 };
 

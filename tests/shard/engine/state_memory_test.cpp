@@ -1,8 +1,12 @@
 // The memory of states and of input comes from the pages of the job.
 
+#include <poll.h>
+
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <latch>
 #include <memory>
 #include <new>
@@ -16,6 +20,7 @@
 #include <pinion/shard/fold_by_key.hpp>
 #include <pinion/shard/map_reduce.hpp>
 #include <pinion/shard/partitioned_blob.hpp>
+#include <pinion/shard/sum_vector.hpp>
 #include <pinion/shard/zeroed_pages.hpp>
 
 #include "shard/engine/fake_job.hpp"
@@ -121,6 +126,34 @@ TEST(StateMemory, OfSmallBudgetsSealsBatchesEarlyInsteadOfFailing) {
     EXPECT_EQ(counts->size(), 1'000'000u);
     EXPECT_LE(rank.memory().usage().total.peak_bytes, 32 * kMiB);
   });
+}
+
+// There is memory for the shard of one worker, and who has read one keeps it for the next.
+TEST(InputMemory, ThatIsRefusedBesideOtherShardsIsTakenAlone) {
+  constexpr std::size_t kShardCount = 12;
+  constexpr std::uint64_t kShardBytes = 3 * kMiB;
+  const TemporaryFolder folder;
+  std::ofstream(folder / "zeros").put('0');
+  std::filesystem::resize_file(folder / "zeros", kShardCount * kShardBytes);
+  FakeJob job({.worker_count = 2, .memory_bytes = 16 * kMiB});
+  std::atomic<std::uint32_t> attempts_max = 0;
+  job.run([&](FakeRank& rank) {
+    const auto held = rank.memory().take(MemoryUse::kBlobs, 10 * kMiB);
+    ASSERT_TRUE(held.has_value());
+    const auto bytes = map_reduce(
+        rank, files({folder / "zeros"}), by_bytes(kShardBytes),
+        [&](const Shard& shard, auto& emit) {
+          if (shard.attempt() > 1) {
+            attempts_max = shard.attempt();
+          }
+          poll(nullptr, 0, 10);  // Long enough for the other worker to ask meanwhile.
+          emit(0, shard.bytes().size());
+        },
+        sum_vector<std::uint64_t>(1));
+    ASSERT_TRUE(bytes) << bytes.error().to_string();
+    EXPECT_EQ(bytes->values()[0], kShardCount * kShardBytes);
+  });
+  EXPECT_EQ(attempts_max, 0u) << "a shard failed, as another had the memory";
 }
 
 // Takes more than half of the budget to merge. The first that gets it keeps it until another was
