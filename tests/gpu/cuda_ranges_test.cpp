@@ -37,7 +37,10 @@ class CudaRanges : public ::testing::Test {
     bed_ = std::make_unique<FakeCudaBed>(faults);
     bed_->fake().add_kernel("nothing", launch_nothing);
     staging_ = StagingPool::create(bed_->device(), pages_, {}, 16 << 10).value();
-    pipeline_ = Pipeline::create(*staging_, kernels_, *timer_, {.depth = 1}).value();
+    constexpr std::chrono::seconds kNeverHangs{60};
+    pipeline_ = Pipeline::create(*staging_, kernels_, *timer_,
+                                 {.depth = 1, .hang = {.least = kNeverHangs, .first = kNeverHangs}})
+                    .value();
   }
 
   // Gives the device the shard and calls `then` when it has come back.

@@ -23,6 +23,9 @@ class DeviceLoss : public JobTest {
  protected:
   static constexpr std::size_t kShardCount = 96;
 
+  // After its first shard a device that works is not taken for one that hangs.
+  static constexpr const char* kNoLaterHang = "hang-seconds=60";
+
   DeviceLoss() {
     std::ofstream file(path("letters"), std::ios::binary);
     for (std::size_t i = 0; i < kShardCount * 1024; ++i) {
@@ -47,7 +50,8 @@ class DeviceLoss : public JobTest {
     for (const std::string& word : grant_log_option()) {
       options.push_back(word);
     }
-    options.insert(options.end(), {"--set", "devices=" + devices, "--set", "batch-shards=1"});
+    options.insert(options.end(), {"--set", "devices=" + devices, "--set", "batch-shards=1",
+                                   "--set", kNoLaterHang});
     std::vector<std::string> program = {DEVICE_PROGRAM, path("")};
     program.insert(program.end(), watched.begin(), watched.end());
     return run(on_ranks(rank_count, program, options));
@@ -178,7 +182,8 @@ TEST_F(DeviceLoss, EndsAJobOfOneProcessWhereADeviceHangsThatNothingElseEnds) {
 
 TEST_F(DeviceLoss, EndsTheRankOfADeviceThatIsGoneAndStartsItAgain) {
   // It is gone while the first shard is copied to it, or, where the step begins late, before.
-  const CommandResult result = run_with(2, "emu:2,mem=1m,fault=0:lost@200ms,fault=0:slow@1000000x");
+  const CommandResult result =
+      run_with(2, "emu:2,mem=1m,latency=1us,fault=0:lost@200ms,fault=0:slow@1000000x");
   expect_answer(result);
   EXPECT_THAT(result.errors,
               AllOf(ContainsRegex("rank 0 ended with exit status 69, as device 0 \\(emulated "
@@ -223,7 +228,8 @@ class DeadlyShard : public DeviceLoss {
   };
 
   [[nodiscard]] static Way by_a_fault() {
-    return {"x", "74", "the kernel met an x", {"--set", "devices=emu:2,mem=1m"}};
+    return {
+        "x", "74", "the kernel met an x", {"--set", "devices=emu:2,mem=1m", "--set", kNoLaterHang}};
   }
   [[nodiscard]] static Way by_a_hang() {
     // In the second step devices work, within this time. Nobody else is to try meanwhile.

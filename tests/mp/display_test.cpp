@@ -82,7 +82,7 @@ TEST_F(Display, IsABarOnATerminalOfAProgramAlone) {
 
 TEST_F(Display, IsLinesElsewhere) {
   RunningCommand running(folder_, on_ranks(2, program()), environment());
-  EXPECT_TRUE(eventually([&] { return running.errors().find("step 1:") != std::string::npos; }));
+  EXPECT_TRUE(eventually([&] { return running.errors().find("/64 shards") != std::string::npos; }));
   open_gate();
   EXPECT_EQ(running.wait_for(60s), 0);
   EXPECT_THAT(running.errors(), ContainsRegex("pinion: step 1: [0-9]+/64 shards"));

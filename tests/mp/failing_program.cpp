@@ -2,10 +2,11 @@
 //   throws-always  the body of shard 3 throws, each time
 //   throws-once    half of the bodies throw after half of their emits, the first time
 //   throws-two     the bodies of shards 3 and 7 throw, each time
-//   dies           the body of shard 3 ends its process
+//   dies           the body of shard 3 ends its process; no body goes on before there is one in
+//                  every rank, so that all know what shards there are
 //   differs        rank 1 adds up 0 to 1999; no body ends before the other rank has seen it fail
 // A rank that sees the step fail writes what it was told to DIR/error.<rank> and waits, at most a
-// minute, until the other rank has done so, before it ends as that error says.
+// minute for each, until all others have done so, before it ends as that error says.
 //
 //   failing_program WAY DIR
 
@@ -35,6 +36,13 @@ void wait_for(const std::string& path) {
   }
 }
 
+// Of each rank.
+void wait_for_all(const std::string& path, std::uint32_t rank_count) {
+  for (std::uint32_t rank = 0; rank < rank_count; ++rank) {
+    wait_for(path + std::to_string(rank));
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -52,6 +60,10 @@ int main(int argc, char** argv) {
       [&](const pinion::Shard& shard, auto& emit) {
         if (way == "differs") {
           wait_for(error_of_other);
+        }
+        if (way == "dies") {
+          std::ofstream(folder + "/begun." + std::to_string(job->rank())).put('.');
+          wait_for_all(folder + "/begun.", job->rank_count());
         }
         const std::uint64_t middle = shard.begin() + (shard.end() - shard.begin()) / 2;
         for (std::uint64_t i = shard.begin(); i < shard.end(); ++i) {
@@ -73,9 +85,7 @@ int main(int argc, char** argv) {
       pinion::sum_vector<std::uint64_t>(1));
   if (!sum) {
     write_whole(folder + "/error." + std::to_string(job->rank()), sum.error().to_string());
-    if (job->rank_count() == 2) {
-      wait_for(error_of_other);
-    }
+    wait_for_all(folder + "/error.", job->rank_count());
   }
   const auto answer = static_cast<unsigned long long>(sum->values()[0]);
   const pinion::Status printed = job->once([answer] { std::printf("the sum is %llu\n", answer); });

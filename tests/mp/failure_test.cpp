@@ -90,6 +90,7 @@ TEST_F(FailingProgram, WhoseBadShardsMayBeSkippedSaysWhichAndHasTheSumOfTheOther
 
 TEST_F(FailingProgram, SkipsAShardThatEndsEveryRank) {
   for (const std::size_t rank_count : {1U, 2U}) {
+    std::filesystem::remove(path("begun.0"));  // Of the job before.
     const CommandResult result =
         run(on_ranks(rank_count, {FAILING_PROGRAM, "dies", path("")}, {"--skip-bad"}));
     EXPECT_EQ(result.status, 0) << result.errors;

@@ -202,7 +202,7 @@ CommandResult run_command(const TemporaryFolder& folder, const std::vector<std::
                           const RunningCommand::Environment& environment,
                           const std::string& input) {
   RunningCommand running(folder, command, environment, input);
-  const std::optional<int> status = running.wait_for(std::chrono::seconds(120));
+  const std::optional<int> status = running.wait_for(std::chrono::seconds(240));
   return {status.value_or(-1), running.output(), running.errors()};
 }
 

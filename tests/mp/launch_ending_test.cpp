@@ -122,7 +122,8 @@ TEST_F(JobEnding, ByASignalLetsRanksTidyUp) {
   for (const auto& [signal, name] : {std::pair(SIGINT, "INT"), std::pair(SIGTERM, "TERM")}) {
     RunningCommand running(folder_,
                            shell("trap 'echo > $0/tidy.$PINION_RANK; exit 0' " + std::string(name) +
-                                 "; begun; while :; do sleep 0.01; done"),
+                                     "; begun; while :; do sleep 0.01; done",
+                                 {"--set", "grace-seconds=60"}),
                            environment());
     ASSERT_TRUE(ranks_have_begun()) << running.errors();
     kill(running.pid(), signal);

@@ -66,7 +66,7 @@ TEST_P(StoppedOwner, OfPartialsHoldsNobodyUp) {
 
   std::vector<std::string> options = grant_log_option();
   options.insert(options.end(), {"--set", "lease-seconds=0.5", "--set", "batch-shards=2"});
-  RunningCommand running(folder_, on_ranks(3, program("10"), options), environment());
+  RunningCommand running(folder_, on_ranks(3, program("30"), options), environment());
   ASSERT_TRUE(eventually([this] { return has_partials_of(GetParam()); })) << running.errors();
   const pid_t owner = pid_of(grant_log(), GetParam(), 1);
   kill(owner, SIGSTOP);
@@ -103,7 +103,8 @@ std::set<std::uint64_t> sockets_of(pid_t pid) {
   std::set<std::uint64_t> inodes;
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string target = std::filesystem::read_symlink(entry.path());
+    std::error_code gone;  // One that was closed meanwhile.
+    const std::string target = std::filesystem::read_symlink(entry.path(), gone);
     if (target.starts_with(kPrefix)) {
       inodes.insert(std::stoull(target.substr(kPrefix.size())));
     }

@@ -83,8 +83,8 @@ TEST(Spill, TakesWhatTheMemoryHasNoRoomForAndSaysSo) {
 }
 
 TEST(Spill, LeavesNoNameAndNoDescriptor) {
-  const std::string directory = testing::TempDir() + "/pinion_spill_test";
-  std::filesystem::create_directory(directory);
+  const TemporaryFolder folder;
+  const std::string directory = folder.path();
   const std::ptrdiff_t before = open_descriptor_count();
   {
     LocalBlobStore store = make_store({.directory = directory}, 0);
@@ -96,7 +96,6 @@ TEST(Spill, LeavesNoNameAndNoDescriptor) {
     EXPECT_EQ(open_descriptor_count(), before);
   }
   EXPECT_EQ(open_descriptor_count(), before);
-  std::filesystem::remove(directory);
 }
 
 TEST(Spill, NamesADirectoryThatCannotBeUsed) {
@@ -208,7 +207,8 @@ TEST_F(SpilledSegment, IsRefusedWhileSomebodyCanWrite) {
 }
 
 TEST_F(SpilledSegment, IsRefusedWithAName) {
-  const std::string path = testing::TempDir() + "/pinion_spill_named";
+  const TemporaryFolder folder;
+  const std::string path = folder / "named";
   UniqueFd made(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   std::vector<char> bytes(1064);
   ASSERT_EQ(::pread(file_.get(), bytes.data(), bytes.size(), 0), 1064);

@@ -95,11 +95,7 @@ class WatchedRank final : public IJobContext, public IBlobStore {
 
 class DistributedOnRanks : public testing::TestWithParam<std::uint32_t> {
  protected:
-  // Nothing is done twice because it took long.
-  FakeJob job_{{.rank_count = GetParam(),
-                .worker_count = 2,
-                .batch_shard_count = 4,
-                .late_least = std::chrono::hours(1)}};
+  FakeJob job_{{.rank_count = GetParam(), .worker_count = 2, .batch_shard_count = 4}};
 };
 
 TEST_P(DistributedOnRanks, FeedsTheNextStepPartitionByPartition) {

@@ -97,9 +97,9 @@ struct FakeJobOptions {
   std::uint64_t store_bytes = std::uint64_t{1} << 30;
   std::uint64_t memory_bytes = std::uint64_t{4} << 30;  ///< Of each rank, beside the store.
   bool trace = false;
-  // See CoordinatorOptions.
-  Duration plan_patience = std::chrono::seconds(2);
-  Duration late_least = std::chrono::seconds(1);
+  // See CoordinatorOptions. No rank is left out, and nothing done twice, because it took long.
+  Duration plan_patience = std::chrono::hours(1);
+  Duration late_least = std::chrono::hours(1);
 };
 
 /// One rank as the engine sees it.
