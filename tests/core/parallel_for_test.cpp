@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -242,10 +243,16 @@ TEST(ParallelFor, TasksWaitUntilTheLoopHasEnded) {
     ASSERT_TRUE(executor->submit(kFirst, [&] { both_inside.arrive_and_wait(); }).ok());
   }
   both_inside.arrive_and_wait();
+  // Nor does one look at the queue still: both are in the loop before there are tasks.
+  std::latch both_in_loop(2);
   std::atomic<int> tasks_ran = 0;
   EXPECT_TRUE(executor
                   ->parallel_for({0, 1000},
                                  [&](std::size_t) {
+                                   thread_local bool has_met = false;
+                                   if (!std::exchange(has_met, true)) {
+                                     both_in_loop.arrive_and_wait();
+                                   }
                                    EXPECT_TRUE(executor->submit(kFirst, [&] { ++tasks_ran; }).ok());
                                    EXPECT_EQ(tasks_ran, 0);
                                  })

@@ -211,10 +211,13 @@ TEST_F(JobOnHosts, PrintsStepByStep) {
 // Which rank comes first, and which one merges what, is not known. Of the first step, ranks that
 // need more than two seconds to come are left out.
 TEST_F(JobOnHosts, PlansForThePlacesOfAllHostsAndLeavesPartitionsWhereTheyLie) {
-  const CommandResult two = run(on_hosts({1, 1}, {PLACED_PROGRAM}));
+  for (const char* const folder : {"two", "three"}) {
+    ASSERT_TRUE(fs::create_directory(path(folder)));
+  }
+  const CommandResult two = run(on_hosts({1, 1}, {PLACED_PROGRAM, path("two")}));
   EXPECT_EQ(two.status, 0) << two.errors;
   EXPECT_THAT(two.output, EndsWith("\nhosts 0 1, 0 away\n"));
-  const CommandResult three = run(on_hosts({1, 2, 1}, {PLACED_PROGRAM}));
+  const CommandResult three = run(on_hosts({1, 2, 1}, {PLACED_PROGRAM, path("three")}));
   EXPECT_EQ(three.status, 0) << three.errors;
   EXPECT_THAT(three.output, EndsWith("\nhosts 0 1 2, 0 away\n"));
 }

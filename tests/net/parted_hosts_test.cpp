@@ -62,6 +62,7 @@ TEST_F(HostsThatAreParted, CostItAlsoWhenTheyNeverMet) {
   RunningCommand running(folder_, in_namespaces({1, 1, 1}, {MERGING_PROGRAM, path("")}),
                          environment());
   ASSERT_TRUE(is_lost(running, 2)) << running.errors();
+  write_file(path("body.2"), "");  // Where the plan lay on host 1, rank 2 had none.
   write_file(path("gate"), "open");
   EXPECT_EQ(running.wait_for(60s), 0) << running.errors();
   EXPECT_EQ(running.output(), "500 keys, sum 1008000\n");

@@ -64,8 +64,21 @@ class PeerProcess {
     std::fflush(in_);
   }
 
-  /// The rest of the next line, which begins with `word`.
+  /// The rest of the next line, which begins with `word`. That a way is slow may be said at any
+  /// time, and is passed over where something else is waited for.
   std::string hear(const std::string& word) {
+    std::string line = next_line(word);
+    while (line.starts_with("slow ") && word != "slow") {
+      line = next_line(word);
+    }
+    if (!line.starts_with(word + " ")) {
+      ADD_FAILURE() << "it said '" << line << "', where '" << word << "' was expected";
+    }
+    return line.substr(std::min(line.size(), word.size() + 1));
+  }
+
+ private:
+  std::string next_line(const std::string& word) {
     std::string line;
     for (int next = std::fgetc(out_); next != '\n'; next = std::fgetc(out_)) {
       if (next == EOF) {
@@ -74,13 +87,9 @@ class PeerProcess {
       }
       line += static_cast<char>(next);
     }
-    if (line.rfind(word + " ", 0) != 0) {
-      ADD_FAILURE() << "it said '" << line << "', where '" << word << "' was expected";
-    }
-    return line.substr(std::min(line.size(), word.size() + 1));
+    return line;
   }
 
- private:
   pid_t process_ = -1;
   std::FILE* in_ = nullptr;
   std::FILE* out_ = nullptr;

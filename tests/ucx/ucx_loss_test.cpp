@@ -97,7 +97,7 @@ TEST_F(UcxLoss, AHostThatIsStoppedIsLateAndNotGone) {
 }
 
 TEST_F(UcxLoss, AHostThatStaysStoppedIsGoneInItsTime) {
-  constexpr Duration kKeepalive = milliseconds(200);
+  constexpr Duration kKeepalive = std::chrono::seconds(1);
   connect(kKeepalive);
   const Instant alive = clock_.now();
   EXPECT_TRUE(one_.request(2, {})->wait().has_value());
@@ -229,10 +229,14 @@ TEST_F(UcxCable, CarriesBlobsAndOutlivesAMoment) {
   EXPECT_EQ(one.hear("reply"), "OK");
 }
 
+// The keepalive in milliseconds of peers that lose each other: in three times as long a command
+// that cuts the cable has run, and the puller has been told to pull.
+constexpr const char* kSoonLost = "1000";
+
 TEST_F(UcxCable, ThatCarriesNothingOneWayLosesBothSides) {
   for (const bool pulls_against_it : {false, true}) {
-    PeerProcess one(cable_.peer("1", "200"));
-    PeerProcess two(cable_.peer("2", "200"));
+    PeerProcess one(cable_.peer("1", kSoonLost));
+    PeerProcess two(cable_.peer("2", kSoonLost));
     static_cast<void>(one.hear("address"));
     one.tell("connect 2 " + two.hear("address"));
     EXPECT_EQ(one.hear("connecting"), "OK");
@@ -270,8 +274,8 @@ TEST_F(UcxCable, ThatIsSlowIsSaidToBe) {
 }
 
 TEST_F(UcxCable, ThatIsCutLosesBothSides) {
-  PeerProcess one(cable_.peer("1", "200"));
-  PeerProcess two(cable_.peer("2", "200"));
+  PeerProcess one(cable_.peer("1", kSoonLost));
+  PeerProcess two(cable_.peer("2", kSoonLost));
   static_cast<void>(one.hear("address"));
   one.tell("connect 2 " + two.hear("address"));
   EXPECT_EQ(one.hear("connecting"), "OK");

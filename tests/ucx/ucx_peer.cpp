@@ -27,7 +27,11 @@
 namespace pinion {
 namespace {
 
+// What the transport's thread has to say of a call comes behind what its caller says.
+std::recursive_mutex saying;
+
 void say(const std::string& line) {
+  const std::lock_guard lock(saying);
   std::printf("%s\n", line.c_str());
   std::fflush(stdout);
 }
@@ -51,6 +55,7 @@ void obey(ITransport& transport, const std::string& line) {
   if (verb == "connect") {
     std::string address;
     words >> address;
+    const std::lock_guard lock(saying);
     say("connecting " + transport.connect(host, address).to_string());
   } else if (verb == "request") {
     std::int64_t timeout_ms = 0;
