@@ -46,6 +46,9 @@ if [ "$PINION_VM_MACHINE" = rdma ]; then
   rdma link add rxe0 type rxe netdev veth0
 elif [ "$PINION_VM_MACHINE" = rdma-pair ]; then
   load_rdma virtio_pci virtio_net
+  # rxe does not see that a packet of an answer is missing, but waits for its timer, of 1 s by UCX's
+  # choice; what is behind the answer waits with it.
+  export UCX_RC_TIMEOUT=30ms
   host=$(sed 's/.*pinion_host=\([0-9]*\).*/\1/' /proc/cmdline)
   hostname "host$host"
   "$ip" addr add "10.77.0.$host/24" dev eth0
