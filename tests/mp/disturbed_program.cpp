@@ -10,6 +10,7 @@
 //
 // In the first step of the work (of a sort, that which sorts):
 //   - While the file DIR/hold exists, no report of shard 0 is handed in, so the step does not end.
+//     DIR/hold.units says which shards are in such reports, one a line.
 //   - Whoever has any other report to hand in, and is the first to take away the file DIR/late,
 //     stops itself (SIGSTOP). It has looked at its leases before, so that nothing but the sink
 //     keeps the report from counting if they have run out when it goes on.
@@ -27,6 +28,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <span>
 #include <string>
@@ -70,6 +72,10 @@ class LateLink final : public pinion::IControlLink {
     if (has_shard_0(*report)) {
       if (exists(terms_.hold)) {
         held_back_.emplace_back(message.begin(), message.end());
+        std::ofstream units(terms_.hold + ".units", std::ios::app);
+        for (const pinion::protocol::Lease& lease : report->batch) {
+          units << lease.unit << '\n';
+        }
         return {};
       }
     } else if (std::rename(terms_.late.c_str(), (terms_.late + ".taken").c_str()) == 0) {
