@@ -5,11 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <string>
 
 #include <fmt/format.h>
+
+#include <pinion/core/clock.hpp>
 
 #include "hosts/remote_shell.hpp"
 
@@ -39,7 +42,10 @@ bool is_agent_of_other_host(pid_t pid) {
 }
 
 void end_child_processes(const std::function<bool(pid_t)>& spared) {
-  for (int round = 0; round < 3'000; ++round) {  // Some 30 s, on a host that is very busy.
+  constexpr std::chrono::seconds kPatience{30};  // On a host that is very busy.
+  const SystemClock clock;
+  const Instant end = clock.now() + kPatience;
+  while (clock.now() < end) {
     std::vector<pid_t> strays = child_processes();
     std::erase_if(strays, spared);
     if (strays.empty()) {
@@ -48,10 +54,12 @@ void end_child_processes(const std::function<bool(pid_t)>& spared) {
     for (const pid_t pid : strays) {
       kill(pid, SIGKILL);
     }
+    bool is_one_left = false;
     for (const pid_t pid : strays) {
-      if (waitpid(pid, nullptr, WNOHANG) == 0) {
-        poll(nullptr, 0, 10);
-      }
+      is_one_left = waitpid(pid, nullptr, WNOHANG) == 0 || is_one_left;
+    }
+    if (is_one_left) {
+      poll(nullptr, 0, 10);
     }
   }
 }
