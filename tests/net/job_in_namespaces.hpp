@@ -88,7 +88,18 @@ class JobInNamespaces : public JobOnHosts {
         return why;
       }
     }
+    for (int host = 0; host < host_count_; ++host) {
+      if (!eventually([&] { return has_carrier(host); })) {
+        return "the cable of " + name(host) + " does not come up";
+      }
+    }
     return {};
+  }
+
+  /// Which the system may see a second after both ends of the cable have been set up.
+  [[nodiscard]] bool has_carrier(int host) const {
+    const std::vector<std::string> show = {"ip", "-n", name(host), "-br", "link", "show", "eth0"};
+    return run_command(folder_, show).output.find(" UP ") != std::string::npos;
   }
 
   [[nodiscard]] static std::string port(int host) { return "port" + std::to_string(host); }
