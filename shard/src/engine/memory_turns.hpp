@@ -21,21 +21,22 @@ class MemoryTurns {
  public:
   /// For work beside that of others.
   /// Blocks: while one is alone, or waits for that.
-  [[nodiscard]] std::shared_lock<std::shared_mutex> together() {
+  [[nodiscard]] std::shared_lock<std::shared_mutex> together() PINION_EXCLUDES(gate_) {
     // Only who comes first matters, so nothing is ordered by it.
     if (waiting_count_.load(std::memory_order_relaxed) > 0) {
-      const std::lock_guard behind(gate_);
+      const MutexLock behind(gate_);
     }
     return std::shared_lock(turns_);
   }
 
   /// For work alone, with the memory that readers had kept for their next shards.
   /// Blocks: until the work of those is over that hold together().
-  [[nodiscard]] std::unique_lock<std::shared_mutex> alone() PINION_EXCLUDES(mutex_) {
+  [[nodiscard]] std::unique_lock<std::shared_mutex> alone() PINION_EXCLUDES(gate_)
+      PINION_EXCLUDES(mutex_) {
     waiting_count_.fetch_add(1, std::memory_order_relaxed);
     std::unique_lock<std::shared_mutex> turn(turns_, std::defer_lock);
     {
-      const std::lock_guard first(gate_);
+      const MutexLock first(gate_);
       turn.lock();
     }
     waiting_count_.fetch_sub(1, std::memory_order_relaxed);
@@ -58,7 +59,7 @@ class MemoryTurns {
 
  private:
   std::shared_mutex turns_;
-  std::mutex gate_;  // Of whoever waits to be alone; the system's lock lets others pass for ever.
+  Mutex gate_;  // Of whoever waits to be alone; the system's lock lets others pass for ever.
   std::atomic<int> waiting_count_ = 0;
   Mutex mutex_;
   std::vector<ShardReader*> readers_ PINION_GUARDED_BY(mutex_);

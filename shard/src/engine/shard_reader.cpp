@@ -173,6 +173,7 @@ Result<Shard> ShardReader::load(const StepPlan& plan, std::uint64_t id, std::uin
   }
 
   partition_ = Blob();
+  lacked_memory_ = false;
   const std::size_t first = source_at(plan.listing.sources(), range.begin);
   const InputSource& source = plan.listing.sources()[first];
   if (lies_in_blob(source) && range.end <= end_of(source)) {
@@ -188,7 +189,9 @@ Result<Shard> ShardReader::load(const StepPlan& plan, std::uint64_t id, std::uin
       return Shard(fields);
     }
   }
-  PINION_RETURN_IF_ERROR(read(plan, range));
+  const Status was_read = read(plan, range);
+  lacked_memory_ = text_.lacked_memory();
+  PINION_RETURN_IF_ERROR(was_read);
   fields.bytes = text_.finish();
   fields.lead_bytes = kLeadBytes;
   return Shard(fields);

@@ -64,9 +64,9 @@ class ShardReader {
   void keep(HostRegistration registration) noexcept { text_.keep(std::move(registration)); }
   [[nodiscard]] bool is_registered() const noexcept { return text_.is_registered(); }
 
-  /// Whether the last load() failed, or stopped short, for want of memory that others have; what
-  /// exceeds `shard_bytes_max` does not.
-  [[nodiscard]] bool lacked_memory() const noexcept { return text_.lacked_memory(); }
+  /// Whether the last load() failed for want of memory that others have; what exceeds
+  /// `shard_bytes_max` does not.
+  [[nodiscard]] bool lacked_memory() const noexcept { return lacked_memory_; }
 
   /// Gives the memory back: the bytes of the last shard are gone.
   void drop_memory() noexcept {
@@ -83,6 +83,7 @@ class ShardReader {
 
   ShardReaderOptions options_;
   ShardText text_;
+  bool lacked_memory_ = false;
 
   // The partition that was given last.
   Blob partition_;

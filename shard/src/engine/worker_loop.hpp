@@ -107,8 +107,8 @@ class WorkerLoop {
   std::optional<DeviceFeed> feed_ = {};          // Of a worker that feeds a device.
   std::shared_ptr<const OpenedPlan> plan_ = {};  // Of the unit that runs.
   Batch batch_;
-  Duration waited_ = {};     // Of it, for others to let go of memory.
   Duration last_unit_ = {};  // What the last one took, until the board knows.
+  Duration waited_ = {};     // What is not counted of it: the wait for a turn.
 };
 
 }  // namespace pinion::engine
