@@ -29,6 +29,9 @@ class JobInNamespaces : public JobOnHosts {
     if (const std::string why = make_network(); !why.empty()) {
       GTEST_SKIP() << "no network namespaces here: " << why;
     }
+    for (int host = 0; host < host_count_; ++host) {
+      ASSERT_TRUE(eventually([&] { return has_carrier(host); })) << name(host);
+    }
   }
 
   void TearDown() override {
@@ -86,11 +89,6 @@ class JobInNamespaces : public JobOnHosts {
     for (const std::vector<std::string>& command : commands) {
       if (const std::string why = ip(command); !why.empty()) {
         return why;
-      }
-    }
-    for (int host = 0; host < host_count_; ++host) {
-      if (!eventually([&] { return has_carrier(host); })) {
-        return "the cable of " + name(host) + " does not come up";
       }
     }
     return {};

@@ -62,8 +62,7 @@ TEST_F(JobInNamespaces, OutlivesALinkThatIsDownForASecond) {
   write_file(path("gate"), "open");
   EXPECT_FALSE(running.wait_for(1s).has_value()) << "nobody waited for the other host";
   set_link(1, "up");
-  // The last word may have come 2 s before, and TCP tries again only after twice as long each time.
-  if (clock.now() - before > 2500ms) {
+  if (clock.now() - before > 4s) {
     GTEST_SKIP() << "this system was too busy to take the link up in time: after 6 s without a "
                     "word a host is lost";
   }

@@ -162,6 +162,15 @@ class DeviceStep : public testing::Test {
                       sum_vector<std::uint64_t>(256));
   }
 
+  // Whose bodies wait until a kernel has run, or a device was lost.
+  void take_two_steps(FakeRank& rank) {
+    for (int step = 0; step < 2; ++step) {
+      const auto answer = count(rank, true);
+      ASSERT_TRUE(answer.has_value()) << answer.error().to_string();
+      EXPECT_THAT(answer->values(), testing::ElementsAreArray(expected_));
+    }
+  }
+
   // A step on `rank_count` ranks, each with its part of the devices of the setting.
   void run(const std::string& setting, std::uint32_t rank_count = 1, bool wait_for_kernel = false) {
     FakeJob job({.rank_count = rank_count, .batch_shard_count = 4});
@@ -444,11 +453,7 @@ TEST_F(DeviceStep, TellsOfADeviceThatFailsOnce) {
   job.run([&](FakeRank& rank) {
     const std::unique_ptr<RankDevices> devices = open(rank, "emu:1,mem=1m,fault=sticky@3");
     rank.use_devices(*devices);
-    for (int step = 0; step < 2; ++step) {
-      const auto answer = count(rank, true);
-      ASSERT_TRUE(answer.has_value()) << answer.error().to_string();
-      EXPECT_THAT(answer->values(), testing::ElementsAreArray(expected_));
-    }
+    take_two_steps(rank);
     rank.use_no_devices();
   });
   ASSERT_EQ(lost_.size(), 1u);
@@ -471,11 +476,7 @@ TEST_F(DeviceStep, TellsOfADeviceThatFailsWhileThereIsNoStep) {
       poll(nullptr, 0, 1);
     }
     EXPECT_EQ(device.fault(), DeviceFault::kLost);
-    for (int step = 0; step < 2; ++step) {
-      const auto answer = count(rank, true);
-      ASSERT_TRUE(answer.has_value()) << answer.error().to_string();
-      EXPECT_THAT(answer->values(), testing::ElementsAreArray(expected_));
-    }
+    take_two_steps(rank);
     rank.use_no_devices();
   });
   ASSERT_EQ(lost_.size(), 1u);

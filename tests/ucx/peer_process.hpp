@@ -64,20 +64,26 @@ class PeerProcess {
     std::fflush(in_);
   }
 
-  /// The rest of the next line, which begins with `word`. That a way is slow may be said at any
-  /// time, and is passed over where something else is waited for.
-  std::string hear(const std::string& word) {
+  /// The rest of the next line, which begins with `word`.
+  std::string hear(const std::string& word) { return rest_of(next_line(word), word); }
+
+  /// The same, where it may be said before that the way is slow.
+  std::string hear_of_dead_way(const std::string& word) {
     std::string line = next_line(word);
-    while (line.starts_with("slow ") && word != "slow") {
+    while (line.starts_with("slow ")) {
       line = next_line(word);
     }
+    return rest_of(line, word);
+  }
+
+ private:
+  static std::string rest_of(const std::string& line, const std::string& word) {
     if (!line.starts_with(word + " ")) {
       ADD_FAILURE() << "it said '" << line << "', where '" << word << "' was expected";
     }
     return line.substr(std::min(line.size(), word.size() + 1));
   }
 
- private:
   std::string next_line(const std::string& word) {
     std::string line;
     for (int next = std::fgetc(out_); next != '\n'; next = std::fgetc(out_)) {

@@ -247,7 +247,7 @@ TEST_F(UcxCable, ThatCarriesNothingOneWayLosesBothSides) {
     }
     PeerProcess& puller = pulls_against_it ? two : one;
     puller.tell(std::string("pull ") + (pulls_against_it ? "1" : "2") + " 30000000");
-    EXPECT_THAT(puller.hear("pulled"), StartsWith("UNAVAILABLE"));
+    EXPECT_THAT(puller.hear_of_dead_way("pulled"), StartsWith("UNAVAILABLE"));
     EXPECT_THAT(one.hear("peer"), StartsWith("2 UNAVAILABLE"));
     EXPECT_THAT(two.hear("peer"), StartsWith("1 UNAVAILABLE"));
     EXPECT_TRUE(cable_.queue("pfifo limit 1000"));
@@ -283,7 +283,7 @@ TEST_F(UcxCable, ThatIsCutLosesBothSides) {
   EXPECT_EQ(two.hear("peer"), "1 OK");
   cable_.set("down");
   one.tell("pull 2 30000000");
-  EXPECT_THAT(one.hear("pulled"), StartsWith("UNAVAILABLE"));
+  EXPECT_THAT(one.hear_of_dead_way("pulled"), StartsWith("UNAVAILABLE"));
   EXPECT_THAT(one.hear("peer"), StartsWith("2 UNAVAILABLE"));
   EXPECT_THAT(two.hear("peer"), StartsWith("1 UNAVAILABLE"));
 }
